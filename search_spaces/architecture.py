@@ -1,0 +1,287 @@
+"""Architecture: one point of a space, a frozen value with canonical JSON and a digest.
+
+A block holds only the knobs of its own operator, so a choice that is not active cannot alter the
+digest. Values are checked when they are made: an architecture that exists can be built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from search_spaces.errors import ArchitectureError, SpaceError, nearest
+from search_spaces.operators import POSITIONS, KnobValue, OperatorSpec, Site, operator
+from search_spaces.skeleton import DOWNSAMPLES, STEMS, Style, downsampled_size, stem_size
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block: a token mixer with its knobs, a positional encoding and an MLP.
+
+    Args:
+        operator: Name of the token mixer.
+        knobs: The operator's knobs, sorted by name; give a mapping or pairs.
+        pos: Positional encoding: ``ape`` is added to the block's input, ``cpe`` (PEG) is applied to its
+            output as in Twins, ``rpe`` and ``lepe`` live inside the attention.
+        mlp_ratio: Hidden width of the MLP over the width of the stage.
+
+    Raises:
+        ArchitectureError: If a knob is unknown, missing or out of range, or the operator does not admit
+            the encoding.
+    """
+
+    operator: str
+    knobs: tuple[tuple[str, KnobValue], ...]
+    pos: str = "none"
+    mlp_ratio: float = 4.0
+
+    def __post_init__(self) -> None:
+        try:
+            spec = operator(self.operator)
+        except SpaceError as error:
+            raise ArchitectureError(str(error)) from None
+        pairs = self.knobs.items() if isinstance(self.knobs, Mapping) else self.knobs
+        object.__setattr__(self, "knobs", tuple(sorted((str(k), v) for k, v in pairs)))
+        if why := spec.complaint(dict(self.knobs)):
+            raise ArchitectureError(why)
+        if self.pos not in POSITIONS:
+            raise ArchitectureError(
+                f"unknown positional encoding '{self.pos}' ({nearest(str(self.pos), POSITIONS)})"
+            )
+        if self.pos not in spec.pos:
+            raise ArchitectureError(
+                f"operator '{self.operator}' does not admit the positional encoding '{self.pos}' "
+                f"(it admits: {', '.join(spec.pos)})"
+            )
+        ratio = self.mlp_ratio
+        if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 16:
+            raise ArchitectureError(f"mlp_ratio must be a number above 0 and at most 16, not {ratio!r}")
+        object.__setattr__(self, "mlp_ratio", float(ratio))
+
+    @property
+    def spec(self) -> OperatorSpec:
+        """The operator's declaration."""
+        return operator(self.operator)
+
+    def knob(self, name: str) -> KnobValue:
+        """Return the value of the knob ``name`` of this block's operator."""
+        return dict(self.knobs)[name]
+
+    def hidden_dim(self, dim: int) -> int:
+        """Return the hidden width of the MLP in a stage of width ``dim``."""
+        return int(dim * self.mlp_ratio)
+
+    def misfit(self, site: Site) -> str | None:
+        """Return why this block cannot stand at ``site``, or None."""
+        if self.hidden_dim(site.dim) < 1:
+            return f"mlp_ratio {self.mlp_ratio:g} leaves no hidden channels on {site}"
+        return self.spec.misfit(dict(self.knobs), site)
+
+    def to_json(self) -> dict[str, object]:
+        """Return a plain object: operator, its knobs by name, pos, mlp_ratio."""
+        return {"operator": self.operator, **dict(self.knobs), "pos": self.pos, "mlp_ratio": self.mlp_ratio}
+
+    @classmethod
+    def from_json(cls, value: object) -> Block:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ArchitectureError: If the object is not a valid block.
+        """
+        if not isinstance(value, Mapping) or not isinstance(value.get("operator"), str):
+            raise ArchitectureError(f"a block must be an object with an 'operator', not {value!r}")
+        rest = {k: v for k, v in value.items() if k not in ("operator", "pos", "mlp_ratio")}
+        return cls(
+            value["operator"], tuple(rest.items()), value.get("pos", "none"), value.get("mlp_ratio", 4.0)
+        )
+
+    def __str__(self) -> str:
+        knobs = "".join(f"{self.spec.short.get(name, name)}{value}" for name, value in self.knobs)
+        pos = "" if self.pos == "none" else f"+{self.pos}"
+        return f"{self.operator}({knobs}){pos}·{self.mlp_ratio:g}"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Blocks that work on maps of one size and width.
+
+    Args:
+        dim: Channels C.
+        num_heads: Attention heads.
+        blocks: The blocks, first to last.
+        downsample: What shrinks the previous stage's map; None in the first stage.
+    """
+
+    dim: int
+    num_heads: int
+    blocks: tuple[Block, ...]
+    downsample: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "blocks", tuple(self.blocks))
+        for name in ("dim", "num_heads"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ArchitectureError(f"a stage's {name} must be a positive integer, not {value!r}")
+        if not self.blocks:
+            raise ArchitectureError("a stage needs at least one block")
+        if self.downsample is not None and self.downsample not in DOWNSAMPLES:
+            raise ArchitectureError(
+                f"unknown downsample '{self.downsample}' ({nearest(str(self.downsample), DOWNSAMPLES)})"
+            )
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network of a space, complete: it can be priced, built, trained and exported from this alone.
+
+    Args:
+        stages: The stages, first to last.
+        image_size: Height and width in pixels that it is declared for.
+        in_channels: Channels of the images.
+        num_classes: Outputs of the classifier.
+        stem: What turns the image into the first map.
+        style: How its blocks are put together.
+
+    Raises:
+        ArchitectureError: If a part is unknown or does not fit the map it stands on.
+    """
+
+    stages: tuple[Stage, ...]
+    image_size: tuple[int, int] = (224, 224)
+    in_channels: int = 3
+    num_classes: int = 1000
+    stem: str = "patch4x4"
+    style: Style = field(default_factory=Style)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", tuple(self.stages))
+        object.__setattr__(self, "image_size", tuple(self.image_size))
+        if self.stem not in STEMS:
+            raise ArchitectureError(f"unknown stem '{self.stem}' ({nearest(str(self.stem), STEMS)})")
+        sizes = {"image height": self.image_size[0], "image width": self.image_size[1]}
+        for name, value in sizes.items() | {("in_channels", self.in_channels), ("num_classes", self.num_classes)}:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ArchitectureError(f"{name} must be a positive integer, not {value!r}")
+        if not self.stages:
+            raise ArchitectureError("an architecture needs at least one stage")
+        for index, stage in enumerate(self.stages):
+            if (stage.downsample is None) != (index == 0):
+                raise ArchitectureError(
+                    f"stage {index + 1} {'may not' if index == 0 else 'must'} name a downsample"
+                )
+        for place, block, site in self.placed():
+            if site.tokens < 1:
+                raise ArchitectureError(f"{place} stands on an empty map; use larger images or fewer stages")
+            if why := block.misfit(site):
+                raise ArchitectureError(f"{place}: {why}")
+
+    def maps(self) -> tuple[tuple[int, int], ...]:
+        """Return the height and width of every stage's map."""
+        height, width = (stem_size(self.stem, side) for side in self.image_size)
+        maps = []
+        for stage in self.stages:
+            if stage.downsample is not None:
+                height, width = (downsampled_size(stage.downsample, side) for side in (height, width))
+            maps.append((height, width))
+        return tuple(maps)
+
+    def site(self, stage: int) -> Site:
+        """Return where the blocks of the stage with index ``stage`` stand."""
+        height, width = self.maps()[stage]
+        return Site(
+            self.stages[stage].dim, self.stages[stage].num_heads, height, width, self.style.qkv_bias
+        )
+
+    def placed(self) -> Iterator[tuple[str, Block, Site]]:
+        """Yield ``(place, block, site)`` of every block, first to last."""
+        for index, stage in enumerate(self.stages):
+            site = self.site(index)
+            for number, block in enumerate(stage.blocks, start=1):
+                yield f"stage{index + 1}.block{number}", block, site
+
+    def to_json(self) -> dict[str, object]:
+        """Return a plain object that ``from_json`` reads back to an equal architecture."""
+        return {
+            "format": FORMAT,
+            "image_size": list(self.image_size),
+            "in_channels": self.in_channels,
+            "num_classes": self.num_classes,
+            "stem": self.stem,
+            "style": self.style.to_json(),
+            "stages": [
+                {
+                    "dim": stage.dim,
+                    "num_heads": stage.num_heads,
+                    **({} if stage.downsample is None else {"downsample": stage.downsample}),
+                    "blocks": [block.to_json() for block in stage.blocks],
+                }
+                for stage in self.stages
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> Architecture:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ArchitectureError: If a key is missing or unknown, a value is wrong, or the format is newer.
+        """
+        if not isinstance(value, Mapping):
+            raise ArchitectureError(f"an architecture must be a JSON object, not {type(value).__name__}")
+        if value.get("format") != FORMAT:
+            raise ArchitectureError(
+                f"architecture format {value.get('format')!r} is not the format {FORMAT} that this version reads"
+            )
+        known = ("format", "image_size", "in_channels", "num_classes", "stem", "style", "stages")
+        for name in value:
+            if name not in known:
+                raise ArchitectureError(f"unknown key '{name}' in an architecture ({nearest(str(name), known)})")
+        for name in known:
+            if name not in value:
+                raise ArchitectureError(f"an architecture needs the key '{name}'")
+        size, stages = value["image_size"], value["stages"]
+        if not isinstance(size, list | tuple) or len(size) != 2:
+            raise ArchitectureError(f"image_size must be [height, width], not {size!r}")
+        if not isinstance(stages, list | tuple):
+            raise ArchitectureError(f"stages must be a list, not {stages!r}")
+        return cls(
+            stages=tuple(_stage(number, stage) for number, stage in enumerate(stages, start=1)),
+            image_size=(size[0], size[1]),
+            in_channels=value["in_channels"],
+            num_classes=value["num_classes"],
+            stem=value["stem"],
+            style=Style.from_json(value["style"]),
+        )
+
+    @property
+    def digest(self) -> str:
+        """First 12 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        canonical = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    def __str__(self) -> str:
+        return " | ".join(" ".join(str(block) for block in stage.blocks) for stage in self.stages)
+
+
+def _stage(number: int, value: object) -> Stage:
+    known = ("dim", "num_heads", "downsample", "blocks")
+    if not isinstance(value, Mapping) or not isinstance(value.get("blocks"), list | tuple):
+        raise ArchitectureError(f"stage {number} must be an object with a list of 'blocks', not {value!r}")
+    for name in value:
+        if name not in known:
+            raise ArchitectureError(f"unknown key '{name}' in stage {number} ({nearest(str(name), known)})")
+    for name in ("dim", "num_heads"):
+        if name not in value:
+            raise ArchitectureError(f"stage {number} needs the key '{name}'")
+    blocks = []
+    for position, block in enumerate(value["blocks"], start=1):
+        try:
+            blocks.append(Block.from_json(block))
+        except ArchitectureError as error:
+            raise ArchitectureError(f"stage{number}.block{position}: {error}") from None
+    return Stage(value["dim"], value["num_heads"], tuple(blocks), value.get("downsample"))

@@ -1,0 +1,68 @@
+"""The one exception tree of the project.
+
+    NasError
+    ├── RequestError          the request was wrong: exit code 2, nothing written
+    │   ├── SpaceError        a space's declaration, or a choice that does not fit it
+    │   ├── ArchitectureError an architecture's JSON or values
+    │   ├── DataError         images that cannot be found, read or split
+    │   ├── BudgetError       a budget that cannot be parsed or that the cluster lacks
+    │   ├── StudyError        a study folder or storage that is absent, foreign or in the way
+    │   └── CheckpointError   weights that are truncated, foreign or do not match
+    └── WorkError             the work itself failed: exit code 1
+
+The command line catches ``NasError`` alone; every message is one sentence that says what is wrong,
+where, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class NasError(Exception):
+    """Base of every error this project raises on purpose."""
+
+    exit_code = 1
+
+
+class RequestError(NasError):
+    """The request was wrong; nothing was written."""
+
+    exit_code = 2
+
+
+class SpaceError(RequestError):
+    """A space's declaration is wrong, or a choice does not fit it."""
+
+
+class ArchitectureError(RequestError):
+    """An architecture's JSON or one of its values is wrong."""
+
+
+class DataError(RequestError):
+    """Images cannot be found, read or split."""
+
+
+class BudgetError(RequestError):
+    """A budget cannot be parsed, or asks for what the cluster does not have."""
+
+
+class StudyError(RequestError):
+    """A study folder or storage is absent, foreign, or occupied by other settings."""
+
+
+class CheckpointError(RequestError):
+    """Weights are truncated, foreign, or do not match the network."""
+
+
+class WorkError(NasError):
+    """The request was right but the work failed."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return a hint naming the valid spelling nearest to ``word`` and all that is allowed."""
+    options = sorted(known)
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.4)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"known: {', '.join(options)}{hint}"

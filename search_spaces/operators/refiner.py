@@ -1,0 +1,47 @@
+"""Refiner: attention whose maps are expanded, convolved and reduced (arXiv 2106.03714, sections 3.2, 3.3)."""
+
+from __future__ import annotations
+
+from search_spaces.operators._base import Cost, Knob, Knobs, OperatorSpec, Site, heads_misfit, linear_params
+
+MAX_TOKENS = 1024  # N x N maps of every head are materialised: beyond this no GPU holds a useful batch
+
+
+def _misfit(knobs: Knobs, site: Site) -> str | None:
+    if site.tokens > MAX_TOKENS:
+        return (
+            f"refiner materialises maps of all pairs of positions and {site} has {site.tokens} positions; "
+            f"use it where there are at most {MAX_TOKENS}"
+        )
+    kernel, side = int(knobs["kernel_size"]), 2 * site.tokens - 1
+    if kernel > side:
+        return f"kernel_size {kernel} reaches beyond an attention map of {site}; use at most {side}"
+    return heads_misfit(site)
+
+
+def _cost(knobs: Knobs, pos: str, site: Site) -> Cost:
+    dim, tokens, heads = site.dim, site.tokens, site.num_heads
+    expand, area = int(knobs["expand_ratio"]), int(knobs["kernel_size"]) ** 2
+    hidden, pairs = heads * expand, tokens**2
+    macs = 4 * tokens * dim * dim + 2 * pairs * dim + pairs * hidden * (area + heads)
+    params = linear_params(dim, 3 * dim, site.qkv_bias) + linear_params(dim, dim)
+    params += hidden * area + 2 * hidden + hidden * heads + 2 * heads + 2 * heads
+    if expand > 1:
+        macs += pairs * heads * hidden
+        params += heads * hidden + 2 * hidden
+    if pos == "rpe":
+        params += (2 * site.height - 1) * (2 * site.width - 1) * heads
+    return Cost(macs, params, working=3 * tokens * dim + pairs * (heads + 2 * hidden))
+
+
+REFINER = OperatorSpec(
+    name="refiner",
+    letter="R",
+    summary="global attention whose maps pass a head-expanding convolution before they are applied",
+    paper="Refiner, arXiv 2106.03714",
+    knobs={"expand_ratio": Knob(), "kernel_size": Knob(odd=True)},
+    pos=("none", "ape", "rpe", "cpe"),
+    misfit=_misfit,
+    cost=_cost,
+    short={"expand_ratio": "e", "kernel_size": "k"},
+)

@@ -1,0 +1,399 @@
+"""Space: a declared set of architectures, and how to draw from it, count it and walk in it.
+
+Every draw goes through one fixed list of named choices (``stage2.block3.operator``), inactive ones
+included: NSGA-II evolves only parameters that all trials share, and TPE models them jointly. An
+architecture holds active choices alone, so draws that differ only in inactive ones are equal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from random import Random
+from typing import Any, Protocol
+
+from search_spaces.architecture import Architecture, Block, Stage
+from search_spaces.cost import block_cost, costs
+from search_spaces.errors import ArchitectureError, SpaceError
+from search_spaces.operators import KnobValue, operator
+from search_spaces.skeleton import Style
+
+Value = str | int | float
+
+
+class Trial(Protocol):
+    """Anything that suggests like an Optuna trial."""
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        """Return one of ``choices``."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One named decision with its options."""
+
+    name: str
+    options: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class OperatorChoices:
+    """An operator that a block may choose, with the options of its knobs and its encodings.
+
+    Args:
+        name: The operator.
+        knobs: ``(knob, options)`` pairs.
+        pos: Positional encodings to choose from.
+    """
+
+    name: str
+    knobs: tuple[tuple[str, tuple[KnobValue, ...]], ...]
+    pos: tuple[str, ...]
+
+    def settings(self) -> Iterator[tuple[dict[str, KnobValue], str]]:
+        """Yield every distinct ``(active knobs, pos)``."""
+        spec, seen = operator(self.name), set()
+        for values in itertools.product(*(options for _, options in self.knobs)):
+            drawn = dict(zip((name for name, _ in self.knobs), values, strict=True))
+            active = {name: value for name, value in drawn.items() if spec.knobs[name].active(drawn)}
+            key = tuple(active.items())
+            if key not in seen:
+                seen.add(key)
+                for pos in self.pos:
+                    yield active, pos
+
+
+@dataclass(frozen=True)
+class StageChoices:
+    """What a stage may be; every block of it has the same choices.
+
+    Args:
+        dim: Channels.
+        num_heads: Attention heads.
+        depths: Numbers of blocks to choose from.
+        operators: Operators to choose from.
+        mlp_ratios: Ratios to choose from.
+        downsamples: Downsamplings to choose from; empty in the first stage.
+    """
+
+    dim: int
+    num_heads: int
+    depths: tuple[int, ...]
+    operators: tuple[OperatorChoices, ...]
+    mlp_ratios: tuple[float, ...]
+    downsamples: tuple[str, ...] = ()
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Every block that may stand in this stage."""
+        return tuple(
+            Block(choice.name, tuple(knobs.items()), pos, ratio)
+            for choice in self.operators
+            for knobs, pos in choice.settings()
+            for ratio in self.mlp_ratios
+        )
+
+    @cached_property
+    def shared(self) -> dict[str, tuple[Value, ...]]:
+        """Knobs (and ``pos``) whose options are the same for every operator that has them.
+
+        These are drawn once a block under their own name; others are qualified by their operator.
+        """
+        options: dict[str, set[tuple[Value, ...]]] = {}
+        for choice in self.operators:
+            for name, values in (*choice.knobs, ("pos", choice.pos)):
+                options.setdefault(name, set()).add(tuple(values))
+        return {name: next(iter(values)) for name, values in options.items() if len(values) == 1}
+
+    def parameter(self, choice: OperatorChoices, knob: str) -> str:
+        """Return the name under which a block draws ``knob`` of the operator ``choice``."""
+        return knob if knob in self.shared else f"{choice.name}.{knob}"
+
+
+@dataclass(frozen=True)
+class Space:
+    """A declared set of architectures at one scale.
+
+    Args:
+        name: The declaration's name.
+        scale: Which skeleton of the declaration.
+        stages: What every stage may be.
+        stems: Stems to choose from.
+        image_size: Height and width in pixels.
+        in_channels: Channels of the images.
+        num_classes: Outputs of the classifier.
+        style: How blocks are put together.
+
+    Raises:
+        SpaceError: If some choice cannot fit the map of its stage, naming stage and knob.
+    """
+
+    name: str
+    scale: str
+    stages: tuple[StageChoices, ...]
+    stems: tuple[str, ...]
+    image_size: tuple[int, int]
+    in_channels: int = 3
+    num_classes: int = 1000
+    style: Style = field(default_factory=Style)
+
+    def __post_init__(self) -> None:
+        for skeleton in self._skeletons():
+            for index, stage in enumerate(self.stages):
+                site = skeleton.site(index)
+                for block in stage.blocks:
+                    if why := block.misfit(site):
+                        raise SpaceError(
+                            f"space '{self.name}', scale '{self.scale}', stage {index + 1}, operator "
+                            f"'{block.operator}': {why} (images of {self.image_size[0]}x{self.image_size[1]} px, "
+                            f"stem {skeleton.stem})"
+                        )
+
+    def _skeletons(self) -> Iterator[Architecture]:
+        """Yield one carrier architecture for every combination of stem and downsamplings."""
+        for stem, *downsamples in itertools.product(self.stems, *(s.downsamples for s in self.stages[1:])):
+            # A static 3x3 convolution fits any map: the carrier only measures the maps.
+            carrier = (Block("dwconv", (("kernel_size", 3), ("dynamic", "none"))),)
+            try:
+                yield Architecture(
+                    tuple(
+                        Stage(stage.dim, stage.num_heads, carrier, downsample)
+                        for stage, downsample in zip(self.stages, (None, *downsamples), strict=True)
+                    ),
+                    self.image_size,
+                    self.in_channels,
+                    self.num_classes,
+                    stem,
+                    self.style,
+                )
+            except ArchitectureError as error:
+                raise SpaceError(f"space '{self.name}', scale '{self.scale}': {error}") from None
+
+    # -- choices ---------------------------------------------------------------------------------
+
+    @cached_property
+    def choices(self) -> tuple[Choice, ...]:
+        """The fixed list of decisions with more than one option."""
+        return tuple(choice for choice in self._all_choices() if len(choice.options) > 1)
+
+    def _all_choices(self) -> Iterator[Choice]:
+        yield Choice("stem", self.stems)
+        for index, stage in enumerate(self.stages, start=1):
+            if stage.downsamples:
+                yield Choice(f"stage{index}.downsample", stage.downsamples)
+            yield Choice(f"stage{index}.depth", stage.depths)
+            for block in range(1, max(stage.depths) + 1):
+                place = f"stage{index}.block{block}"
+                yield Choice(f"{place}.operator", tuple(choice.name for choice in stage.operators))
+                named: dict[str, tuple[Value, ...]] = {}
+                for choice in stage.operators:
+                    for knob, options in (*choice.knobs, ("pos", choice.pos)):
+                        named[stage.parameter(choice, knob)] = tuple(options)
+                for name, values in named.items():
+                    yield Choice(f"{place}.{name}", values)
+                yield Choice(f"{place}.mlp_ratio", stage.mlp_ratios)
+
+    def suggest(self, trial: Trial) -> Architecture:
+        """Draw every choice from ``trial`` and return the architecture they make."""
+        return self.assemble({c.name: trial.suggest_categorical(c.name, c.options) for c in self.choices})
+
+    def assemble(self, values: Mapping[str, Value]) -> Architecture:
+        """Return the architecture that the choices ``values`` make; inactive ones have no effect.
+
+        Choices with one option may be left out.
+
+        Raises:
+            SpaceError: If a value is missing or is no option of its choice.
+        """
+        taken: dict[str, Any] = {}
+        for choice in self._all_choices():
+            value = values.get(choice.name, choice.options[0] if len(choice.options) == 1 else None)
+            if value not in choice.options:
+                raise SpaceError(
+                    f"choice '{choice.name}' must be one of {', '.join(map(str, choice.options))}, not {value!r}"
+                )
+            taken[choice.name] = value
+        stages = []
+        for index, stage in enumerate(self.stages, start=1):
+            blocks = []
+            for number in range(1, taken[f"stage{index}.depth"] + 1):
+                place = f"stage{index}.block{number}"
+                chosen = next(c for c in stage.operators if c.name == taken[f"{place}.operator"])
+                drawn = {knob: taken[f"{place}.{stage.parameter(chosen, knob)}"] for knob, _ in chosen.knobs}
+                spec = operator(chosen.name)
+                active = tuple((knob, value) for knob, value in drawn.items() if spec.knobs[knob].active(drawn))
+                pos = taken[f"{place}.{stage.parameter(chosen, 'pos')}"]
+                blocks.append(Block(chosen.name, active, pos, taken[f"{place}.mlp_ratio"]))
+            stages.append(
+                Stage(stage.dim, stage.num_heads, tuple(blocks), taken.get(f"stage{index}.downsample"))
+            )
+        return self._architecture(tuple(stages), taken["stem"])
+
+    def _architecture(self, stages: tuple[Stage, ...], stem: str) -> Architecture:
+        return Architecture(stages, self.image_size, self.in_channels, self.num_classes, stem, self.style)
+
+    def values(self, architecture: Architecture) -> dict[str, Value]:
+        """Return choices that make ``architecture``; inactive ones take their first option.
+
+        Raises:
+            SpaceError: If the architecture is not in this space.
+        """
+        values: dict[str, Value] = {choice.name: choice.options[0] for choice in self.choices}
+
+        def settle(name: str, value: Value) -> None:
+            if name in values:
+                values[name] = value
+
+        settle("stem", architecture.stem)
+        for index, (stage, chosen) in enumerate(zip(self.stages, architecture.stages, strict=False), start=1):
+            settle(f"stage{index}.downsample", chosen.downsample or "")
+            settle(f"stage{index}.depth", len(chosen.blocks))
+            for number, block in enumerate(chosen.blocks, start=1):
+                place = f"stage{index}.block{number}"
+                settle(f"{place}.operator", block.operator)
+                settle(f"{place}.mlp_ratio", block.mlp_ratio)
+                for choice in stage.operators:
+                    if choice.name == block.operator:
+                        for knob, value in (*block.knobs, ("pos", block.pos)):
+                            settle(f"{place}.{stage.parameter(choice, knob)}", value)
+        try:
+            inside = self.assemble(values) == architecture
+        except SpaceError as error:
+            raise SpaceError(
+                f"architecture {architecture.digest} is not in space '{self.name}' ({self.scale}): {error}"
+            ) from None
+        if not inside:
+            raise SpaceError(
+                f"architecture {architecture.digest} is not in space '{self.name}' ({self.scale}): its skeleton "
+                "(dims, heads, image size, classes, depth or style) differs"
+            )
+        return values
+
+    def contains(self, architecture: Architecture) -> bool:
+        """Return whether ``architecture`` is a point of this space."""
+        try:
+            self.values(architecture)
+        except SpaceError:
+            return False
+        return True
+
+    # -- counting and drawing --------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """Exact number of distinct architectures."""
+        total = len(self.stems)
+        for stage in self.stages:
+            total *= max(1, len(stage.downsamples)) * sum(len(stage.blocks) ** depth for depth in stage.depths)
+        return total
+
+    def sample(self, rng: Random, uniform_over: str = "choices") -> Architecture:
+        """Draw an architecture.
+
+        Args:
+            rng: Source of randomness.
+            uniform_over: ``choices`` draws each decision evenly (as a random sampler would);
+                ``architectures`` makes every distinct architecture equally likely.
+        """
+        if uniform_over == "choices":
+            return self.assemble({choice.name: rng.choice(choice.options) for choice in self.choices})
+        if uniform_over != "architectures":
+            raise SpaceError(f"uniform_over must be 'choices' or 'architectures', not '{uniform_over}'")
+        stages = []
+        for stage in self.stages:
+            ways = [len(stage.blocks) ** depth for depth in stage.depths]
+            # Python integers: the number of ways can exceed what a float can weigh exactly.
+            ticket = rng.randrange(sum(ways))
+            depth = next(d for d, end in zip(stage.depths, itertools.accumulate(ways), strict=True) if ticket < end)
+            blocks = tuple(rng.choice(stage.blocks) for _ in range(depth))
+            downsample = rng.choice(stage.downsamples) if stage.downsamples else None
+            stages.append(Stage(stage.dim, stage.num_heads, blocks, downsample))
+        return self._architecture(tuple(stages), rng.choice(self.stems))
+
+    def mutate(self, architecture: Architecture, rng: Random, rate: float = 0.1) -> Architecture:
+        """Return a different architecture in which each choice was redrawn with probability ``rate``.
+
+        Raises:
+            SpaceError: If the architecture is not in this space, or the space has no other.
+        """
+        if self.size == 1:
+            raise SpaceError(f"space '{self.name}' holds a single architecture: nothing to mutate to")
+        values = self.values(architecture)
+        while True:
+            child = dict(values)
+            for choice in self.choices:
+                if rng.random() < rate:
+                    child[choice.name] = rng.choice(choice.options)
+            forced = rng.choice(self.choices)  # at least one redraw, so that small rates end too
+            child[forced.name] = rng.choice(forced.options)
+            mutant = self.assemble(child)
+            if mutant != architecture:
+                return mutant
+
+    def crossover(self, one: Architecture, other: Architecture, rng: Random) -> Architecture:
+        """Return a child that takes each choice from either parent with equal probability."""
+        first, second = self.values(one), self.values(other)
+        return self.assemble({name: (first if rng.random() < 0.5 else second)[name] for name in first})
+
+    def neighbours(self, architecture: Architecture) -> tuple[Architecture, ...]:
+        """Return every other architecture that differs in a single choice."""
+        values = self.values(architecture)
+        found = {
+            neighbour.digest: neighbour
+            for choice in self.choices
+            for option in choice.options
+            if option != values[choice.name]
+            and (neighbour := self.assemble({**values, choice.name: option})) != architecture
+        }
+        return tuple(found.values())
+
+    @cached_property
+    def smallest(self) -> Architecture:
+        """The architecture of fewest MACs (then parameters)."""
+        return self._extreme(min)
+
+    @cached_property
+    def largest(self) -> Architecture:
+        """The architecture of most MACs (then parameters)."""
+        return self._extreme(max)
+
+    def _extreme(self, pick: Any) -> Architecture:
+        # Costs add up over blocks, so the extreme network has the extreme block everywhere.
+        candidates = []
+        for skeleton in self._skeletons():
+            stages = []
+            for index, stage in enumerate(self.stages):
+                site = skeleton.site(index)
+                block = pick(stage.blocks, key=lambda b, s=site: _weight(block_cost(b, s, self.style)))
+                downsample = skeleton.stages[index].downsample
+                stages.append(Stage(stage.dim, stage.num_heads, (block,) * pick(stage.depths), downsample))
+            candidates.append(self._architecture(tuple(stages), skeleton.stem))
+        extreme: Architecture = pick(candidates, key=lambda a: _weight(costs(a)))
+        return extreme
+
+    # -- identity --------------------------------------------------------------------------------
+
+    @property
+    def digest(self) -> str:
+        """Identity of the choices and the skeleton; studies of different spaces do not mix."""
+        content = {
+            "choices": [[choice.name, list(choice.options)] for choice in self._all_choices()],
+            "skeleton": [skeleton.to_json() for skeleton in self._skeletons()],
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    def __str__(self) -> str:
+        magnitude = f"{self.size:,}" if self.size < 10**6 else f"about 10^{math.log10(self.size):.0f}"
+        return (
+            f"{self.name}/{self.scale}: {magnitude} architectures, {len(self.choices)} choices, "
+            f"{len(self.stages)} stages, {self.image_size[0]}x{self.image_size[1]} px"
+        )
+
+
+def _weight(cost: Any) -> tuple[int, int]:
+    return cost.macs, cost.params

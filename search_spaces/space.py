@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.cost import block_cost, costs
 from search_spaces.errors import ArchitectureError, SpaceError
-from search_spaces.operators import KnobValue, operator
+from search_spaces.operators import KnobValue, Site, operator
 from search_spaces.skeleton import Style
 
 Value = str | int | float
@@ -173,6 +173,15 @@ class Space:
                 )
             except ArchitectureError as error:
                 raise SpaceError(f"space '{self.name}', scale '{self.scale}': {error}") from None
+
+    def sites(self) -> tuple[Site, ...]:
+        """Return for every stage the largest map that any combination of stem and downsamplings gives."""
+        sites = []
+        for index, stage in enumerate(self.stages):
+            found = [skeleton.site(index) for skeleton in self._skeletons()]
+            height, width = max(s.height for s in found), max(s.width for s in found)
+            sites.append(Site(stage.dim, stage.num_heads, height, width, self.style.qkv_bias))
+        return tuple(sites)
 
     # -- choices ---------------------------------------------------------------------------------
 

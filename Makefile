@@ -1,0 +1,38 @@
+# Four verbs: set up, search, test, check. Everything lands in .venv; nothing is installed elsewhere.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+SEARCH ?= --space twins_cswin --data mnist5k --budget auto --study studies/first --retrain 2 --export
+PYTEST ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup search test check clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Create .venv and install the project with its tools (skipped while pyproject.toml is unchanged)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; type: make setup PYTHON=python3.12" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/uv || { $(BIN)/python -m ensurepip >/dev/null && $(BIN)/python -m pip install -q uv; }
+	$(BIN)/uv pip install --python $(BIN)/python -e '.[dev]'
+	@touch $@
+
+search: $(STAMP) ## Run the main job on the embedded digits: search, retrain, export (again: resumes)
+	$(BIN)/nas search $(SEARCH)
+
+test: $(STAMP) ## Run the tests
+	$(BIN)/python -m pytest $(PYTEST)
+
+check: $(STAMP) ## Lint, format and types, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## Remove caches and build leftovers; studies and .venv stay
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find nas search_spaces supernet tests -name __pycache__ -type d -prune -exec rm -rf {} +

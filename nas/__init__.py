@@ -1,0 +1,1 @@
+"""What is done with supernets: train, search, retrain, export, report."""

@@ -1,0 +1,454 @@
+"""The command line: ``nas search``, ``retrain``, ``export``, ``evaluate``, ``report``, ``dashboard``, ...
+
+Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 the work
+failed, 2 the request was wrong, 130 interrupted. Heavy libraries are imported by the commands that need
+them, so that ``nas --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from search_spaces.errors import ArchitectureError, NasError, RequestError
+
+if TYPE_CHECKING:
+    from nas.settings import Settings
+    from nas.storage import Row
+    from nas.study import Study
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Neural architecture search for vision attention designs.",
+)
+output = Console(highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's folder, or its name under studies/.")]
+Budget = Annotated[
+    str, typer.Option(help="What may be used: auto, 8gpu, 2cpu; optionally ,12h and ,500trials.")
+]
+Formats = Annotated[str, typer.Option("--format", help="all, source, or a list of pt2, onnx.")]
+
+
+@app.command()
+def search(
+    space: Annotated[str, typer.Option(help="Name of a space, or a YAML file.")] = "twins_cswin",
+    scale: Annotated[str | None, typer.Option(help="Scale of the space; the images' size decides.")] = None,
+    data: Annotated[str, typer.Option(help="mnist5k, folder:PATH, or a name timm knows.")] = "mnist5k",
+    data_dir: Annotated[Path | None, typer.Option(help="Where timm's data sets lie.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the images in pixels.")] = None,
+    budget: Budget = "auto",
+    study: Annotated[str | None, typer.Option(help="Folder, or name under studies/.")] = None,
+    storage: Annotated[str | None, typer.Option(help="Optuna storage URL; SQLite in the study.")] = None,
+    objective: Annotated[str, typer.Option(help="top1, macs, params, latency_ms; comma separated.")] = "top1,macs",
+    max_macs: Annotated[str | None, typer.Option(help="Reject designs above, e.g. 600M.")] = None,
+    max_params: Annotated[str | None, typer.Option(help="Reject designs above, e.g. 25M.")] = None,
+    max_latency_ms: Annotated[float | None, typer.Option(help="Reject designs above.")] = None,
+    sampler: Annotated[str, typer.Option(help="nsga2, tpe or random.")] = "nsga2",
+    batch: Annotated[int, typer.Option(help="Designs proposed at once (NSGA-II's population).")] = 32,
+    policy: Annotated[str, typer.Option(help="Paths a step trains: uniform, fair or sandwich.")] = "uniform",
+    sharing: Annotated[str, typer.Option(help="Projections per operator, or shared in a block.")] = "operator",
+    supernet: Annotated[str | None, typer.Option(help="Use these weights instead of training.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of the supernet.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    retrain_epochs: Annotated[int | None, typer.Option(help="Epochs of retraining.")] = None,
+    validation_images: Annotated[int, typer.Option(help="Most images a candidate is scored on.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    config: Annotated[Path | None, typer.Option(help="A study.yaml with all of these settings.")] = None,
+    retrain: Annotated[int, typer.Option(min=0, help="Then retrain this many of the front.")] = 0,
+    export: Annotated[bool, typer.Option("--export", help="Then export the best retrained design.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a supernet, search it, and print the Pareto front; run again, it resumes."""
+    from nas import pipeline
+    from nas.recipes import fitting
+    from nas.settings import Settings, read_settings
+    from nas.study import STUDIES, Study, find_study
+
+    if config is not None:
+        settings = read_settings(config)
+    else:
+        settings = Settings(
+            space=space,
+            scale=scale,
+            data=data,
+            data_dir=None if data_dir is None else str(data_dir),
+            image_size=image_size,
+            objectives=objective,
+            max_macs=max_macs,
+            max_params=max_params,
+            max_latency_ms=max_latency_ms,
+            sampler=sampler,
+            batch=batch,
+            policy=policy,
+            sharing=sharing,
+            supernet=supernet,
+            validation_images=validation_images,
+            seed=seed,
+        )
+        settings = fitting(settings, epochs, batch_size, lr, retrain_epochs)
+    if export and not retrain:
+        raise RequestError("--export exports a retrained design; add --retrain 1")
+    where = Study(STUDIES / Path(settings.space).stem) if study is None else find_study(study)
+    job = pipeline.prepare(settings, budget, where, storage)
+    for line in pipeline.describe(job):
+        _say(line)
+    if dry_run:
+        if as_json:
+            _print_json({"workers": job.workers.workers, "device": job.workers.device, "study": str(where.folder)})
+        return
+    command = ["nas", *sys.argv[1:]]
+    with _resumable(command):
+        front = pipeline.run(job, command)
+        results: list[dict[str, Any]] = []
+        exported = None
+        if retrain:
+            designs = [row.architecture for row in front[:retrain]]
+            results = pipeline.retrain_designs(where, designs, pipeline.MODES, job.data, job.workers)
+            if export:
+                exported = where.exported(results[0]["digest"])
+                pipeline.export_result(where, results[0], exported, ("pt2", "onnx"))
+    _write_report(where)
+    if as_json:
+        _print_json(_summary(where, front, results, exported))
+        return
+    output.print(_front_table(front, job.goal.objectives, results))
+    _next_steps(where, results, exported)
+
+
+@app.command("retrain")
+def retrain_command(
+    study: StudyName,
+    top: Annotated[int, typer.Option(min=1, help="How many designs of the front, best first.")] = 1,
+    arch: Annotated[list[str] | None, typer.Option(help="Digest, published name or JSON file.")] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Only from random weights.")] = False,
+    inherit: Annotated[bool, typer.Option("--inherit", help="Only from the supernet's weights.")] = False,
+    budget: Budget = "auto",
+    as_json: Json = False,
+) -> None:
+    """Train designs of a study by themselves, from scratch and from the supernet's weights."""
+    from nas import pipeline, workers
+    from nas.budget import parse_budget, plan_workers
+    from nas.console import log
+    from nas.study import find_architecture, find_study
+
+    where = find_study(study)
+    where.require()
+    parsed, cluster = parse_budget(budget), workers.survey()
+    plan = plan_workers(parsed, cluster.cpus, cluster.gpus, where=cluster.where)
+    if from_scratch and inherit:
+        raise RequestError("--from-scratch and --inherit exclude one another; leave both out to do both")
+    modes = ("scratch",) if from_scratch else ("inherit",) if inherit else pipeline.MODES
+    if arch:
+        designs = [find_architecture(text, where) for text in arch]
+    else:
+        designs = [_design(entry) for entry in where.front()[:top]]
+    space = where.space()
+    for design in designs:
+        own = (design.in_channels, design.num_classes)
+        if own != (space.in_channels, space.num_classes):
+            raise RequestError(
+                f"design {design.digest} is for {own[0]} channels and {own[1]} classes but the study's images have "
+                f"{space.in_channels} and {space.num_classes}; choose a design made for them"
+            )
+        if "inherit" in modes:
+            space.values(design)
+    data = pipeline.open_data(where.settings())
+    log.to(where.log_file)
+    workers.start(cluster)
+    with _resumable(["nas", *sys.argv[1:]]):
+        results = pipeline.retrain_designs(where, designs, modes, data, plan)
+    if as_json:
+        _print_json(results)
+        return
+    output.print(_results_table(results))
+    output.print(f"next: nas export {where.folder} --out DIR", soft_wrap=True)
+
+
+@app.command("export")
+def export_command(
+    source: Annotated[str, typer.Argument(metavar="STUDY", help="A study with retrained designs.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write; exports/DIGEST in the study.")] = None,
+    arch: Annotated[str | None, typer.Option(help="Digest of a retrained design; the best.")] = None,
+    formats: Formats = "all",
+    as_json: Json = False,
+) -> None:
+    """Write a retrained design as a standalone model and verify it."""
+    from nas.export import parse_formats
+    from nas.files import require_writable
+    from nas.pipeline import export_result
+    from nas.study import find_study
+
+    chosen = parse_formats(formats)
+    where = find_study(source)
+    where.require()
+    results = [result for result in _results(where) if arch is None or result["digest"] == arch]
+    if not results:
+        what = "no retrained design" if arch is None else f"no retrained design '{arch}'"
+        raise RequestError(f"study {where.folder} has {what}; run: nas retrain {where.folder}")
+    best = results[0]
+    folder = out or where.exported(best["digest"])
+    require_writable(folder)
+    if folder.exists() and not (folder / "verification.json").exists() and any(folder.iterdir()):
+        raise RequestError(f"--out {folder} is not empty and holds no export; choose another folder")
+    differences = export_result(where, best, folder, chosen)
+    if as_json:
+        _print_json({"folder": str(folder), "digest": best["digest"], "max_abs_difference": differences})
+    else:
+        output.print(f"exported to {folder}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="DIR", help="An export folder.")],
+    data: Annotated[str, typer.Option(help="mnist5k, folder:PATH, or a name timm knows.")],
+    data_dir: Annotated[Path | None, typer.Option(help="Where timm's data sets lie.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure an exported model's accuracy on the test images and its throughput."""
+    from nas.exported import evaluate_folder
+
+    scores = evaluate_folder(model, data, data_dir)
+    if as_json:
+        _print_json(scores)
+        return
+    table = Table("score", "value")
+    for name, value in scores.items():
+        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    output.print(table)
+
+
+@app.command()
+def report(study: StudyName) -> None:
+    """Write the study's report as one self-contained HTML page."""
+    from nas.study import find_study
+
+    where = find_study(study)
+    where.require()
+    _write_report(where)
+    output.print(str(where.report_file), soft_wrap=True)
+
+
+@app.command()
+def dashboard(
+    study: StudyName,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 8080,
+) -> None:
+    """Serve Optuna's dashboard of a study on 127.0.0.1 until interrupted."""
+    from nas.dashboard import serve
+    from nas.study import find_study
+
+    where = find_study(study)
+    where.require()
+    serve(where.url, port)
+
+
+@app.command()
+def spaces(as_json: Json = False) -> None:
+    """List what can be searched."""
+    from nas.show import drawing_spaces
+    from search_spaces.declaration import known_spaces, load_declaration
+
+    if as_json:
+        _print_json(
+            [
+                {
+                    "name": (declaration := load_declaration(name)).name,
+                    "summary": declaration.summary,
+                    "scales": {
+                        scale: {"images": list(sides), "architectures": str(declaration.space(scale).size)}
+                        for scale, sides in declaration.scales.items()
+                    },
+                }
+                for name in known_spaces()
+            ]
+        )
+    else:
+        output.print(drawing_spaces())
+
+
+@app.command()
+def show(
+    arch: Annotated[str, typer.Argument(metavar="ARCH", help="A published name, a JSON file, or a digest.")],
+    study: Annotated[str | None, typer.Option(help="The study that a digest belongs to.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw one design with its sizes and costs."""
+    from nas.show import describe, draw
+    from nas.study import find_architecture, find_study
+
+    architecture = find_architecture(arch, None if study is None else find_study(study))
+    description = describe(architecture, arch)
+    if as_json:
+        _print_json(description)
+    else:
+        output.print(draw(description))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine and its cluster offer, and what is missing."""
+    from nas.doctor import examine
+
+    findings = examine()
+    if as_json:
+        _print_json(findings)
+        return
+    table = Table("what", "finding")
+    for name, finding in findings.items():
+        table.add_row(name, escape(str(finding)))
+    output.print(table)
+
+
+# -- helpers -------------------------------------------------------------------------------------
+
+
+def _say(line: str) -> None:
+    from nas.console import log
+
+    log.say(line)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+class _resumable:
+    """Turns an interruption into the line that resumes the work."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.command = command
+
+    def __enter__(self) -> None:
+        from nas.interrupt import graceful
+
+        self.guard = graceful()
+        self.guard.__enter__()
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        from nas.interrupt import Interrupted
+
+        self.guard.__exit__(kind, error, trace)
+        if isinstance(error, Interrupted):
+            raise Interrupted(f"interrupted; everything done is saved, resume with: {shlex.join(self.command)}")
+
+
+def _design(entry: dict[str, Any]) -> Any:
+    from search_spaces.architecture import Architecture
+
+    return Architecture.from_json(entry["architecture"])
+
+
+def _results(study: Study) -> list[dict[str, Any]]:
+    from nas.study import read_json
+
+    found = [read_json(path) for path in study.folder.glob("retrained/*/*/result.json")]
+    return sorted(found, key=lambda result: -result["val_top1"])
+
+
+def _write_report(study: Study) -> None:
+    from nas.report import write_report
+
+    write_report(study)
+
+
+def _front_table(front: list[Row], objectives: tuple[str, ...], results: list[dict[str, Any]]) -> Table:
+    from nas.console import quantity
+
+    table = Table("digest", "val top-1 (supernet)", "MACs", "params", title="Pareto front")
+    for name in objectives:
+        if name not in ("top1", "macs", "params"):
+            table.add_column(name)
+    table.add_column("retrained test top-1")
+    table.add_column("from")
+    table.add_column("design", overflow="fold")
+    for row in front:
+        scores = row.scores
+        mine = [f"{r['test_top1']:.2f}% {r['mode']}" for r in results if r["digest"] == row.architecture.digest]
+        extra = [f"{scores[n]:.3g}" for n in objectives if n not in ("top1", "macs", "params")]
+        table.add_row(
+            row.architecture.digest,
+            f"{scores['top1']:.2f}%",
+            quantity(scores["macs"]),
+            quantity(scores["params"]),
+            *extra,
+            "\n".join(mine),
+            row.origin,
+            escape(str(row.architecture)),
+        )
+    return table
+
+
+def _results_table(results: list[dict[str, Any]]) -> Table:
+    table = Table("digest", "trained from", "validation top-1", "test top-1")
+    for result in results:
+        table.add_row(
+            result["digest"], result["mode"], f"{result['val_top1']:.2f}%", f"{result['test_top1']:.2f}%"
+        )
+    return table
+
+
+def _next_steps(study: Study, results: list[dict[str, Any]], exported: Path | None) -> None:
+    lines = [f"nas report {study.folder}", f"nas dashboard {study.folder}"]
+    if not results:
+        lines.insert(0, f"nas retrain {study.folder} --top 1")
+    elif exported is None:
+        lines.insert(0, f"nas export {study.folder}")
+    else:
+        lines.insert(0, f"nas evaluate {exported} --data {study.settings().data}")
+    output.print("next: " + "\n      ".join(lines), soft_wrap=True)
+
+
+def _summary(
+    study: Study, front: list[Row], results: list[dict[str, Any]], exported: Path | None
+) -> dict[str, Any]:
+    return {
+        "study": str(study.folder),
+        "front": [
+            {
+                "digest": row.architecture.digest,
+                "origin": row.origin,
+                "scores": dict(row.scores),
+                "design": str(row.architecture),
+            }
+            for row in front
+        ],
+        "retrained": results,
+        "exported": None if exported is None else str(exported),
+    }
+
+
+def main() -> None:
+    """Run the command line; every expected failure is one sentence and an exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        sys.stderr.write(f"nas: {error.format_message()}\n")
+        code = 2
+    except NasError as error:
+        sys.stderr.write(f"nas: {error}\n")
+        code = error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("nas: interrupted at once; run the same command again to resume\n")
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+__all__ = ["ArchitectureError", "Settings", "app", "main", "replace"]

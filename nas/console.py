@@ -1,0 +1,139 @@
+"""What a person reads while work goes on: lines on stderr, a log file, progress with rate and ETA.
+
+Standard output is left to results, so that ``--json`` can be piped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+console = Console(stderr=True, highlight=False)
+
+_PLAIN_SECONDS = 15.0  # how often progress is printed where there is no terminal to redraw
+
+
+class Log:
+    """Lines for the terminal and for ``log.txt``."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+
+    def to(self, path: Path) -> None:
+        """Write every further line to ``path`` as well."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+
+    def say(self, text: str) -> None:
+        """Print a line and log it with the time."""
+        console.print(escape(text), soft_wrap=True)
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """Log a line without printing it."""
+        if self.path is not None:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+
+
+log = Log()
+
+
+class _Rate(ProgressColumn):
+    """Units a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s" if speed < 100 else f"{speed:.0f}/s")
+
+
+class Bar:
+    """Progress of one phase.
+
+    Args:
+        title: What goes on.
+        total: Units of work in all.
+        done: Units already done, when resumed.
+    """
+
+    def __init__(self, title: str, total: int, done: int = 0) -> None:
+        self.title, self.total, self.done, self.first = title, total, done, done
+        self.started = self.printed = time.monotonic()
+        self.info = ""
+        self._progress: Progress | None = None
+        if console.is_terminal:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                _Rate(),
+                TimeRemainingColumn(compact=True),
+                TextColumn("{task.fields[info]}"),
+                console=console,
+            )
+            self._task = self._progress.add_task(title, total=total, completed=done, info="")
+            self._progress.start()
+
+    def update(self, done: int, info: str = "") -> None:
+        """Say that ``done`` units are done."""
+        self.done, self.info = done, info
+        if self._progress is not None:
+            self._progress.update(self._task, completed=done, info=info)
+        elif time.monotonic() - self.printed > _PLAIN_SECONDS:
+            self.printed = time.monotonic()
+            console.print(escape(self._line()), soft_wrap=True)
+
+    def _line(self) -> str:
+        spent = max(time.monotonic() - self.started, 1e-9)
+        rate = (self.done - self.first) / spent
+        left = (
+            f", {duration((self.total - self.done) / rate)} left"
+            if rate > 0 and self.done < self.total
+            else ""
+        )
+        info = f", {self.info}" if self.info else ""
+        return f"{self.title}: {self.done}/{self.total} ({rate:.1f}/s{left}){info}"
+
+    def close(self) -> None:
+        """Stop drawing and log how it went."""
+        if self._progress is not None:
+            self._progress.stop()
+        else:
+            console.print(escape(self._line()), soft_wrap=True)
+        log.note(self._line())
+
+
+@contextlib.contextmanager
+def bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
+    """Draw a progress bar while the block runs."""
+    drawn = Bar(title, total, done)
+    try:
+        yield drawn
+    finally:
+        drawn.close()
+
+
+def duration(seconds: float) -> str:
+    """Write a duration for people: ``8s``, ``3m 05s``, ``2h 10m``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+def quantity(value: float, unit: str = "") -> str:
+    """Write a count with a metric prefix: ``4.3G``, ``128k``."""
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g}{prefix}{unit}"
+    return f"{value:.3g}{unit}"

@@ -1,0 +1,239 @@
+"""The main job from end to end: plan, train the supernet, search, and hand over to retraining and export."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas import workers
+from nas.budget import Budget, WorkerPlan, parse_budget, plan_workers
+from nas.console import bar, duration, log, quantity
+from nas.data import Data, load_data
+from nas.export import export_model
+from nas.objectives import Goal, parse_objectives
+from nas.population import Population, payload
+from nas.pretrain import read_supernet, train_supernet
+from nas.provenance import provenance
+from nas.retrain import MODES, retrain, trained_network
+from nas.search import Plan, Search, cheap_costs, pareto_rows
+from nas.settings import Settings
+from nas.storage import Row, open_storage, public
+from nas.study import Facts, Study
+from search_spaces.architecture import Architecture
+from search_spaces.declaration import Declaration, load_declaration
+from search_spaces.likenesses import likenesses
+from search_spaces.space import Space
+from supernet.supernet import Supernet
+
+DEFAULT_TRIALS = 256
+
+
+@dataclass(frozen=True)
+class Job:
+    """A search that was found to be possible; nothing is written yet.
+
+    Args:
+        settings: What decides the result.
+        budget: What may be used.
+        workers: How the budget is cut.
+        cluster: Where it runs.
+        declaration: The space's declaration.
+        space: The space for the images.
+        data: The images.
+        study: The folder.
+        url: The storage.
+    """
+
+    settings: Settings
+    budget: Budget
+    workers: WorkerPlan
+    cluster: workers.Cluster
+    declaration: Declaration
+    space: Space
+    data: Data
+    study: Study
+    url: str
+
+    @property
+    def goal(self) -> Goal:
+        """Objectives and limits."""
+        return Goal(parse_objectives(self.settings.objectives), self.settings.limits)
+
+    @property
+    def search_plan(self) -> Plan:
+        """How designs are proposed."""
+        trials = self.budget.trials or DEFAULT_TRIALS
+        return Plan(
+            self.goal,
+            self.settings.sampler,
+            self.settings.batch,
+            trials,
+            self.budget.seconds,
+            self.settings.seed,
+        )
+
+
+def facts_of(data: Data, spec: str) -> Facts:
+    """Return what a study remembers of its images."""
+    return Facts(spec, data.digest, data.image_size, data.in_channels, data.class_names, data.mean, data.std)
+
+
+def open_data(settings: Settings) -> Data:
+    """Load the images of a study, with progress where they are decoded."""
+    drawn: list[Any] = []
+
+    def progress(done: int, total: int) -> None:
+        if not drawn:
+            drawn.append(bar("decoding images", total).__enter__())
+        drawn[0].update(done)
+
+    try:
+        directory = None if settings.data_dir is None else Path(settings.data_dir)
+        return load_data(settings.data, data_dir=directory, image_size=settings.image_size, progress=progress)
+    finally:
+        if drawn:
+            drawn[0].close()
+
+
+def prepare(settings: Settings, budget_text: str, study: Study, storage: str | None) -> Job:
+    """Check everything that can be wrong with a request before anything is written.
+
+    Raises:
+        RequestError: If something is; the message says what.
+    """
+    budget = parse_budget(budget_text)
+    declaration = load_declaration(settings.space)
+    cluster = workers.survey()
+    plan = plan_workers(budget, cluster.cpus, cluster.gpus, where=cluster.where)
+    data = open_data(settings)
+    space = declaration.space(settings.scale, data.image_size, data.in_channels, len(data.class_names))
+    study.check(settings, facts_of(data, settings.data))
+    if settings.supernet is not None:
+        read_supernet(space, settings.sharing, Path(settings.supernet))
+    url = storage or study.url
+    if storage is not None:
+        open_storage(storage)
+    return Job(settings, budget, plan, cluster, declaration, space, data, study, url)
+
+
+def describe(job: Job) -> list[str]:
+    """Return the plan in lines for people."""
+    data, plan, settings = job.data, job.search_plan, job.settings
+    steps = -(-len(data.train) // settings.recipe.batch_size) * settings.recipe.epochs
+    device = "GPU" if job.workers.gpus_per_worker else "CPU core"
+    limits = ", ".join(f"{name} <= {quantity(limit)}" for name, limit in job.goal.limits)
+    time_limit = "" if job.budget.seconds is None else f", at most {duration(job.budget.seconds)}"
+    return [
+        f"space     {job.space}",
+        f"images    {data.name}: {len(data.train)} to train, {len(data.val)} to validate, "
+        f"{len(data.class_names)} classes, {data.in_channels}x{data.image_size}x{data.image_size}",
+        f"workers   {job.workers.workers} on {job.cluster.where}, each {job.workers.cpus_per_worker:g} CPU cores"
+        + (f" and {job.workers.gpus_per_worker:g} {device}" if job.workers.gpus_per_worker else ""),
+        "supernet  "
+        + (
+            f"read from {settings.supernet}"
+            if settings.supernet
+            else f"{settings.recipe.epochs} epochs, {steps} steps, policy {settings.policy}"
+        ),
+        f"search    {plan.trials} designs by {plan.sampler}, objectives {settings.objectives}"
+        + (f", limits {limits}" if limits else "")
+        + time_limit,
+        f"study     {job.study.folder} ({public(job.url)})",
+    ]
+
+
+def run(job: Job, command: Sequence[str]) -> list[Row]:
+    """Train the supernet and search; return the Pareto front, best first.
+
+    Raises:
+        Interrupted: If the user asked to stop; everything finished is stored.
+    """
+    study, settings = job.study, job.settings
+    study.create(settings, facts_of(job.data, settings.data), job.declaration, job.url, command)
+    log.to(study.log_file)
+    for line in describe(job):
+        log.note(line)
+    supernet = make_supernet(job)
+    workers.start(job.cluster)
+    store = study.store()
+    population = Population(
+        job.workers, payload(supernet, job.data, settings.validation_images, settings.seed)
+    )
+    search = Search(job.space, store, job.search_plan, population, cheap_costs, likenesses(job.space))
+    done = len({row.architecture.digest for row in store.rows() if row.evaluated})
+    if done:
+        log.say(f"resuming the search at {done} evaluated designs")
+    try:
+        with bar("searching", job.search_plan.trials, done) as progress:
+            best = [0.0]
+
+            def report(row: Row, evaluated: int) -> None:
+                best[0] = max(best[0], row.scores.get("top1", 0.0))
+                progress.update(evaluated, f"best {best[0]:.2f}%")
+
+            rows = search.run(report)
+    finally:
+        population.close()
+    found = pareto_rows(rows, job.goal)
+    study.write_front(rows, job.goal, found, settings.seed)
+    return found
+
+
+def make_supernet(job: Job) -> Supernet:
+    """Return the trained supernet of a job, training it first where that is not done."""
+    if job.settings.supernet is not None:
+        return read_supernet(job.space, job.settings.sharing, Path(job.settings.supernet))
+    device = torch.device("cuda" if job.workers.device == "cuda" and torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, int(job.workers.workers * job.workers.cpus_per_worker)))
+    started = time.monotonic()
+    supernet = train_supernet(job.space, job.settings, job.data, job.study.supernet_file, device)
+    log.note(f"supernet ready after {duration(time.monotonic() - started)}")
+    return supernet
+
+
+def retrain_designs(
+    study: Study, designs: list[Architecture], modes: tuple[str, ...], data: Data, plan: WorkerPlan
+) -> list[dict[str, Any]]:
+    """Retrain designs of a study, inheriting from its supernet where asked; best first."""
+    settings, inherited = study.settings(), {}
+    if "inherit" in modes:
+        source = Path(settings.supernet) if settings.supernet else study.supernet_file
+        supernet = read_supernet(study.space(), settings.sharing, source)
+        inherited = {design.digest: supernet.extract(design).state_dict() for design in designs}
+    return retrain(study, designs, modes, settings.retraining, data, inherited, plan)
+
+
+def export_result(study: Study, result: dict[str, Any], folder: Path, formats: tuple[str, ...]) -> dict[str, float]:
+    """Export a retrained design; return the measured differences by file."""
+    design, facts = Architecture.from_json(result["architecture"]), study.facts()
+    metrics = {
+        "top-1 on the test images (%)": result["test_top1"],
+        "top-1 on the validation images (%)": result["val_top1"],
+        "test images": result["test_images"],
+        "trained": "from scratch" if result["mode"] == "scratch" else "from the supernet's weights",
+        "images": facts.data,
+    }
+    differences = export_model(
+        trained_network(study, result),
+        design,
+        folder,
+        name=f"{study.name}-{design.digest}",
+        mean=facts.mean,
+        std=facts.std,
+        class_names=facts.class_names,
+        metrics=metrics,
+        provenance=provenance(study.settings().seed, []),
+        formats=formats,
+    )
+    shown = ", ".join(f"{file} {value:.1e}" for file, value in differences.items())
+    log.say(f"exported {design.digest} to {folder}; largest differences to the subnet: {shown}")
+    return differences
+
+
+__all__ = ["MODES", "Job", "describe", "export_result", "open_data", "prepare", "retrain_designs", "run"]

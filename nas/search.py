@@ -1,0 +1,224 @@
+"""The search itself: propose a batch, reject and deduplicate, evaluate the rest, tell.
+
+Proposals are made batch by batch. A batch depends on the seed, its number and the finished batches
+before it, never on the number of workers or on which of them was first; so one seed gives one search,
+and a search that was killed in a batch proposes that batch again and finds what was finished of it in
+the store.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import optuna
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
+
+from nas.objectives import Goal
+from nas.pareto import front
+from nas.storage import Row, Store
+from search_spaces.architecture import Architecture
+from search_spaces.cost import costs
+from search_spaces.errors import RequestError, nearest
+from search_spaces.space import Space, Value
+
+SAMPLERS = ("nsga2", "tpe", "random")
+_IDLE_BATCHES = 25  # batches without a new design after which the space counts as searched
+
+
+class Evaluations(Protocol):
+    """Evaluates designs somewhere and yields ``(index, scores)`` as they are done."""
+
+    def __call__(self, designs: list[Architecture]) -> Iterator[tuple[int, dict[str, float]]]:
+        """Evaluate ``designs``."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a search proposes.
+
+    Args:
+        goal: Objectives and limits.
+        sampler: ``nsga2``, ``tpe`` or ``random``.
+        batch_size: Proposals made at once; NSGA-II's population.
+        trials: Designs to evaluate.
+        seconds: Time to stop proposing after; None for no limit.
+        seed: Seed of the proposals.
+    """
+
+    goal: Goal
+    sampler: str = "nsga2"
+    batch_size: int = 32
+    trials: int = 256
+    seconds: float | None = None
+    seed: int = 0
+
+
+def make_sampler(name: str, seed: int, population: int) -> BaseSampler:
+    """Return a fresh Optuna sampler.
+
+    Raises:
+        RequestError: If the name is unknown.
+    """
+    if name == "nsga2":
+        return NSGAIISampler(population_size=population, seed=seed)
+    if name == "tpe":
+        return TPESampler(seed=seed, n_startup_trials=2 * population)
+    if name == "random":
+        return RandomSampler(seed=seed)
+    raise RequestError(f"--sampler: unknown sampler '{name}' ({nearest(name, SAMPLERS)})")
+
+
+@dataclass
+class Search:
+    """A search over one space into one store.
+
+    Args:
+        space: What is searched.
+        store: Where finished trials are kept.
+        plan: How to propose.
+        evaluate: Evaluates designs.
+        cheap: Scores known without a forward pass (costs, predicted latency).
+        starts: Designs proposed first, by name.
+    """
+
+    space: Space
+    store: Store
+    plan: Plan
+    evaluate: Evaluations
+    cheap: Callable[[Architecture], dict[str, float]]
+    starts: list[tuple[str, Architecture]] = field(default_factory=list)
+
+    def run(self, report: Callable[[Row, int], None]) -> list[Row]:
+        """Search until the plan's trials or time are used up, or the space is.
+
+        Args:
+            report: Told ``(row, designs evaluated so far)`` of every finished trial.
+
+        Returns:
+            All rows in the order of their proposals, those of earlier runs included.
+
+        Raises:
+            Interrupted: If the user asked to stop; what was finished is stored.
+        """
+        deadline = None if self.plan.seconds is None else time.monotonic() + self.plan.seconds
+        stored: dict[int, dict[int, Row]] = {}
+        for row in self.store.rows():
+            stored.setdefault(row.batch, {})[row.place] = row
+        known = {row.architecture.digest: row for rows in stored.values() for row in rows.values() if row.evaluated}
+        study, rows, number, idle = self._study(), [], 0, 0
+        while len(known) < self.plan.trials and idle < _IDLE_BATCHES:
+            if deadline is not None and time.monotonic() > deadline:
+                break
+            before = len(known)
+            had = len([row for row in rows if row.evaluated])
+            batch = self._batch(study, number, stored.get(number, {}), known, report, had)
+            rows.extend(batch)
+            idle = idle + 1 if len(known) == before and number not in stored else 0
+            number += 1
+        # Batches of an earlier, longer run lie beyond the plan of this one and still count.
+        rows.extend(row for n in sorted(stored) if n >= number for _, row in sorted(stored[n].items()))
+        return rows
+
+    def _study(self) -> optuna.Study:
+        return optuna.create_study(directions=self.plan.goal.directions)
+
+    def _batch(
+        self,
+        study: optuna.Study,
+        number: int,
+        stored: Mapping[int, Row],
+        known: dict[str, Row],
+        report: Callable[[Row, int], None],
+        had: int,
+    ) -> list[Row]:
+        """Propose batch ``number``, finish what is not stored of it and tell the study in memory."""
+        plan = self.plan
+        study.sampler = make_sampler(plan.sampler, plan.seed * 100_003 + number, plan.batch_size)
+        origins = {}
+        if number == 0:
+            for name, start in self.starts:
+                origins[start.digest] = name
+                study.enqueue_trial(self.space.values(start))
+        trials = [study.ask() for _ in range(max(plan.batch_size, len(origins)))]
+        proposals = [self._proposal(trial, number, place, origins) for place, trial in enumerate(trials)]
+        rows: dict[int, Row] = dict(stored)
+        first: dict[str, int] = {}  # a design proposed twice in one batch is evaluated once
+        todo: list[int] = []
+        for place, row in enumerate(proposals):
+            digest = row.architecture.digest
+            if place in rows:
+                continue
+            if row.rejected is not None:
+                rows[place] = row
+            elif digest in known or digest in first:
+                continue
+            else:
+                first[digest] = place
+                todo.append(place)
+        for place in rows.keys() - stored.keys():
+            self.store.add(rows[place])
+        # The last batch may be cut short; a longer search proposes it again and finishes it.
+        room = max(0, plan.trials - len(known))
+        cut, todo = len(todo) > room, todo[:room]
+        evaluated = had + sum(row.evaluated for row in rows.values())
+        designs = [proposals[place].architecture for place in todo]
+        for index, scores in self.evaluate(designs) if designs else ():
+            proposal = proposals[todo[index]]
+            row = replace(proposal, scores={**proposal.scores, **scores})
+            self.store.add(row)
+            rows[todo[index]] = known[row.architecture.digest] = row
+            evaluated += 1
+            report(row, evaluated)
+        if cut:
+            return [rows[place] for place in sorted(rows)]
+        for place, proposal in enumerate(proposals):
+            if place not in rows:
+                source = known[proposal.architecture.digest]
+                rows[place] = replace(proposal, scores=source.scores, repeat=True)
+                self.store.add(rows[place])
+        ordered = [rows[place] for place in range(len(trials))]
+        for trial, row in zip(trials, ordered, strict=True):
+            if row.rejected is None:
+                study.tell(trial, plan.goal.values(row.scores))
+            else:
+                study.tell(trial, state=TrialState.PRUNED)
+        return ordered
+
+    def _proposal(self, trial: optuna.Trial, number: int, place: int, origins: Mapping[str, str]) -> Row:
+        architecture = self.space.suggest(trial)
+        scores = self.cheap(architecture)
+        if self.plan.goal.limits:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for name, limit in self.plan.goal.limits:
+                    trial.set_constraint(name, scores[name] - limit)
+        params: dict[str, Value] = dict(trial.params)
+        memory = dict(trial.storage.get_trial_system_attrs(trial._trial_id))
+        memory.pop("fixed_params", None)  # what a start was enqueued with: its params say it again
+        return Row(
+            batch=number,
+            place=place,
+            params=params,
+            architecture=architecture,
+            scores=scores,
+            rejected=self.plan.goal.excess(scores),
+            origin=origins.get(architecture.digest, "sampled"),
+            memory=memory,
+        )
+
+
+def cheap_costs(architecture: Architecture) -> dict[str, float]:
+    """Return ``macs``, ``params`` and ``activation_bytes`` of an architecture."""
+    known = costs(architecture)
+    return {"macs": known.macs, "params": known.params, "activation_bytes": known.activation_bytes}
+
+
+def pareto_rows(rows: list[Row], goal: Goal) -> list[Row]:
+    """Return the rows of the Pareto front, best in the first objective first."""
+    evaluated = [row for row in rows if row.evaluated]
+    return [evaluated[i] for i in front([goal.values(row.scores) for row in evaluated], goal.directions)]

@@ -1,0 +1,191 @@
+"""Where a search keeps what it found: an Optuna study in SQLite, PostgreSQL or MySQL.
+
+Proposals are made by an Optuna study in memory and every finished trial is added to the stored study at
+once and whole: a sampler that asks the database for each of a hundred parameters takes longer than
+evaluating the design. A row also says its batch and place, from which the study in memory is rebuilt.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.objectives import OBJECTIVES
+from search_spaces.architecture import Architecture
+from search_spaces.errors import StudyError
+from search_spaces.space import Choice, Value
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+_SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished trial.
+
+    Args:
+        batch: Number of the batch of proposals it belongs to.
+        place: Its place in that batch.
+        params: Every choice as drawn, inactive ones too.
+        architecture: The design they make.
+        scores: What is known of it; without accuracy where it was rejected.
+        rejected: The limit it exceeds, or None.
+        origin: ``sampled``, or the published design it is a likeness of.
+        repeat: Whether its scores were answered from an earlier trial.
+        memory: What the sampler noted on the trial.
+    """
+
+    batch: int
+    place: int
+    params: Mapping[str, Value]
+    architecture: Architecture
+    scores: Mapping[str, float]
+    rejected: str | None = None
+    origin: str = "sampled"
+    repeat: bool = False
+    memory: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether a forward pass was spent on it."""
+        return self.rejected is None and not self.repeat
+
+
+class Store:
+    """The stored study.
+
+    Args:
+        url: SQLAlchemy URL.
+        name: The study's name in it.
+        objectives: Score names.
+        choices: The space's parameters.
+
+    Raises:
+        StudyError: If the storage cannot be opened or holds a study of that name with other objectives.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        objectives: tuple[str, ...],
+        choices: tuple[Choice, ...],
+    ) -> None:
+        self.objectives = objectives
+        self.distributions = {choice.name: CategoricalDistribution(choice.options) for choice in choices}
+        directions = [OBJECTIVES[objective][0] for objective in objectives]
+        storage = open_storage(url)
+        try:
+            self.study = optuna.create_study(
+                storage=storage, study_name=name, directions=directions, load_if_exists=True
+            )
+        except (ValueError, sqlalchemy.exc.SQLAlchemyError) as error:
+            raise StudyError(f"cannot open study '{name}' in {public(url)}: {_first_line(error)}") from None
+        found = [direction.name.lower() for direction in self.study.directions]
+        if found != directions:
+            raise StudyError(
+                f"study '{name}' in {public(url)} has objectives to {', '.join(found)}, not {', '.join(directions)}; "
+                "choose another --study"
+            )
+        self.study.set_metric_names(list(objectives))
+
+    def rows(self) -> list[Row]:
+        """Return all finished trials in the order of their proposals."""
+        rows = [_row(trial) for trial in self.study.get_trials(deepcopy=False) if "batch" in trial.user_attrs]
+        return sorted(rows, key=lambda row: (row.batch, row.place))
+
+    def add(self, row: Row) -> None:
+        """Store a finished trial; when this returns, no kill can lose it."""
+        self.study.add_trial(self.frozen(row))
+
+    def frozen(self, row: Row) -> FrozenTrial:
+        """Return a row as an Optuna trial."""
+        attrs = {
+            "batch": row.batch,
+            "place": row.place,
+            "digest": row.architecture.digest,
+            "design": str(row.architecture),
+            "architecture": json.dumps(row.architecture.to_json()),
+            "origin": row.origin,
+            "repeat": row.repeat,
+            **row.scores,
+        }
+        if row.rejected is not None:
+            attrs["rejected"] = row.rejected
+        complete = row.rejected is None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.trial.create_trial(
+                state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+                values=[row.scores[name] for name in self.objectives] if complete else None,
+                params=dict(row.params),
+                distributions=self.distributions,
+                user_attrs=attrs,
+                system_attrs=dict(row.memory),
+            )
+
+
+def open_storage(url: str) -> optuna.storages.RDBStorage:
+    """Open the storage at ``url``, making an SQLite file where there is none.
+
+    Raises:
+        StudyError: If it cannot be opened.
+    """
+    arguments: dict[str, Any] = {}
+    if url.startswith(_SQLITE):
+        path = Path(url.removeprefix(_SQLITE))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arguments["connect_args"] = {"timeout": 60}
+        try:
+            # Readers (the dashboard) and the writer do not wait for one another; the file remembers.
+            with sqlite3.connect(path) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+            connection.close()
+        except sqlite3.DatabaseError as error:
+            raise StudyError(f"{path} is not a database that can be used ({error}); move it away") from None
+    try:
+        return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
+        raise StudyError(
+            f"cannot open the storage {public(url)} ({_first_line(error)}); give an SQLAlchemy URL such as "
+            "sqlite:///study.db or postgresql+psycopg://user@host/database"
+        ) from None
+
+
+def public(url: str) -> str:
+    """Return a storage URL without its password."""
+    try:
+        return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError:
+        return url
+
+
+def _row(trial: FrozenTrial) -> Row:
+    attrs = trial.user_attrs
+    known = {"batch", "place", "digest", "design", "architecture", "origin", "repeat", "rejected"}
+    return Row(
+        batch=attrs["batch"],
+        place=attrs["place"],
+        params=trial.params,
+        architecture=Architecture.from_json(json.loads(attrs["architecture"])),
+        scores={name: value for name, value in attrs.items() if name not in known},
+        rejected=attrs.get("rejected"),
+        origin=attrs["origin"],
+        repeat=attrs["repeat"],
+        memory=trial.system_attrs,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

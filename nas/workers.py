@@ -1,0 +1,275 @@
+"""Ray: finding the cluster, and a pool of workers that outlives its members.
+
+The only file that imports ray. Ray listens on all interfaces unless told otherwise before it is
+imported; a cluster that this program starts stays on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # binds everything to 127.0.0.1
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from nas import interrupt
+from nas.budget import WorkerPlan
+from nas.console import log
+from search_spaces.errors import BudgetError, NasError, WorkError
+
+TRIES = 3  # workers that one item may kill before it is given up
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What there is to work with.
+
+    Args:
+        cpus: CPU cores.
+        gpus: GPUs.
+        where: ``this machine`` or the cluster, for messages.
+        running: Whether a Ray cluster runs already.
+    """
+
+    cpus: float
+    gpus: float
+    where: str
+    running: bool
+
+
+def survey() -> Cluster:
+    """Return what is there, connecting to a running Ray cluster if there is one.
+
+    A cluster is one that ``RAY_ADDRESS`` names or that ``ray start`` made on this machine.
+
+    Raises:
+        BudgetError: If ``RAY_ADDRESS`` names a cluster that does not answer.
+    """
+    if not ray.is_initialized():
+        named = os.environ.get("RAY_ADDRESS")
+        try:
+            _init(address=named or "auto")
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            if named:
+                reason = str(error).splitlines()[0]
+                raise BudgetError(
+                    f"RAY_ADDRESS={named} does not answer ({reason}); start that cluster, or unset RAY_ADDRESS "
+                    "to use this machine"
+                ) from None
+            return Cluster(len(os.sched_getaffinity(0)), _cuda_devices(), "this machine", running=False)
+    resources = ray.cluster_resources()
+    nodes = len([node for node in ray.nodes() if node["Alive"]])
+    where = f"the Ray cluster of {nodes} node{'s' if nodes > 1 else ''}"
+    return Cluster(resources.get("CPU", 0), resources.get("GPU", 0), where, running=True)
+
+
+def start(cluster: Cluster) -> None:
+    """Start Ray on this machine unless a cluster runs already."""
+    if not ray.is_initialized():
+        _init(num_cpus=int(cluster.cpus), num_gpus=int(cluster.gpus))
+
+
+def stop() -> None:
+    """Leave the cluster; one that this program started ends."""
+    if ray.is_initialized():
+        ray.shutdown()
+
+
+def _init(**arguments: Any) -> None:
+    with warnings.catch_warnings(), contextlib.redirect_stderr(None):
+        warnings.simplefilter("ignore")
+        extra = {} if "address" in arguments else {"include_dashboard": False}
+        ray.init(logging_level=logging.ERROR, log_to_driver=False, **arguments, **extra)
+
+
+def _cuda_devices() -> int:
+    import torch  # slow to import; only needed where no cluster answers
+
+    return torch.cuda.device_count()
+
+
+class _Worker:
+    """Holds what ``factory`` made and calls it."""
+
+    def __init__(self, factory: Callable[..., Any], threads: int, device: str, payload: Any) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        usable = device if torch.cuda.is_available() else "cpu"  # a logical GPU of a test cluster is a CPU
+        self.held = factory(payload, usable)
+
+    def ready(self) -> str:
+        return ray.get_runtime_context().get_node_id()
+
+    def call(self, method: str, item: Any) -> Any:
+        return getattr(self.held, method)(item)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished item.
+
+    Args:
+        index: Its place among the items given.
+        value: What the method returned.
+    """
+
+    index: int
+    value: Any
+
+
+class Pool:
+    """Workers that each hold one object, spread over the cluster as a plan says.
+
+    Args:
+        plan: How many workers with what each.
+        factory: ``(payload, device) -> object``, an importable function.
+        payload: What the factory needs; arrays in it are stored once per node and mapped by its workers.
+    """
+
+    def __init__(self, plan: WorkerPlan, factory: Callable[..., Any], payload: Any) -> None:
+        self.plan, self.factory = plan, factory
+        self.payload = ray.put(payload)
+        self._actors: dict[Any, Any] = {}  # ready-reference or running call -> actor
+        self._idle: list[Any] = []
+        for _ in range(plan.workers):
+            self._hire()
+
+    def _hire(self) -> None:
+        options = ray.remote(_Worker).options(
+            num_cpus=self.plan.cpus_per_worker, num_gpus=self.plan.gpus_per_worker
+        )
+        threads = max(1, int(self.plan.cpus_per_worker))
+        actor = options.remote(self.factory, threads, self.plan.device, self.payload)
+        self._actors[actor.ready.remote()] = actor
+
+    def map(self, method: str, items: Iterable[Any]) -> Iterator[Done]:
+        """Yield results as they come, each item exactly once, whatever workers die.
+
+        Raises:
+            Interrupted: If the user asked to stop.
+            WorkError: If the method fails, or one item outlives several workers.
+        """
+        waiting = deque(enumerate(items))
+        running: dict[Any, tuple[int, Any]] = {}
+        deaths: dict[int, int] = {}
+        while waiting or running:
+            while waiting and self._idle:
+                actor = self._idle.pop()
+                index, item = waiting.popleft()
+                reference = actor.call.remote(method, item)
+                self._actors[reference] = actor
+                running[reference] = (index, item)
+            interrupt.check()
+            finished, _ = ray.wait(list(self._actors), num_returns=1, timeout=0.5)
+            for reference in finished:
+                actor = self._actors.pop(reference)
+                task = running.pop(reference, None)
+                try:
+                    value = ray.get(reference)
+                except RayTaskError as error:
+                    raise _failure(error) from error
+                except (RayActorError, RayError) as error:
+                    log.note(f"a worker died ({type(error).__name__}); starting another")
+                    with contextlib.suppress(RayError):
+                        ray.kill(actor)
+                    self._hire()
+                    if task is not None:
+                        deaths[task[0]] = deaths.get(task[0], 0) + 1
+                        if deaths[task[0]] >= TRIES:
+                            raise WorkError(
+                                f"evaluating {task[1]} killed {TRIES} workers, most likely for lack of memory; use "
+                                "fewer workers (--budget) or a smaller batch"
+                            ) from None
+                        waiting.appendleft(task)
+                    continue
+                self._idle.append(actor)
+                if task is not None:
+                    yield Done(task[0], value)
+
+    def close(self) -> None:
+        """Let the workers go."""
+        for actor in (*self._idle, *self._actors.values()):
+            with contextlib.suppress(RayError):
+                ray.kill(actor)
+        self._idle, self._actors = [], {}
+
+
+def _failure(error: RayTaskError) -> Exception:
+    cause = error.cause
+    if isinstance(cause, NasError):
+        return cause
+    log.note(str(error))
+    last = str(cause or error).strip().splitlines()[-1]
+    return WorkError(f"a worker failed: {last} (the whole message is in the study's log)")
+
+
+def run_trials(
+    function: Callable[[Any, Any, Callable[[dict[str, Any]], None]], None],
+    jobs: list[Any],
+    payload: Any,
+    plan: WorkerPlan,
+    folder: str,
+    hear: Callable[[dict[str, Any]], None],
+) -> None:
+    """Run long jobs side by side as Ray Tune trials, which are restarted where they die.
+
+    Args:
+        function: ``(job, payload, report)``; resumes itself from what it saved.
+        jobs: One trial each.
+        payload: What all need; stored once per node.
+        plan: What each trial gets.
+        folder: Where Tune keeps its own files.
+        hear: Told everything that trials report.
+
+    Raises:
+        Interrupted: If the user asked to stop.
+        WorkError: If a trial fails again and again.
+    """
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    from ray import tune
+
+    class Hear(tune.Callback):
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
+            hear(result)
+            interrupt.check()
+
+    def trial(config: dict[str, Any], shared: Any) -> None:
+        import torch
+
+        torch.set_num_threads(max(1, int(plan.cpus_per_worker)))
+        function(jobs[config["job"]], shared, tune.report)
+
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(trial, shared=payload),
+            {"cpu": plan.cpus_per_worker, "gpu": plan.gpus_per_worker},
+        ),
+        param_space={"job": tune.grid_search(list(range(len(jobs))))},
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=folder,
+            failure_config=tune.FailureConfig(max_failures=TRIES - 1),
+            callbacks=[Hear()],
+            verbose=0,
+        ),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = tuner.fit()
+    for result in results:
+        if result.error is not None:
+            if isinstance(result.error, RayTaskError):
+                raise _failure(result.error)
+            raise WorkError(f"a training trial failed: {str(result.error).strip().splitlines()[-1]}")

@@ -1,0 +1,1 @@
+"""What is searched with: operators, supernet, subnets and their source."""

@@ -1,0 +1,122 @@
+"""The plain network: a stem, stages of blocks, a norm, a mean over positions and a linear head.
+
+Everything here is what a paper's own code would hold, with no trace of the search: an exported
+``model.py`` carries the text of these classes. Maps are channels-last, ``(B, H, W, C)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class MapBatchNorm(nn.BatchNorm1d):
+    """BatchNorm of a channels-last map ``(B, H, W, C)``, as DWNet puts before its MLPs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise every channel over images and positions."""
+        return super().forward(x.flatten(0, 2)).view(x.shape)
+
+
+class Block(nn.Module):
+    """A residual token mixer followed by a residual MLP.
+
+    ``x = before(x); x = x + mixer(norm1(x)); x = x + mlp(norm2(x)); return after(x)``
+
+    Args:
+        mixer: The operator, ``(B, H, W, C) -> (B, H, W, C)``.
+        mlp: The position-wise MLP.
+        norm1: Norm before the mixer.
+        norm2: Norm before the MLP.
+        before: Positional encoding of the block's input (absolute positions).
+        after: Positional encoding of the block's output (PEG).
+        drop_path: Probability of dropping a residual branch of an image in training (stochastic depth,
+            arXiv 1603.09382).
+    """
+
+    def __init__(
+        self,
+        mixer: nn.Module,
+        mlp: nn.Module,
+        norm1: nn.Module,
+        norm2: nn.Module,
+        before: nn.Module | None = None,
+        after: nn.Module | None = None,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.before = before or nn.Identity()
+        self.norm1 = norm1
+        self.mixer = mixer
+        self.norm2 = norm2
+        self.mlp = mlp
+        self.after = after or nn.Identity()
+        self.drop_path = drop_path
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, H, W, C)`` to ``(B, H, W, C)``."""
+        x = self.before(x)
+        x = x + self.dropped(self.mixer(self.norm1(x)))
+        x = x + self.dropped(self.mlp(self.norm2(x)))
+        return self.after(x)
+
+    def dropped(self, branch: Tensor) -> Tensor:
+        """Zero the branch of some images and scale up the others, in training only."""
+        if not self.training or self.drop_path == 0.0:
+            return branch
+        keep = 1.0 - self.drop_path
+        mask = torch.rand(branch.shape[0], 1, 1, 1, device=branch.device) < keep
+        return branch * mask.to(branch.dtype) / keep
+
+
+class Stage(nn.Module):
+    """Blocks on maps of one size, after the downsampling that makes them.
+
+    Args:
+        blocks: The blocks, first to last.
+        downsample: What shrinks the previous stage's map; None in the first stage.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], downsample: nn.Module | None = None) -> None:
+        super().__init__()
+        self.downsample = downsample or nn.Identity()
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map the previous stage's ``(B, H, W, C)`` to this stage's."""
+        return self.blocks(self.downsample(x))
+
+
+class Network(nn.Module):
+    """An image classifier that is also a backbone.
+
+    Args:
+        stem: Turns images ``(B, 3, H, W)`` into the first map ``(B, H', W', C)``.
+        stages: The stages, first to last.
+        dim: Channels of the last stage.
+        num_classes: Outputs of the classifier.
+        norm_eps: Epsilon of the last LayerNorm.
+    """
+
+    def __init__(
+        self, stem: nn.Module, stages: Sequence[nn.Module], dim: int, num_classes: int, norm_eps: float = 1e-6
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        self.stages = nn.ModuleList(stages)
+        self.norm = nn.LayerNorm(dim, eps=norm_eps)
+        self.head = nn.Linear(dim, num_classes)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return the map ``(B, H, W, C)`` of every stage, for dense prediction."""
+        x, maps = self.stem(images), []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
+        return self.head(self.norm(self.features(images)[-1]).mean(dim=(1, 2)))

@@ -1,0 +1,28 @@
+"""The position-wise MLP of a block."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with GELU between, at every position alike.
+
+    Args:
+        dim: Channels.
+        hidden_dim: Channels between the layers.
+        scaled: Multiply the output by a learned vector (Refiner-ViT).
+    """
+
+    def __init__(self, dim: int, hidden_dim: int, scaled: bool = False) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, dim)
+        self.scale = nn.Parameter(torch.ones(dim)) if scaled else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, H, W, C)`` to the same shape."""
+        x = self.fc2(F.gelu(self.fc1(x)))
+        return x if self.scale is None else x * self.scale

@@ -1,0 +1,56 @@
+"""One door to attention and to windows.
+
+Shapes: B images, H x W maps, C channels, N tokens, d channels of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, scale: float | None = None) -> Tensor:
+    """Scaled dot-product attention by the fastest back end there is.
+
+    Args:
+        q: Queries ``(B, heads, N, d)``.
+        k: Keys ``(B, heads, M, d)``.
+        v: Values ``(B, heads, M, d)``.
+        bias: Added to the scaled logits, broadcast to ``(B, heads, N, M)``.
+        scale: Factor of the logits; ``d ** -0.5`` where it is left out.
+
+    Returns:
+        ``(B, heads, N, d)``.
+    """
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+
+
+def plain_attention(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, scale: float | None = None
+) -> Tensor:
+    """The same as ``attention``, written out: the reference that the fast path is tested against."""
+    logits = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1)
+    if bias is not None:
+        logits = logits + bias
+    return torch.softmax(logits, dim=-1) @ v
+
+
+def pad_to_multiple(x: Tensor, height: int, width: int) -> Tensor:
+    """Pad a map ``(B, H, W, C)`` with zeros, right and bottom, to multiples of a window's sides."""
+    bottom, right = -x.shape[1] % height, -x.shape[2] % width
+    return F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x
+
+
+def window_partition(x: Tensor, height: int, width: int) -> Tensor:
+    """Cut a map ``(B, H, W, C)`` into windows ``(B * windows, height * width, C)``, row by row."""
+    B, H, W, C = x.shape
+    x = x.view(B, H // height, height, W // width, width, C).transpose(2, 3)
+    return x.reshape(-1, height * width, C)
+
+
+def window_merge(windows: Tensor, height: int, width: int, H: int, W: int) -> Tensor:
+    """Put windows ``(B * windows, height * width, C)`` together to a map ``(B, H, W, C)``."""
+    C = windows.shape[-1]
+    x = windows.view(-1, H // height, W // width, height, width, C).transpose(2, 3)
+    return x.reshape(-1, H, W, C)

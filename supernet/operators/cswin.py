@@ -1,0 +1,158 @@
+"""CSWin: cross-shaped window attention with LePE (arXiv 2107.00652, sections 3.2 and 3.3).
+
+Half of the heads attend inside vertical stripes, full height x ``stripe_width`` columns, the other half
+inside horizontal ones; together they see a cross. LePE adds a depth-wise convolution of the values
+inside each stripe (eq. 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces.architecture import Block
+from search_spaces.operators import Site
+from search_spaces.operators.cswin import covers
+from search_spaces.skeleton import Style
+from supernet.calls import Call, call
+from supernet.elastic import Elastic, Mixer, Projections, Weights, centre, prefixed, state
+from supernet.kernels import attention, window_merge, window_partition
+from supernet.pos import RelativePositionBias, depthwise3x3
+
+
+class CrossShapedWindowAttention(nn.Module):
+    """Attention inside a cross of stripes.
+
+    Args:
+        dim: Channels C.
+        num_heads: Heads of both directions together.
+        stripe_width: Width of the stripes; None for one branch of all heads over the whole map.
+        qkv_bias: Whether query, key and value projections have a bias.
+        lepe: Add LePE.
+        rpe_size: Height and width of the map that a relative position bias is declared for.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        stripe_width: int | None,
+        *,
+        qkv_bias: bool = True,
+        lepe: bool = True,
+        rpe_size: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.stripe_width = stripe_width
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        # One filter a channel: the first half serves the vertical stripes, the second the horizontal ones.
+        self.lepe = depthwise3x3(dim) if lepe else None
+        self.rpe = self.rpe_columns = self.rpe_rows = None
+        if rpe_size is not None and stripe_width is None:
+            self.rpe = RelativePositionBias(*rpe_size, num_heads)
+        elif rpe_size is not None and stripe_width is not None:
+            self.rpe_columns = RelativePositionBias(rpe_size[0], stripe_width, num_heads // 2)
+            self.rpe_rows = RelativePositionBias(stripe_width, rpe_size[1], num_heads // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, H, W, C)`` to the same shape, for any H and W."""
+        H, W, C = x.shape[1:]
+        qkv, width = self.qkv(x), self.stripe_width
+        if width is None:
+            return self.proj(self.stripes(qkv, 0, C, H, W, self.num_heads, self.rpe))
+        columns = self.stripes(qkv, 0, C // 2, H, width, self.num_heads // 2, self.rpe_columns)
+        rows = self.stripes(qkv, C // 2, C, width, W, self.num_heads // 2, self.rpe_rows)
+        return self.proj(torch.cat([columns, rows], dim=-1))
+
+    def stripes(
+        self,
+        qkv: Tensor,
+        start: int,
+        end: int,
+        height: int,
+        width: int,
+        heads: int,
+        rpe: RelativePositionBias | None,
+    ) -> Tensor:
+        """Attend inside stripes with the channels from ``start`` to ``end``.
+
+        Args:
+            qkv: Queries, keys and values of all channels, ``(B, H, W, 3 C)``.
+            start: First channel.
+            end: Channel after the last.
+            height: Rows of a stripe.
+            width: Columns of a stripe.
+            heads: Heads of these channels.
+            rpe: Relative position bias, if any.
+
+        Returns:
+            ``(B, H, W, end - start)``. Maps are padded with zeros on all sides to whole stripes after the
+            projection, as the paper's dense-prediction code does; the padding is not masked.
+        """
+        B, H, W = qkv.shape[:3]
+        C = end - start
+        part = qkv.view(B, H, W, 3, -1)[..., start:end].reshape(B, H, W, 3 * C)
+        below, right = -H % height, -W % width
+        if below or right:
+            part = F.pad(part, (0, 0, right // 2, right - right // 2, below // 2, below - below // 2))
+        windows = window_partition(part, height, width)
+        q, k, v = windows.view(-1, height * width, 3, heads, C // heads).permute(2, 0, 3, 1, 4)
+        bias = None if rpe is None else rpe(height, width)
+        out = attention(q, k, v, bias).transpose(1, 2).reshape(-1, height * width, C)
+        if self.lepe is not None:
+            values = windows[..., 2 * C :].view(-1, height, width, C).permute(0, 3, 1, 2)
+            weight, shift = self.lepe.weight[start:end], self.lepe.bias[start:end]
+            out = out + F.conv2d(values, weight, shift, padding=1, groups=C).flatten(2).transpose(1, 2)
+        merged = window_merge(out, height, width, H + below, W + right)
+        return merged[:, below // 2 : below // 2 + H, right // 2 : right // 2 + W]
+
+
+def plan(block: Block, site: Site, style: Style) -> Call:
+    """Return what makes the static module of ``block``."""
+    width = int(block.knob("stripe_width"))
+    return call(
+        CrossShapedWindowAttention,
+        site.dim,
+        site.num_heads,
+        None if covers(width, site) else width,
+        qkv_bias=None if style.qkv_bias else False,
+        lepe=None if block.pos == "lepe" else False,
+        rpe_size=(site.height, site.width) if block.pos == "rpe" else None,
+    )
+
+
+class ElasticCSWin(Elastic):
+    """Weights of CSWin at every stripe width; only the bias tables depend on it."""
+
+    def __init__(self, blocks: Sequence[Block], site: Site, projections: Projections) -> None:
+        super().__init__()
+        self.projections = projections
+        height, width, heads = site.height, site.width, site.num_heads
+        self.lepe = depthwise3x3(site.dim) if any(block.pos == "lepe" for block in blocks) else None
+        biased = [int(block.knob("stripe_width")) for block in blocks if block.pos == "rpe"]
+        striped = [stripe for stripe in biased if not covers(stripe, site)]
+        self.rpe = RelativePositionBias(height, width, heads) if len(striped) < len(biased) else None
+        if striped:
+            self.rpe_columns = RelativePositionBias(height, max(striped), heads // 2)
+            self.rpe_rows = RelativePositionBias(max(striped), width, heads // 2)
+
+    def weights(self, block: Block, site: Site) -> Weights:
+        """Return views named as ``CrossShapedWindowAttention`` names its parameters."""
+        weights, stripe = self.projections.joint(), int(block.knob("stripe_width"))
+        if block.pos == "lepe" and self.lepe is not None:
+            weights |= prefixed("lepe", state(self.lepe))
+        if block.pos == "rpe":
+            if covers(stripe, site) and self.rpe is not None:
+                weights["rpe.table"] = self.rpe.table
+            else:
+                weights["rpe_columns.table"] = centre(self.rpe_columns.table, 2 * stripe - 1, (1,))
+                weights["rpe_rows.table"] = centre(self.rpe_rows.table, 2 * stripe - 1, (0,))
+        return weights
+
+
+MIXER = Mixer(plan, ElasticCSWin)

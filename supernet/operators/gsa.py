@@ -1,0 +1,84 @@
+"""GSA: global sub-sampled attention (Twins, arXiv 2104.13840, section 3.2; PVT, arXiv 2102.12122).
+
+Every position attends to a map that a strided convolution shrank ``sr_ratio``-fold, so that windows
+exchange what LSA keeps apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from search_spaces.architecture import Block
+from search_spaces.operators import Site
+from search_spaces.skeleton import Style
+from supernet.calls import Call, call
+from supernet.elastic import Elastic, Mixer, Projections, Weights, prefixed, state
+from supernet.kernels import attention
+
+
+class GlobalSubsampledAttention(nn.Module):
+    """Attention of all positions to a sub-sampled map.
+
+    Args:
+        dim: Channels C.
+        num_heads: Heads.
+        sr_ratio: How much smaller the map of keys and values is on each side.
+        qkv_bias: Whether query, key and value projections have a bias.
+    """
+
+    def __init__(self, dim: int, num_heads: int, sr_ratio: int, *, qkv_bias: bool = True) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q = nn.Linear(dim, dim, bias=qkv_bias)
+        self.kv = nn.Linear(dim, 2 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        self.sr = nn.Conv2d(dim, dim, sr_ratio, sr_ratio) if sr_ratio > 1 else None
+        self.norm = nn.LayerNorm(dim) if sr_ratio > 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, H, W, C)`` to the same shape; rows and columns that fill no patch give no key."""
+        B, H, W, C = x.shape
+        heads, d = self.num_heads, C // self.num_heads
+        q = self.q(x).view(B, H * W, heads, d).transpose(1, 2)
+        if self.sr is not None and self.norm is not None:
+            x = self.norm(self.sr(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        k, v = self.kv(x).view(B, -1, 2, heads, d).permute(2, 0, 3, 1, 4)
+        return self.proj(attention(q, k, v).transpose(1, 2).reshape(B, H, W, C))
+
+
+def plan(block: Block, site: Site, style: Style) -> Call:
+    """Return what makes the static module of ``block``."""
+    return call(
+        GlobalSubsampledAttention,
+        site.dim,
+        site.num_heads,
+        block.knob("sr_ratio"),
+        qkv_bias=None if style.qkv_bias else False,
+    )
+
+
+class ElasticGSA(Elastic):
+    """Weights of GSA: projections in common, one sub-sampling convolution and norm for every sr_ratio.
+
+    A part of a sub-sampling kernel would be a different average of other positions, so ratios do not
+    share theirs.
+    """
+
+    def __init__(self, blocks: Sequence[Block], site: Site, projections: Projections) -> None:
+        super().__init__()
+        self.projections = projections
+        ratios = sorted({int(block.knob("sr_ratio")) for block in blocks} - {1})
+        self.sr = nn.ModuleDict({str(r): nn.Conv2d(site.dim, site.dim, r, r) for r in ratios})
+        self.norm = nn.ModuleDict({str(r): nn.LayerNorm(site.dim) for r in ratios})
+
+    def weights(self, block: Block, site: Site) -> Weights:
+        """Return views named as ``GlobalSubsampledAttention`` names its parameters."""
+        weights, ratio = self.projections.apart(), str(block.knob("sr_ratio"))
+        if ratio in self.sr:
+            weights |= prefixed("sr", state(self.sr[ratio])) | prefixed("norm", state(self.norm[ratio]))
+        return weights
+
+
+MIXER = Mixer(plan, ElasticGSA)

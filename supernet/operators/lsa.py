@@ -1,0 +1,118 @@
+"""LSA: locally-grouped self-attention (Twins, arXiv 2104.13840, section 3.2).
+
+The map is cut into windows of ``window_size`` k1 x k2 and attention is computed inside each, at the cost
+of k1 k2 H W C instead of H^2 W^2 C (eq. 3 and 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces.architecture import Block
+from search_spaces.operators import Site
+from search_spaces.skeleton import Style
+from supernet.calls import Call, call
+from supernet.elastic import Elastic, Mixer, Projections, Weights, centre, prefixed, state
+from supernet.kernels import attention, pad_to_multiple, window_merge, window_partition
+from supernet.pos import RelativePositionBias, depthwise3x3
+
+
+class LocallyGroupedAttention(nn.Module):
+    """Attention inside windows.
+
+    Args:
+        dim: Channels C.
+        num_heads: Heads.
+        window_size: Side of the windows.
+        qkv_bias: Whether query, key and value projections have a bias.
+        rpe: Add a relative position bias to the logits.
+        lepe: Add a depth-wise convolution of the values inside every window (CSWin, section 3.3).
+        mask_padding: Keep the zeros that complete windows at the right and bottom out of the softmax.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: int,
+        *,
+        qkv_bias: bool = True,
+        rpe: bool = False,
+        lepe: bool = False,
+        mask_padding: bool = True,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.window_size = window_size
+        self.mask_padding = mask_padding
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        self.rpe = RelativePositionBias(window_size, window_size, num_heads) if rpe else None
+        self.lepe = depthwise3x3(dim) if lepe else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, H, W, C)`` to the same shape, for any H and W."""
+        B, H, W, C = x.shape
+        k = self.window_size
+        x = pad_to_multiple(x, k, k)
+        padded_H, padded_W = x.shape[1:3]
+        windows = window_partition(self.qkv(x), k, k)
+        q, k_, v = windows.view(-1, k * k, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
+        out = attention(q, k_, v, self.bias(B, H, W)).transpose(1, 2).reshape(-1, k * k, C)
+        if self.lepe is not None:
+            values = windows[..., 2 * C :].view(-1, k, k, C).permute(0, 3, 1, 2)
+            out = out + self.lepe(values).flatten(2).transpose(1, 2)
+        out = window_merge(out, k, k, padded_H, padded_W)
+        return self.proj(out[:, :H, :W])
+
+    def bias(self, B: int, H: int, W: int) -> Tensor | None:
+        """Return what is added to the logits of all windows of ``B`` images, or None."""
+        k = self.window_size
+        bias = None if self.rpe is None else self.rpe(k, k)
+        if self.mask_padding and (H % k or W % k):
+            real = torch.ones(1, H, W, 1, device=self.proj.weight.device, dtype=self.proj.weight.dtype)
+            keys = window_partition(pad_to_multiple(real, k, k), k, k).transpose(1, 2)  # (windows, 1, keys)
+            mask = (1000.0 * (keys - 1.0)).unsqueeze(1).repeat(B, 1, k * k, 1)
+            bias = mask if bias is None else mask + bias
+        return bias
+
+
+def plan(block: Block, site: Site, style: Style) -> Call:
+    """Return what makes the static module of ``block``."""
+    return call(
+        LocallyGroupedAttention,
+        site.dim,
+        site.num_heads,
+        block.knob("window_size"),
+        qkv_bias=None if style.qkv_bias else False,
+        rpe=True if block.pos == "rpe" else None,
+        lepe=True if block.pos == "lepe" else None,
+    )
+
+
+class ElasticLSA(Elastic):
+    """Weights of LSA at every window size: smaller windows use the middle of the largest bias table."""
+
+    def __init__(self, blocks: Sequence[Block], site: Site, projections: Projections) -> None:
+        super().__init__()
+        self.projections = projections
+        largest = max(int(block.knob("window_size")) for block in blocks)
+        pos = {block.pos for block in blocks}
+        self.rpe = RelativePositionBias(largest, largest, site.num_heads) if "rpe" in pos else None
+        self.lepe = depthwise3x3(site.dim) if "lepe" in pos else None
+
+    def weights(self, block: Block, site: Site) -> Weights:
+        """Return views named as ``LocallyGroupedAttention`` names its parameters."""
+        weights = self.projections.joint()
+        if block.pos == "rpe" and self.rpe is not None:
+            span = 2 * int(block.knob("window_size")) - 1
+            weights["rpe.table"] = centre(self.rpe.table, span, (0, 1))
+        if block.pos == "lepe" and self.lepe is not None:
+            weights |= prefixed("lepe", state(self.lepe))
+        return weights
+
+
+MIXER = Mixer(plan, ElasticLSA)

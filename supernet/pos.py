@@ -1,0 +1,79 @@
+"""Positional encodings: absolute (APE), relative (RPE), conditional (CPE, by PEG) and locally-enhanced (LePE)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class AbsolutePosition(nn.Module):
+    """A learned vector for every position, added to the map (APE; ViT, arXiv 2010.11929, section 3.1).
+
+    Args:
+        height: Rows of the map it is declared for.
+        width: Columns of that map.
+        dim: Channels.
+    """
+
+    def __init__(self, height: int, width: int, dim: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(1, height, width, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the positions to ``(B, H, W, C)``; the table is interpolated to maps of other sizes."""
+        table = self.table
+        if table.shape[1:3] != x.shape[1:3]:
+            table = F.interpolate(table.permute(0, 3, 1, 2), size=x.shape[1:3], mode="bilinear")
+            table = table.permute(0, 2, 3, 1)
+        return x + table
+
+
+class PositionalEncodingGenerator(nn.Module):
+    """PEG: a depth-wise 3x3 convolution of the map, added to it (CPVT, arXiv 2102.10882, section 3.3).
+
+    Args:
+        dim: Channels.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv = depthwise3x3(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, H, W, C)`` to the same shape; zeros beyond the border tell it where it is."""
+        return x + self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class RelativePositionBias(nn.Module):
+    """A learned bias of the logits for every offset between query and key (Swin, arXiv 2103.14030, eq. 4).
+
+    Args:
+        height: Rows of the window.
+        width: Columns of the window.
+        num_heads: Heads, each with biases of its own.
+    """
+
+    def __init__(self, height: int, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(2 * height - 1, 2 * width - 1, num_heads))
+
+    def forward(self, height: int, width: int) -> Tensor:
+        """Return the bias ``(heads, N, N)`` of all pairs of ``N = height * width`` positions.
+
+        Offsets are query minus key; those beyond the table take its outermost entry.
+        """
+        rows = self.offsets(height, self.table.shape[0])
+        columns = self.offsets(width, self.table.shape[1])
+        bias = self.table[rows[:, None, :, None], columns[None, :, None, :]]
+        return bias.flatten(2, 3).flatten(0, 1).permute(2, 0, 1)
+
+    def offsets(self, size: int, span: int) -> Tensor:
+        """Return the table's index ``(size, size)`` for every query and key along one axis."""
+        places = torch.arange(size, device=self.table.device)
+        return (places[:, None] - places[None, :] + span // 2).clamp(0, span - 1)
+
+
+def depthwise3x3(dim: int) -> nn.Conv2d:
+    """Return a depth-wise 3x3 convolution that keeps the size of its map."""
+    return nn.Conv2d(dim, dim, 3, padding=1, groups=dim)

@@ -1,0 +1,73 @@
+"""What makes the first map and what shrinks maps between stages."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ConvStem(nn.Module):
+    """A strided convolution and LayerNorm: patchify (Twins, Swin) or overlapping patches (CSWin).
+
+    Args:
+        in_channels: Channels of the images.
+        dim: Channels of the map.
+        kernel_size: Side of a patch.
+        stride: Distance of patches.
+        padding: Zeros around the image.
+        norm: Whether a LayerNorm follows.
+    """
+
+    def __init__(
+        self, in_channels: int, dim: int, kernel_size: int, stride: int, padding: int, norm: bool = True
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, dim, kernel_size, stride, padding)
+        self.norm = nn.LayerNorm(dim) if norm else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(B, in_channels, H, W)`` to ``(B, H', W', C)``."""
+        return self.norm(self.conv(images).permute(0, 2, 3, 1))
+
+
+class ConvDownsample(nn.Module):
+    """A convolution of stride 2 and LayerNorm: 2x2 (Twins) or 3x3 (CSWin).
+
+    Args:
+        dim: Channels before.
+        out_dim: Channels after.
+        kernel_size: Side of the kernel.
+        padding: Zeros around the map.
+    """
+
+    def __init__(self, dim: int, out_dim: int, kernel_size: int, padding: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(dim, out_dim, kernel_size, 2, padding)
+        self.norm = nn.LayerNorm(out_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, H, W, C)`` to ``(B, H', W', C')``."""
+        return self.norm(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+
+
+class PatchMerging(nn.Module):
+    """Concatenate 2x2 neighbours, LayerNorm, and a linear layer (Swin, arXiv 2103.14030, section 3.1).
+
+    Args:
+        dim: Channels before.
+        out_dim: Channels after.
+    """
+
+    def __init__(self, dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.reduction = nn.Linear(4 * dim, out_dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, H, W, C)`` to ``(B, H/2, W/2, C')``; odd maps are padded right and bottom."""
+        H, W = x.shape[1:3]
+        if H % 2 or W % 2:
+            x = F.pad(x, (0, 0, 0, W % 2, 0, H % 2))
+        corners = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.reduction(self.norm(torch.cat(corners, dim=-1)))

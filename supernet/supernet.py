@@ -1,0 +1,187 @@
+"""The supernet: one set of weights for every architecture of a space.
+
+The path is an argument, never a state: ``supernet(images, architecture)``. A path is run by the static
+modules of the subnet on views of the shared weights (``elastic.py``), so it costs what the subnet costs
+and gives what the subnet gives.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from search_spaces.architecture import Architecture
+from search_spaces.architecture import Block as BlockDesign
+from search_spaces.errors import SpaceError
+from search_spaces.operators import Site
+from search_spaces.skeleton import Style
+from search_spaces.space import Space, StageChoices
+from supernet.block import MapBatchNorm, Network
+from supernet.elastic import Elastic, Projections, Template, Weights, prefixed, state
+from supernet.operators import MIXERS
+from supernet.pos import AbsolutePosition, PositionalEncodingGenerator
+from supernet.subnet import initialise, plan, plan_block, plan_downsample, plan_stem, template
+
+SHARINGS = ("operator", "block")
+
+
+class ElasticFeedForward(nn.Module):
+    """Weights of the widest MLP; a narrower one uses its first hidden channels."""
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, dim)
+
+    def weights(self, hidden_dim: int) -> Weights:
+        """Return views named as ``FeedForward`` names its parameters."""
+        return {
+            "fc1.weight": self.fc1.weight[:hidden_dim],
+            "fc1.bias": self.fc1.bias[:hidden_dim],
+            "fc2.weight": self.fc2.weight[:, :hidden_dim],
+            "fc2.bias": self.fc2.bias,
+        }
+
+
+class ElasticBlock(nn.Module):
+    """Shared weights of every block that may stand at one place.
+
+    Args:
+        choices: The blocks that may stand here.
+        site: The largest map they may stand on.
+        style: How blocks are put together.
+        sharing: ``operator`` gives every attention operator its own projections, ``block`` one set to all.
+    """
+
+    def __init__(self, choices: StageChoices, site: Site, style: Style, sharing: str) -> None:
+        super().__init__()
+        self.style = style
+        dim, pos = site.dim, {block.pos for block in choices.blocks}
+        common = Projections(dim, style.qkv_bias) if sharing == "block" else None
+        self.mixers = nn.ModuleDict()
+        for operator in choices.operators:
+            blocks = [block for block in choices.blocks if block.operator == operator.name]
+            projections = common or Projections(dim, style.qkv_bias)
+            self.mixers[operator.name] = MIXERS[operator.name].elastic(blocks, site, projections)
+        self.norm1 = nn.LayerNorm(dim) if style.mixer_norm == "layer" else nn.Identity()
+        self.norm2 = nn.LayerNorm(dim) if style.mlp_norm == "layer" else MapBatchNorm(dim)
+        self.mlp = ElasticFeedForward(dim, max(block.hidden_dim(dim) for block in choices.blocks))
+        self.ape = AbsolutePosition(site.height, site.width, dim) if "ape" in pos else None
+        self.peg = PositionalEncodingGenerator(dim) if "cpe" in pos else None
+        self._templates: dict[tuple[BlockDesign, Site], Template] = {}
+
+    def weights(self, block: BlockDesign, site: Site) -> Weights:
+        """Return views named as the static ``Block`` names its parameters.
+
+        Raises:
+            SpaceError: If the block may not stand here.
+        """
+        if block.operator not in self.mixers:
+            raise SpaceError(f"this supernet's block offers {', '.join(self.mixers)}, not '{block.operator}'")
+        mixer: Elastic = self.mixers[block.operator]  # type: ignore[assignment]
+        weights = (
+            prefixed("norm1", state(self.norm1))
+            | prefixed("mixer", mixer.weights(block, site))
+            | prefixed("norm2", state(self.norm2))
+            | prefixed("mlp", self.mlp.weights(block.hidden_dim(site.dim)))
+        )
+        if block.pos == "ape" and self.ape is not None:
+            weights["before.table"] = self.ape.table[:, : site.height, : site.width]
+        if block.pos == "cpe" and self.peg is not None:
+            weights |= prefixed("after", state(self.peg))
+        return weights
+
+    def forward(self, x: Tensor, block: BlockDesign, site: Site) -> Tensor:
+        """Run ``block`` on a map ``(B, H, W, C)``."""
+        key = (block, site)
+        if key not in self._templates:
+            self._templates[key] = Template(template(plan_block(block, site, self.style)))
+        return self._templates[key].run(self.weights(block, site), x, self.training)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave templates behind when copied or sent: they hold views of this block's weights."""
+        return {**self.__dict__, "_templates": {}}
+
+
+class Supernet(nn.Module):
+    """Shared weights of a whole space.
+
+    Args:
+        space: The space.
+        sharing: ``operator``: each attention operator of a block has its own projections; ``block``: they
+            share one set, which trains each more often and ties them together.
+
+    Raises:
+        SpaceError: If ``sharing`` is unknown.
+    """
+
+    def __init__(self, space: Space, sharing: str = "operator") -> None:
+        super().__init__()
+        if sharing not in SHARINGS:
+            raise SpaceError(f"sharing must be one of {', '.join(SHARINGS)}, not '{sharing}'")
+        self.space, self.sharing = space, sharing
+        stages = space.stages
+        self.stems = nn.ModuleDict(
+            {name: plan_stem(name, space.in_channels, stages[0].dim).build() for name in space.stems}
+        )
+        self.downsamples = nn.ModuleList(
+            nn.ModuleDict(
+                {name: plan_downsample(name, stages[i - 1].dim, stage.dim).build() for name in stage.downsamples}
+            )
+            for i, stage in enumerate(stages)
+        )
+        self.stages = nn.ModuleList(
+            nn.ModuleList(
+                ElasticBlock(stage, site, space.style, sharing) for _ in range(max(stage.depths))
+            )
+            for stage, site in zip(stages, space.sites(), strict=True)
+        )
+        last = stages[-1].dim
+        self.norm = nn.LayerNorm(last, eps=space.style.norm_eps)
+        self.head = nn.Linear(last, space.num_classes)
+        initialise(self)
+
+    def forward(self, images: Tensor, architecture: Architecture) -> Tensor:
+        """Run one path.
+
+        Args:
+            images: ``(B, in_channels, H, W)``.
+            architecture: The path.
+
+        Returns:
+            Logits ``(B, num_classes)``.
+        """
+        x = self.stems[architecture.stem](images)
+        for index, stage in enumerate(architecture.stages):
+            site = architecture.site(index)
+            if stage.downsample is not None:
+                x = self.downsamples[index][stage.downsample](x)  # type: ignore[index]
+            for number, block in enumerate(stage.blocks):
+                x = self.stages[index][number](x, block, site)  # type: ignore[index]
+        logits: Tensor = self.head(self.norm(x).mean(dim=(1, 2)))
+        return logits
+
+    def weights(self, architecture: Architecture) -> Weights:
+        """Return views of every weight of one path, named as the subnet names them."""
+        weights = prefixed("stem", state(self.stems[architecture.stem]))
+        for index, stage in enumerate(architecture.stages):
+            site = architecture.site(index)
+            if stage.downsample is not None:
+                downsample = self.downsamples[index][stage.downsample]  # type: ignore[index]
+                weights |= prefixed(f"stages.{index}.downsample", state(downsample))
+            for number, block in enumerate(stage.blocks):
+                elastic: ElasticBlock = self.stages[index][number]  # type: ignore[index, assignment]
+                weights |= prefixed(f"stages.{index}.blocks.{number}", elastic.weights(block, site))
+        return weights | prefixed("norm", state(self.norm)) | prefixed("head", state(self.head))
+
+    def extract(self, architecture: Architecture) -> Network:
+        """Return the standalone network of one path, with a copy of its weights."""
+        network: Network = template(plan(architecture))
+        copies = {name: value.detach().clone() for name, value in self.weights(architecture).items()}
+        network.load_state_dict(copies, assign=True)
+        return network.train(self.training)
+
+    def inherit(self, network: Network, architecture: Architecture) -> None:
+        """Copy the weights of a subnet into the path that coincides with it."""
+        own, given = self.weights(architecture), network.state_dict()
+        for name, value in own.items():
+            value.detach().copy_(given[name])

@@ -1,0 +1,201 @@
+"""The house stands: imports run one way, in no circle, and one file alone knows ray.
+
+`violations` walks the syntax trees, imports within functions included: an import that hides there is an
+arrow all the same. Only ``if TYPE_CHECKING`` blocks are left out of the circles, since they never run.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Each room and those that it may import from.
+ROOMS = {
+    "search_spaces": {"search_spaces"},
+    "supernet": {"supernet", "search_spaces"},
+    "nas": {"nas", "supernet", "search_spaces"},
+}
+BANNED = {"search_spaces": {"torch", "optuna"}}
+RAY_FILE = "nas/workers.py"
+OPERATORS = ("search_spaces.operators", "supernet.operators")
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """One import: the module that imports, its target, the line, and whether it ever runs."""
+
+    source: str
+    target: str
+    file: str
+    line: int
+    runs: bool
+
+
+def modules_of(root: Path) -> dict[str, Path]:
+    """Map the dotted name of every module in the rooms to its file; a package's name is its __init__."""
+    found = {}
+    for room in ROOMS:
+        for path in sorted((root / room).rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def arrows_of(name: str, path: Path, root: Path, modules: dict[str, Path]) -> Iterator[Arrow]:
+    """Yield every import of one module."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    idle = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test).endswith("TYPE_CHECKING")
+        for statement in block.body
+        for node in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        for target in targets_of(node, package, modules):
+            yield Arrow(
+                name, target, str(path.relative_to(root)), getattr(node, "lineno", 0), id(node) not in idle
+            )
+
+
+def targets_of(node: ast.AST, package: str, modules: dict[str, Path]) -> Iterator[str]:
+    """Yield the modules that one syntax node imports."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            anchor = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*anchor, *([node.module] if node.module else [])])
+        for alias in node.names:
+            inner = f"{base}.{alias.name}"
+            # "from package import module" points at the module, "from package import name" at the package.
+            yield inner if inner in modules else base
+    elif (
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func).rpartition(".")[2] in ("import_module", "__import__")
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    ):
+        yield str(node.args[0].value)
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Return one circle of the graph, first module repeated at the end; empty where there is none."""
+    done: set[str] = set()
+
+    def visit(module: str, trail: list[str]) -> list[str]:
+        if module in trail:
+            ring = trail[trail.index(module) :]
+            first = ring.index(min(ring))
+            return [*ring[first:], *ring[:first], ring[first]]
+        if module in done:
+            return []
+        for target in sorted(graph.get(module, ())):
+            if found := visit(target, [*trail, module]):
+                return found
+        done.add(module)
+        return []
+
+    return next((found for module in sorted(graph) if (found := visit(module, []))), [])
+
+
+def violations(root: Path) -> list[str]:
+    """Return one sentence for everything in the packages under ``root`` that the design forbids."""
+    modules = modules_of(root)
+    arrows = [a for name, path in modules.items() for a in arrows_of(name, path, root, modules)]
+    found = []
+    for arrow in arrows:
+        room, target = arrow.source.partition(".")[0], arrow.target.partition(".")[0]
+        place = f"{arrow.file}:{arrow.line}"
+        if target in ROOMS and target not in ROOMS[room]:
+            found.append(f"{place} imports {arrow.target}: imports run nas -> supernet -> search_spaces")
+        if target in BANNED.get(room, ()):
+            found.append(f"{place} imports {target}: {room} does without it")
+        if target == "ray" and arrow.file != RAY_FILE:
+            found.append(f"{place} imports ray: only {RAY_FILE} may")
+        if operator(arrow.source) and operator(arrow.target) and room == target:
+            found.append(f"{place} imports {arrow.target}: operators never import one another")
+    graph: dict[str, set[str]] = {name: set() for name in modules}
+    for arrow in arrows:
+        if arrow.runs and arrow.target in modules:
+            graph[arrow.source].add(arrow.target)
+    if around := circle(graph):
+        found.append(f"import circle: {' -> '.join(around)}")
+    return found
+
+
+def operator(module: str) -> bool:
+    """Tell whether a module is an operator: in a package of operators, neither __init__ nor _private."""
+    parent, _, name = module.rpartition(".")
+    return parent in OPERATORS and not name.startswith("_")
+
+
+def test_the_house_stands() -> None:
+    assert violations(ROOT) == []
+
+
+# --- the checker itself, on small houses with one fault each ---
+
+SOUND = {
+    "search_spaces/__init__.py": "from search_spaces.space import Space",
+    "search_spaces/space.py": "import json\nfrom search_spaces.errors import E",
+    "search_spaces/errors.py": "E = 1",
+    "supernet/__init__.py": "",
+    "supernet/kernels.py": "import torch",
+    "supernet/operators/__init__.py": "from supernet.operators import gsa, lsa",
+    "supernet/operators/_base.py": "from supernet.kernels import x",
+    "supernet/operators/lsa.py": "from supernet.operators._base import Base\nfrom search_spaces import Space",
+    "supernet/operators/gsa.py": "from . import _base",
+    "nas/__init__.py": "",
+    "nas/workers.py": "import ray\nfrom ray import train",
+    "nas/search.py": (
+        "from typing import TYPE_CHECKING\nfrom nas.workers import y\nfrom supernet.operators import lsa\n"
+        "if TYPE_CHECKING:\n    from nas.late import z"
+    ),
+    "nas/late.py": "from nas.search import s",
+}
+
+
+def build(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def test_a_sound_house_has_no_violations(tmp_path: Path) -> None:
+    assert violations(build(tmp_path, SOUND)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "sentence"),
+    [
+        ("supernet/kernels.py", "import nas.search", "supernet/kernels.py:1 imports nas.search: imports run"),
+        ("search_spaces/errors.py", "from supernet import kernels", "imports supernet.kernels: imports run"),
+        ("search_spaces/errors.py", "def f():\n    from nas import search", "errors.py:2 imports nas.search"),
+        ("search_spaces/errors.py", "import torch.nn as nn", "imports torch: search_spaces does without it"),
+        ("search_spaces/errors.py", "from optuna.trial import Trial", "imports optuna: search_spaces does"),
+        ("search_spaces/new/deep.py", "from torch import Tensor", "new/deep.py:1 imports torch"),
+        ("nas/search.py", "from ray import tune", "nas/search.py:1 imports ray: only nas/workers.py may"),
+        ("nas/search.py", "import importlib\nimportlib.import_module('ray.tune')", "search.py:2 imports ray"),
+        ("supernet/kernels.py", "try:\n    import ray\nexcept ImportError: pass", "kernels.py:2 imports ray"),
+        ("supernet/operators/gsa.py", "from supernet.operators.lsa import f", "never import one another"),
+        ("search_spaces/operators/gsa.py", "import search_spaces.operators.lsa", "never import one another"),
+        ("supernet/operators/gsa.py", "from . import lsa", "gsa.py:1 imports supernet.operators.lsa:"),
+        ("supernet/operators/gsa.py", "from .lsa import f", "gsa.py:1 imports supernet.operators.lsa:"),
+        ("search_spaces/errors.py", "from . import space", "search_spaces.errors -> search_spaces.space"),
+        ("search_spaces/errors.py", "import search_spaces.space", "import circle: search_spaces.errors -> "),
+        ("supernet/kernels.py", "def f():\n    from supernet.operators import gsa", "import circle:"),
+        ("supernet/operators/_base.py", "from supernet.operators import gsa", "import circle:"),
+    ],
+)  # fmt: skip
+def test_each_fault_is_found(tmp_path: Path, file: str, text: str, sentence: str) -> None:
+    found = violations(build(tmp_path, {**SOUND, file: text}))
+    assert any(sentence in one for one in found), found

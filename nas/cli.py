@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,10 +19,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from search_spaces.errors import ArchitectureError, NasError, RequestError
+from search_spaces.errors import NasError, RequestError
 
 if TYPE_CHECKING:
-    from nas.settings import Settings
     from nas.storage import Row
     from nas.study import Study
 
@@ -76,7 +74,7 @@ def search(
 ) -> None:
     """Train a supernet, search it, and print the Pareto front; run again, it resumes."""
     from nas import pipeline
-    from nas.recipes import fitting
+    from nas.recipes import Wishes
     from nas.settings import Settings, read_settings
     from nas.study import STUDIES, Study, find_study
 
@@ -101,11 +99,11 @@ def search(
             validation_images=validation_images,
             seed=seed,
         )
-        settings = fitting(settings, epochs, batch_size, lr, retrain_epochs)
     if export and not retrain:
         raise RequestError("--export exports a retrained design; add --retrain 1")
     where = Study(STUDIES / Path(settings.space).stem) if study is None else find_study(study)
-    job = pipeline.prepare(settings, budget, where, storage)
+    wishes = None if config is not None else Wishes(epochs, batch_size, lr, retrain_epochs)
+    job = pipeline.prepare(settings, budget, where, storage, wishes)
     for line in pipeline.describe(job):
         _say(line)
     if dry_run:
@@ -449,6 +447,3 @@ def main() -> None:
         sys.stderr.write("nas: interrupted at once; run the same command again to resume\n")
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
-
-
-__all__ = ["ArchitectureError", "Settings", "app", "main", "replace"]

@@ -19,6 +19,7 @@ from nas.objectives import Goal, parse_objectives
 from nas.population import Population, payload
 from nas.pretrain import read_supernet, train_supernet
 from nas.provenance import provenance
+from nas.recipes import Wishes, fitting
 from nas.retrain import MODES, retrain, trained_network
 from nas.search import Plan, Search, cheap_costs, pareto_rows
 from nas.settings import Settings
@@ -100,8 +101,17 @@ def open_data(settings: Settings) -> Data:
             drawn[0].close()
 
 
-def prepare(settings: Settings, budget_text: str, study: Study, storage: str | None) -> Job:
+def prepare(
+    settings: Settings, budget_text: str, study: Study, storage: str | None, wishes: Wishes | None = None
+) -> Job:
     """Check everything that can be wrong with a request before anything is written.
+
+    Args:
+        settings: What decides the result.
+        budget_text: What may be used.
+        study: Where it goes.
+        storage: Storage URL, or None for the study's own.
+        wishes: What the user says of training; None takes the recipes of ``settings`` as they are.
 
     Raises:
         RequestError: If something is; the message says what.
@@ -111,6 +121,8 @@ def prepare(settings: Settings, budget_text: str, study: Study, storage: str | N
     cluster = workers.survey()
     plan = plan_workers(budget, cluster.cpus, cluster.gpus, where=cluster.where)
     data = open_data(settings)
+    if wishes is not None:
+        settings = fitting(settings, wishes, data.image_size)
     space = declaration.space(settings.scale, data.image_size, data.in_channels, len(data.class_names))
     study.check(settings, facts_of(data, settings.data))
     if settings.supernet is not None:

@@ -79,7 +79,7 @@ def supernet_step(supernet: Supernet, settings: Settings, device: torch.device) 
                     loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
                     teacher = logits.detach().softmax(dim=1)
             (loss / len(paths)).backward()
-            total += float(loss) / len(paths)
+            total += loss.item() / len(paths)
         return total
 
     return step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from nas.settings import Settings
 from nas.train import Recipe
@@ -17,34 +17,35 @@ LARGE_SUPERNET = Recipe(epochs=120, batch_size=1024, lr=1e-3, ema_decay=0.9998)
 LARGE_RETRAINING = Recipe(epochs=300, batch_size=1024, lr=1e-3, ema_decay=0.9998, drop_path=0.2)
 
 
-def fitting(
-    settings: Settings,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    retrain_epochs: int | None = None,
-    image_size: int | None = None,
-) -> Settings:
-    """Return ``settings`` with recipes for their images, as far as the user did not choose.
+@dataclass(frozen=True)
+class Wishes:
+    """What the user says of training; None leaves it to the images.
 
     Args:
-        settings: Without recipes.
-        epochs: Epochs of the supernet, or None.
-        batch_size: Images a step of either, or None.
-        lr: Peak learning rate of either, or None.
-        retrain_epochs: Epochs of retraining, or None.
-        image_size: Side of the images where the settings leave it open.
+        epochs: Epochs of the supernet.
+        batch_size: Images a step of supernet and retraining.
+        lr: Peak learning rate of both.
+        retrain_epochs: Epochs of retraining.
     """
-    side = settings.image_size or image_size
-    large = side is not None and side >= LARGE
-    supernet, retraining = (
-        (LARGE_SUPERNET, LARGE_RETRAINING) if large else (SMALL_SUPERNET, SMALL_RETRAINING)
-    )
-    both = {name: value for name, value in (("batch_size", batch_size), ("lr", lr)) if value is not None}
-    supernet = replace(supernet, seed=settings.seed, **both)
-    retraining = replace(retraining, seed=settings.seed, **both)
-    if epochs is not None:
-        supernet = replace(supernet, epochs=epochs)
-    if retrain_epochs is not None:
-        retraining = replace(retraining, epochs=retrain_epochs)
+
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    retrain_epochs: int | None = None
+
+
+def fitting(settings: Settings, wishes: Wishes, image_size: int) -> Settings:
+    """Return ``settings`` with recipes for images of a side, as far as the user did not choose.
+
+    Raises:
+        RequestError: If a wish is out of range.
+    """
+    large = image_size >= LARGE
+    both = {name: value for name in ("batch_size", "lr") if (value := getattr(wishes, name)) is not None}
+    supernet = replace(LARGE_SUPERNET if large else SMALL_SUPERNET, seed=settings.seed, **both)
+    retraining = replace(LARGE_RETRAINING if large else SMALL_RETRAINING, seed=settings.seed, **both)
+    if wishes.epochs is not None:
+        supernet = replace(supernet, epochs=wishes.epochs)
+    if wishes.retrain_epochs is not None:
+        retraining = replace(retraining, epochs=wishes.retrain_epochs)
     return replace(settings, recipe=supernet, retraining=retraining)

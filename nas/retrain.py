@@ -128,7 +128,7 @@ def train_one(job: Job, payload: Mapping[str, Any], report: Callable[[dict[str, 
         with autocast(device):
             loss = F.cross_entropy(network(images), labels, label_smoothing=recipe.label_smoothing)
         loss.backward()
-        return float(loss)
+        return loss.item()
 
     def batches(epoch: int, first: int) -> Any:
         return data.train.batches(

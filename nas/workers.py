@@ -86,7 +86,7 @@ def stop() -> None:
 
 
 def _init(**arguments: Any) -> None:
-    with warnings.catch_warnings(), contextlib.redirect_stderr(None):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         extra = {} if "address" in arguments else {"include_dashboard": False}
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **arguments, **extra)

@@ -8,7 +8,9 @@ from torch.nn import functional as F
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with GELU between, at every position alike.
+    """Two linear layers with the exact (erf) GELU between, at every position alike.
+
+    ``FFN(x) = fc2(GELU(fc1(x)))``, times ``scale`` where there is one (ViT, arXiv 2010.11929, section 3.1).
 
     Args:
         dim: Channels.

@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, scale: float | None = None) -> Tensor:
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, scale: float | None = None
+) -> Tensor:
     """Scaled dot-product attention by the fastest back end there is.
 
     Args:

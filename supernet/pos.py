@@ -1,4 +1,4 @@
-"""Positional encodings: absolute (APE), relative (RPE), conditional (CPE, by PEG) and locally-enhanced (LePE)."""
+"""Positional encodings: absolute (APE), relative (RPE), conditional (CPE, by PEG), locally-enhanced (LePE)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class AbsolutePosition(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the positions to ``(B, H, W, C)``; the table is interpolated to maps of other sizes."""
-        table = self.table
+        table: Tensor = self.table
         if table.shape[1:3] != x.shape[1:3]:
             table = F.interpolate(table.permute(0, 3, 1, 2), size=x.shape[1:3], mode="bilinear")
             table = table.permute(0, 2, 3, 1)
@@ -77,3 +77,20 @@ class RelativePositionBias(nn.Module):
 def depthwise3x3(dim: int) -> nn.Conv2d:
     """Return a depth-wise 3x3 convolution that keeps the size of its map."""
     return nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+
+
+def windowed_lepe(values: Tensor, height: int, width: int, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """LePE: convolve the values of every window on its own (CSWin, arXiv 2107.00652, section 3.3, eq. 7).
+
+    Args:
+        values: Values V of all windows, ``(B * windows, height * width, C)``.
+        height: Rows of a window.
+        width: Columns of a window.
+        weight: Depth-wise kernels ``(C, 1, 3, 3)``; beyond a window's border they meet zeros.
+        bias: One value a channel ``(C,)``, or None.
+
+    Returns:
+        ``(B * windows, height * width, C)``, to be added to what attention makes of V.
+    """
+    maps = values.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+    return F.conv2d(maps, weight, bias, padding=1, groups=weight.shape[0]).flatten(2).transpose(1, 2)

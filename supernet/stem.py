@@ -31,6 +31,36 @@ class ConvStem(nn.Module):
         return self.norm(self.conv(images).permute(0, 2, 3, 1))
 
 
+class RefinerStem(nn.Module):
+    """Three convolutions and a patch embedding (Refiner, arXiv 2106.03714, section 4, after T2T and LV-ViT).
+
+    The first convolution has stride 2, so that patches are ``patch_size / 2`` wide where they are cut;
+    what fills no patch at the right and bottom is left out.
+
+    Args:
+        in_channels: Channels of the images.
+        dim: Channels of the map.
+        patch_size: Side of a patch in the image.
+    """
+
+    def __init__(self, in_channels: int, dim: int, patch_size: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, 32, 7, 2, 3, bias=False)
+        self.norm1 = nn.BatchNorm2d(32)
+        self.conv2 = nn.Conv2d(32, 64, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(64)
+        self.conv3 = nn.Conv2d(64, 128, 3, 1, 1, bias=False)
+        self.norm3 = nn.BatchNorm2d(128)
+        self.proj = nn.Conv2d(128, dim, patch_size // 2, patch_size // 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(B, in_channels, H, W)`` to ``(B, H / patch_size, W / patch_size, C)``."""
+        x = F.relu(self.norm1(self.conv1(images)))
+        x = F.relu(self.norm2(self.conv2(x)))
+        x = F.relu(self.norm3(self.conv3(x)))
+        return self.proj(x).permute(0, 2, 3, 1)
+
+
 class ConvDownsample(nn.Module):
     """A convolution of stride 2 and LayerNorm: 2x2 (Twins) or 3x3 (CSWin).
 

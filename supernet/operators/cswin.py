@@ -20,7 +20,7 @@ from search_spaces.skeleton import Style
 from supernet.calls import Call, call
 from supernet.elastic import Elastic, Mixer, Projections, Weights, centre, prefixed, state
 from supernet.kernels import attention, window_merge, window_partition
-from supernet.pos import RelativePositionBias, depthwise3x3
+from supernet.pos import RelativePositionBias, depthwise3x3, windowed_lepe
 
 
 class CrossShapedWindowAttention(nn.Module):
@@ -104,10 +104,9 @@ class CrossShapedWindowAttention(nn.Module):
         q, k, v = windows.view(-1, height * width, 3, heads, C // heads).permute(2, 0, 3, 1, 4)
         bias = None if rpe is None else rpe(height, width)
         out = attention(q, k, v, bias).transpose(1, 2).reshape(-1, height * width, C)
-        if self.lepe is not None:
-            values = windows[..., 2 * C :].view(-1, height, width, C).permute(0, 3, 1, 2)
+        if self.lepe is not None and self.lepe.bias is not None:
             weight, shift = self.lepe.weight[start:end], self.lepe.bias[start:end]
-            out = out + F.conv2d(values, weight, shift, padding=1, groups=C).flatten(2).transpose(1, 2)
+            out = out + windowed_lepe(windows[..., 2 * C :], height, width, weight, shift)
         merged = window_merge(out, height, width, H + below, W + right)
         return merged[:, below // 2 : below // 2 + H, right // 2 : right // 2 + W]
 

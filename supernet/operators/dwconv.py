@@ -95,7 +95,8 @@ class DepthwiseConvolution(nn.Module):
         self.depthwise: nn.Module
         if dynamic == "homogeneous":
             self.depthwise = DynamicDepthwise(dim, kernel_size)
-        elif group_channels is not None:
+        elif dynamic == "inhomogeneous":
+            assert group_channels is not None, "the inhomogeneous form needs group_channels"
             self.depthwise = InhomogeneousDepthwise(dim, kernel_size, group_channels)
         else:
             self.depthwise = nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
@@ -149,15 +150,14 @@ class ElasticDepthwise(Elastic):
         """Return views named as ``DepthwiseConvolution`` names its parameters."""
         kernel, form = int(block.knob("kernel_size")), _form(block)
         depthwise = state(self.forms[form])
-        name = "weight" if form == "none" else "generate.weight"
         if form == "none":
             depthwise["weight"] = centre(depthwise["weight"], kernel, (2, 3))
         else:
-            maker = self.forms[form]
+            largest = int(self.forms[form].kernel_size)  # type: ignore[arg-type]
             for name in ("generate.weight", "generate.bias"):
                 full = depthwise[name]
                 # Outputs of the maker are kernels, (channel or group, row, column).
-                kernels = full.view(-1, maker.kernel_size, maker.kernel_size, *full.shape[1:])
+                kernels = full.view(-1, largest, largest, *full.shape[1:])
                 depthwise[name] = centre(kernels, kernel, (1, 2)).flatten(0, 2)
         return state(self.common) | prefixed("depthwise", depthwise)
 

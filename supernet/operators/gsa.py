@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from search_spaces.architecture import Block
 from search_spaces.operators import Site
@@ -31,6 +32,7 @@ class GlobalSubsampledAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int, sr_ratio: int, *, qkv_bias: bool = True) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.sr_ratio = sr_ratio
         self.q = nn.Linear(dim, dim, bias=qkv_bias)
         self.kv = nn.Linear(dim, 2 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
@@ -38,11 +40,16 @@ class GlobalSubsampledAttention(nn.Module):
         self.norm = nn.LayerNorm(dim) if sr_ratio > 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(B, H, W, C)`` to the same shape; rows and columns that fill no patch give no key."""
+        """Map ``(B, H, W, C)`` to the same shape.
+
+        Rows and columns that fill no patch give no key; zeros complete a map smaller than one patch.
+        """
         B, H, W, C = x.shape
         heads, d = self.num_heads, C // self.num_heads
         q = self.q(x).view(B, H * W, heads, d).transpose(1, 2)
         if self.sr is not None and self.norm is not None:
+            if H < self.sr_ratio or W < self.sr_ratio:
+                x = F.pad(x, (0, 0, 0, max(0, self.sr_ratio - W), 0, max(0, self.sr_ratio - H)))
             x = self.norm(self.sr(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         k, v = self.kv(x).view(B, -1, 2, heads, d).permute(2, 0, 3, 1, 4)
         return self.proj(attention(q, k, v).transpose(1, 2).reshape(B, H, W, C))

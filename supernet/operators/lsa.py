@@ -17,7 +17,7 @@ from search_spaces.skeleton import Style
 from supernet.calls import Call, call
 from supernet.elastic import Elastic, Mixer, Projections, Weights, centre, prefixed, state
 from supernet.kernels import attention, pad_to_multiple, window_merge, window_partition
-from supernet.pos import RelativePositionBias, depthwise3x3
+from supernet.pos import RelativePositionBias, depthwise3x3, windowed_lepe
 
 
 class LocallyGroupedAttention(nn.Module):
@@ -63,8 +63,7 @@ class LocallyGroupedAttention(nn.Module):
         q, k_, v = windows.view(-1, k * k, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
         out = attention(q, k_, v, self.bias(B, H, W)).transpose(1, 2).reshape(-1, k * k, C)
         if self.lepe is not None:
-            values = windows[..., 2 * C :].view(-1, k, k, C).permute(0, 3, 1, 2)
-            out = out + self.lepe(values).flatten(2).transpose(1, 2)
+            out = out + windowed_lepe(windows[..., 2 * C :], k, k, self.lepe.weight, self.lepe.bias)
         out = window_merge(out, k, k, padded_H, padded_W)
         return self.proj(out[:, :H, :W])
 

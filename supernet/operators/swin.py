@@ -1,0 +1,70 @@
+"""Swin: shifted windows with relative position bias (arXiv 2103.14030, sections 3.2 and 3.3).
+
+Blocks alternate between windows that start at the map's corner and windows moved by ``shift_size`` s
+(of M x M positions), so that neighbours on two sides of a border meet in the next block. The shift is
+cyclic: positions that it brings together from opposite sides of the map are masked from one another.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from supernet.kernels import attention, pad_to_multiple, window_merge, window_partition
+from supernet.pos import RelativePositionBias
+
+
+class ShiftedWindowAttention(nn.Module):
+    """Attention inside windows of a cyclically shifted map, ``softmax(Q K^T / sqrt(d) + B) V`` (eq. 4).
+
+    Args:
+        dim: Channels C.
+        num_heads: Heads.
+        window_size: Side M of the windows.
+        shift_size: Rows and columns s by which the map is moved up and left; 0 leaves it in place.
+        qkv_bias: Whether query, key and value projections have a bias.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, window_size: int, shift_size: int = 0, *, qkv_bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.window_size = window_size
+        self.shift_size = shift_size
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        self.rpe = RelativePositionBias(window_size, window_size, num_heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, H, W, C)`` to the same shape, for any H and W.
+
+        Zeros complete the windows at the right and bottom after the shift; they are not masked, as in the
+        paper's code.
+        """
+        B, H, W, C = x.shape
+        size, shift = self.window_size, self.shift_size
+        if shift:
+            x = x.roll((-shift, -shift), (1, 2))
+        x = pad_to_multiple(x, size, size)
+        padded_H, padded_W = x.shape[1:3]
+        windows = window_partition(self.qkv(x), size, size)
+        q, k, v = windows.view(-1, size * size, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
+        bias = self.rpe(size, size)
+        if shift:
+            bias = (bias + self.shift_mask(padded_H, padded_W)).repeat(B, 1, 1, 1)
+        out = attention(q, k, v, bias).transpose(1, 2).reshape(-1, size * size, C)
+        x = self.proj(window_merge(out, size, size, padded_H, padded_W)[:, :H, :W])
+        return x.roll((shift, shift), (1, 2)) if shift else x
+
+    def shift_mask(self, H: int, W: int) -> Tensor:
+        """Return -100 for pairs that the shift brought together, ``(windows, 1, M * M, M * M)``."""
+        region = 3 * self.regions(H)[:, None] + self.regions(W)
+        windows = window_partition(region[None, :, :, None], self.window_size, self.window_size)
+        apart = windows != windows.transpose(1, 2)
+        return -100.0 * apart.unsqueeze(1).to(self.rpe.table.dtype)
+
+    def regions(self, size: int) -> Tensor:
+        """Number rows or columns ``(size,)``: 1 in the last window, 2 what the shift moved there, else 0."""
+        places = torch.arange(size, device=self.rpe.table.device)
+        return (places >= size - self.window_size).long() + (places >= size - self.shift_size).long()

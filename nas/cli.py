@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -434,11 +433,11 @@ def _summary(
 def main() -> None:
     """Run the command line; every expected failure is one sentence and an exit code."""
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.Abort:
+        code = app(sys.argv[1:] or ["--help"], prog_name="nas", standalone_mode=False)
+    except typer.Abort:
         code = 130
-    except click.ClickException as error:
-        sys.stderr.write(f"nas: {error.format_message()}\n")
+    except typer.TyperException as error:
+        sys.stderr.write(f"nas: {_usage_sentence(error)}\n")
         code = 2
     except NasError as error:
         sys.stderr.write(f"nas: {error}\n")
@@ -447,3 +446,11 @@ def main() -> None:
         sys.stderr.write("nas: interrupted at once; run the same command again to resume\n")
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage_sentence(error: typer.TyperException) -> str:
+    """Return what is wrong with a command line, and which help says how it should be."""
+    what = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = "nas" if context is None else context.command_path
+    return f"{what[:1].lower()}{what[1:]}; {command} --help lists what can be typed"

@@ -21,7 +21,7 @@ from supernet.calls import call
 from supernet.supernet import Supernet
 
 EVALUATION_BATCH = 250
-CALIBRATION_IMAGES = 512
+CALIBRATION_IMAGES = 256
 
 
 def payload(supernet: Supernet, data: Data, validation_images: int, seed: int) -> dict[str, Any]:

@@ -100,7 +100,8 @@ class Block:
         )
 
     def __str__(self) -> str:
-        knobs = "".join(f"{self.spec.short.get(name, name)}{value}" for name, value in self.knobs)
+        active = [(name, value) for name, value in self.knobs if value != "none"]
+        knobs = "".join(f"{self.spec.short.get(name, name)}{value}" for name, value in active)
         pos = "" if self.pos == "none" else f"+{self.pos}"
         return f"{self.operator}({knobs}){pos}·{self.mlp_ratio:g}"
 
@@ -129,7 +130,7 @@ class Stage:
                 raise ArchitectureError(f"a stage's {name} must be a positive integer, not {value!r}")
         if not self.blocks:
             raise ArchitectureError("a stage needs at least one block")
-        if self.downsample is not None and self.downsample not in DOWNSAMPLES:
+        if self.downsample is not None and self.downsample not in tuple(DOWNSAMPLES):
             raise ArchitectureError(
                 f"unknown downsample '{self.downsample}' ({nearest(str(self.downsample), DOWNSAMPLES)})"
             )
@@ -161,10 +162,12 @@ class Architecture:
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
         object.__setattr__(self, "image_size", tuple(self.image_size))
-        if self.stem not in STEMS:
+        if self.stem not in tuple(STEMS):
             raise ArchitectureError(f"unknown stem '{self.stem}' ({nearest(str(self.stem), STEMS)})")
-        sizes = {"image height": self.image_size[0], "image width": self.image_size[1]}
-        for name, value in sizes.items() | {("in_channels", self.in_channels), ("num_classes", self.num_classes)}:
+        height, width = self.image_size
+        counts = {"image height": height, "image width": width}
+        counts |= {"in_channels": self.in_channels, "num_classes": self.num_classes}
+        for name, value in counts.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ArchitectureError(f"{name} must be a positive integer, not {value!r}")
         if not self.stages:

@@ -35,13 +35,10 @@ class Costs:
 
 def costs(architecture: Architecture) -> Costs:
     """Return the costs of ``architecture`` without building it."""
-    parts = [_stem(architecture)]
+    parts = [stem_cost(architecture)]
     for index in range(len(architecture.stages)):
         parts.extend(stage_costs(architecture, index))
-    last = architecture.stages[-1].dim
-    parts.append(
-        Cost(last * architecture.num_classes, 2 * last + linear_params(last, architecture.num_classes))
-    )
+    parts.append(head_cost(architecture))
     total = sum(parts, Cost())
     return Costs(total.macs, total.params, total.working * FLOAT_BYTES)
 
@@ -73,7 +70,8 @@ def block_cost(block: Block, site: Site, style: Style) -> Cost:
     return Cost(inside.macs, inside.params + norms, inside.working + 2 * tokens * dim)
 
 
-def _stem(architecture: Architecture) -> Cost:
+def stem_cost(architecture: Architecture) -> Cost:
+    """Return the cost of the stem: its convolution and LayerNorm."""
     site, kernel = architecture.site(0), STEMS[architecture.stem].kernel_size
     inputs = kernel**2 * architecture.in_channels
     image = architecture.in_channels * architecture.image_size[0] * architecture.image_size[1]
@@ -82,6 +80,12 @@ def _stem(architecture: Architecture) -> Cost:
         linear_params(inputs, site.dim) + 2 * site.dim,
         working=image + 2 * site.tokens * site.dim,
     )
+
+
+def head_cost(architecture: Architecture) -> Cost:
+    """Return the cost of the last LayerNorm and the classifier."""
+    last, classes = architecture.stages[-1].dim, architecture.num_classes
+    return Cost(last * classes, 2 * last + linear_params(last, classes))
 
 
 def _downsample(name: str, before: Site, after: Site) -> Cost:

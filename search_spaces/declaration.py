@@ -6,7 +6,7 @@ skeleton; a stage may replace a list of options or leave an operator out (``null
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -120,6 +120,9 @@ class Declaration:
             raise self._wrong("name", f"must be a word, not {self.content['name']!r}")
         if not isinstance(self.content["scales"], dict) or not self.content["scales"]:
             raise self._wrong("scales", "must map at least one scale's name to its skeleton")
+        for scale in self.content["scales"]:
+            if not isinstance(scale, str):
+                raise self._wrong("scales", f"must name its scales with words, not {scale!r}; quote it")
         blocks = self._mapping(self.content["blocks"], "blocks", _BLOCKS, _BLOCKS)
         self._operators(blocks["operators"], "blocks.operators")
         for scale in self.content["scales"]:
@@ -167,9 +170,14 @@ class Declaration:
 
     def _words(self, value: Any, key: str, known: Mapping[str, Any]) -> tuple[str, ...]:
         for option in (options := self._options(value, key)):
-            if option not in known:
+            if option not in tuple(known):
                 raise self._wrong(key, f"names an unknown '{option}' ({nearest(str(option), known)})")
         return tuple(options)
+
+    def _count(self, value: Any, key: str) -> int:
+        if type(value) is not int or value < 1:
+            raise self._wrong(key, f"must be one positive integer, not {value!r}")
+        return value
 
     def _counts(self, value: Any, key: str) -> tuple[int, ...]:
         for option in (options := self._options(value, key)):
@@ -183,7 +191,7 @@ class Declaration:
                 raise self._wrong(key, f"must be numbers above 0 and at most 16, not {option!r}")
         return tuple(sorted(float(option) for option in options))
 
-    def _operators(self, value: Any, key: str) -> dict[str, dict[str, Any]]:
+    def _operators(self, value: Any, key: str) -> dict[str, dict[str, Any] | None]:
         if not isinstance(value, dict) or not value:
             raise self._wrong(key, "must map at least one operator to its options")
         for name, options in value.items():
@@ -208,13 +216,9 @@ class Declaration:
                 merged[name] = {**merged.get(name, {}), **options}
         if not merged:
             raise self._wrong(f"{key}.operators", "leaves no operator to choose")
-        (dim,), (num_heads,) = (
-            self._counts(node["dim"], f"{key}.dim"),
-            self._counts(node["num_heads"], f"{key}.num_heads"),
-        )
         return StageChoices(
-            dim=dim,
-            num_heads=num_heads,
+            dim=self._count(node["dim"], f"{key}.dim"),
+            num_heads=self._count(node["num_heads"], f"{key}.num_heads"),
             depths=self._counts(node["depth"], f"{key}.depth"),
             operators=tuple(
                 self._operator(name, options, f"{key}.operators.{name}") for name, options in merged.items()
@@ -254,7 +258,13 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"a key must be a word, not {key!r}", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key '{key}' is written twice", key_node.start_mark

@@ -246,13 +246,20 @@ class Space:
     def _architecture(self, stages: tuple[Stage, ...], stem: str) -> Architecture:
         return Architecture(stages, self.image_size, self.in_channels, self.num_classes, stem, self.style)
 
-    def values(self, architecture: Architecture) -> dict[str, Value]:
-        """Return choices that make ``architecture``; inactive ones take their first option.
+    def values(self, architecture: Architecture, rng: Random | None = None) -> dict[str, Value]:
+        """Return choices that make ``architecture``.
+
+        Args:
+            architecture: A point of this space.
+            rng: Draws the inactive choices; they take their first option where it is left out.
 
         Raises:
             SpaceError: If the architecture is not in this space.
         """
-        values: dict[str, Value] = {choice.name: choice.options[0] for choice in self.choices}
+        values: dict[str, Value] = {
+            choice.name: choice.options[0] if rng is None else rng.choice(choice.options)
+            for choice in self.choices
+        }
 
         def settle(name: str, value: Value) -> None:
             if name in values:
@@ -332,7 +339,8 @@ class Space:
         """
         if self.size == 1:
             raise SpaceError(f"space '{self.name}' holds a single architecture: nothing to mutate to")
-        values = self.values(architecture)
+        # Inactive choices are drawn, so that a block which becomes active is not always the first option.
+        values = self.values(architecture, rng)
         while True:
             child = dict(values)
             for choice in self.choices:
@@ -346,7 +354,7 @@ class Space:
 
     def crossover(self, one: Architecture, other: Architecture, rng: Random) -> Architecture:
         """Return a child that takes each choice from either parent with equal probability."""
-        first, second = self.values(one), self.values(other)
+        first, second = self.values(one, rng), self.values(other, rng)
         return self.assemble({name: (first if rng.random() < 0.5 else second)[name] for name in first})
 
     def neighbours(self, architecture: Architecture) -> tuple[Architecture, ...]:

@@ -1,4 +1,4 @@
-"""Positional encodings: absolute (APE), relative (RPE), conditional (CPE, by PEG), locally-enhanced (LePE)."""
+"""Positional encodings: absolute (APE), relative (RPE), conditional (CPE, by PEG), in windows (LePE)."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def depthwise3x3(dim: int) -> nn.Conv2d:
 
 
 def windowed_lepe(values: Tensor, height: int, width: int, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """LePE: convolve the values of every window on its own (CSWin, arXiv 2107.00652, section 3.3, eq. 7).
+    """LePE: convolve the values of every window on its own (CSWin, arXiv 2107.00652, section 3.3).
 
     Args:
         values: Values V of all windows, ``(B * windows, height * width, C)``.

@@ -32,7 +32,7 @@ class ConvStem(nn.Module):
 
 
 class RefinerStem(nn.Module):
-    """Three convolutions and a patch embedding (Refiner, arXiv 2106.03714, section 4, after T2T and LV-ViT).
+    """Three convolutions and a patch embedding, as in Refiner-ViT's published code (arXiv 2106.03714).
 
     The first convolution has stride 2, so that patches are ``patch_size / 2`` wide where they are cut;
     what fills no patch at the right and bottom is left out.

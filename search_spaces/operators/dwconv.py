@@ -6,7 +6,7 @@ from search_spaces.operators._base import Cost, Knob, Knobs, OperatorSpec, Site,
 
 
 def _misfit(knobs: Knobs, site: Site) -> str | None:
-    kernel, side = int(knobs["kernel_size"]), 2 * min(site.height, site.width) - 1
+    kernel, side = int(knobs["kernel_size"]), max(3, 2 * min(site.height, site.width) - 1)
     if kernel > side:
         return f"kernel_size {kernel} reaches beyond {site}; use at most {side}"
     group = int(knobs.get("group_channels", 1))

@@ -42,6 +42,10 @@ class DynamicDepthwise(nn.Module):
         B, C, H, W = x.shape
         k = self.kernel_size
         kernels = self.generate(F.relu(self.norm(self.reduce(x.mean(dim=(2, 3), keepdim=True)))))
+        if torch.compiler.is_exporting():
+            # ONNX fixes a convolution's groups, so an exported batch of any size multiplies patches instead.
+            patches = F.unfold(x, k, padding=k // 2).view(B, C, k * k, H * W)
+            return (kernels.view(B, C, 1, k * k) @ patches).view(B, C, H, W) + self.bias.view(-1, 1, 1)
         # Images become groups: one convolution applies every image's own kernels.
         out = F.conv2d(
             x.reshape(1, B * C, H, W), kernels.reshape(B * C, 1, k, k), padding=k // 2, groups=B * C

@@ -48,7 +48,7 @@ class AttentionRefinement(nn.Module):
 
 
 class DenseRefinement(nn.Module):
-    """One convolution across all maps, with neither expansion nor residual (the paper's ablation of DLA).
+    """One convolution across all maps, without expansion or residual (mode ``conv`` of the published code).
 
     Args:
         num_heads: Maps in and out.

@@ -1,0 +1,227 @@
+"""One design, or what can be searched, as a drawing for the terminal; the same facts as plain data.
+
+A drawing fits any width from 60 columns: bars grow and shrink, knobs wrap.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from rich import box
+from rich.bar import Bar
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from nas.console import quantity
+from search_spaces.architecture import Architecture
+from search_spaces.cost import costs, head_cost, stage_costs, stem_cost
+from search_spaces.declaration import known_spaces, load_declaration
+from search_spaces.operators import OPERATORS, Cost
+from search_spaces.published import CLAIMS
+from search_spaces.space import Space
+
+_COLOURS = ("cyan", "magenta", "green", "yellow", "red", "blue", "bright_magenta", "bright_green")
+_SETTINGS_WIDTH = 27  # columns for an operator's knobs; longer ones wrap
+
+
+def describe(architecture: Architecture, name: str | None = None) -> dict[str, Any]:
+    """Return all that is known of a design without building it, as plain data for ``--json``.
+
+    Args:
+        architecture: The design.
+        name: How people call it; its digest where left out. A published name adds ``claim``, what the
+            authors state.
+
+    Returns:
+        ``params``, ``macs`` and ``activation_bytes`` of one image, the same two of every part with its
+        ``share`` of the MACs (0 to 1), ``compact`` text, and the ``architecture`` itself.
+    """
+    total = costs(architecture)
+
+    def priced(cost: Cost) -> dict[str, Any]:
+        share = cost.macs / total.macs if total.macs else 0.0
+        return {"params": cost.params, "macs": cost.macs, "share": share}
+
+    stages = []
+    for index, (stage, size) in enumerate(zip(architecture.stages, architecture.maps(), strict=True)):
+        parts = stage_costs(architecture, index)
+        downsample = None
+        if stage.downsample is not None:
+            downsample = {"name": stage.downsample, **priced(parts[0])}
+        blocks = [
+            {
+                "place": f"stage{index + 1}.block{number}",
+                "map": list(size),
+                "operator": block.operator,
+                "knobs": dict(block.knobs),
+                "pos": block.pos,
+                "mlp_ratio": block.mlp_ratio,
+                **priced(cost),
+            }
+            for number, (block, cost) in enumerate(
+                zip(stage.blocks, parts[-len(stage.blocks) :], strict=True), start=1
+            )
+        ]
+        stages.append(
+            {
+                "map": list(size),
+                "dim": stage.dim,
+                "num_heads": stage.num_heads,
+                **priced(sum(parts, Cost())),
+                "downsample": downsample,
+                "blocks": blocks,
+            }
+        )
+    return {
+        "name": name or architecture.digest,
+        "digest": architecture.digest,
+        "params": total.params,
+        "macs": total.macs,
+        "activation_bytes": total.activation_bytes,
+        "compact": str(architecture),
+        "claim": asdict(CLAIMS[name]) if name in CLAIMS else None,
+        "stem": {"name": architecture.stem, **priced(stem_cost(architecture))},
+        "stages": stages,
+        "head": {"name": "classifier", **priced(head_cost(architecture))},
+        "architecture": architecture.to_json(),
+    }
+
+
+def draw(description: dict[str, Any]) -> RenderableType:
+    """Draw what ``describe`` returned: a panel for every stage, a row with a bar for every block."""
+    rows = [description["stem"], description["head"]]
+    for stage in description["stages"]:
+        rows += stage["blocks"] + ([stage["downsample"]] if stage["downsample"] else [])
+    most = max(row["share"] for row in rows)
+    design = description["architecture"]
+    height, width = design["image_size"]
+    drawn: list[RenderableType] = [
+        Text.assemble((description["name"], "bold"), "  ", (description["digest"], "dim"))
+        if description["name"] != description["digest"]
+        else Text(description["digest"], "bold"),
+        Padding(
+            _grid([("stem", "", f"{description['stem']['name']}", "", description["stem"])], most), (0, 2)
+        ),
+    ]
+    for number, stage in enumerate(description["stages"], start=1):
+        drawn.append(_stage(number, stage, most))
+    classes = f"{design['num_classes']:,} classes"
+    drawn.append(Padding(_grid([("head", "", classes, "", description["head"])], most), (0, 2)))
+    drawn.append(
+        Text.assemble(
+            (f"{quantity(description['macs'])} MACs", "bold"),
+            (f" · {quantity(description['params'])} parameters ({description['params']:,})", "bold"),
+            f" · {quantity(description['activation_bytes'], 'B')} peak activations,",
+            f" for one image of {height}×{width} px",
+        )
+    )
+    if description["claim"]:
+        drawn.append(_claim(description["claim"]))
+    return Group(*drawn)
+
+
+def _stage(number: int, stage: dict[str, Any], most: float) -> Panel:
+    rows = []
+    if stage["downsample"]:
+        rows.append(("↓", "", stage["downsample"]["name"], "", stage["downsample"]))
+    for position, block in enumerate(stage["blocks"], start=1):
+        pos = "" if block["pos"] == "none" else block["pos"]
+        rows.append((str(position), block["operator"], _settings(block), pos, block))
+    height, width = stage["map"]
+    heads = "1 head" if stage["num_heads"] == 1 else f"{stage['num_heads']} heads"
+    title = f"stage {number} · {height}×{width} · {stage['dim']} channels · {heads}"
+    foot = f"{stage['share']:.0%} of MACs · {quantity(stage['params'])} parameters"
+    return Panel(
+        _grid(rows, most),
+        title=Text(title, "bold"),
+        subtitle=Text(foot, "dim"),
+        title_align="left",
+        subtitle_align="right",
+        border_style="dim",
+        box=box.ROUNDED,
+    )
+
+
+def _settings(block: dict[str, Any]) -> str:
+    """Return the knobs of a block for people; words speak for themselves."""
+    knobs = [
+        str(value) if isinstance(value, str) else f"{name} {value}" for name, value in block["knobs"].items()
+    ]
+    return ", ".join([*(knob for knob in knobs if knob != "none"), f"mlp {block['mlp_ratio']:g}"])
+
+
+def _grid(rows: list[tuple[str, str, str, str, dict[str, Any]]], most: float) -> Table:
+    """Return rows of number, operator, settings, encoding and costs, in columns equal in every panel."""
+    table = Table.grid(padding=(0, 1, 0, 0), expand=True)
+    table.add_column(width=4, justify="right", style="dim")
+    table.add_column(width=max(map(len, OPERATORS)), no_wrap=True)
+    table.add_column(width=_SETTINGS_WIDTH)
+    table.add_column(width=4, style="italic")
+    table.add_column(ratio=1, min_width=4)
+    for _ in ("share", "MACs", "params"):
+        table.add_column(width=5, justify="right", no_wrap=True)
+    for number, operator, settings, pos, cost in rows:
+        colour = _colour(operator)
+        table.add_row(
+            number,
+            Text(operator, f"bold {colour}"),
+            settings,
+            pos,
+            Bar(most or 1.0, 0, cost["share"], color=colour),
+            f"{cost['share']:.1%}",
+            quantity(cost["macs"]),
+            Text(quantity(cost["params"]), "dim"),
+        )
+    return table
+
+
+def _colour(operator: str) -> str:
+    names = list(OPERATORS)
+    return _COLOURS[names.index(operator) % len(_COLOURS)] if operator in names else "white"
+
+
+def _claim(claim: dict[str, Any]) -> Text:
+    stated = [
+        *([f"{claim['params']} parameters"] if claim["params"] else []),
+        *([f"{claim['flops']} FLOPs"] if claim["flops"] else []),
+        *([f"{claim['top1']:g}% ImageNet-1k top-1"] if claim["top1"] else []),
+        *([claim["note"]] if claim["note"] else []),
+    ]
+    what = f"; its authors state {', '.join(stated)}" if stated else ""
+    return Text(f"Published in {claim['paper']}{what}.", "dim")
+
+
+def drawing_spaces() -> RenderableType:
+    """Draw the spaces that come with the project: scales, sizes, and what their designs cost."""
+    return Group(*(_space(name) for name in known_spaces()))
+
+
+def _space(name: str) -> Group:
+    declaration = load_declaration(name)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("scale", "images", "stages", "architectures", "MACs", "parameters"):
+        table.add_column(column, justify="left" if column in ("scale", "stages") else "right")
+    for scale, (low, high) in declaration.scales.items():
+        space = declaration.space(scale)
+        smallest, largest = costs(space.smallest), costs(space.largest)
+        table.add_row(
+            Text(scale, "bold"),
+            f"{low} px" if low == high else f"{low}-{high} px",
+            " ".join(str(stage.dim) for stage in space.stages),
+            _count(space),
+            f"{quantity(smallest.macs)} - {quantity(largest.macs)}",
+            f"{quantity(smallest.params)} - {quantity(largest.params)}",
+        )
+    title = Text.assemble((declaration.name, "bold"), f"  {declaration.summary}")
+    note = Text("stages: their channels. Costs: smallest to largest design at the smallest images.", "dim")
+    return Group(title, table, note)
+
+
+def _count(space: Space) -> str:
+    size = space.size
+    return f"{size:,}" if size < 10**6 else f"about 10^{math.log10(size):.0f}"

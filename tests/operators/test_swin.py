@@ -1,0 +1,70 @@
+"""Swin against attention written out for every query, with its visible keys found by their places."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from supernet.operators.swin import ShiftedWindowAttention
+
+
+def made(*args: int) -> ShiftedWindowAttention:
+    torch.manual_seed(6)
+    module = ShiftedWindowAttention(*args).double().eval()
+    torch.nn.init.normal_(module.rpe.table)
+    return module
+
+
+def part(place: int, size: int, window: int, shift: int) -> int:
+    """Number the part of a shifted axis that a place lies in; the paper's code compares these."""
+    if not shift or place < size - window:
+        return 0
+    return 1 if place < size - shift else 2
+
+
+def naive(module: ShiftedWindowAttention, x: Tensor) -> Tensor:
+    """Move the map by indexing, add zeros, and attend query by query to the keys it may see."""
+    B, H, W, C = x.shape
+    size, shift, heads = module.window_size, module.shift_size, module.num_heads
+    rows, columns, d = -(-H // size) * size, -(-W // size) * size, C // heads
+    moved = x.new_zeros(B, rows, columns, C)
+    for y in range(H):
+        for c in range(W):
+            moved[:, y, c] = x[:, (y + shift) % H, (c + shift) % W]
+    q, k, v = module.qkv(moved).view(B, rows, columns, 3, heads, d).unbind(3)
+    out = torch.zeros_like(x)
+    for y in range(H):
+        for c in range(W):
+            keys, bias = [], []
+            top, left = y // size * size, c // size * size
+            for yk in range(top, top + size):
+                for ck in range(left, left + size):
+                    same_row = part(y, rows, size, shift) == part(yk, rows, size, shift)
+                    if same_row and part(c, columns, size, shift) == part(ck, columns, size, shift):
+                        keys.append((yk, ck))
+                        bias.append(module.rpe.table[y - yk + size - 1, c - ck + size - 1])
+            seen = torch.stack([k[:, yk, ck] for yk, ck in keys], dim=1)
+            values = torch.stack([v[:, yk, ck] for yk, ck in keys], dim=1)
+            logits = torch.einsum("bhd,bmhd->bmh", q[:, y, c], seen) / d**0.5 + torch.stack(bias)
+            mixed = torch.einsum("bmh,bmhd->bhd", logits.softmax(1), values)
+            out[:, (y + shift) % H, (c + shift) % W] = mixed.flatten(1)
+    return module.proj(out)
+
+
+@pytest.mark.parametrize(("window_size", "shift_size"), [(2, 0), (3, 0), (2, 1), (3, 1), (4, 2)])
+@pytest.mark.parametrize(("H", "W"), [(6, 6), (5, 7), (4, 3), (2, 2)])
+@torch.no_grad()
+def test_equals_naive(H: int, W: int, window_size: int, shift_size: int) -> None:
+    module = made(12, 3, window_size, shift_size)
+    x = torch.randn(2, H, W, 12, dtype=torch.float64)
+    torch.testing.assert_close(module(x), naive(module, x))
+
+
+@torch.no_grad()
+def test_the_shift_never_joins_opposite_borders() -> None:
+    module = made(8, 2, 4, 2)
+    x = torch.randn(1, 8, 8, 8, dtype=torch.float64)
+    before = module(x)
+    x[:, :2] += 1.0
+    assert torch.equal(module(x)[:, 2:], before[:, 2:])

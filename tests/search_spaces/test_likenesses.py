@@ -1,0 +1,104 @@
+"""Likenesses: the published designs, as near as any given space allows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from space_examples import TEXTS, space
+
+from search_spaces.architecture import Architecture
+from search_spaces.declaration import load_declaration, parse_declaration
+from search_spaces.likenesses import likenesses
+from search_spaces.published import published
+from search_spaces.space import Space
+
+NAMED = load_declaration("twins_cswin")
+FAMILIES = [
+    "twins_svt-like",
+    "twins_pcpvt-like",
+    "cswin-like",
+    "dwnet-like",
+    "dwnet_dynamic-like",
+    "refiner-like",
+    "swin-like",
+]
+
+
+def sound(found: list[tuple[str, Architecture]], inside: Space) -> dict[str, Architecture]:
+    assert all(inside.contains(architecture) for _, architecture in found)
+    assert len({architecture.digest for _, architecture in found}) == len(found)
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+@pytest.mark.parametrize(
+    ("scale", "side"),
+    [("nano", 28), ("nano", 32), ("nano", 64), ("tiny", 224), ("small", 224), ("small", 384)],
+)
+def test_every_family_in_the_named_space(scale: str, side: int) -> None:
+    inside = NAMED.space(scale, side)
+    assert list(sound(likenesses(inside), inside)) == FAMILIES
+    assert likenesses(inside) == likenesses(inside)
+
+
+def test_nano() -> None:
+    inside = NAMED.space("nano", 28, 1, 10)
+    found = {name: str(architecture) for name, architecture in likenesses(inside)}
+    assert found["twins_svt-like"] == "lsa(w7)+cpe·4 gsa(s2)·4 | lsa(w7)+cpe·4 gsa(s1)·4"
+    assert found["twins_pcpvt-like"] == "gsa(s2)+cpe·4 gsa(s2)·4 | gsa(s1)+cpe·4 gsa(s1)·4"
+    assert found["cswin-like"] == "cswin(w2)+lepe·4 cswin(w2)+lepe·4 | cswin(w2)+lepe·4 cswin(w2)+lepe·4"
+    assert found["dwnet-like"] == "dwconv(k7)·4 dwconv(k7)·4 | dwconv(k7)·4 dwconv(k7)·4"
+    # The first stage cannot hold Refiner's maps: plain attention stands there.
+    assert found["refiner-like"] == "gsa(s2)·4 gsa(s2)·4 | refiner(e3k3)·4 refiner(e3k3)·4"
+    assert found["swin-like"] == "lsa(w7)+rpe·4 lsa(w7)+rpe·4 | lsa(w7)+rpe·4 lsa(w7)+rpe·4"
+
+
+@pytest.mark.parametrize(("family", "name"), [("twins_svt", "twins_svt_small"), ("cswin", "cswin_tiny")])
+def test_the_paper_s_own_network_where_the_space_holds_it(family: str, name: str) -> None:
+    likeness, paper = dict(likenesses(NAMED.space("tiny", 224)))[f"{family}-like"], published(name)
+    assert likeness.stages == paper.stages
+    assert likeness.stem == paper.stem
+    assert likeness == replace(paper, style=likeness.style)
+
+
+def test_wider_spaces_follow_the_wider_network() -> None:
+    likeness = dict(likenesses(NAMED.space("small", 224)))["twins_svt-like"]
+    assert [len(stage.blocks) for stage in likeness.stages] == [2, 2, 18, 2]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_tiny_spaces(name: str) -> None:
+    sound(likenesses(space(name)), space(name))
+
+
+def test_families_that_a_space_cannot_express_are_left_out() -> None:
+    assert [name for name, _ in likenesses(space("conditional"))] == [
+        "dwnet-like",
+        "dwnet_dynamic-like",
+        "swin-like",
+    ]
+    assert [name for name, _ in likenesses(space("skeleton"))] == ["twins_pcpvt-like"]
+    assert [name for name, _ in likenesses(space("shared"))] == ["dwnet-like", "refiner-like"]
+
+
+DEEP = """
+name: deep
+blocks: {{mlp_ratio: 4, operators: {{lsa: {{window_size: 4}}, gsa: {{sr_ratio: 2, pos: [none, cpe]}}}}}}
+scales:
+  one:
+    images: 64
+    stem: patch4x4
+    stages: [{{dim: 16, num_heads: 2, depth: {depth}}}]
+"""
+
+
+@pytest.mark.parametrize(("depth", "blocks"), [("[3, 40]", 3), ("[16, 40]", 16), ("40", 40)])
+def test_depth_and_rhythm(depth: str, blocks: int) -> None:
+    inside = parse_declaration(DEEP.format(depth=depth), "deep").space()
+    found = sound(likenesses(inside), inside)
+    stage = found["twins_svt-like"].stages[0]
+    assert len(stage.blocks) == blocks
+    assert [block.operator for block in stage.blocks] == [("lsa", "gsa")[n % 2] for n in range(blocks)]
+    pcpvt = found["twins_pcpvt-like"].stages[0]
+    assert [block.pos for block in pcpvt.blocks] == ["cpe", *["none"] * (len(pcpvt.blocks) - 1)]

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nas.console import quantity
 from nas.files import save_tensors, write_json, write_text
@@ -189,17 +190,18 @@ def _run_program(network: nn.Module, path: Path, images: Tensor) -> Tensor:
 def _run_onnx(network: nn.Module, path: Path, images: Tensor) -> Tensor:
     import onnxruntime
 
-    torch.onnx.export(
-        network,
-        (images,),
-        path,
-        dynamo=True,
-        external_data=False,
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1, max=4096)}},
-        verbose=False,
-    )
+    with sdpa_kernel(SDPBackend.MATH):  # the decompositions of the others do not know additive masks
+        torch.onnx.export(
+            network,
+            (images,),
+            path,
+            dynamo=True,
+            external_data=False,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1, max=4096)}},
+            verbose=False,
+        )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -17,7 +17,15 @@ from nas.data import Data, load_data
 from nas.export import export_model
 from nas.objectives import Goal, parse_objectives
 from nas.population import Population, payload
-from nas.pretrain import read_supernet, train_supernet
+from nas.pretrain import (
+    Share,
+    finished,
+    progress_bar,
+    read_supernet,
+    steps_per_epoch,
+    train_rank,
+    train_supernet,
+)
 from nas.provenance import provenance
 from nas.recipes import Wishes, fitting
 from nas.retrain import MODES, retrain, trained_network
@@ -200,13 +208,28 @@ def make_supernet(job: Job) -> Supernet:
     """Return the trained supernet of a job, training it first where that is not done."""
     if job.settings.supernet is not None:
         return read_supernet(job.space, job.settings.sharing, Path(job.settings.supernet))
-    device = torch.device("cuda" if job.workers.device == "cuda" and torch.cuda.is_available() else "cpu")
-    if device.type == "cpu":
-        torch.set_num_threads(max(1, int(job.workers.workers * job.workers.cpus_per_worker)))
-    started = time.monotonic()
-    supernet = train_supernet(job.space, job.settings, job.data, job.study.supernet_file, device)
+    started, plan = time.monotonic(), job.workers
+    if plan.gpus_per_worker and plan.workers > 1:
+        supernet = train_team(job)
+    else:
+        device = torch.device("cuda" if plan.gpus_per_worker and torch.cuda.is_available() else "cpu")
+        if device.type == "cpu":
+            torch.set_num_threads(max(1, int(plan.workers * plan.cpus_per_worker)))
+        supernet = train_supernet(job.space, job.settings, job.data, job.study.supernet_file, device)
     log.note(f"supernet ready after {duration(time.monotonic() - started)}")
     return supernet
+
+
+def train_team(job: Job) -> Supernet:
+    """Train the supernet on several GPUs at once, each with its share of every batch."""
+    checkpoint, settings = job.study.supernet_file.absolute(), job.settings
+    total = settings.recipe.epochs * steps_per_epoch(settings, job.data, job.workers.workers)
+    if not finished(checkpoint):
+        workers.start(job.cluster)
+        share = Share(job.space, settings, job.data, checkpoint)
+        with progress_bar(0, total) as report:
+            workers.run_together(train_rank, share, job.workers, lambda latest: report(*latest))
+    return read_supernet(job.space, settings.sharing, checkpoint)
 
 
 def retrain_designs(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from nas.console import bar, log
 from nas.data import Data
 from nas.files import load_tensors
 from nas.settings import Settings
-from nas.train import Step, Training, autocast
+from nas.train import Batches, Step, Training, autocast
 from search_spaces.errors import CheckpointError
 from search_spaces.space import Space
 from supernet.sampling import policy
@@ -29,7 +30,7 @@ def identity(space: Space, settings: Settings, data: Data) -> str:
 def train_supernet(
     space: Space, settings: Settings, data: Data, checkpoint: Path, device: torch.device
 ) -> Supernet:
-    """Train the supernet of ``space``, from its checkpoint if there is one, and return its average.
+    """Train the supernet of ``space`` in this process, from its checkpoint if there is one.
 
     Args:
         space: What it holds.
@@ -38,30 +39,94 @@ def train_supernet(
         checkpoint: Where its state is kept.
         device: Where to train.
 
+    Returns:
+        The average of the weights over the training.
+
     Raises:
         Interrupted: If the user asked to stop; the state is saved.
         CheckpointError: If the checkpoint is damaged or another's.
     """
-    recipe = settings.recipe
-    torch.manual_seed(settings.seed)
-    supernet = Supernet(space, settings.sharing).to(device)
-    steps_per_epoch = math.ceil(len(data.train) / recipe.batch_size)
-    training = Training(supernet, recipe, steps_per_epoch, checkpoint, identity(space, settings, data))
-    if training.step:
-        log.say(f"resuming the supernet at step {training.step} of {training.total}")
+    training, supernet = _training(space, settings, data, checkpoint, device)
     if training.step < training.total:
-        with bar("training supernet", training.total, training.step) as progress:
-            average = [0.0]
-
-            def report(done: int, loss: float) -> None:
-                average[0] = loss if not average[0] else 0.95 * average[0] + 0.05 * loss
-                progress.update(done, f"loss {average[0]:.3f}")
-
-            training.run(
-                supernet_step(supernet, settings, device), _batches(data, settings, device), report=report
-            )
+        with progress_bar(training.step, training.total) as report:
+            step = supernet_step(supernet, settings, device)
+            training.run(step, _batches(data, settings, device), report=report)
     trained: Supernet = training.network  # type: ignore[assignment]
     return trained.eval()
+
+
+@dataclass(frozen=True)
+class Share:
+    """What the ranks of a team need to train a supernet together.
+
+    Args:
+        space: What it holds.
+        settings: Policy, sharing, recipe and seed.
+        data: Images.
+        checkpoint: Where its state is kept; every rank reads it, the first writes it.
+    """
+
+    space: Space
+    settings: Settings
+    data: Data
+    checkpoint: Path
+
+
+def train_rank(share: Share, rank: int, world: int, tell: Callable[[tuple[int, float]], None]) -> None:
+    """Train as one rank of a team: every rank runs the same paths on its share of each batch."""
+    from torch import distributed
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    training, supernet = _training(
+        share.space, share.settings, share.data, share.checkpoint, device, world
+    )
+    distributed.barrier()  # nobody overwrites the checkpoint before all have read it
+
+    def average(gradients: list[Tensor]) -> None:
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        parts = (flat / world).split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    training.run(
+        supernet_step(supernet, share.settings, device),
+        _batches(share.data, share.settings, device, rank, world),
+        report=lambda done, loss: tell((done, loss)),
+        reduce=average,
+        keeps=rank == 0,
+    )
+
+
+@contextlib.contextmanager
+def progress_bar(done: int, total: int) -> Iterator[Callable[[int, float], None]]:
+    """Draw the progress of the training and yield what to tell ``(steps done, loss)``."""
+    with bar("training supernet", total, done) as drawn:
+        average = [0.0]
+
+        def report(step: int, loss: float) -> None:
+            average[0] = loss if not average[0] else 0.95 * average[0] + 0.05 * loss
+            drawn.update(step, f"loss {average[0]:.3f}")
+
+        yield report
+
+
+def steps_per_epoch(settings: Settings, data: Data, world: int = 1) -> int:
+    """Return the steps of an epoch; a last batch too small for every rank is left out."""
+    whole, rest = divmod(len(data.train), settings.recipe.batch_size)
+    return max(1, whole + (rest >= world))
+
+
+def _training(
+    space: Space, settings: Settings, data: Data, checkpoint: Path, device: torch.device, world: int = 1
+) -> tuple[Training, Supernet]:
+    torch.manual_seed(settings.seed)
+    supernet = Supernet(space, settings.sharing).to(device)
+    steps = steps_per_epoch(settings, data, world)
+    training = Training(supernet, settings.recipe, steps, checkpoint, identity(space, settings, data))
+    if 0 < training.step < training.total:
+        log.say(f"resuming the supernet at step {training.step} of {training.total}")
+    return training, supernet
 
 
 def supernet_step(supernet: Supernet, settings: Settings, device: torch.device) -> Step:
@@ -85,18 +150,31 @@ def supernet_step(supernet: Supernet, settings: Settings, device: torch.device) 
     return step
 
 
-def _batches(data: Data, settings: Settings, device: torch.device) -> Any:
-    def batches(epoch: int, first: int) -> Any:
+def _batches(
+    data: Data, settings: Settings, device: torch.device, rank: int = 0, world: int = 1
+) -> Batches:
+    def batches(epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         return data.train.batches(
             settings.recipe.batch_size,
             device=device,
             shuffle_seed=settings.seed,
             epoch=epoch,
             augment=True,
+            drop_last=len(data.train) % settings.recipe.batch_size < world,
             start=first,
+            rank=rank,
+            world=world,
         )
 
     return batches
+
+
+def finished(checkpoint: Path) -> bool:
+    """Return whether a checkpoint holds a training that has come to its end."""
+    if not checkpoint.exists():
+        return False
+    _, metadata = load_tensors(checkpoint)
+    return metadata.get("step") == metadata.get("total", "")
 
 
 def read_supernet(space: Space, sharing: str, path: Path) -> Supernet:

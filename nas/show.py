@@ -1,12 +1,12 @@
 """One design, or what can be searched, as a drawing for the terminal; the same facts as plain data.
 
-A drawing fits any width from 60 columns: bars grow and shrink, knobs wrap.
+A drawing fits any width from 80 columns: bars take what is left, long knobs wrap.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich import box
@@ -26,7 +26,17 @@ from search_spaces.published import CLAIMS
 from search_spaces.space import Space
 
 _COLOURS = ("cyan", "magenta", "green", "yellow", "red", "blue", "bright_magenta", "bright_green")
-_SETTINGS_WIDTH = 27  # columns for an operator's knobs; longer ones wrap
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of a drawing: a block, or a part between blocks; ``cost`` is the part as described."""
+
+    label: str
+    operator: str
+    settings: str
+    pos: str
+    cost: dict[str, Any]
 
 
 def describe(architecture: Architecture, name: str | None = None) -> dict[str, Any]:
@@ -94,57 +104,50 @@ def describe(architecture: Architecture, name: str | None = None) -> dict[str, A
 
 def draw(description: dict[str, Any]) -> RenderableType:
     """Draw what ``describe`` returned: a panel for every stage, a row with a bar for every block."""
-    rows = [description["stem"], description["head"]]
-    for stage in description["stages"]:
-        rows += stage["blocks"] + ([stage["downsample"]] if stage["downsample"] else [])
-    most = max(row["share"] for row in rows)
-    design = description["architecture"]
-    height, width = design["image_size"]
-    drawn: list[RenderableType] = [
-        Text.assemble((description["name"], "bold"), "  ", (description["digest"], "dim"))
-        if description["name"] != description["digest"]
-        else Text(description["digest"], "bold"),
-        Padding(
-            _grid([("stem", "", f"{description['stem']['name']}", "", description["stem"])], most), (0, 2)
-        ),
+    design, claim = description["architecture"], description["claim"]
+    stem = _Row("stem", "", description["stem"]["name"], "", description["stem"])
+    stages = [_stage_rows(stage) for stage in description["stages"]]
+    head = _Row("head", "", f"{design['num_classes']:,} classes", "", description["head"])
+    rows = [stem, *(row for rows in stages for row in rows), head]
+    widest = max(len(row.settings) for row in rows)
+    most = max(row.cost["share"] for row in rows)
+    panels = [
+        _panel(number, stage, _grid(rows, widest, most))
+        for number, (stage, rows) in enumerate(zip(description["stages"], stages, strict=True), start=1)
     ]
-    for number, stage in enumerate(description["stages"], start=1):
-        drawn.append(_stage(number, stage, most))
-    classes = f"{design['num_classes']:,} classes"
-    drawn.append(Padding(_grid([("head", "", classes, "", description["head"])], most), (0, 2)))
-    drawn.append(
-        Text.assemble(
-            (f"{quantity(description['macs'])} MACs", "bold"),
-            (f" · {quantity(description['params'])} parameters ({description['params']:,})", "bold"),
-            f" · {quantity(description['activation_bytes'], 'B')} peak activations,",
-            f" for one image of {height}×{width} px",
-        )
+    return Group(
+        _title(description),
+        Padding(_grid([stem], widest, most), (0, 2)),
+        *panels,
+        Padding(_grid([head], widest, most), (0, 2)),
+        _totals(description),
+        *([_stated(claim)] if claim else []),
     )
-    if description["claim"]:
-        drawn.append(_claim(description["claim"]))
-    return Group(*drawn)
 
 
-def _stage(number: int, stage: dict[str, Any], most: float) -> Panel:
+def _title(description: dict[str, Any]) -> Text:
+    name, digest = description["name"], description["digest"]
+    return Text(digest, "bold") if name == digest else Text.assemble((name, "bold"), "  ", (digest, "dim"))
+
+
+def _totals(description: dict[str, Any]) -> Text:
+    height, width = description["architecture"]["image_size"]
+    return Text.assemble(
+        (f"{quantity(description['macs'])} MACs", "bold"),
+        (f" · {quantity(description['params'])} parameters ({description['params']:,})", "bold"),
+        f" · {quantity(description['activation_bytes'], 'B')} peak activations,",
+        f" for one image of {height}×{width} px",
+    )
+
+
+def _stage_rows(stage: dict[str, Any]) -> list[_Row]:
     rows = []
     if stage["downsample"]:
-        rows.append(("↓", "", stage["downsample"]["name"], "", stage["downsample"]))
-    for position, block in enumerate(stage["blocks"], start=1):
+        rows.append(_Row("↓", "", stage["downsample"]["name"], "", stage["downsample"]))
+    for number, block in enumerate(stage["blocks"], start=1):
         pos = "" if block["pos"] == "none" else block["pos"]
-        rows.append((str(position), block["operator"], _settings(block), pos, block))
-    height, width = stage["map"]
-    heads = "1 head" if stage["num_heads"] == 1 else f"{stage['num_heads']} heads"
-    title = f"stage {number} · {height}×{width} · {stage['dim']} channels · {heads}"
-    foot = f"{stage['share']:.0%} of MACs · {quantity(stage['params'])} parameters"
-    return Panel(
-        _grid(rows, most),
-        title=Text(title, "bold"),
-        subtitle=Text(foot, "dim"),
-        title_align="left",
-        subtitle_align="right",
-        border_style="dim",
-        box=box.ROUNDED,
-    )
+        rows.append(_Row(str(number), block["operator"], _settings(block), pos, block))
+    return rows
 
 
 def _settings(block: dict[str, Any]) -> str:
@@ -155,27 +158,46 @@ def _settings(block: dict[str, Any]) -> str:
     return ", ".join([*(knob for knob in knobs if knob != "none"), f"mlp {block['mlp_ratio']:g}"])
 
 
-def _grid(rows: list[tuple[str, str, str, str, dict[str, Any]]], most: float) -> Table:
-    """Return rows of number, operator, settings, encoding and costs, in columns equal in every panel."""
+def _panel(number: int, stage: dict[str, Any], grid: Table) -> Panel:
+    height, width = stage["map"]
+    heads = "1 head" if stage["num_heads"] == 1 else f"{stage['num_heads']} heads"
+    return Panel(
+        grid,
+        title=Text(f"stage {number} · {height}×{width} · {stage['dim']} channels · {heads}", "bold"),
+        subtitle=Text(f"{stage['share']:.0%} of MACs · {quantity(stage['params'])} parameters", "dim"),
+        title_align="left",
+        subtitle_align="right",
+        border_style="dim",
+    )
+
+
+def _grid(rows: list[_Row], widest: int, most: float) -> Table:
+    """Return ``rows`` in columns that are equal in every panel.
+
+    Args:
+        rows: What to draw.
+        widest: Longest settings of the whole design, in characters.
+        most: Largest share of the whole design, which fills a bar.
+    """
     table = Table.grid(padding=(0, 1, 0, 0), expand=True)
     table.add_column(width=4, justify="right", style="dim")
-    table.add_column(width=max(map(len, OPERATORS)), no_wrap=True)
-    table.add_column(width=_SETTINGS_WIDTH)
+    table.add_column(width=max(map(len, OPERATORS)))
+    table.add_column(min_width=widest, max_width=widest)  # gives way where the terminal is narrow
     table.add_column(width=4, style="italic")
-    table.add_column(ratio=1, min_width=4)
+    table.add_column(width=8, ratio=1)
     for _ in ("share", "MACs", "params"):
-        table.add_column(width=5, justify="right", no_wrap=True)
-    for number, operator, settings, pos, cost in rows:
-        colour = _colour(operator)
+        table.add_column(width=5, justify="right")
+    for row in rows:
+        colour = _colour(row.operator)
         table.add_row(
-            number,
-            Text(operator, f"bold {colour}"),
-            settings,
-            pos,
-            Bar(most or 1.0, 0, cost["share"], color=colour),
-            f"{cost['share']:.1%}",
-            quantity(cost["macs"]),
-            Text(quantity(cost["params"]), "dim"),
+            row.label,
+            Text(row.operator, f"bold {colour}"),
+            row.settings,
+            row.pos,
+            Bar(most or 1.0, 0, row.cost["share"], color=colour),
+            f"{row.cost['share']:.1%}",
+            quantity(row.cost["macs"]),
+            Text(quantity(row.cost["params"]), "dim"),
         )
     return table
 
@@ -185,7 +207,7 @@ def _colour(operator: str) -> str:
     return _COLOURS[names.index(operator) % len(_COLOURS)] if operator in names else "white"
 
 
-def _claim(claim: dict[str, Any]) -> Text:
+def _stated(claim: dict[str, Any]) -> Text:
     stated = [
         *([f"{claim['params']} parameters"] if claim["params"] else []),
         *([f"{claim['flops']} FLOPs"] if claim["flops"] else []),
@@ -204,24 +226,24 @@ def drawing_spaces() -> RenderableType:
 def _space(name: str) -> Group:
     declaration = load_declaration(name)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("scale", "images", "stages", "architectures", "MACs", "parameters"):
-        table.add_column(column, justify="left" if column in ("scale", "stages") else "right")
+    for column in ("scale", "images, px", "channels", "architectures", "MACs", "parameters"):
+        table.add_column(column, justify="left" if column in ("scale", "channels") else "right")
     for scale, (low, high) in declaration.scales.items():
         space = declaration.space(scale)
         smallest, largest = costs(space.smallest), costs(space.largest)
         table.add_row(
             Text(scale, "bold"),
-            f"{low} px" if low == high else f"{low}-{high} px",
+            str(low) if low == high else f"{low}-{high}",
             " ".join(str(stage.dim) for stage in space.stages),
             _count(space),
-            f"{quantity(smallest.macs)} - {quantity(largest.macs)}",
-            f"{quantity(smallest.params)} - {quantity(largest.params)}",
+            f"{quantity(smallest.macs)}-{quantity(largest.macs)}",
+            f"{quantity(smallest.params)}-{quantity(largest.params)}",
         )
     title = Text.assemble((declaration.name, "bold"), f"  {declaration.summary}")
-    note = Text("stages: their channels. Costs: smallest to largest design at the smallest images.", "dim")
+    note = Text("MACs and parameters: of the smallest and largest design, at the smallest images.", "dim")
     return Group(title, table, note)
 
 
 def _count(space: Space) -> str:
     size = space.size
-    return f"{size:,}" if size < 10**6 else f"about 10^{math.log10(size):.0f}"
+    return f"{size:,}" if size < 10**6 else f"10^{math.log10(size):.0f}"

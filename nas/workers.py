@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -273,3 +274,88 @@ def run_trials(
             if isinstance(result.error, RayTaskError):
                 raise _failure(result.error)
             raise WorkError(f"a training trial failed: {str(result.error).strip().splitlines()[-1]}")
+
+
+class _Member:
+    """One rank of a team; answers ``progress`` while ``work`` runs."""
+
+    def __init__(self, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self.latest: Any = None
+
+    def address(self) -> str:
+        with socket.socket() as free:
+            free.bind(("", 0))
+            return f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
+
+    def work(self, function: Callable[..., None], payload: Any, rank: int, world: int, address: str) -> None:
+        import torch
+        from torch import distributed
+
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(backend, init_method=f"tcp://{address}", rank=rank, world_size=world)
+        try:
+            function(payload, rank, world, self._report)
+        finally:
+            distributed.destroy_process_group()
+
+    def _report(self, latest: Any) -> None:
+        self.latest = latest
+
+    def progress(self) -> Any:
+        return self.latest
+
+
+def run_together(
+    function: Callable[[Any, int, int, Callable[[Any], None]], None],
+    payload: Any,
+    plan: WorkerPlan,
+    hear: Callable[[Any], None],
+) -> None:
+    """Run one function on all workers of a plan at once, as ranks of a torch.distributed group.
+
+    Plain actors rather than Ray Train: a team stands in 3 s instead of 15, and an interruption is
+    answered at once. A team that loses a member is formed anew and goes on from its checkpoint.
+
+    Args:
+        function: ``(payload, rank, world, report)``; resumes itself from what rank 0 saved.
+        payload: What all need.
+        plan: How many ranks with what each.
+        hear: Told what rank 0 reported last, about twice a second.
+
+    Raises:
+        Interrupted: If the user asked to stop; what was saved remains.
+        WorkError: If the function fails, or teams die again and again.
+    """
+    stored = ray.put(payload)
+    for attempt in range(TRIES):
+        options = ray.remote(_Member).options(
+            num_cpus=plan.cpus_per_worker, num_gpus=plan.gpus_per_worker, max_concurrency=2
+        )
+        team = [options.remote(max(1, int(plan.cpus_per_worker))) for _ in range(plan.workers)]
+        try:
+            address = ray.get(team[0].address.remote())
+            running = [
+                member.work.remote(function, stored, rank, len(team), address)
+                for rank, member in enumerate(team)
+            ]
+            while running:
+                interrupt.check()
+                done, running = ray.wait(running, timeout=0.5)
+                ray.get(done)
+                latest = ray.get(team[0].progress.remote())
+                if latest is not None:
+                    hear(latest)
+            return
+        except RayTaskError as error:
+            raise _failure(error) from error
+        except RayError as error:
+            log.say(f"a worker of the team died ({type(error).__name__}); starting the team again from its checkpoint")
+            if attempt == TRIES - 1:
+                raise WorkError(f"the team of {plan.workers} workers died {TRIES} times; see the log") from None
+        finally:
+            for member in team:
+                with contextlib.suppress(RayError):
+                    ray.kill(member)

@@ -19,6 +19,7 @@ from rich.text import Text
 console = Console(stderr=True, highlight=False)
 
 _PLAIN_SECONDS = 15.0  # how often progress is printed where there is no terminal to redraw
+_PLAIN_LEAST = 1.0  # phases shorter than this are not worth a line there
 
 
 class Log:
@@ -102,11 +103,11 @@ class Bar:
         info = f", {self.info}" if self.info else ""
         return f"{self.title}: {self.done}/{self.total} ({rate:.1f}/s{left}){info}"
 
-    def close(self) -> None:
-        """Stop drawing and log how it went."""
+    def close(self, *, failed: bool = False) -> None:
+        """Stop drawing and log how it went; a failure is left to the error's own line."""
         if self._progress is not None:
             self._progress.stop()
-        else:
+        elif not failed and time.monotonic() - self.started > _PLAIN_LEAST:
             console.print(escape(self._line()), soft_wrap=True)
         log.note(self._line())
 

@@ -31,7 +31,7 @@ from nas.recipes import Wishes, fitting
 from nas.retrain import MODES, retrain, trained_network
 from nas.search import Plan, Search, cheap_costs, pareto_rows
 from nas.settings import Settings
-from nas.storage import Row, open_storage, public
+from nas.storage import Row, check_storage, public
 from nas.study import Facts, Study
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import Declaration, load_declaration
@@ -101,12 +101,15 @@ def open_data(settings: Settings) -> Data:
             drawn.append(bar("decoding images", total).__enter__())
         drawn[0].update(done)
 
+    directory = None if settings.data_dir is None else Path(settings.data_dir)
+    failed = True
     try:
-        directory = None if settings.data_dir is None else Path(settings.data_dir)
-        return load_data(settings.data, data_dir=directory, image_size=settings.image_size, progress=progress)
+        data = load_data(settings.data, data_dir=directory, image_size=settings.image_size, progress=progress)
+        failed = False
+        return data
     finally:
         if drawn:
-            drawn[0].close()
+            drawn[0].close(failed=failed)
 
 
 def prepare(
@@ -136,8 +139,7 @@ def prepare(
     if settings.supernet is not None:
         read_supernet(space, settings.sharing, Path(settings.supernet))
     url = storage or study.url
-    if storage is not None:
-        open_storage(storage)
+    check_storage(url, study.name, parse_objectives(settings.objectives))
     return Job(settings, budget, plan, cluster, declaration, space, data, study, url)
 
 

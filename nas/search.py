@@ -138,7 +138,7 @@ class Search:
     ) -> list[Row]:
         """Propose batch ``number``, finish what is not stored of it and tell the study in memory."""
         plan = self.plan
-        study.sampler = make_sampler(plan.sampler, plan.seed * 100_003 + number, plan.batch_size)
+        study.sampler = make_sampler(plan.sampler, (plan.seed * 100_003 + number) % 2**32, plan.batch_size)
         origins = {}
         if number == 0:
             for name, start in self.starts:

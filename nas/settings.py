@@ -78,6 +78,8 @@ class Settings:
         for option, number in (("--batch", self.batch), ("--validation-images", self.validation_images)):
             if number < 1:
                 raise RequestError(f"{option} must be at least 1, not {number}")
+        if not 0 <= self.seed < 2**32:
+            raise RequestError(f"--seed must be between 0 and {2**32 - 1}, not {self.seed}")
         for name, recipe in (("recipe", self.recipe), ("retraining", self.retraining)):
             if recipe.epochs < 1 or recipe.batch_size < 2 or not recipe.lr > 0:
                 raise RequestError(

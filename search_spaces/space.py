@@ -99,6 +99,11 @@ class StageChoices:
         )
 
     @cached_property
+    def offered(self) -> frozenset[Block]:
+        """The same blocks, to look one up."""
+        return frozenset(self.blocks)
+
+    @cached_property
     def shared(self) -> dict[str, tuple[Value, ...]]:
         """Knobs (and ``pos``) whose options are the same for every operator that has them.
 
@@ -291,12 +296,20 @@ class Space:
         return values
 
     def contains(self, architecture: Architecture) -> bool:
-        """Return whether ``architecture`` is a point of this space."""
-        try:
-            self.values(architecture)
-        except SpaceError:
-            return False
-        return True
+        """Return whether ``architecture`` is a point of this space; cheap enough to ask at every step."""
+        return (
+            (architecture.image_size, architecture.in_channels, architecture.num_classes, architecture.style)
+            == (self.image_size, self.in_channels, self.num_classes, self.style)
+            and architecture.stem in self.stems
+            and len(architecture.stages) == len(self.stages)
+            and all(
+                (chosen.dim, chosen.num_heads) == (stage.dim, stage.num_heads)
+                and len(chosen.blocks) in stage.depths
+                and chosen.downsample in (stage.downsamples or (None,))
+                and stage.offered.issuperset(chosen.blocks)
+                for stage, chosen in zip(self.stages, architecture.stages, strict=True)
+            )
+        )
 
     # -- counting and drawing --------------------------------------------------------------------
 

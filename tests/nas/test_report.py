@@ -26,7 +26,7 @@ name: small
 blocks:
   mlp_ratio: [1, 2]
   operators:
-    dwconv: {kernel_size: [3, 5], dynamic: [none], pos: [none, cpe]}
+    dwconv: {kernel_size: [3], dynamic: [none], pos: [none, cpe]}
     lsa: {window_size: [2], pos: [none, rpe]}
 scales:
   only:

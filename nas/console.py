@@ -135,6 +135,7 @@ def duration(seconds: float) -> str:
 def quantity(value: float, unit: str = "") -> str:
     """Write a count with a metric prefix: ``4.3G``, ``128k``."""
     for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor:
+        # Three digits of 999.5k and more are already 1.00M.
+        if abs(value) >= 0.9995 * factor:
             return f"{value / factor:.3g}{prefix}{unit}"
     return f"{value:.3g}{unit}"

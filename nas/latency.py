@@ -34,11 +34,13 @@ from supernet.subnet import initialise, plan_block, plan_downsample, plan_stem
 
 FORMAT = 1
 
-# The one rule for repeats: every part is timed in each of _ROUNDS rounds, and each time runs as often in
-# a row as fits into _RUN_SECONDS, at least once. Small parts are so timed over many runs, far above what
-# a clock or a CUDA event resolves, and a whole table takes about parts * _ROUNDS * max(_RUN_SECONDS, one run).
-_ROUNDS = 9
+# The one rule for repeats: a part is timed once a round, over as many runs in a row as fit into
+# _RUN_SECONDS (at least one), until it had _ROUNDS timings or spent _PART_SECONDS (at least _MIN_ROUNDS).
+# Timings of small parts are so far above what a clock or a CUDA event resolves, and a table of n parts
+# takes at most about n * max(_PART_SECONDS, _MIN_ROUNDS * one run), after a warm-up of two runs each.
 _RUN_SECONDS = 0.003
+_PART_SECONDS = 0.05
+_ROUNDS, _MIN_ROUNDS = 9, 3
 
 
 @dataclass(frozen=True)
@@ -213,11 +215,15 @@ def read_table(path: Path, space: Space) -> LatencyTable:
     try:
         table = LatencyTable.from_json(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise CheckpointError(f"cannot read the latency table {path} ({error.strerror}); check the path") from None
+        raise CheckpointError(
+            f"cannot read the latency table {path} ({error.strerror}); check the path"
+        ) from None
     except ValueError:
         raise CheckpointError(f"{path} is truncated or not JSON; give a latency.json of a search") from None
     except CheckpointError as error:
-        raise CheckpointError(f"{path} is {error}; give a latency.json of a search, or measure it anew") from None
+        raise CheckpointError(
+            f"{path} is {error}; give a latency.json of a search, or measure it anew"
+        ) from None
     if table.space != space.digest:
         raise RequestError(
             f"{path} is the latency table of space {table.space} ({table.image_size[0]}x{table.image_size[1]} px), "
@@ -309,7 +315,9 @@ def _measure(
         for done, content in enumerate(order, start=number * len(order)):
             interrupt.check()
             progress(done, total)
-            times[content].append(timers[content].once())
+            past, timer = times[content], timers[content]
+            if len(past) < _MIN_ROUNDS or sum(past) * timer.runs < _PART_SECONDS:
+                past.append(timer.once())
     progress(total, total)
     return {part.name: 1e3 * median(times[key[part.name]]) for part in found}
 

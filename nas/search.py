@@ -109,8 +109,11 @@ class Search:
         stored: dict[int, dict[int, Row]] = {}
         for row in self.store.rows():
             stored.setdefault(row.batch, {})[row.place] = row
-        known = {row.architecture.digest: row for rows in stored.values() for row in rows.values() if row.evaluated}
-        study, rows, number, idle = self._study(), [], 0, 0
+        known = {
+            row.architecture.digest: row for rows in stored.values() for row in rows.values() if row.evaluated
+        }
+        study, number, idle = self._study(), 0, 0
+        rows: list[Row] = []
         while len(known) < self.plan.trials and idle < _IDLE_BATCHES:
             if deadline is not None and time.monotonic() > deadline:
                 break

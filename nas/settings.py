@@ -31,6 +31,7 @@ class Settings:
         max_macs: Limit such as ``600M``, or None.
         max_params: Limit such as ``25M``, or None.
         max_latency_ms: Limit in milliseconds, or None.
+        latency_table: File that tells latencies of the space's parts; None measures where they are needed.
         sampler: How designs are proposed.
         batch: Proposals made at once.
         policy: How paths are sampled while the supernet trains.
@@ -51,6 +52,7 @@ class Settings:
     max_macs: str | None = None
     max_params: str | None = None
     max_latency_ms: float | None = None
+    latency_table: str | None = None
     sampler: str = "nsga2"
     batch: int = 32
     policy: str = "uniform"

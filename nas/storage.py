@@ -17,7 +17,7 @@ from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.files import require_writable
@@ -85,7 +85,9 @@ class Store:
         choices: tuple[Choice, ...],
     ) -> None:
         self.objectives = objectives
-        self.distributions = {choice.name: CategoricalDistribution(choice.options) for choice in choices}
+        self.distributions: dict[str, BaseDistribution] = {
+            choice.name: CategoricalDistribution(choice.options) for choice in choices
+        }
         directions = [OBJECTIVES[objective][0] for objective in objectives]
         storage = open_storage(url)
         _check_objectives(storage, url, name, objectives)

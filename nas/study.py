@@ -119,7 +119,9 @@ class Study:
             StudyError: If none does.
         """
         if not self.settings_file.is_file():
-            raise StudyError(f"there is no study in {self.folder} (no study.yaml); give the folder of a search")
+            raise StudyError(
+                f"there is no study in {self.folder} (no study.yaml); give the folder of a search"
+            )
 
     def settings(self) -> Settings:
         """Return the study's settings."""

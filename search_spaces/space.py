@@ -240,7 +240,9 @@ class Space:
                 chosen = next(c for c in stage.operators if c.name == taken[f"{place}.operator"])
                 drawn = {knob: taken[f"{place}.{stage.parameter(chosen, knob)}"] for knob, _ in chosen.knobs}
                 spec = operator(chosen.name)
-                active = tuple((knob, value) for knob, value in drawn.items() if spec.knobs[knob].active(drawn))
+                active = tuple(
+                    (knob, value) for knob, value in drawn.items() if spec.knobs[knob].active(drawn)
+                )
                 pos = taken[f"{place}.{stage.parameter(chosen, 'pos')}"]
                 blocks.append(Block(chosen.name, active, pos, taken[f"{place}.mlp_ratio"]))
             stages.append(
@@ -318,7 +320,9 @@ class Space:
         """Exact number of distinct architectures."""
         total = len(self.stems)
         for stage in self.stages:
-            total *= max(1, len(stage.downsamples)) * sum(len(stage.blocks) ** depth for depth in stage.depths)
+            total *= max(1, len(stage.downsamples)) * sum(
+                len(stage.blocks) ** depth for depth in stage.depths
+            )
         return total
 
     def sample(self, rng: Random, uniform_over: str = "choices") -> Architecture:
@@ -338,7 +342,9 @@ class Space:
             ways = [len(stage.blocks) ** depth for depth in stage.depths]
             # Python integers: the number of ways can exceed what a float can weigh exactly.
             ticket = rng.randrange(sum(ways))
-            depth = next(d for d, end in zip(stage.depths, itertools.accumulate(ways), strict=True) if ticket < end)
+            depth = next(
+                d for d, end in zip(stage.depths, itertools.accumulate(ways), strict=True) if ticket < end
+            )
             blocks = tuple(rng.choice(stage.blocks) for _ in range(depth))
             downsample = rng.choice(stage.downsamples) if stage.downsamples else None
             stages.append(Stage(stage.dim, stage.num_heads, blocks, downsample))

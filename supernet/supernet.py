@@ -126,14 +126,15 @@ class Supernet(nn.Module):
         )
         self.downsamples = nn.ModuleList(
             nn.ModuleDict(
-                {name: plan_downsample(name, stages[i - 1].dim, stage.dim).build() for name in stage.downsamples}
+                {
+                    name: plan_downsample(name, stages[i - 1].dim, stage.dim).build()
+                    for name in stage.downsamples
+                }
             )
             for i, stage in enumerate(stages)
         )
         self.stages = nn.ModuleList(
-            nn.ModuleList(
-                ElasticBlock(stage, site, space.style, sharing) for _ in range(max(stage.depths))
-            )
+            nn.ModuleList(ElasticBlock(stage, site, space.style, sharing) for _ in range(max(stage.depths)))
             for stage, site in zip(stages, space.sites(), strict=True)
         )
         last = stages[-1].dim
@@ -179,7 +180,7 @@ class Supernet(nn.Module):
                 downsample = self.downsamples[index][stage.downsample]  # type: ignore[index]
                 weights |= prefixed(f"stages.{index}.downsample", state(downsample))
             for number, block in enumerate(stage.blocks):
-                elastic: ElasticBlock = self.stages[index][number]  # type: ignore[index, assignment]
+                elastic: ElasticBlock = self.stages[index][number]  # type: ignore[index]
                 weights |= prefixed(f"stages.{index}.blocks.{number}", elastic.weights(block, site))
         return weights | prefixed("norm", state(self.norm)) | prefixed("head", state(self.head))
 

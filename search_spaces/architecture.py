@@ -45,9 +45,11 @@ class Block:
         except SpaceError as error:
             raise ArchitectureError(str(error)) from None
         pairs = self.knobs.items() if isinstance(self.knobs, Mapping) else self.knobs
-        object.__setattr__(self, "knobs", tuple(sorted((str(k), v) for k, v in pairs)))
-        if why := spec.complaint(dict(self.knobs)):
+        given = {str(name): value for name, value in pairs}
+        if why := spec.complaint(spec.completed(given)):
             raise ArchitectureError(why)
+        spelled = ((name, value) for name, value in given.items() if value != spec.knobs[name].default)
+        object.__setattr__(self, "knobs", tuple(sorted(spelled)))
         if self.pos not in POSITIONS:
             raise ArchitectureError(
                 f"unknown positional encoding '{self.pos}' ({nearest(str(self.pos), POSITIONS)})"
@@ -57,6 +59,8 @@ class Block:
                 f"operator '{self.operator}' does not admit the positional encoding '{self.pos}' "
                 f"(it admits: {', '.join(spec.pos)})"
             )
+        if spec.idle(self.settings, self.pos):
+            raise ArchitectureError(f"the encoding '{self.pos}' has nothing to act on in {self}")
         ratio = self.mlp_ratio
         if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 16:
             raise ArchitectureError(f"mlp_ratio must be a number above 0 and at most 16, not {ratio!r}")
@@ -67,9 +71,19 @@ class Block:
         """The operator's declaration."""
         return operator(self.operator)
 
+    @property
+    def settings(self) -> dict[str, KnobValue]:
+        """The knobs by name, defaults included."""
+        return self.spec.completed(dict(self.knobs))
+
+    @property
+    def takes_maps(self) -> bool:
+        """Whether the operator applies the attention maps of the block before."""
+        return self.spec.takes_maps(self.settings)
+
     def knob(self, name: str) -> KnobValue:
         """Return the value of the knob ``name`` of this block's operator."""
-        return dict(self.knobs)[name]
+        return self.settings[name]
 
     def hidden_dim(self, dim: int) -> int:
         """Return the hidden width of the MLP in a stage of width ``dim``."""
@@ -79,7 +93,12 @@ class Block:
         """Return why this block cannot stand at ``site``, or None."""
         if self.hidden_dim(site.dim) < 1:
             return f"mlp_ratio {self.mlp_ratio:g} leaves no hidden channels on {site}"
-        return self.spec.misfit(dict(self.knobs), site)
+        if site.class_token and (not self.spec.sequence or self.pos != "none"):
+            return (
+                f"a class token has no place on the map that '{self.operator}' with pos {self.pos} reads; "
+                "use refiner or gsa with pos none"
+            )
+        return self.spec.misfit(self.settings, site)
 
     def to_json(self) -> dict[str, object]:
         """Return a plain object: operator, its knobs by name, pos, mlp_ratio."""
@@ -177,11 +196,24 @@ class Architecture:
                 raise ArchitectureError(
                     f"stage {index + 1} {'may not' if index == 0 else 'must'} name a downsample"
                 )
+        if self.style.class_token and len(self.stages) > 1:
+            raise ArchitectureError(
+                f"a class token (style head '{self.style.head}') asks for a single stage, not {len(self.stages)}"
+            )
         for place, block, site in self.placed():
-            if site.tokens < 1:
+            if min(site.height, site.width) < 1:
                 raise ArchitectureError(f"{place} stands on an empty map; use larger images or fewer stages")
             if why := block.misfit(site):
                 raise ArchitectureError(f"{place}: {why}")
+        for number, stage in enumerate(self.stages, start=1):
+            pairs = zip((None, *stage.blocks), stage.blocks, strict=False)
+            for position, (before, block) in enumerate(pairs, start=1):
+                if block.takes_maps and (before is None or not before.spec.hands_maps):
+                    lack = "there is none" if before is None else f"{before} hands none on"
+                    raise ArchitectureError(
+                        f"stage{number}.block{position}: {block} takes the attention maps of the block before, "
+                        f"and {lack}"
+                    )
 
     def maps(self) -> tuple[tuple[int, int], ...]:
         """Return the height and width of every stage's map."""
@@ -195,8 +227,8 @@ class Architecture:
 
     def site(self, stage: int) -> Site:
         """Return where the blocks of the stage with index ``stage`` stand."""
-        height, width = self.maps()[stage]
-        return Site(self.stages[stage].dim, self.stages[stage].num_heads, height, width, self.style.qkv_bias)
+        dim, heads, style = self.stages[stage].dim, self.stages[stage].num_heads, self.style
+        return Site(dim, heads, *self.maps()[stage], style.qkv_bias, style.class_token)
 
     def placed(self) -> Iterator[tuple[str, Block, Site]]:
         """Yield ``(place, block, site)`` of every block, first to last."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from search_spaces.architecture import Architecture, Block
 from search_spaces.operators import Cost, Site
 from search_spaces.operators._base import linear_params
-from search_spaces.skeleton import DOWNSAMPLES, STEMS, Style
+from search_spaces.skeleton import DOWNSAMPLES, STEMS, ConvolutionalPatches, Style
 
 FLOAT_BYTES = 4
 
@@ -57,35 +57,52 @@ def stage_costs(architecture: Architecture, index: int) -> list[Cost]:
 def block_cost(block: Block, site: Site, style: Style) -> Cost:
     """Return the cost of one block: norms, operator, MLP and the encodings around them."""
     dim, tokens, hidden = site.dim, site.tokens, block.hidden_dim(site.dim)
-    mixer = block.spec.cost(dict(block.knobs), block.pos, site)
+    mixer = block.spec.cost(block.settings, block.pos, site)
     mlp = Cost(
         2 * tokens * dim * hidden,
         linear_params(dim, hidden) + linear_params(hidden, dim),
         working=2 * tokens * hidden,
     )
     norms = (2 * dim if style.mixer_norm == "layer" else 0) + 2 * dim
+    scale = dim if style.mlp_scale else 0
     pos = {"ape": Cost(params=tokens * dim), "cpe": Cost(9 * tokens * dim, 10 * dim)}.get(block.pos, Cost())
     # The residual stream and the normed input live beside whatever the part itself needs.
     inside = mixer + mlp + pos
-    return Cost(inside.macs, inside.params + norms, inside.working + 2 * tokens * dim)
+    return Cost(inside.macs, inside.params + norms + scale, inside.working + 2 * tokens * dim)
 
 
 def stem_cost(architecture: Architecture) -> Cost:
-    """Return the cost of the stem: its convolution and LayerNorm."""
-    site, kernel = architecture.site(0), STEMS[architecture.stem].kernel_size
-    inputs = kernel**2 * architecture.in_channels
+    """Return the cost of the stem: its convolutions and norms, a class token and its positions."""
+    site, style, geometry = architecture.site(0), architecture.style, STEMS[architecture.stem]
     image = architecture.in_channels * architecture.image_size[0] * architecture.image_size[1]
+    token = (1 + site.tokens) * site.dim if style.class_token else 0
+    macs, params, working, inputs = 0, token, image, architecture.in_channels
+    if isinstance(geometry, ConvolutionalPatches):
+        height, width = (geometry.half(side) for side in architecture.image_size)
+        for kernel, channels in geometry.CONVOLUTIONS:
+            macs += height * width * kernel**2 * inputs * channels
+            params += kernel**2 * inputs * channels + 2 * channels
+            inputs = channels
+        working = 2 * height * width * inputs
+    elif style.stem_norm:
+        params += 2 * site.dim
+    inputs *= geometry.kernel_size**2
     return Cost(
-        site.tokens * inputs * site.dim,
-        linear_params(inputs, site.dim) + 2 * site.dim,
-        working=image + 2 * site.tokens * site.dim,
+        macs + site.height * site.width * inputs * site.dim,
+        params + linear_params(inputs, site.dim),
+        working=working + 2 * site.tokens * site.dim,
     )
 
 
 def head_cost(architecture: Architecture) -> Cost:
-    """Return the cost of the last LayerNorm and the classifier."""
+    """Return the cost of the last LayerNorm and the classifier, that of all positions included."""
     last, classes = architecture.stages[-1].dim, architecture.num_classes
-    return Cost(last * classes, 2 * last + linear_params(last, classes))
+    classifier = Cost(last * classes, linear_params(last, classes))
+    if architecture.style.head == "dense_token":
+        site = architecture.site(0)
+        positions = site.height * site.width
+        classifier += Cost(positions * last * classes, linear_params(last, classes), positions * classes)
+    return classifier + Cost(params=2 * last)
 
 
 def _downsample(name: str, before: Site, after: Site) -> Cost:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from search_spaces.errors import ArchitectureError, SpaceError, nearest
-from search_spaces.operators import OPERATORS, operator
+from search_spaces.operators import OPERATORS, Knob, OperatorSpec, operator
 from search_spaces.skeleton import DOWNSAMPLES, STEMS, Style
 from search_spaces.space import OperatorChoices, Space, StageChoices
 
@@ -237,9 +237,7 @@ class Declaration:
         spec, knobs = operator(name), []
         for knob, declared in spec.knobs.items():
             if knob not in options:
-                if declared.when is None or declared.when[1] in self._options(
-                    options.get(declared.when[0], []) or [None], key
-                ):
+                if declared.default is None and self._needed(spec, declared, options, key):
                     raise self._wrong(key, f"lacks the knob '{knob}'")
                 continue
             values = self._options(options[knob], f"{key}.{knob}")
@@ -247,7 +245,7 @@ class Declaration:
                 if why := declared.complaint(value):
                     raise self._wrong(f"{key}.{knob}", why)
             knobs.append((knob, tuple(values)))
-        pos = self._options(options.get("pos", "none"), f"{key}.pos")
+        pos = self._options(options.get("pos", spec.pos[0]), f"{key}.pos")
         for word in pos:
             if word not in spec.pos:
                 raise self._wrong(
@@ -255,6 +253,14 @@ class Declaration:
                     f"offers '{word}', which '{name}' does not admit ({nearest(str(word), spec.pos)})",
                 )
         return OperatorChoices(name, tuple(knobs), tuple(pos))
+
+    def _needed(self, spec: OperatorSpec, knob: Knob, options: Mapping[str, Any], key: str) -> bool:
+        """Return whether ``knob`` has a meaning with any of the options of the knob that it hangs on."""
+        if knob.when is None:
+            return True
+        name, *values = knob.when
+        offered = self._options(options.get(str(name), spec.knobs[str(name)].default), f"{key}.{name}")
+        return any(value in offered for value in values)
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
 from typing import Any, Protocol
@@ -24,6 +24,8 @@ from search_spaces.operators import KnobValue, Site, operator
 from search_spaces.skeleton import Style
 
 Value = str | int | float
+
+_CONVOLUTION: dict[str, KnobValue] = {"kernel_size": 3, "dynamic": "none"}
 
 
 class Trial(Protocol):
@@ -60,17 +62,19 @@ class OperatorChoices:
         spec, seen = operator(self.name), set()
         for values in itertools.product(*(options for _, options in self.knobs)):
             drawn = dict(zip((name for name, _ in self.knobs), values, strict=True))
-            active = {name: value for name, value in drawn.items() if spec.knobs[name].active(drawn)}
-            key = tuple(active.items())
-            if key not in seen:
-                seen.add(key)
-                for pos in self.pos:
+            for word in self.pos:
+                active, pos = spec.settled(drawn, word)
+                key = (*active.items(), pos)
+                if key not in seen:
+                    seen.add(key)
                     yield active, pos
 
 
 @dataclass(frozen=True)
 class StageChoices:
     """What a stage may be; every block of it has the same choices.
+
+    The first block alone has fewer where blocks may take the attention maps of the one before.
 
     Args:
         dim: Channels.
@@ -90,13 +94,23 @@ class StageChoices:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """Every block that may stand in this stage."""
-        return tuple(
+        """Every block that may stand in this stage, those that may come first ahead of the others."""
+        found = (
             Block(choice.name, tuple(knobs.items()), pos, ratio)
             for choice in self.operators
             for knobs, pos in choice.settings()
             for ratio in self.mlp_ratios
         )
+        return tuple(sorted(found, key=lambda block: block.takes_maps))
+
+    @cached_property
+    def starters(self) -> tuple[Block, ...]:
+        """Every block that may come first: it takes no maps of a block before."""
+        return tuple(block for block in self.blocks if not block.takes_maps)
+
+    def ways(self, depth: int) -> int:
+        """Return how many different rows of ``depth`` blocks there are."""
+        return len(self.starters) * len(self.blocks) ** (depth - 1)
 
     @cached_property
     def offered(self) -> frozenset[Block]:
@@ -148,6 +162,8 @@ class Space:
     style: Style = field(default_factory=Style)
 
     def __post_init__(self) -> None:
+        for number, stage in enumerate(self.stages, start=1):
+            self._check_maps_are_handed(number, stage)
         for skeleton in self._skeletons():
             for index, stage in enumerate(self.stages):
                 site = skeleton.site(index)
@@ -159,11 +175,27 @@ class Space:
                             f"stem {skeleton.stem})"
                         )
 
+    def _check_maps_are_handed(self, number: int, stage: StageChoices) -> None:
+        """Refuse blocks that take the maps of the block before where that one may not have any."""
+        if len(stage.starters) == len(stage.blocks):
+            return
+        place = f"space '{self.name}', scale '{self.scale}', stage {number}: {stage.blocks[-1]}"
+        if silent := [choice.name for choice in stage.operators if not operator(choice.name).hands_maps]:
+            raise SpaceError(
+                f"{place} takes the attention maps of the block before, which may be '{silent[0]}' and hand none on"
+            )
+        if len({choice.name for choice in stage.operators} - {block.operator for block in stage.starters}):
+            raise SpaceError(
+                f"{place} takes the attention maps of the block before, but no option suits the first block, "
+                "which has none before it; offer maps refined or plain too"
+            )
+
     def _skeletons(self) -> Iterator[Architecture]:
         """Yield one carrier architecture for every combination of stem and downsamplings."""
         for stem, *downsamples in itertools.product(self.stems, *(s.downsamples for s in self.stages[1:])):
-            # A static 3x3 convolution fits any map: the carrier only measures the maps.
-            carrier = (Block("dwconv", (("kernel_size", 3), ("dynamic", "none"))),)
+            # The carrier only measures the maps; these fit any map, and any sequence with a class token.
+            fits = ("gsa", {"sr_ratio": 1}) if self.style.class_token else ("dwconv", _CONVOLUTION)
+            carrier = (Block(fits[0], tuple(fits[1].items())),)
             try:
                 yield Architecture(
                     tuple(
@@ -185,7 +217,7 @@ class Space:
         for index, stage in enumerate(self.stages):
             found = [skeleton.site(index) for skeleton in self._skeletons()]
             height, width = max(s.height for s in found), max(s.width for s in found)
-            sites.append(Site(stage.dim, stage.num_heads, height, width, self.style.qkv_bias))
+            sites.append(replace(found[0], height=height, width=width))
         return tuple(sites)
 
     # -- choices ---------------------------------------------------------------------------------
@@ -206,8 +238,11 @@ class Space:
                 yield Choice(f"{place}.operator", tuple(choice.name for choice in stage.operators))
                 named: dict[str, tuple[Value, ...]] = {}
                 for choice in stage.operators:
+                    spec = operator(choice.name)
                     for knob, options in (*choice.knobs, ("pos", choice.pos)):
-                        named[stage.parameter(choice, knob)] = tuple(options)
+                        barred = spec.knobs[knob].follows if block == 1 and knob != "pos" else ()
+                        kept = tuple(option for option in options if option not in barred)
+                        named[stage.parameter(choice, knob)] = kept
                 for name, values in named.items():
                     yield Choice(f"{place}.{name}", values)
                 yield Choice(f"{place}.mlp_ratio", stage.mlp_ratios)
@@ -240,11 +275,8 @@ class Space:
                 chosen = next(c for c in stage.operators if c.name == taken[f"{place}.operator"])
                 drawn = {knob: taken[f"{place}.{stage.parameter(chosen, knob)}"] for knob, _ in chosen.knobs}
                 spec = operator(chosen.name)
-                active = tuple(
-                    (knob, value) for knob, value in drawn.items() if spec.knobs[knob].active(drawn)
-                )
-                pos = taken[f"{place}.{stage.parameter(chosen, 'pos')}"]
-                blocks.append(Block(chosen.name, active, pos, taken[f"{place}.mlp_ratio"]))
+                active, pos = spec.settled(drawn, taken[f"{place}.{stage.parameter(chosen, 'pos')}"])
+                blocks.append(Block(chosen.name, tuple(active.items()), pos, taken[f"{place}.mlp_ratio"]))
             stages.append(
                 Stage(stage.dim, stage.num_heads, tuple(blocks), taken.get(f"stage{index}.downsample"))
             )
@@ -282,7 +314,7 @@ class Space:
                 settle(f"{place}.mlp_ratio", block.mlp_ratio)
                 for choice in stage.operators:
                     if choice.name == block.operator:
-                        for knob, value in (*block.knobs, ("pos", block.pos)):
+                        for knob, value in (*block.settings.items(), ("pos", block.pos)):
                             settle(f"{place}.{stage.parameter(choice, knob)}", value)
         try:
             inside = self.assemble(values) == architecture
@@ -320,9 +352,7 @@ class Space:
         """Exact number of distinct architectures."""
         total = len(self.stems)
         for stage in self.stages:
-            total *= max(1, len(stage.downsamples)) * sum(
-                len(stage.blocks) ** depth for depth in stage.depths
-            )
+            total *= max(1, len(stage.downsamples)) * sum(stage.ways(depth) for depth in stage.depths)
         return total
 
     def sample(self, rng: Random, uniform_over: str = "choices") -> Architecture:
@@ -339,13 +369,13 @@ class Space:
             raise SpaceError(f"uniform_over must be 'choices' or 'architectures', not '{uniform_over}'")
         stages = []
         for stage in self.stages:
-            ways = [len(stage.blocks) ** depth for depth in stage.depths]
+            ways = [stage.ways(depth) for depth in stage.depths]
             # Python integers: the number of ways can exceed what a float can weigh exactly.
             ticket = rng.randrange(sum(ways))
             depth = next(
                 d for d, end in zip(stage.depths, itertools.accumulate(ways), strict=True) if ticket < end
             )
-            blocks = tuple(rng.choice(stage.blocks) for _ in range(depth))
+            blocks = tuple(rng.choice(stage.blocks if n else stage.starters) for n in range(depth))
             downsample = rng.choice(stage.downsamples) if stage.downsamples else None
             stages.append(Stage(stage.dim, stage.num_heads, blocks, downsample))
         return self._architecture(tuple(stages), rng.choice(self.stems))
@@ -399,15 +429,19 @@ class Space:
         return self._extreme(max)
 
     def _extreme(self, pick: Any) -> Architecture:
-        # Costs add up over blocks, so the extreme network has the extreme block everywhere.
+        # Costs add up over blocks, so the extreme network has the extreme block everywhere it may stand.
         candidates = []
         for skeleton in self._skeletons():
             stages = []
             for index, stage in enumerate(self.stages):
                 site = skeleton.site(index)
-                block = pick(stage.blocks, key=lambda b, s=site: _weight(block_cost(b, s, self.style)))
+                first, other = (
+                    pick(blocks, key=lambda b, s=site: _weight(block_cost(b, s, self.style)))
+                    for blocks in (stage.starters, stage.blocks)
+                )
+                blocks = (first, *(other,) * (pick(stage.depths) - 1))
                 downsample = skeleton.stages[index].downsample
-                stages.append(Stage(stage.dim, stage.num_heads, (block,) * pick(stage.depths), downsample))
+                stages.append(Stage(stage.dim, stage.num_heads, blocks, downsample))
             candidates.append(self._architecture(tuple(stages), skeleton.stem))
         extreme: Architecture = pick(candidates, key=lambda a: _weight(costs(a)))
         return extreme

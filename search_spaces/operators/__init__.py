@@ -8,11 +8,13 @@ from search_spaces.operators.cswin import CSWIN
 from search_spaces.operators.dwconv import DWCONV
 from search_spaces.operators.gsa import GSA
 from search_spaces.operators.lsa import LSA
+from search_spaces.operators.outlook import OUTLOOK
 from search_spaces.operators.refiner import REFINER
+from search_spaces.operators.swin import SWIN
 
 __all__ = ["OPERATORS", "POSITIONS", "Cost", "Knob", "KnobValue", "Knobs", "OperatorSpec", "Site", "operator"]
 
-OPERATORS: dict[str, OperatorSpec] = {spec.name: spec for spec in (LSA, GSA, CSWIN, DWCONV, REFINER)}
+OPERATORS: dict[str, OperatorSpec] = {spec.name: spec for spec in (LSA, GSA, CSWIN, DWCONV, REFINER, SWIN, OUTLOOK)}
 
 POSITIONS = ("none", "ape", "rpe", "cpe", "lepe")
 

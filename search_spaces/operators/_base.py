@@ -22,14 +22,19 @@ class Knob:
         allowed: The only values allowed; empty for any integer >= ``minimum``.
         minimum: Smallest integer allowed.
         odd: Whether an integer must be odd.
-        when: ``(other knob, value)`` that makes this knob active; None for always.
+        when: ``(other knob, value, ...)``: the values of another knob that make this one active; None for
+            always.
+        default: Value where it is left out; a block does not spell it. None for a knob that must be given.
+        follows: Values that take the attention maps of the block before, so that one must stand there.
     """
 
     kind: type[int] | type[str] = int
     allowed: tuple[KnobValue, ...] = ()
     minimum: int = 1
     odd: bool = False
-    when: tuple[str, KnobValue] | None = None
+    when: tuple[str, *tuple[KnobValue, ...]] | None = None
+    default: KnobValue | None = None
+    follows: tuple[KnobValue, ...] = ()
 
     def complaint(self, value: object) -> str | None:
         """Return why ``value`` is not one of this knob's values, or None if it is."""
@@ -46,7 +51,7 @@ class Knob:
 
     def active(self, knobs: Knobs) -> bool:
         """Return whether this knob has a meaning beside the other ``knobs``."""
-        return self.when is None or knobs.get(self.when[0]) == self.when[1]
+        return self.when is None or knobs.get(self.when[0]) in self.when[1:]
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class Site:
         height: Rows H of the feature map.
         width: Columns W of the feature map.
         qkv_bias: Whether the query, key and value projections have a bias.
+        class_token: Whether a class token goes before the positions, as a sequence.
     """
 
     dim: int
@@ -66,11 +72,12 @@ class Site:
     height: int
     width: int
     qkv_bias: bool = True
+    class_token: bool = False
 
     @property
     def tokens(self) -> int:
-        """Number of positions H·W."""
-        return self.height * self.width
+        """Number of positions H·W, the class token included."""
+        return self.height * self.width + self.class_token
 
     def __str__(self) -> str:
         return f"a {self.height}x{self.width} map of {self.dim} channels and {self.num_heads} heads"
@@ -109,6 +116,10 @@ class OperatorSpec:
         cost: ``(knobs, pos, site) -> Cost`` of the operator with the encodings that live inside it
             (RPE, LePE); those around it (APE, CPE) are priced by the block.
         letter: Short code for compact strings.
+        short: Spelling of knobs in compact strings.
+        idle: ``(knobs, pos) -> bool``: whether an admitted encoding has nothing to act on with these knobs.
+        hands_maps: Whether its attention maps can be handed on to the next block.
+        sequence: Whether it also works on a sequence with a class token, which has no place on the map.
     """
 
     name: str
@@ -120,6 +131,24 @@ class OperatorSpec:
     misfit: Callable[[Knobs, Site], str | None]
     cost: Callable[[Knobs, str, Site], Cost]
     short: Mapping[str, str] = field(default_factory=dict)
+    idle: Callable[[Knobs, str], bool] = lambda knobs, pos: False
+    hands_maps: bool = False
+    sequence: bool = False
+
+    def completed(self, knobs: Mapping[str, KnobValue]) -> dict[str, KnobValue]:
+        """Return ``knobs`` with the defaults of those that are left out."""
+        defaults = {name: knob.default for name, knob in self.knobs.items() if knob.default is not None}
+        return {**defaults, **knobs}
+
+    def settled(self, knobs: Mapping[str, KnobValue], pos: str) -> tuple[dict[str, KnobValue], str]:
+        """Return drawn ``knobs`` and ``pos`` without those that have no meaning beside the others."""
+        full = self.completed(knobs)
+        active = {name: value for name, value in full.items() if self.knobs[name].active(full)}
+        return active, "none" if self.idle(active, pos) else pos
+
+    def takes_maps(self, knobs: Knobs) -> bool:
+        """Return whether it applies the attention maps of the block before."""
+        return any(knobs.get(name) in knob.follows for name, knob in self.knobs.items())
 
     def complaint(self, knobs: Mapping[str, object]) -> str | None:
         """Return what is wrong with ``knobs`` (missing, unknown, inactive or bad value), or None."""
@@ -127,11 +156,12 @@ class OperatorSpec:
             if name not in self.knobs:
                 return f"operator '{self.name}' has no knob '{name}' (it has: {', '.join(self.knobs)})"
         for name, knob in self.knobs.items():
-            active = knob.when is None or knobs.get(knob.when[0]) == knob.when[1]
+            active = knob.when is None or knobs.get(knob.when[0]) in knob.when[1:]
             if active and name not in knobs:
                 return f"operator '{self.name}' needs the knob '{name}'"
             if not active and name in knobs:
-                return f"knob '{name}' of '{self.name}' has a meaning only with {knob.when[0]}={knob.when[1]}"  # type: ignore[index]
+                needed = " or ".join(map(str, knob.when[1:]))  # type: ignore[index]
+                return f"knob '{name}' of '{self.name}' has a meaning only with {knob.when[0]}={needed}"  # type: ignore[index]
             if active and (why := knob.complaint(knobs[name])):
                 return f"knob '{name}' of '{self.name}' {why}"
         return None

@@ -15,12 +15,14 @@ from search_spaces.operators._base import (
 
 
 def _misfit(knobs: Knobs, site: Site) -> str | None:
+    if site.class_token and knobs["sr_ratio"] != 1:
+        return "a sequence with a class token cannot be sub-sampled; use sr_ratio 1"
     return heads_misfit(site) or fit_side("sr_ratio", knobs["sr_ratio"], site)
 
 
 def _cost(knobs: Knobs, pos: str, site: Site) -> Cost:
     dim, ratio, tokens = site.dim, int(knobs["sr_ratio"]), site.tokens
-    keys = (site.height // ratio) * (site.width // ratio)
+    keys = tokens if ratio == 1 else (site.height // ratio) * (site.width // ratio)
     macs = 2 * tokens * dim * dim + keys * 2 * dim * dim + 2 * tokens * keys * dim
     params = (
         linear_params(dim, dim, site.qkv_bias)
@@ -43,4 +45,5 @@ GSA = OperatorSpec(
     misfit=_misfit,
     cost=_cost,
     short={"sr_ratio": "s"},
+    sequence=True,
 )

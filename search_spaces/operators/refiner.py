@@ -5,6 +5,7 @@ from __future__ import annotations
 from search_spaces.operators._base import Cost, Knob, Knobs, OperatorSpec, Site, heads_misfit, linear_params
 
 MAX_TOKENS = 1024  # N x N maps of every head are materialised: beyond this no GPU holds a useful batch
+REFINING = ("refined", "previous", "shared")
 
 
 def _misfit(knobs: Knobs, site: Site) -> str | None:
@@ -13,35 +14,61 @@ def _misfit(knobs: Knobs, site: Site) -> str | None:
             f"refiner materialises maps of all pairs of positions and {site} has {site.tokens} positions; "
             f"use it where there are at most {MAX_TOKENS}"
         )
-    kernel, side = int(knobs["kernel_size"]), 2 * site.tokens - 1
+    kernel, side = int(knobs.get("kernel_size", 1)), 2 * site.tokens - 1
     if kernel > side:
         return f"kernel_size {kernel} reaches beyond an attention map of {site}; use at most {side}"
     return heads_misfit(site)
 
 
+def _idle(knobs: Knobs, pos: str) -> bool:
+    # Shared maps have no logits of their own that a bias could be added to.
+    return pos == "rpe" and knobs["maps"] == "shared"
+
+
 def _cost(knobs: Knobs, pos: str, site: Site) -> Cost:
     dim, tokens, heads = site.dim, site.tokens, site.num_heads
-    expand, area = int(knobs["expand_ratio"]), int(knobs["kernel_size"]) ** 2
-    hidden, pairs = heads * expand, tokens**2
-    macs = 4 * tokens * dim * dim + 2 * pairs * dim + pairs * hidden * (area + heads)
-    params = linear_params(dim, 3 * dim, site.qkv_bias) + linear_params(dim, dim)
-    params += hidden * area + 2 * hidden + hidden * heads + 2 * heads + 2 * heads
-    if expand > 1:
-        macs += pairs * heads * hidden
-        params += heads * hidden + 2 * hidden
+    pairs, shared = tokens**2, knobs["maps"] == "shared"
+    projected = dim if shared else 3 * dim  # values alone, or queries, keys and values
+    macs = tokens * dim * (projected + dim) + (1 if shared else 2) * pairs * dim
+    params = linear_params(dim, projected, site.qkv_bias) + linear_params(dim, dim)
+    working = 3 * tokens * dim + 2 * pairs * heads
+    if knobs["maps"] in REFINING:
+        expand, area = int(knobs["expand_ratio"]), int(knobs["kernel_size"]) ** 2
+        hidden = heads * expand
+        macs += pairs * hidden * (area + heads)
+        params += hidden * area + 2 * hidden + hidden * heads + 2 * heads + 2 * heads
+        if expand > 1:
+            macs += pairs * heads * hidden
+            params += heads * hidden + 2 * hidden
+        working = 3 * tokens * dim + pairs * (heads + 2 * hidden)
     if pos == "rpe":
         params += (2 * site.height - 1) * (2 * site.width - 1) * heads
-    return Cost(macs, params, working=3 * tokens * dim + pairs * (heads + 2 * hidden))
+    return Cost(macs, params, working)
 
 
+#: ``maps`` says which attention maps a block applies: its own, ``refined`` or ``plain``; its own with those
+#: of the block before added, refined (``previous``) or not (``plain_previous``); or no own at all but those
+#: of the block before, refined (``shared``; the published networks' share_atten).
 REFINER = OperatorSpec(
     name="refiner",
     letter="R",
     summary="global attention whose maps pass a head-expanding convolution before they are applied",
     paper="Refiner, arXiv 2106.03714",
-    knobs={"expand_ratio": Knob(), "kernel_size": Knob(odd=True)},
+    knobs={
+        "expand_ratio": Knob(when=("maps", *REFINING)),
+        "kernel_size": Knob(odd=True, when=("maps", *REFINING)),
+        "maps": Knob(
+            kind=str,
+            allowed=("refined", "plain", "previous", "plain_previous", "shared"),
+            default="refined",
+            follows=("previous", "plain_previous", "shared"),
+        ),
+    },
     pos=("none", "ape", "rpe", "cpe"),
     misfit=_misfit,
     cost=_cost,
-    short={"expand_ratio": "e", "kernel_size": "k"},
+    short={"expand_ratio": "e", "kernel_size": "k", "maps": ""},
+    idle=_idle,
+    hands_maps=True,
+    sequence=True,
 )

@@ -25,12 +25,13 @@ from torch import Tensor, nn
 from nas import interrupt
 from nas.console import log
 from nas.provenance import provenance
-from search_spaces.architecture import Architecture, Stage
+from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.errors import CheckpointError, RequestError
+from search_spaces.operators import Site
+from search_spaces.skeleton import Style
 from search_spaces.space import Space
-from supernet.block import Network
 from supernet.calls import Call, call
-from supernet.subnet import initialise, plan_block, plan_downsample, plan_stem
+from supernet.subnet import initialise, plan_block, plan_downsample, plan_ends, plan_stem
 
 FORMAT = 1
 
@@ -58,13 +59,36 @@ class Part:
     shape: tuple[int, int, int]
 
 
+class _GivenMaps(nn.Module):
+    """A block that takes attention maps, with maps to take.
+
+    Args:
+        block: The block.
+        num_heads: Its heads.
+        tokens: Its positions N.
+    """
+
+    def __init__(self, block: nn.Module, num_heads: int, tokens: int) -> None:
+        super().__init__()
+        self.block = block
+        self.register_buffer("maps", torch.full((1, num_heads, tokens, tokens), 1 / tokens))
+
+    @classmethod
+    def around(cls, block: Block, site: Site, style: Style) -> Call:
+        """Return what makes ``block`` at ``site`` so that it runs by itself."""
+        return call(cls, plan_block(block, site, style, hands=True), site.num_heads, site.tokens)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(x, self.maps.expand(x.shape[0], -1, -1, -1))[0]
+
+
 def parts(architecture: Architecture) -> Iterator[Part]:
     """Yield every part of the network of ``architecture``, first to last; equal parts as often as they occur."""
     style, stages, maps = architecture.style, architecture.stages, architecture.maps()
     channels, (height, width) = architecture.in_channels, architecture.image_size
     yield Part(
         f"stem {architecture.stem} on {height}x{width}x{channels} to {stages[0].dim}",
-        plan_stem(architecture.stem, channels, stages[0].dim),
+        plan_stem(architecture.stem, channels, architecture.site(0), style),
         (channels, height, width),
     )
     for index, stage in enumerate(stages):
@@ -75,26 +99,21 @@ def parts(architecture: Architecture) -> Iterator[Part]:
                 plan_downsample(stage.downsample, dim, stage.dim),
                 (height, width, dim),
             )
-        site, (height, width) = architecture.site(index), maps[index]
+        site = architecture.site(index)
+        # A sequence with a class token is a map of one row.
+        height, width = (1, site.tokens) if site.class_token else maps[index]
         for block in stage.blocks:
             # Not str(block): its short spelling is for people and need not tell all blocks apart.
             spelled = " ".join(f"{key}={value}" for key, value in block.to_json().items())
             yield Part(
                 f"block {spelled} on {height}x{width}x{stage.dim} num_heads={stage.num_heads}",
-                plan_block(block, site, style),
+                _GivenMaps.around(block, site, style) if block.takes_maps else plan_block(block, site, style),
                 (height, width, stage.dim),
             )
-    last, (height, width) = stages[-1].dim, maps[-1]
+    last = stages[-1].dim
     yield Part(
         f"head on {height}x{width}x{last} to {architecture.num_classes}",
-        call(
-            Network,
-            call(nn.Identity),
-            [call(nn.Identity)],
-            last,
-            architecture.num_classes,
-            norm_eps=style.norm_eps,
-        ),
+        plan_ends(last, architecture.num_classes, style),
         (height, width, last),
     )
 

@@ -211,11 +211,16 @@ class Space:
             except ArchitectureError as error:
                 raise SpaceError(f"space '{self.name}', scale '{self.scale}': {error}") from None
 
-    def sites(self) -> tuple[Site, ...]:
-        """Return for every stage the largest map that any combination of stem and downsamplings gives."""
+    def sites(self, stem: str | None = None) -> tuple[Site, ...]:
+        """Return for every stage the largest map that any combination of stem and downsamplings gives.
+
+        Args:
+            stem: The only stem to look at; all where it is left out.
+        """
+        skeletons = [skeleton for skeleton in self._skeletons() if stem in (None, skeleton.stem)]
         sites = []
-        for index, stage in enumerate(self.stages):
-            found = [skeleton.site(index) for skeleton in self._skeletons()]
+        for index in range(len(self.stages)):
+            found = [skeleton.site(index) for skeleton in skeletons]
             height, width = max(s.height for s in found), max(s.width for s in found)
             sites.append(replace(found[0], height=height, width=width))
         return tuple(sites)

@@ -7,6 +7,7 @@ Everything here is what a paper's own code would hold, with no trace of the sear
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,44 @@ class Block(nn.Module):
         return branch * mask.to(branch.dtype) / keep
 
 
+class ScaledBlock(Block):
+    """A block whose branches read and return values of another scale (Refiner-ViT's code, arXiv 2106.03714).
+
+    ``x = x + mixer(norm1(s x)) / s; x = x + mlp(norm2(s x)) / s``
+
+    Args:
+        residual_scale: The factor s; published networks have 0.5.
+        parts: What every ``Block`` has.
+    """
+
+    def __init__(self, *, residual_scale: float = 1.0, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.residual_scale = residual_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, H, W, C)`` to ``(B, H, W, C)``."""
+        x, s = self.before(x), self.residual_scale
+        x = x + self.dropped(self.mixer(self.norm1(x * s))) / s
+        x = x + self.dropped(self.mlp(self.norm2(x * s))) / s
+        return self.after(x)
+
+
+class HandingBlock(ScaledBlock):
+    """A block that is given the attention maps of the block before and hands maps on to the next.
+
+    Args:
+        parts: What a ``ScaledBlock`` has; the mixer has a method ``hand``.
+    """
+
+    def forward(self, x: Tensor, maps: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map ``(B, H, W, C)`` and attention maps ``(B, heads, N, N)`` to their like."""
+        x, s = self.before(x), self.residual_scale
+        branch, maps = self.mixer.hand(self.norm1(x * s), maps)
+        x = x + self.dropped(branch) / s
+        x = x + self.dropped(self.mlp(self.norm2(x * s))) / s
+        return self.after(x), maps
+
+
 class Stage(nn.Module):
     """Blocks on maps of one size, after the downsampling that makes them.
 
@@ -87,6 +126,17 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map the previous stage's ``(B, H, W, C)`` to this stage's."""
         return self.blocks(self.downsample(x))
+
+
+class HandingStage(Stage):
+    """A stage some of whose blocks take the attention maps of the block before."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map the previous stage's ``(B, H, W, C)`` to this stage's."""
+        x, maps = self.downsample(x), None
+        for block in self.blocks:
+            x, maps = block(x, maps) if isinstance(block, HandingBlock) else (block(x), None)
+        return x
 
 
 class Network(nn.Module):
@@ -119,4 +169,79 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
-        return self.head(self.norm(self.features(images)[-1]).mean(dim=(1, 2)))
+        return self.classify(self.features(images)[-1])
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Map the last stage's ``(B, H, W, C)`` to logits."""
+        return self.head(self.norm(x).mean(dim=(1, 2)))
+
+
+class TokenNetwork(Network):
+    """A classifier that reads a class token: one stage on a sequence (ViT, arXiv 2010.11929, section 3.1).
+
+    Its stem is a ``TokenStem``. A sequence is a map of one row, the class token first.
+    """
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return the map ``(B, H, W, C)`` of the stage, without the class token, for dense prediction."""
+        x = self.stem.patches(images)
+        H, W = x.shape[1:3]
+        return [self.stages[0](self.stem.sequence(x))[:, 0, 1:].unflatten(1, (H, W))]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
+        return self.classify(self.stages[0](self.stem(images)))
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Map the stage's sequence ``(B, 1, 1 + N, C)`` to logits."""
+        return self.head(self.norm(x[:, 0, 0]))
+
+
+class DenseTokenNetwork(TokenNetwork):
+    """Refiner-ViT's classifier, after token labelling (arXiv 2104.10858): every position is classified too.
+
+    Args:
+        stem: A ``TokenStem``.
+        stages: The one stage.
+        dim: Its channels.
+        num_classes: Outputs of the classifier.
+        norm_eps: Epsilon of the last LayerNorm.
+    """
+
+    def __init__(
+        self, stem: nn.Module, stages: Sequence[nn.Module], dim: int, num_classes: int, norm_eps: float = 1e-6
+    ) -> None:
+        super().__init__(stem, stages, dim, num_classes, norm_eps)
+        self.aux_head = nn.Linear(dim, num_classes)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Add half of the largest logits of any position to those of the class token."""
+        x = self.norm(x[:, 0])
+        return self.head(x[:, 0]) + 0.5 * self.aux_head(x[:, 1:]).amax(dim=1)
+
+
+class Backbone(nn.Module):
+    """The maps of all stages for dense prediction, channels first as detection and segmentation heads ask.
+
+    Args:
+        stem: Turns images into the first map.
+        stages: The stages, first to last.
+        norms: A norm of each stage's output, beside the stream that goes on to the next (CSWin's
+            segmentation code); None where stages are returned as they are (Twins').
+    """
+
+    def __init__(
+        self, stem: nn.Module, stages: Sequence[nn.Module], norms: Sequence[nn.Module] | None = None
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        self.stages = nn.ModuleList(stages)
+        self.norms = nn.ModuleList(norms or [nn.Identity() for _ in stages])
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map images ``(B, 3, H, W)`` to a map ``(B, C, H', W')`` of every stage."""
+        x, maps = self.stem(images), []
+        for stage, norm in zip(self.stages, self.norms, strict=True):
+            x = stage(x)
+            maps.append(norm(x).permute(0, 3, 1, 2))
+        return maps

@@ -55,6 +55,12 @@ class Projections(nn.Module):
         kv = {name: value[dim:] for name, value in state(self.qkv).items()}
         return prefixed("q", q) | prefixed("kv", kv) | prefixed("proj", state(self.proj))
 
+    def values(self) -> Weights:
+        """Return those of the values alone, as ``v``, and ``proj``."""
+        dim = self.proj.in_features
+        v = {name: value[2 * dim :] for name, value in state(self.qkv).items()}
+        return prefixed("v", v) | prefixed("proj", state(self.proj))
+
 
 def state(module: nn.Module) -> Weights:
     """Return a module's parameters and buffers by name, as they are (not detached)."""
@@ -100,8 +106,8 @@ class Template:
                     if value is not None:
                         self.slots[f"{prefix}.{name}" if prefix else name] = (store, name)
 
-    def run(self, weights: Weights, x: Tensor, training: bool) -> Tensor:
-        """Apply the module to ``x`` with ``weights``, every one of its parameters and buffers.
+    def run(self, weights: Weights, training: bool, *inputs: Tensor | None) -> Any:
+        """Apply the module to ``inputs`` with ``weights``, every one of its parameters and buffers.
 
         ``torch.func.functional_call`` does the same at some 20 us a parameter, a tenth of a small
         block's time; assigning to the module's own tables costs a tenth of that.
@@ -117,8 +123,7 @@ class Template:
             store[key] = value
         if self.module.training != training:
             self.module.train(training)
-        output: Tensor = self.module(x)
-        return output
+        return self.module(*inputs)
 
 
 class Operator(Protocol):

@@ -61,6 +61,38 @@ class RefinerStem(nn.Module):
         return self.proj(x).permute(0, 2, 3, 1)
 
 
+class TokenStem(nn.Module):
+    """A class token before the positions of a map, and learned positions added to all (ViT, arXiv 2010.11929).
+
+    Args:
+        stem: Turns images into the first map.
+        height: Rows of the map that positions are declared for.
+        width: Columns of that map.
+        dim: Channels.
+    """
+
+    def __init__(self, stem: nn.Module, height: int, width: int, dim: int) -> None:
+        super().__init__()
+        self.patches = stem
+        self.size = (height, width)
+        self.token = nn.Parameter(torch.zeros(1, 1, 1, dim))
+        self.table = nn.Parameter(torch.zeros(1, 1, 1 + height * width, dim))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(B, in_channels, H, W)`` to a sequence ``(B, 1, 1 + N, C)``."""
+        return self.sequence(self.patches(images))
+
+    def sequence(self, x: Tensor) -> Tensor:
+        """Map ``(B, H, W, C)`` to a sequence; positions are interpolated to maps of other sizes."""
+        table: Tensor = self.table
+        if x.shape[1:3] != self.size:
+            places = table[:, 0, 1:].unflatten(1, self.size).permute(0, 3, 1, 2)
+            places = F.interpolate(places, size=x.shape[1:3], mode="bilinear")
+            table = torch.cat([table[:, :, :1], places.flatten(2).transpose(1, 2).unsqueeze(1)], dim=2)
+        token = self.token.expand(x.shape[0], -1, -1, -1)
+        return torch.cat([token, x.flatten(1, 2).unsqueeze(1)], dim=2) + table
+
+
 class ConvDownsample(nn.Module):
     """A convolution of stride 2 and LayerNorm: 2x2 (Twins) or 3x3 (CSWin).
 

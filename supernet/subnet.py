@@ -16,35 +16,86 @@ from torch import nn
 from search_spaces.architecture import Architecture
 from search_spaces.architecture import Block as BlockDesign
 from search_spaces.operators import Site
-from search_spaces.skeleton import DOWNSAMPLES, STEMS, Style
-from supernet.block import Block, MapBatchNorm, Network, Stage
+from search_spaces.skeleton import DOWNSAMPLES, STEMS, ConvolutionalPatches, Style
+from supernet.block import (
+    Backbone,
+    Block,
+    DenseTokenNetwork,
+    HandingBlock,
+    HandingStage,
+    MapBatchNorm,
+    Network,
+    ScaledBlock,
+    Stage,
+    TokenNetwork,
+)
 from supernet.calls import Call, call
 from supernet.ffn import FeedForward
 from supernet.operators import MIXERS
 from supernet.pos import AbsolutePosition, PositionalEncodingGenerator
-from supernet.stem import ConvDownsample, ConvStem, PatchMerging
+from supernet.stem import ConvDownsample, ConvStem, PatchMerging, RefinerStem, TokenStem
+
+#: The network of each ``Style.head``.
+NETWORKS = {"mean": Network, "token": TokenNetwork, "dense_token": DenseTokenNetwork}
 
 
 def plan(architecture: Architecture) -> Call:
     """Return the tree of constructors that makes the network of ``architecture``."""
-    style = architecture.style
+    style, classes = architecture.style, architecture.num_classes
+    stem, stages = plan_maps(architecture)
+    return call(
+        NETWORKS[style.head], stem, stages, architecture.stages[-1].dim, classes, norm_eps=style.norm_eps
+    )
+
+
+def plan_backbone(architecture: Architecture, norms: bool = False) -> Call:
+    """Return what makes the network without its classifier, for dense prediction.
+
+    Args:
+        architecture: The design.
+        norms: Whether a LayerNorm of each stage's output is returned in its place.
+    """
+    stem, stages = plan_maps(architecture)
+    eps = architecture.style.norm_eps
+    sides = [call(nn.LayerNorm, stage.dim, eps=eps) for stage in architecture.stages] if norms else None
+    return call(Backbone, stem, stages, norms=sides)
+
+
+def plan_maps(architecture: Architecture) -> tuple[Call, list[Call]]:
+    """Return what makes the stem and what makes every stage."""
+    style, first = architecture.style, architecture.site(0)
     stages = []
     for index, stage in enumerate(architecture.stages):
-        site = architecture.site(index)
-        blocks: list[Call] = [plan_block(block, site, style) for block in stage.blocks]
+        site, hands = architecture.site(index), handing(stage.blocks)
+        blocks = [plan_block(block, site, style, hand) for block, hand in zip(stage.blocks, hands, strict=True)]
         downsample = None
         if stage.downsample is not None:
             downsample = plan_downsample(stage.downsample, architecture.stages[index - 1].dim, stage.dim)
-        stages.append(call(Stage, blocks, downsample=downsample))
-    first, last = architecture.stages[0].dim, architecture.stages[-1].dim
-    stem = plan_stem(architecture.stem, architecture.in_channels, first)
-    return call(Network, stem, stages, last, architecture.num_classes, norm_eps=style.norm_eps)
+        stages.append(call(HandingStage if any(hands) else Stage, blocks, downsample=downsample))
+    return plan_stem(architecture.stem, architecture.in_channels, first, style), stages
 
 
-def plan_stem(name: str, in_channels: int, dim: int) -> Call:
-    """Return what makes the stem called ``name``."""
-    geometry = STEMS[name]
-    return call(ConvStem, in_channels, dim, geometry.kernel_size, geometry.stride, geometry.padding)
+def plan_stem(name: str, in_channels: int, site: Site, style: Style) -> Call:
+    """Return what makes the stem called ``name`` for the first stage at ``site``."""
+    geometry, dim = STEMS[name], site.dim
+    if isinstance(geometry, ConvolutionalPatches):
+        stem = call(RefinerStem, in_channels, dim, geometry.patch_size)
+    else:
+        sides = (geometry.kernel_size, geometry.stride, geometry.padding)
+        stem = call(ConvStem, in_channels, dim, *sides, norm=None if style.stem_norm else False)
+    return call(TokenStem, stem, site.height, site.width, dim) if style.class_token else stem
+
+
+def plan_ends(dim: int, num_classes: int, style: Style) -> Call:
+    """Return what makes a network of nothing but its classifier."""
+    nothing = call(nn.Identity)
+    return call(NETWORKS[style.head], nothing, [nothing], dim, num_classes, norm_eps=style.norm_eps)
+
+
+def handing(blocks: Sequence[BlockDesign]) -> list[bool]:
+    """Return for each block of a stage whether attention maps come from the one before or go to the next."""
+    takes = [block.takes_maps for block in blocks]
+    return [one or other for one, other in zip(takes, [*takes[1:], False], strict=True)]
 
 
 def plan_downsample(name: str, dim: int, out_dim: int) -> Call:
@@ -55,18 +106,26 @@ def plan_downsample(name: str, dim: int, out_dim: int) -> Call:
 
 
 @lru_cache(maxsize=4096)
-def plan_block(block: BlockDesign, site: Site, style: Style) -> Call:
-    """Return what makes one block at ``site``."""
-    dim = site.dim
+def plan_block(block: BlockDesign, site: Site, style: Style, hands: bool = False) -> Call:
+    """Return what makes one block at ``site``.
+
+    Args:
+        block: The design.
+        site: Where it stands.
+        style: How it is put together.
+        hands: Whether it is given and hands on attention maps.
+    """
+    dim, scaled = site.dim, style.residual_scale != 1.0
     layer_norm = call(nn.LayerNorm, dim, eps=style.norm_eps)
     return call(
-        Block,
+        HandingBlock if hands else ScaledBlock if scaled else Block,
         mixer=MIXERS[block.operator].plan(block, site, style),
-        mlp=call(FeedForward, dim, block.hidden_dim(dim)),
+        mlp=call(FeedForward, dim, block.hidden_dim(dim), scaled=True if style.mlp_scale else None),
         norm1=layer_norm if style.mixer_norm == "layer" else call(nn.Identity),
         norm2=layer_norm if style.mlp_norm == "layer" else call(MapBatchNorm, dim),
         before=call(AbsolutePosition, site.height, site.width, dim) if block.pos == "ape" else None,
         after=call(PositionalEncodingGenerator, dim) if block.pos == "cpe" else None,
+        residual_scale=style.residual_scale if scaled else None,
     )
 
 
@@ -105,7 +164,7 @@ def initialise(network: nn.Module) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     for name, parameter in network.named_parameters():
-        if name.endswith("table"):
+        if name.endswith(("table", "token")):
             nn.init.trunc_normal_(parameter, std=0.02)
 
 

@@ -20,7 +20,16 @@ from supernet.block import MapBatchNorm, Network
 from supernet.elastic import Elastic, Projections, Template, Weights, prefixed, state
 from supernet.operators import MIXERS
 from supernet.pos import AbsolutePosition, PositionalEncodingGenerator
-from supernet.subnet import initialise, plan, plan_block, plan_downsample, plan_stem, template
+from supernet.subnet import (
+    handing,
+    initialise,
+    plan,
+    plan_block,
+    plan_downsample,
+    plan_ends,
+    plan_stem,
+    template,
+)
 
 SHARINGS = ("operator", "block")
 
@@ -28,19 +37,21 @@ SHARINGS = ("operator", "block")
 class ElasticFeedForward(nn.Module):
     """Weights of the widest MLP; a narrower one uses its first hidden channels."""
 
-    def __init__(self, dim: int, hidden_dim: int) -> None:
+    def __init__(self, dim: int, hidden_dim: int, scaled: bool) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden_dim)
         self.fc2 = nn.Linear(hidden_dim, dim)
+        self.scale = nn.Parameter(torch.ones(dim)) if scaled else None
 
     def weights(self, hidden_dim: int) -> Weights:
         """Return views named as ``FeedForward`` names its parameters."""
-        return {
+        weights: Weights = {
             "fc1.weight": self.fc1.weight[:hidden_dim],
             "fc1.bias": self.fc1.bias[:hidden_dim],
             "fc2.weight": self.fc2.weight[:, :hidden_dim],
             "fc2.bias": self.fc2.bias,
         }
+        return weights if self.scale is None else {**weights, "scale": self.scale}
 
 
 class ElasticBlock(nn.Module):
@@ -65,10 +76,11 @@ class ElasticBlock(nn.Module):
             self.mixers[operator.name] = MIXERS[operator.name].elastic(blocks, site, projections)
         self.norm1 = nn.LayerNorm(dim) if style.mixer_norm == "layer" else nn.Identity()
         self.norm2 = nn.LayerNorm(dim) if style.mlp_norm == "layer" else MapBatchNorm(dim)
-        self.mlp = ElasticFeedForward(dim, max(block.hidden_dim(dim) for block in choices.blocks))
+        widest = max(block.hidden_dim(dim) for block in choices.blocks)
+        self.mlp = ElasticFeedForward(dim, widest, style.mlp_scale)
         self.ape = AbsolutePosition(site.height, site.width, dim) if "ape" in pos else None
         self.peg = PositionalEncodingGenerator(dim) if "cpe" in pos else None
-        self._templates: dict[tuple[BlockDesign, Site], Template] = {}
+        self._templates: dict[tuple[BlockDesign, Site, bool], Template] = {}
 
     def weights(self, block: BlockDesign, site: Site) -> Weights:
         """Return views named as the static ``Block`` names its parameters.
@@ -93,10 +105,23 @@ class ElasticBlock(nn.Module):
 
     def forward(self, x: Tensor, block: BlockDesign, site: Site) -> Tensor:
         """Run ``block`` on a map ``(B, H, W, C)``."""
-        key = (block, site)
+        output: Tensor = self._template(block, site).run(self.weights(block, site), self.training, x)
+        return output
+
+    def hand(
+        self, x: Tensor, maps: Tensor | None, block: BlockDesign, site: Site
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run ``block`` on a map and the attention maps of the block before; return its own maps too."""
+        handed: tuple[Tensor, Tensor] = self._template(block, site, hands=True).run(
+            self.weights(block, site), self.training, x, maps
+        )
+        return handed
+
+    def _template(self, block: BlockDesign, site: Site, hands: bool = False) -> Template:
+        key = (block, site, hands)
         if key not in self._templates:
-            self._templates[key] = Template(template(plan_block(block, site, self.style)))
-        return self._templates[key].run(self.weights(block, site), x, self.training)
+            self._templates[key] = Template(template(plan_block(block, site, self.style, hands)))
+        return self._templates[key]
 
     def __getstate__(self) -> dict[str, object]:
         """Leave templates behind when copied or sent: they hold views of this block's weights."""
@@ -120,9 +145,12 @@ class Supernet(nn.Module):
         if sharing not in SHARINGS:
             raise SpaceError(f"sharing must be one of {', '.join(SHARINGS)}, not '{sharing}'")
         self.space, self.sharing = space, sharing
-        stages = space.stages
+        stages, sites = space.stages, space.sites()
         self.stems = nn.ModuleDict(
-            {name: plan_stem(name, space.in_channels, stages[0].dim).build() for name in space.stems}
+            {
+                name: plan_stem(name, space.in_channels, space.sites(name)[0], space.style).build()
+                for name in space.stems
+            }
         )
         self.downsamples = nn.ModuleList(
             nn.ModuleDict(
@@ -135,11 +163,9 @@ class Supernet(nn.Module):
         )
         self.stages = nn.ModuleList(
             nn.ModuleList(ElasticBlock(stage, site, space.style, sharing) for _ in range(max(stage.depths)))
-            for stage, site in zip(stages, space.sites(), strict=True)
+            for stage, site in zip(stages, sites, strict=True)
         )
-        last = stages[-1].dim
-        self.norm = nn.LayerNorm(last, eps=space.style.norm_eps)
-        self.head = nn.Linear(last, space.num_classes)
+        self.ends = plan_ends(stages[-1].dim, space.num_classes, space.style).build()
         initialise(self)
 
     def forward(self, images: Tensor, architecture: Architecture) -> Tensor:
@@ -161,9 +187,11 @@ class Supernet(nn.Module):
             site = architecture.site(index)
             if stage.downsample is not None:
                 x = self.downsamples[index][stage.downsample](x)  # type: ignore[index]
-            for number, block in enumerate(stage.blocks):
-                x = self.stages[index][number](x, block, site)  # type: ignore[index]
-        logits: Tensor = self.head(self.norm(x).mean(dim=(1, 2)))
+            maps = None
+            for number, (block, hands) in enumerate(zip(stage.blocks, handing(stage.blocks), strict=True)):
+                elastic: ElasticBlock = self.stages[index][number]  # type: ignore[index]
+                x, maps = elastic.hand(x, maps, block, site) if hands else (elastic(x, block, site), None)
+        logits: Tensor = self.ends.classify(x)
         return logits
 
     def weights(self, architecture: Architecture) -> Weights:
@@ -182,7 +210,7 @@ class Supernet(nn.Module):
             for number, block in enumerate(stage.blocks):
                 elastic: ElasticBlock = self.stages[index][number]  # type: ignore[index]
                 weights |= prefixed(f"stages.{index}.blocks.{number}", elastic.weights(block, site))
-        return weights | prefixed("norm", state(self.norm)) | prefixed("head", state(self.head))
+        return weights | state(self.ends)
 
     def extract(self, architecture: Architecture) -> Network:
         """Return the standalone network of one path, with a copy of its weights."""

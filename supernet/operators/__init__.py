@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from supernet.elastic import Mixer
-from supernet.operators import cswin, dwconv, gsa, lsa, refiner
+from supernet.operators import cswin, dwconv, gsa, lsa, outlook, refiner, swin
 
 __all__ = ["MIXERS"]
 
@@ -13,4 +13,6 @@ MIXERS: dict[str, Mixer] = {
     "cswin": cswin.MIXER,
     "dwconv": dwconv.MIXER,
     "refiner": refiner.MIXER,
+    "swin": swin.MIXER,
+    "outlook": outlook.MIXER,
 }

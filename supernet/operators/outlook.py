@@ -7,8 +7,16 @@ and what they say about one position is summed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from search_spaces.architecture import Block
+from search_spaces.operators import Site
+from search_spaces.skeleton import Style
+from supernet.calls import Call, call
+from supernet.elastic import Elastic, Mixer, Projections, Weights, centre, prefixed
 
 
 class OutlookAttention(nn.Module):
@@ -49,3 +57,38 @@ class OutlookAttention(nn.Module):
         patches = (weights @ v).permute(0, 1, 4, 3, 2).reshape(B, C * area, -1)
         out = F.fold(patches, (H, W), self.kernel_size, padding=padding, stride=self.stride)
         return self.proj(out.permute(0, 2, 3, 1))
+
+
+def plan(block: Block, site: Site, style: Style) -> Call:
+    """Return what makes the static module of ``block``."""
+    return call(
+        OutlookAttention,
+        site.dim,
+        site.num_heads,
+        block.knob("kernel_size"),
+        block.knob("stride"),
+        qkv_bias=True if style.qkv_bias else None,
+    )
+
+
+class ElasticOutlook(Elastic):
+    """Weights of outlook attention: a smaller neighbourhood is the middle of the largest, on both sides."""
+
+    def __init__(self, blocks: Sequence[Block], site: Site, projections: Projections) -> None:
+        super().__init__()
+        self.projections = projections
+        self.kernel_size = max(int(block.knob("kernel_size")) for block in blocks)
+        self.attention = nn.Linear(site.dim, site.num_heads * self.kernel_size**4)
+
+    def weights(self, block: Block, site: Site) -> Weights:
+        """Return views named as ``OutlookAttention`` names its parameters."""
+        k, largest = int(block.knob("kernel_size")), self.kernel_size
+        attention: Weights = {}
+        for name, full in self.attention.named_parameters():
+            # Outputs are weights, (head, row and column of the target, row and column of the source).
+            weights = full.view(-1, largest, largest, largest, largest, *full.shape[1:])
+            attention[name] = centre(centre(weights, k, k, dim=1), k, k, dim=3).flatten(0, 4)
+        return self.projections.values() | prefixed("attention", attention)
+
+
+MIXER = Mixer(plan, ElasticOutlook)

@@ -7,12 +7,14 @@ convolved with its own kernel (distributed local attention, DLA), brought back a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.architecture import Block
-from search_spaces.operators import Site
+from search_spaces.operators import Knobs, Site
+from search_spaces.operators.refiner import REFINING
 from search_spaces.skeleton import Style
 from supernet.calls import Call, call
 from supernet.elastic import Elastic, Mixer, Projections, Weights, batch_norm, centre, prefixed, state
@@ -73,6 +75,7 @@ class RefinedAttention(nn.Module):
         expand_ratio: Expansion of the maps.
         kernel_size: Side of the maps' kernels.
         qkv_bias: Whether query, key and value projections have a bias.
+        previous: Add the maps of the block before.
         refine: Refine the maps; without, this is plain attention that hands its maps on.
         dense: Refine by one dense convolution instead of expansion, local convolution and reduction.
         rpe_size: Height and width of the map that a relative position bias is declared for.
@@ -86,12 +89,14 @@ class RefinedAttention(nn.Module):
         kernel_size: int,
         *,
         qkv_bias: bool = True,
+        previous: bool = False,
         refine: bool = True,
         dense: bool = False,
         rpe_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.previous = previous
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.refine: nn.Module | None = None
         if refine and dense:
@@ -104,10 +109,14 @@ class RefinedAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, H, W, C)`` to the same shape, for any H and W."""
+        return self.hand(x)[0]
+
+    def hand(self, x: Tensor, maps: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map ``(B, H, W, C)`` to the same shape, given the maps of the block before; return the own ones too."""
         H, W = x.shape[1:3]
         bias = None if self.rpe is None else self.rpe(H, W)
-        tokens, _ = self.attend(x.flatten(1, 2), bias=bias)
-        return tokens.unflatten(1, (H, W))
+        tokens, maps = self.attend(x.flatten(1, 2), maps if self.previous else None, bias)
+        return tokens.unflatten(1, (H, W)), maps
 
     def attend(
         self, tokens: Tensor, previous: Tensor | None = None, bias: Tensor | None = None
@@ -145,17 +154,25 @@ class SharedRefinedAttention(nn.Module):
     Args:
         dim: Channels C.
         num_heads: Heads.
+        expand_ratio: Expansion of the maps; the published networks have 3 here, whatever other blocks have.
+        kernel_size: Side of the maps' kernels, likewise.
         qkv_bias: Whether the value projection has a bias.
     """
 
-    def __init__(self, dim: int, num_heads: int, *, qkv_bias: bool = True) -> None:
+    def __init__(
+        self, dim: int, num_heads: int, expand_ratio: int = 3, kernel_size: int = 3, *, qkv_bias: bool = True
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.v = nn.Linear(dim, dim, bias=qkv_bias)
-        # Expansion 3 and kernel 3, whatever the other blocks have, as in the published networks.
-        self.refine = AttentionRefinement(num_heads, 3, 3)
+        self.refine = AttentionRefinement(num_heads, expand_ratio, kernel_size)
         self.norm = nn.BatchNorm2d(num_heads)
         self.proj = nn.Linear(dim, dim)
+
+    def hand(self, x: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Map ``(B, H, W, C)`` to the same shape, given the maps of the block before; return those too."""
+        tokens, maps = self.attend(x.flatten(1, 2), maps)
+        return tokens.unflatten(1, x.shape[1:3]), maps
 
     def attend(self, tokens: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the refined maps ``previous`` ``(B, heads, N, N)`` to tokens ``(B, N, C)``; return both."""
@@ -168,13 +185,18 @@ class SharedRefinedAttention(nn.Module):
 
 def plan(block: Block, site: Site, style: Style) -> Call:
     """Return what makes the static module of ``block``."""
+    knobs, bias = block.settings, None if style.qkv_bias else False
+    refinement = (knobs.get("expand_ratio", 1), knobs.get("kernel_size", 1))
+    if knobs["maps"] == "shared":
+        return call(SharedRefinedAttention, site.dim, site.num_heads, *refinement, qkv_bias=bias)
     return call(
         RefinedAttention,
         site.dim,
         site.num_heads,
-        block.knob("expand_ratio"),
-        block.knob("kernel_size"),
-        qkv_bias=None if style.qkv_bias else False,
+        *refinement,
+        qkv_bias=bias,
+        previous=True if block.takes_maps else None,
+        refine=None if knobs["maps"] in REFINING else False,
         rpe_size=(site.height, site.width) if block.pos == "rpe" else None,
     )
 
@@ -182,36 +204,64 @@ def plan(block: Block, site: Site, style: Style) -> Call:
 class ElasticRefiner(Elastic):
     """Weights of Refiner attention.
 
-    A smaller expansion uses the first of the expanded maps, a smaller map the middle of the bias table.
+    A smaller expansion uses the first of the expanded maps, a smaller map the middle of the bias table. Blocks
+    with maps of their own and those that share another's refine by weights of their own.
     """
 
     def __init__(self, blocks: Sequence[Block], site: Site, projections: Projections) -> None:
         super().__init__()
         self.projections = projections
-        expand = max(int(block.knob("expand_ratio")) for block in blocks)
-        kernel = max(int(block.knob("kernel_size")) for block in blocks)
-        self.refine = AttentionRefinement(site.num_heads, expand, kernel)
-        self.norm = nn.BatchNorm2d(site.num_heads)
+        self.refinements = nn.ModuleDict()
+        for kind, settings in _refining(blocks).items():
+            expand = max(int(knobs["expand_ratio"]) for knobs in settings)
+            kernel = max(int(knobs["kernel_size"]) for knobs in settings)
+            self.refinements[kind] = nn.ModuleDict(
+                {
+                    "refine": AttentionRefinement(site.num_heads, expand, kernel),
+                    "norm": nn.BatchNorm2d(site.num_heads),
+                }
+            )
         biased = any(block.pos == "rpe" for block in blocks)
         self.rpe = RelativePositionBias(site.height, site.width, site.num_heads) if biased else None
 
     def weights(self, block: Block, site: Site) -> Weights:
-        """Return views named as ``RefinedAttention`` names its parameters."""
-        expand, kernel = int(block.knob("expand_ratio")), int(block.knob("kernel_size"))
-        maps = site.num_heads * expand
-        refine: Weights = {
-            "depthwise.weight": centre(self.refine.depthwise.weight[:maps], kernel, kernel, dim=2),
-            "reduce.weight": self.refine.reduce.weight[:, :maps],
-            **prefixed("norm_depthwise", batch_norm(self.refine.norm_depthwise, maps)),
-            **prefixed("norm_reduce", state(self.refine.norm_reduce)),
-        }
-        if expand > 1 and self.refine.expand is not None and self.refine.norm_expand is not None:
-            refine["expand.weight"] = self.refine.expand.weight[:maps]
-            refine |= prefixed("norm_expand", batch_norm(self.refine.norm_expand, maps))
-        weights = self.projections.joint() | prefixed("refine", refine) | prefixed("norm", state(self.norm))
+        """Return views named as ``RefinedAttention`` or ``SharedRefinedAttention`` names its parameters."""
+        knobs = block.settings
+        shared = knobs["maps"] == "shared"
+        weights = self.projections.values() if shared else self.projections.joint()
+        if knobs["maps"] in REFINING:
+            kept: Any = self.refinements["shared" if shared else "own"]
+            refine = refinement(kept["refine"], site.num_heads, knobs)
+            weights |= prefixed("refine", refine) | prefixed("norm", state(kept["norm"]))
         if block.pos == "rpe" and self.rpe is not None:
             weights["rpe.table"] = centre(self.rpe.table, 2 * site.height - 1, 2 * site.width - 1)
         return weights
+
+
+def refinement(module: AttentionRefinement, num_heads: int, knobs: Knobs) -> Weights:
+    """Return views of the weights that a refinement of fewer maps and a smaller kernel needs."""
+    expand, kernel = int(knobs["expand_ratio"]), int(knobs["kernel_size"])
+    maps = num_heads * expand
+    weights: Weights = {
+        "depthwise.weight": centre(module.depthwise.weight[:maps], kernel, kernel, dim=2),
+        "reduce.weight": module.reduce.weight[:, :maps],
+        **prefixed("norm_depthwise", batch_norm(module.norm_depthwise, maps)),
+        **prefixed("norm_reduce", state(module.norm_reduce)),
+    }
+    if expand > 1 and module.expand is not None and module.norm_expand is not None:
+        weights["expand.weight"] = module.expand.weight[:maps]
+        weights |= prefixed("norm_expand", batch_norm(module.norm_expand, maps))
+    return weights
+
+
+def _refining(blocks: Sequence[Block]) -> dict[str, list[Knobs]]:
+    """Return the settings of the blocks that refine, by whose maps they refine."""
+    found: dict[str, list[Knobs]] = {}
+    for block in blocks:
+        knobs = block.settings
+        if knobs["maps"] in REFINING:
+            found.setdefault("shared" if knobs["maps"] == "shared" else "own", []).append(knobs)
+    return found
 
 
 MIXER = Mixer(plan, ElasticRefiner)

@@ -7,9 +7,17 @@ cyclic: positions that it brings together from opposite sides of the map are mas
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from search_spaces.architecture import Block
+from search_spaces.operators import Site
+from search_spaces.operators.swin import shift_size
+from search_spaces.skeleton import Style
+from supernet.calls import Call, call
+from supernet.elastic import Elastic, Mixer, Projections, Weights, centre
 from supernet.kernels import attention, pad_to_multiple, window_merge, window_partition
 from supernet.pos import RelativePositionBias
 
@@ -68,3 +76,33 @@ class ShiftedWindowAttention(nn.Module):
         """Number rows or columns ``(size,)``: 1 in the last window, 2 what the shift moved there, else 0."""
         places = torch.arange(size, device=self.rpe.table.device)
         return (places >= size - self.window_size).long() + (places >= size - self.shift_size).long()
+
+
+def plan(block: Block, site: Site, style: Style) -> Call:
+    """Return what makes the static module of ``block``."""
+    return call(
+        ShiftedWindowAttention,
+        site.dim,
+        site.num_heads,
+        block.knob("window_size"),
+        shift_size=shift_size(block.settings) or None,
+        qkv_bias=None if style.qkv_bias else False,
+    )
+
+
+class ElasticSwin(Elastic):
+    """Weights of Swin at every window size: smaller windows use the middle of the largest bias table."""
+
+    def __init__(self, blocks: Sequence[Block], site: Site, projections: Projections) -> None:
+        super().__init__()
+        self.projections = projections
+        largest = max(int(block.knob("window_size")) for block in blocks)
+        self.rpe = RelativePositionBias(largest, largest, site.num_heads)
+
+    def weights(self, block: Block, site: Site) -> Weights:
+        """Return views named as ``ShiftedWindowAttention`` names its parameters."""
+        span = 2 * int(block.knob("window_size")) - 1
+        return {**self.projections.joint(), "rpe.table": centre(self.rpe.table, span, span)}
+
+
+MIXER = Mixer(plan, ElasticSwin)

@@ -1,0 +1,20 @@
+"""Swin holds the contract of an operator, shifted and not."""
+
+from __future__ import annotations
+
+from operator_contract import OperatorContract
+
+from search_spaces.architecture import Block
+
+
+class TestSwin(OperatorContract):
+    operator = "swin"
+    settings = (
+        {"window_size": 2, "shift": "none"},
+        {"window_size": 3, "shift": "half"},
+        {"window_size": 5, "shift": "half"},
+    )
+
+    def whole(self, block: Block) -> tuple[int, int]:
+        window = int(block.knob("window_size"))
+        return 2 * window, 3 * window

@@ -33,7 +33,9 @@ app = typer.Typer(
 output = Console(highlight=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's folder, or its name under studies/.")]
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A study's folder, or its name under studies/.")
+]
 Budget = Annotated[
     str, typer.Option(help="What may be used: auto, 8gpu, 2cpu; optionally ,12h and ,500trials.")
 ]
@@ -50,7 +52,9 @@ def search(
     budget: Budget = "auto",
     study: Annotated[str | None, typer.Option(help="Folder, or name under studies/.")] = None,
     storage: Annotated[str | None, typer.Option(help="Optuna storage URL; SQLite in the study.")] = None,
-    objective: Annotated[str, typer.Option(help="top1, macs, params, latency_ms; comma separated.")] = "top1,macs",
+    objective: Annotated[
+        str, typer.Option(help="top1, macs, params, latency_ms; comma separated.")
+    ] = "top1,macs",
     max_macs: Annotated[str | None, typer.Option(help="Reject designs above, e.g. 600M.")] = None,
     max_params: Annotated[str | None, typer.Option(help="Reject designs above, e.g. 25M.")] = None,
     max_latency_ms: Annotated[float | None, typer.Option(help="Reject designs above.")] = None,
@@ -60,7 +64,9 @@ def search(
     sampler: Annotated[str, typer.Option(help="nsga2, tpe or random.")] = "nsga2",
     batch: Annotated[int, typer.Option(help="Designs proposed at once (NSGA-II's population).")] = 32,
     policy: Annotated[str, typer.Option(help="Paths a step trains: uniform, fair or sandwich.")] = "uniform",
-    sharing: Annotated[str, typer.Option(help="Projections per operator, or shared in a block.")] = "operator",
+    sharing: Annotated[
+        str, typer.Option(help="Projections per operator, or shared in a block.")
+    ] = "operator",
     supernet: Annotated[str | None, typer.Option(help="Use these weights instead of training.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of the supernet.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
@@ -111,7 +117,9 @@ def search(
         _say(line)
     if dry_run:
         if as_json:
-            _print_json({"workers": job.workers.workers, "device": job.workers.device, "study": str(where.folder)})
+            _print_json(
+                {"workers": job.workers.workers, "device": job.workers.device, "study": str(where.folder)}
+            )
         return
     command = ["nas", *sys.argv[1:]]
     with _resumable(command):
@@ -346,7 +354,9 @@ class _resumable:
 
         self.guard.__exit__(kind, error, trace)
         if isinstance(error, Interrupted):
-            raise Interrupted(f"interrupted; everything done is saved, resume with: {shlex.join(self.command)}")
+            raise Interrupted(
+                f"interrupted; everything done is saved, resume with: {shlex.join(self.command)}"
+            )
 
 
 def _design(entry: dict[str, Any]) -> Any:
@@ -381,7 +391,9 @@ def _front_table(front: list[Row], results: list[dict[str, Any]]) -> Table:
     table.add_column("design", overflow="fold")
     for row in front:
         scores = row.scores
-        mine = [f"{r['test_top1']:.2f}% {r['mode']}" for r in results if r["digest"] == row.architecture.digest]
+        mine = [
+            f"{r['test_top1']:.2f}% {r['mode']}" for r in results if r["digest"] == row.architecture.digest
+        ]
         table.add_row(
             row.architecture.digest,
             f"{scores['top1']:.2f}%",

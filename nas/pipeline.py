@@ -281,7 +281,9 @@ def retrain_designs(
     return retrain(study, designs, modes, settings.retraining, data, inherited, plan)
 
 
-def export_result(study: Study, result: dict[str, Any], folder: Path, formats: tuple[str, ...]) -> dict[str, float]:
+def export_result(
+    study: Study, result: dict[str, Any], folder: Path, formats: tuple[str, ...]
+) -> dict[str, float]:
     """Export a retrained design; return the measured differences by file."""
     design, facts = Architecture.from_json(result["architecture"]), study.facts()
     metrics = {

@@ -428,9 +428,13 @@ def run_together(
         except RayTaskError as error:
             raise _failure(error) from error
         except RayError as error:
-            log.say(f"a worker of the team died ({type(error).__name__}); starting the team again from its checkpoint")
+            log.say(
+                f"a worker of the team died ({type(error).__name__}); starting the team again from its checkpoint"
+            )
             if attempt == TRIES - 1:
-                raise WorkError(f"the team of {plan.workers} workers died {TRIES} times; see the log") from None
+                raise WorkError(
+                    f"the team of {plan.workers} workers died {TRIES} times; see the log"
+                ) from None
         finally:
             for member in team:
                 with contextlib.suppress(RayError):

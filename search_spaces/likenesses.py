@@ -171,11 +171,11 @@ def _block(pattern: Pattern, number: int) -> Block:
 
 def _nearest(wanted: Block, choices: StageChoices) -> Block | None:
     """Return the stage's block nearest to ``wanted``, or None if it lacks the operator."""
-    words = {name: value for name, value in wanted.knobs if isinstance(value, str)}
+    words = {name: value for name, value in wanted.settings.items() if isinstance(value, str)}
     same = [
         block
         for block in choices.blocks
-        if block.operator == wanted.operator and words.items() <= dict(block.knobs).items()
+        if block.operator == wanted.operator and words.items() <= block.settings.items()
     ]
     if same:
         return min(same, key=lambda block: _distance(block, wanted))
@@ -188,8 +188,8 @@ def _nearest(wanted: Block, choices: StageChoices) -> Block | None:
 
 def _distance(block: Block, wanted: Block) -> tuple[float, float, float]:
     """Order blocks of one operator: by knobs, encoding (the same, else none, else any), MLP ratio."""
-    asked = dict(wanted.knobs)
-    numbers = [(v, asked[name]) for name, v in block.knobs]
+    asked = wanted.settings
+    numbers = [(value, asked[name]) for name, value in block.settings.items()]
     knobs = sum(_apart(v, w) for v, w in numbers if isinstance(v, int) and isinstance(w, int))
     pos = 0 if block.pos == wanted.pos else 1 if block.pos == "none" else 2
     return knobs, pos, _apart(block.mlp_ratio, wanted.mlp_ratio)

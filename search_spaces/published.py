@@ -25,7 +25,8 @@ class Claim:
         params: Parameters, such as ``24.1M``; None where nothing is stated.
         flops: Multiply-accumulates, which the papers call FLOPs, such as ``3.7G``.
         top1: ImageNet-1k top-1 in percent.
-        note: Under which circumstances, where they differ from training on ImageNet-1k.
+        note: Under which circumstances, where they differ from training on ImageNet-1k, and what of the
+            published code cannot be built or run.
     """
 
     paper: str
@@ -90,6 +91,41 @@ def _cswin(
     )
 
 
+def _swin(dim: int, heads: int, depths: Sequence[int]) -> Architecture:
+    """Swin (arXiv 2103.14030, section 3.3): every second block's windows are shifted, but for the whole map's."""
+    sides = [56 // 2**stage for stage in range(4)]
+    blocks = [
+        [
+            Block(
+                "swin", (("window_size", 7), ("shift", "half" if number % 2 and side > 7 else "none")), "rpe"
+            )
+            for number in range(depth)
+        ]
+        for depth, side in zip(depths, sides, strict=True)
+    ]
+    dims, counts = [dim * 2**stage for stage in range(4)], [heads * 2**stage for stage in range(4)]
+    return Architecture(_stages(dims, counts, blocks, "merging"), style=Style(norm_eps=1e-5))
+
+
+def _refiner_vit(dim: int, heads: int, depth: int) -> Architecture:
+    """Refiner-ViT (arXiv 2106.03714, section 4, table 1), as its published code builds it.
+
+    Plain attention and blocks that share its refined maps take turns; the plain ones add the maps of the
+    block before. Expansion and kernel are 3 in sharing blocks, whatever the code is asked for.
+    """
+    shared = (("maps", "shared"), ("expand_ratio", 3), ("kernel_size", 3))
+    blocks = tuple(
+        Block(
+            "refiner",
+            shared if number % 2 else (("maps", "plain_previous" if number else "plain"),),
+            mlp_ratio=3,
+        )
+        for number in range(depth)
+    )
+    style = Style(mlp_scale=True, residual_scale=0.5, stem_norm=False, head="dense_token")
+    return Architecture((Stage(dim, heads, blocks),), stem="refiner16x16", style=style)
+
+
 def _dwnet(dim: int, depths: Sequence[int], dynamic: str = "none") -> Architecture:
     """DWNet (arXiv 2106.04263, section 4.1): 7x7 depth-wise convolutions on Swin's skeleton.
 
@@ -108,7 +144,13 @@ def _dwnet(dim: int, depths: Sequence[int], dynamic: str = "none") -> Architectu
 _TWINS = "Twins, arXiv 2104.13840"
 _CSWIN = "CSWin, arXiv 2107.00652"
 _DWNET = "Local ViT, arXiv 2106.04263"
+_SWIN = "Swin, arXiv 2103.14030"
+_REFINER = "Refiner, arXiv 2106.03714"
 _IN22K = "pre-trained on ImageNet-22k"
+
+#: What the authors' code does other than their paper says, or cannot do.
+_SLIP = "the published class builds the static convolution (an if/else slip); the stated size is the dynamic one's"
+_CUDA = "the published kernel runs on CUDA alone (cupy); no size is stated"
 
 _TINY, _BASE = (2, 2, 6, 2), (2, 2, 18, 2)
 _CSWIN_B, _CSWIN_L = (96, (4, 8, 16, 32), (2, 4, 32, 2)), (144, (6, 12, 24, 24), (2, 4, 32, 2))
@@ -128,10 +170,22 @@ _TABLE: dict[str, tuple[Callable[[], Architecture], Claim]] = {
     "cswin_large_384": (partial(_cswin, *_CSWIN_L, 384, 12), Claim(_CSWIN, "173M", "96.8G", 87.5, _IN22K)),
     "dwnet_tiny": (partial(_dwnet, 96, _TINY), Claim(_DWNET, "24M", "3.8G", 81.2)),
     "dwnet_base": (partial(_dwnet, 128, _BASE), Claim(_DWNET, "74M", "12.9G", 83.2)),
-    "dwnet_tiny_dynamic": (partial(_dwnet, 96, _TINY, "homogeneous"), Claim(_DWNET, "51M", "3.8G", 81.8)),
-    "dwnet_base_dynamic": (partial(_dwnet, 128, _BASE, "homogeneous"), Claim(_DWNET, "162M", "13.0G", 83.2)),
-    "dwnet_tiny_inhomogeneous": (partial(_dwnet, 96, _TINY, "inhomogeneous"), Claim(_DWNET)),
-    "dwnet_base_inhomogeneous": (partial(_dwnet, 128, _BASE, "inhomogeneous"), Claim(_DWNET)),
+    "dwnet_tiny_dynamic": (
+        partial(_dwnet, 96, _TINY, "homogeneous"),
+        Claim(_DWNET, "51M", "3.8G", 81.8, _SLIP),
+    ),
+    "dwnet_base_dynamic": (
+        partial(_dwnet, 128, _BASE, "homogeneous"),
+        Claim(_DWNET, "162M", "13.0G", 83.2, _SLIP),
+    ),
+    "dwnet_tiny_inhomogeneous": (partial(_dwnet, 96, _TINY, "inhomogeneous"), Claim(_DWNET, note=_CUDA)),
+    "dwnet_base_inhomogeneous": (partial(_dwnet, 128, _BASE, "inhomogeneous"), Claim(_DWNET, note=_CUDA)),
+    "refiner_vit_small": (partial(_refiner_vit, 384, 12, 16), Claim(_REFINER, "25M", top1=83.6)),
+    "refiner_vit_medium": (partial(_refiner_vit, 420, 12, 32), Claim(_REFINER, "55M", top1=84.6)),
+    "refiner_vit_large": (partial(_refiner_vit, 512, 16, 32), Claim(_REFINER, "81M", top1=84.9)),
+    "swin_tiny": (partial(_swin, 96, 3, _TINY), Claim(_SWIN, "29M", "4.5G", 81.3)),
+    "swin_small": (partial(_swin, 96, 3, _BASE), Claim(_SWIN, "50M", "8.7G", 83.0)),
+    "swin_base": (partial(_swin, 128, 4, _BASE), Claim(_SWIN, "88M", "15.4G", 83.5)),
 }
 
 #: What builds each published network.

@@ -67,7 +67,9 @@ def plan_maps(architecture: Architecture) -> tuple[Call, list[Call]]:
     stages = []
     for index, stage in enumerate(architecture.stages):
         site, hands = architecture.site(index), handing(stage.blocks)
-        blocks = [plan_block(block, site, style, hand) for block, hand in zip(stage.blocks, hands, strict=True)]
+        blocks = [
+            plan_block(block, site, style, hand) for block, hand in zip(stage.blocks, hands, strict=True)
+        ]
         downsample = None
         if stage.downsample is not None:
             downsample = plan_downsample(stage.downsample, architecture.stages[index - 1].dim, stage.dim)

@@ -95,18 +95,27 @@ def cswin(depths: Sequence[int]) -> Names:
 
 def dwnet(depths: Sequence[int], dynamic: str) -> Names:
     """Return the names of a DWNet."""
-    table = {**nest("patch_embed", "stem", {"proj": "conv"}), "absolute_pos_embed": "stages.0.blocks.0.before.table"}
+    table = {
+        **nest("patch_embed", "stem", {"proj": "conv"}),
+        "absolute_pos_embed": "stages.0.blocks.0.before.table",
+    }
     for stage, depth in enumerate(depths):
         table[f"layers.{stage}.downsample"] = f"stages.{stage + 1}.downsample"
         for block in range(depth):
-            table |= nest(f"layers.{stage}.blocks.{block}", f"stages.{stage}.blocks.{block}", DWNET_BLOCK[dynamic])
+            table |= nest(
+                f"layers.{stage}.blocks.{block}", f"stages.{stage}.blocks.{block}", DWNET_BLOCK[dynamic]
+            )
     return table
 
 
 def refiner(shares: Sequence[bool], convolutions: bool) -> Names:
     """Return the names of a Refiner-ViT with or without convolutions in its stem."""
     stem = REFINER_STEM if convolutions else {"proj": "conv"}
-    table = {**nest("patch_embed", "stem.patches", stem), "cls_token": "stem.token", "pos_embed": "stem.table"}
+    table = {
+        **nest("patch_embed", "stem.patches", stem),
+        "cls_token": "stem.token",
+        "pos_embed": "stem.table",
+    }
     for block, shared in enumerate(shares):
         table |= nest(f"blocks.{block}", f"stages.0.blocks.{block}", refiner_block(shared))
     return table

@@ -38,7 +38,9 @@ def twins(a: Arguments) -> Architecture:
     windows = a.get("wss", [1] * len(a["depths"]))
     blocks = [
         [
-            twins_block(a["sr_ratios"][i], 1 if j % 2 else windows[i], "none" if j else "cpe", a["mlp_ratios"][i])
+            twins_block(
+                a["sr_ratios"][i], 1 if j % 2 else windows[i], "none" if j else "cpe", a["mlp_ratios"][i]
+            )
             for j in range(depth)
         ]
         for i, depth in enumerate(a["depths"])

@@ -236,7 +236,9 @@ def outlook(case: Case) -> Outputs:
     return {"output": case.load(module, names.OUTLOOK)(case.input)}
 
 
-def planned(case: Case, block: Block, site: Site, style: Style, table: names.Names, hands: bool = False) -> Any:
+def planned(
+    case: Case, block: Block, site: Site, style: Style, table: names.Names, hands: bool = False
+) -> Any:
     """Return our block with the original's weights."""
     return case.load(plan_block(block, site, style, hands).build(), table)
 
@@ -280,7 +282,9 @@ def dwnet_block(case: Case) -> Outputs:
 def dynamic_form(case: Case) -> str:
     """Return the form of DWNet's kernels: by its weights, as the published class may build another than asked."""
     made = [name.partition("attn2conv.conv.")[2] for name in case.weights]
-    return "inhomogeneous" if "conv1.0.weight" in made else "homogeneous" if "conv1.weight" in made else "none"
+    return (
+        "inhomogeneous" if "conv1.0.weight" in made else "homogeneous" if "conv1.weight" in made else "none"
+    )
 
 
 def swin_block(case: Case) -> Outputs:
@@ -347,10 +351,11 @@ def refiner_net(case: Case) -> Outputs:
     for number, block in enumerate(network.stages[0].blocks, start=1):
 
         def keep(module: nn.Module, inputs: Any, output: Any, name: str = f"feature.block{number}") -> None:
-            x, maps = output if isinstance(output, tuple) else (output, None)
-            found[name] = x.squeeze(1)
-            if maps is not None:
-                found["attention"] = maps
+            if isinstance(output, tuple):
+                x, maps = output
+            else:  # a lone block, which hands nothing on
+                x, maps = output, module.mixer.hand(module.norm1(inputs[0] * module.residual_scale))[1]
+            found[name], found["attention"] = x.squeeze(1), maps
 
         block.register_forward_hook(keep)
     return {"output": network(case.input), **found}

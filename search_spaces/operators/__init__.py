@@ -14,7 +14,9 @@ from search_spaces.operators.swin import SWIN
 
 __all__ = ["OPERATORS", "POSITIONS", "Cost", "Knob", "KnobValue", "Knobs", "OperatorSpec", "Site", "operator"]
 
-OPERATORS: dict[str, OperatorSpec] = {spec.name: spec for spec in (LSA, GSA, CSWIN, DWCONV, REFINER, SWIN, OUTLOOK)}
+OPERATORS: dict[str, OperatorSpec] = {
+    spec.name: spec for spec in (LSA, GSA, CSWIN, DWCONV, REFINER, SWIN, OUTLOOK)
+}
 
 POSITIONS = ("none", "ape", "rpe", "cpe", "lepe")
 

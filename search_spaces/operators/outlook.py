@@ -29,9 +29,7 @@ def _cost(knobs: Knobs, pos: str, site: Site) -> Cost:
     centres = -(-site.height // stride) * -(-site.width // stride)
     macs = 2 * tokens * dim * dim + centres * (dim * heads * area**2 + area**2 * dim)
     params = (
-        linear_params(dim, dim, site.qkv_bias)
-        + linear_params(dim, heads * area**2)
-        + linear_params(dim, dim)
+        linear_params(dim, dim, site.qkv_bias) + linear_params(dim, heads * area**2) + linear_params(dim, dim)
     )
     return Cost(macs, params, working=centres * (heads * area**2 + 2 * area * dim) + tokens * dim)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -33,7 +34,9 @@ app = typer.Typer(
 output = Console(highlight=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's folder, or its name under studies/.")]
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A study's folder, or its name under studies/.")
+]
 Budget = Annotated[
     str, typer.Option(help="What may be used: auto, 8gpu, 2cpu; optionally ,12h and ,500trials.")
 ]
@@ -50,7 +53,9 @@ def search(
     budget: Budget = "auto",
     study: Annotated[str | None, typer.Option(help="Folder, or name under studies/.")] = None,
     storage: Annotated[str | None, typer.Option(help="Optuna storage URL; SQLite in the study.")] = None,
-    objective: Annotated[str, typer.Option(help="top1, macs, params, latency_ms; comma separated.")] = "top1,macs",
+    objective: Annotated[
+        str, typer.Option(help="top1, macs, params, latency_ms; comma separated.")
+    ] = "top1,macs",
     max_macs: Annotated[str | None, typer.Option(help="Reject designs above, e.g. 600M.")] = None,
     max_params: Annotated[str | None, typer.Option(help="Reject designs above, e.g. 25M.")] = None,
     max_latency_ms: Annotated[float | None, typer.Option(help="Reject designs above.")] = None,
@@ -60,7 +65,9 @@ def search(
     sampler: Annotated[str, typer.Option(help="nsga2, tpe or random.")] = "nsga2",
     batch: Annotated[int, typer.Option(help="Designs proposed at once (NSGA-II's population).")] = 32,
     policy: Annotated[str, typer.Option(help="Paths a step trains: uniform, fair or sandwich.")] = "uniform",
-    sharing: Annotated[str, typer.Option(help="Projections per operator, or shared in a block.")] = "operator",
+    sharing: Annotated[
+        str, typer.Option(help="Projections per operator, or shared in a block.")
+    ] = "operator",
     supernet: Annotated[str | None, typer.Option(help="Use these weights instead of training.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of the supernet.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
@@ -111,7 +118,9 @@ def search(
         _say(line)
     if dry_run:
         if as_json:
-            _print_json({"workers": job.workers.workers, "device": job.workers.device, "study": str(where.folder)})
+            _print_json(
+                {"workers": job.workers.workers, "device": job.workers.device, "study": str(where.folder)}
+            )
         return
     command = ["nas", *sys.argv[1:]]
     with _resumable(command):
@@ -129,6 +138,8 @@ def search(
         _print_json(_summary(where, front, results, exported))
         return
     output.print(_front_table(front, results))
+    for row in front:
+        output.print(f"{row.architecture.digest}  {row.architecture}", soft_wrap=True, markup=False)
     _next_steps(where, results, exported)
 
 
@@ -304,7 +315,7 @@ def show(
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine and its cluster offer, and what is missing."""
-    from nas.doctor import examine
+    from nas.doctor import examine, words
 
     findings = examine()
     if as_json:
@@ -312,7 +323,7 @@ def doctor(as_json: Json = False) -> None:
         return
     table = Table("what", "finding")
     for name, finding in findings.items():
-        table.add_row(name, escape(str(finding)))
+        table.add_row(name, escape(words(finding)))
     output.print(table)
 
 
@@ -346,7 +357,9 @@ class _resumable:
 
         self.guard.__exit__(kind, error, trace)
         if isinstance(error, Interrupted):
-            raise Interrupted(f"interrupted; everything done is saved, resume with: {shlex.join(self.command)}")
+            raise Interrupted(
+                f"interrupted; everything done is saved, resume with: {shlex.join(self.command)}"
+            )
 
 
 def _design(entry: dict[str, Any]) -> Any:
@@ -371,17 +384,18 @@ def _write_report(study: Study) -> None:
 def _front_table(front: list[Row], results: list[dict[str, Any]]) -> Table:
     from nas.console import quantity
 
-    table = Table("digest", "val top-1 (supernet)", "MACs", "params", title="Pareto front")
+    table = Table("digest", "val top-1", "MACs", "params", title="Pareto front", box=SIMPLE)
     # Known of all designs or of none: an objective, a limit or a given table asks for it.
     timed = any("latency_ms" in row.scores for row in front)
     if timed:
         table.add_column("latency")
-    table.add_column("retrained test top-1")
+    table.add_column("retrained, test top-1")
     table.add_column("from")
-    table.add_column("design", overflow="fold")
     for row in front:
         scores = row.scores
-        mine = [f"{r['test_top1']:.2f}% {r['mode']}" for r in results if r["digest"] == row.architecture.digest]
+        mine = [
+            f"{r['test_top1']:.2f}% {r['mode']}" for r in results if r["digest"] == row.architecture.digest
+        ]
         table.add_row(
             row.architecture.digest,
             f"{scores['top1']:.2f}%",
@@ -390,7 +404,6 @@ def _front_table(front: list[Row], results: list[dict[str, Any]]) -> Table:
             *([f"{scores['latency_ms']:.3g} ms"] if timed else []),
             "\n".join(mine),
             row.origin,
-            escape(str(row.architecture)),
         )
     return table
 

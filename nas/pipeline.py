@@ -39,6 +39,7 @@ from nas.study import Facts, Study
 from nas.workers import Cluster
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import Declaration, load_declaration
+from search_spaces.errors import WorkError
 from search_spaces.likenesses import likenesses
 from search_spaces.space import Space
 from supernet.supernet import Supernet
@@ -219,8 +220,22 @@ def run(job: Job, command: Sequence[str]) -> list[Row]:
     finally:
         population.close()
     found = pareto_rows(rows, job.goal)
+    if not found:
+        raise WorkError(_nothing_found(rows, job))
     study.write_front(rows, job.goal, found, settings.seed)
     return found
+
+
+def _nothing_found(rows: list[Row], job: Job) -> str:
+    if not rows:
+        return f"the time of --budget {job.budget} was over before a design was evaluated; give it more"
+    least = ", ".join(
+        f"{name} {quantity(min(row.scores[name] for row in rows))}" for name, _ in job.goal.limits
+    )
+    return (
+        f"none of {len(rows)} proposed designs keeps the limits; the least seen was {least}: loosen the limits "
+        "or search a smaller space"
+    )
 
 
 def make_supernet(job: Job) -> Supernet:
@@ -281,7 +296,9 @@ def retrain_designs(
     return retrain(study, designs, modes, settings.retraining, data, inherited, plan)
 
 
-def export_result(study: Study, result: dict[str, Any], folder: Path, formats: tuple[str, ...]) -> dict[str, float]:
+def export_result(
+    study: Study, result: dict[str, Any], folder: Path, formats: tuple[str, ...]
+) -> dict[str, float]:
     """Export a retrained design; return the measured differences by file."""
     design, facts = Architecture.from_json(result["architecture"]), study.facts()
     metrics = {

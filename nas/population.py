@@ -94,4 +94,3 @@ def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
         # Ray maps arrays read-only; nothing here writes to weights or images.
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(array)
-

@@ -109,7 +109,8 @@ class Study:
         write_text(self.space_file, declaration.text)
         write_json(self.facts_file, asdict(facts))
         write_json(self.folder / "provenance.json", provenance(settings.seed, command))
-        write_text(self.storage_file, url + "\n")
+        if url != self.default_url:
+            write_text(self.storage_file, url + "\n")  # the default is where the folder is, moved or not
         write_text(self.settings_file, settings.to_yaml())  # last: it says that the others are whole
 
     def require(self) -> None:

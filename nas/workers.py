@@ -146,7 +146,7 @@ def stop() -> None:
 def _init(**arguments: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        extra = {"include_dashboard": False} if arguments["address"] == "local" else {}
+        extra: dict[str, Any] = {"include_dashboard": False} if arguments["address"] == "local" else {}
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **arguments, **extra)
 
 
@@ -214,7 +214,7 @@ class Pool:
             self._hire()
 
     def _hire(self) -> None:
-        options = ray.remote(_Worker).options(
+        options: Any = ray.remote(_Worker).options(
             num_cpus=self.plan.cpus_per_worker, num_gpus=self.plan.gpus_per_worker
         )
         threads = max(1, int(self.plan.cpus_per_worker))
@@ -344,7 +344,7 @@ def run_trials(
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        results = tuner.fit()
+        results: Any = tuner.fit()
     for result in results:
         if result.error is not None:
             if isinstance(result.error, RayTaskError):
@@ -407,7 +407,7 @@ def run_together(
     """
     stored = ray.put(payload)
     for attempt in range(TRIES):
-        options = ray.remote(_Member).options(
+        options: Any = ray.remote(_Member).options(
             num_cpus=plan.cpus_per_worker, num_gpus=plan.gpus_per_worker, max_concurrency=2
         )
         team = [options.remote(max(1, int(plan.cpus_per_worker))) for _ in range(plan.workers)]
@@ -428,9 +428,13 @@ def run_together(
         except RayTaskError as error:
             raise _failure(error) from error
         except RayError as error:
-            log.say(f"a worker of the team died ({type(error).__name__}); starting the team again from its checkpoint")
+            log.say(
+                f"a worker of the team died ({type(error).__name__}); starting the team again from its checkpoint"
+            )
             if attempt == TRIES - 1:
-                raise WorkError(f"the team of {plan.workers} workers died {TRIES} times; see the log") from None
+                raise WorkError(
+                    f"the team of {plan.workers} workers died {TRIES} times; see the log"
+                ) from None
         finally:
             for member in team:
                 with contextlib.suppress(RayError):

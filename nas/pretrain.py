@@ -183,12 +183,16 @@ def read_supernet(space: Space, sharing: str, path: Path) -> Supernet:
     averaged = {
         name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")
     }
-    supernet = Supernet(space, sharing)
+    supernet, weights = Supernet(space, sharing), averaged or tensors
     try:
-        supernet.load_state_dict(averaged or tensors)
+        supernet.load_state_dict(weights)
+        # Operators that share projections would each take the other's in turn, under their own names.
+        fits = all(torch.equal(value, weights[name]) for name, value in supernet.state_dict().items())
     except RuntimeError:
+        fits = False
+    if not fits:
         raise CheckpointError(
             f"{path} does not hold the supernet of {space.name}/{space.scale} with --sharing {sharing}; give the "
             "checkpoint of a search over the same space, scale and images"
-        ) from None
+        )
     return supernet.eval()

@@ -253,7 +253,7 @@ class Pool:
                         ray.kill(actor)
                     if task is None:
                         self._stillborn += 1
-                        if self._stillborn >= TRIES * self.plan.workers:
+                        if self._stillborn >= max(TRIES, self.plan.workers):
                             raise WorkError(f"workers die while they start: {_last(error)}") from None
                     self._hire()
                     if task is not None:

@@ -135,7 +135,9 @@ CASES = [
         "window_size 64",
         altered("window_size: [2, 4]", "window_size: [2, 64]"),
     ),
-    Case("unknown operator", "search --space {tmp}/odd.yaml", "unknown operator 'lsaa'", altered("lsa", "lsaa")),
+    Case(
+        "unknown operator", "search --space {tmp}/odd.yaml", "unknown operator 'lsaa'", altered("lsa", "lsaa")
+    ),
     Case(
         "misfit encoding",
         "search --space {tmp}/odd.yaml",

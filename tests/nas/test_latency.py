@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -15,7 +15,18 @@ import pytest
 import torch
 
 from nas import interrupt, latency
-from nas.latency import LatencyTable, Part, all_parts, device_name, measure, parts, read_table
+from nas.latency import (
+    LatencyTable,
+    Part,
+    all_parts,
+    device_name,
+    measure,
+    parts,
+    read_table,
+    time_parts,
+    whole,
+    whole_over_parts,
+)
 from nas.objectives import Goal
 from nas.search import Plan, Search, cheap_costs
 from nas.storage import Store
@@ -23,7 +34,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.declaration import load_declaration, parse_declaration
 from search_spaces.errors import CheckpointError, RequestError
 from search_spaces.space import Space
-from supernet.subnet import build_subnet, plan
+from supernet.subnet import build_subnet
 
 CPU = torch.device("cpu")
 
@@ -137,7 +148,7 @@ def test_measuring_leaves_the_process_as_it_was(space: Space, monkeypatch: pytes
     assert torch.equal(torch.rand(3), expected)
     assert torch.get_num_threads() == threads
     assert (half.dtype, half.batch) == ("bfloat16", 2)
-    total = 4 * len(all_parts(space))
+    total = 4 * (len(all_parts(space)) + latency._WHOLES)
     assert told == [(done, total) for done in range(total + 1)]
 
 
@@ -145,11 +156,25 @@ def test_equal_work_is_measured_once(space: Space, monkeypatch: pytest.MonkeyPat
     built = list[object]()
     monkeypatch.setattr(latency, "_ROUNDS", 1)
     monkeypatch.setattr(latency, "initialise", built.append)
-    twice = tuple(replace(part, name=f"{part.name} {copy}") for part in all_parts(space) for copy in "ab")
-    monkeypatch.setattr(latency, "all_parts", lambda space: twice)
-    entries = measure(space, CPU).entries
-    assert 2 * len(built) == len(entries) == len(twice)
-    assert all(entries[f"{name[:-1]}b"] == entry for name, entry in entries.items())
+    twice = [replace(part, name=f"{part.name} {copy}") for part in all_parts(space) for copy in "ab"]
+    times = time_parts(twice, CPU)
+    assert 2 * len(built) == len(times) == len(twice)
+    assert all(times[f"{name[:-1]}b"] == entry for name, entry in times.items())
+
+
+def test_entries_are_scaled_to_whole_networks(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    def one(found: Sequence[Part], *others: object) -> dict[str, float]:
+        # Every part takes 1 ms, and a network 1.5 ms a part.
+        lengths = {whole(design).name: len(list(parts(design))) for design in sampled}
+        return {part.name: 1.5 * lengths[part.name] if part.name in lengths else 1.0 for part in found}
+
+    rng = Random(0)
+    sampled = [space.sample(rng) for _ in range(latency._WHOLES)]
+    monkeypatch.setattr(latency, "time_parts", one)
+    made = measure(space, CPU)
+    assert set(made.entries.values()) == {1.5}
+    assert made.provenance["whole_over_parts"] == 1.5
+    assert made.latency_ms(space.largest) == 1.5 * len(list(parts(space.largest)))
 
 
 def test_an_interruption_ends_it(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,18 +295,19 @@ def kendall_tau(one: list[float], other: list[float]) -> float:
 
 
 def predicted_and_measured(space: Space, designs: int) -> tuple[list[float], list[float]]:
-    """Return the latency of random designs as the sum of their parts and of their whole subnets, in ms."""
-    rng = Random(0)
+    """Return the latency of random designs as a table predicts it and as their networks have it, in ms."""
+    rng = Random(1)
     chosen = [space.sample(rng) for _ in range(designs)]
+    references, wholes = chosen[: designs // 3], list(map(whole, chosen[designs // 3 :]))
     pieces = {part.name: part for design in chosen for part in parts(design)}
-    wholes = [Part(design.digest, plan(design), (space.in_channels, *space.image_size)) for design in chosen]
-    with pytest.MonkeyPatch.context() as patch:
-        # Parts and wholes in the same rounds, and each warm: what slows the machine slows both sides.
-        patch.setattr(latency, "all_parts", lambda space: (*pieces.values(), *wholes))
-        patch.setattr(latency, "_RUN_SECONDS", 0.01)
-        patch.setattr(latency, "_PART_SECONDS", 0.1)
-        table = measure(space, CPU)
-    return [table.latency_ms(design) for design in chosen], [table.entries[whole.name] for whole in wholes]
+    # Predicted and measured in the same rounds: what slows the machine slows both.
+    times = time_parts((*pieces.values(), *map(whole, references), *wholes), CPU)
+    factor = whole_over_parts(times, references)
+    entries = {name: factor * times[name] for name in pieces}
+    table = replace(made_up(space), entries=entries)
+    return [table.latency_ms(design) for design in chosen[designs // 3 :]], [
+        times[part.name] for part in wholes
+    ]
 
 
 @pytest.mark.slow
@@ -290,7 +316,7 @@ def test_predicted_latency_ranks_as_measured(capsys: pytest.CaptureFixture[str])
     tau, error = 0.0, 0.0
     # A neighbour on the machine can spoil one measurement, hardly two.
     for _ in range(2):
-        predicted, measured = predicted_and_measured(space, 12)
+        predicted, measured = predicted_and_measured(space, 18)
         tau = kendall_tau(predicted, measured)
         error = median(abs(p / m - 1) for p, m in zip(predicted, measured, strict=True))
         with capsys.disabled():

@@ -22,7 +22,15 @@ def test_wrong_objectives(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("600M", 6e8), ("4.3G", 4.3e9), ("250k", 2.5e5), ("250K", 2.5e5), ("1e6", 1e6), (" 12 ", 12), ("0.5m", 5e5)],
+    [
+        ("600M", 6e8),
+        ("4.3G", 4.3e9),
+        ("250k", 2.5e5),
+        ("250K", 2.5e5),
+        ("1e6", 1e6),
+        (" 12 ", 12),
+        ("0.5m", 5e5),
+    ],
 )
 def test_quantity(text: str, value: float) -> None:
     assert parse_quantity("--max-macs", text) == value

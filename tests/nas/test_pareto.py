@@ -44,7 +44,9 @@ TABLES = [
 
 
 @pytest.mark.parametrize(("name", "points", "directions", "expected"), TABLES, ids=[t[0] for t in TABLES])
-def test_front(name: str, points: list[tuple[float, ...]], directions: list[str], expected: list[int]) -> None:
+def test_front(
+    name: str, points: list[tuple[float, ...]], directions: list[str], expected: list[int]
+) -> None:
     assert front(points, directions) == expected
 
 
@@ -74,7 +76,9 @@ def test_lengths_must_agree() -> None:
         front([(1, 2)], [UP])
 
 
-@given(st.integers(1, 3).flatmap(lambda n: st.lists(st.tuples(*[st.integers(0, 5)] * n), max_size=30)), st.data())
+@given(
+    st.integers(1, 3).flatmap(lambda n: st.lists(st.tuples(*[st.integers(0, 5)] * n), max_size=30)), st.data()
+)
 def test_front_is_what_nothing_dominates(points: list[tuple[float, ...]], data: st.DataObject) -> None:
     width = len(points[0]) if points else 1
     directions = data.draw(st.lists(st.sampled_from([UP, DOWN]), min_size=width, max_size=width))

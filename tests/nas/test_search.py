@@ -112,7 +112,9 @@ def run(
         store = Store(url or f"sqlite:///{where}/study.db", "study", goal.objectives, space.choices)
     plan = Plan(goal, sampler, batch, trials, seconds, seed)
     told: list[int] = []
-    rows = Search(space, store, plan, fake or Fake(), cheap_costs, starts or []).run(lambda row, n: told.append(n))
+    rows = Search(space, store, plan, fake or Fake(), cheap_costs, starts or []).run(
+        lambda row, n: told.append(n)
+    )
     assert told == sorted(told)
     stored = store.rows()
     assert facts(rows) == facts(stored)  # what is returned is what is kept
@@ -294,7 +296,9 @@ def test_unknown_sampler() -> None:
 def test_rows_round_trip(space: Space, tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}/s.db", "study", ("top1", "macs"), space.choices)
     design = space.sample(Random(3))
-    row = Row(0, 0, space.values(design), design, {"top1": 50.0, "macs": 7.0}, origin="twins", memory={"g": 1})
+    row = Row(
+        0, 0, space.values(design), design, {"top1": 50.0, "macs": 7.0}, origin="twins", memory={"g": 1}
+    )
     rejected = Row(0, 1, space.values(design), design, {"macs": 9.0}, rejected="macs 9 > 8")
     for one in (rejected, row):
         store.add(one)

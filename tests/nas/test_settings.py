@@ -47,7 +47,11 @@ def test_round_trip(settings: Settings, tmp_path: Path) -> None:
 
 def test_every_setting_differs_in_the_example() -> None:
     # So that the round trip above cannot pass by a default.
-    same = [field.name for field in fields(Settings) if getattr(OTHER, field.name) == getattr(Settings(), field.name)]
+    same = [
+        field.name
+        for field in fields(Settings)
+        if getattr(OTHER, field.name) == getattr(Settings(), field.name)
+    ]
     assert same == []
 
 
@@ -64,7 +68,9 @@ def test_left_out_settings_take_their_defaults(tmp_path: Path) -> None:
 
 
 @given(lr=st.floats(1e-8, 1, exclude_min=True), seed=st.integers(0, 2**32 - 1), limit=st.floats(1e-3, 1e6))
-def test_numbers_survive(lr: float, seed: int, limit: float, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_numbers_survive(
+    lr: float, seed: int, limit: float, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     settings = Settings(seed=seed, max_latency_ms=limit, recipe=Recipe(lr=lr))
     path = tmp_path_factory.getbasetemp() / "numbers.yaml"
     path.write_text(settings.to_yaml())
@@ -130,7 +136,10 @@ def test_difference_names_the_first_setting() -> None:
     base = Settings()
     assert difference(base, replace(base, seed=2)) == "seed=0, not 2"
     assert difference(base, replace(base, scale="nano", seed=2)) == "scale=None, not nano"
-    assert difference(base, replace(base, recipe=replace(base.recipe, lr=0.5))) == f"recipe.lr={base.recipe.lr}, not 0.5"
+    assert (
+        difference(base, replace(base, recipe=replace(base.recipe, lr=0.5)))
+        == f"recipe.lr={base.recipe.lr}, not 0.5"
+    )
     # How designs are retrained does not change what a search finds.
     assert difference(base, replace(base, retraining=Recipe(epochs=9))) is None
 

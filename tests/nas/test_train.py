@@ -56,7 +56,9 @@ def begin(space: Space, settings: Settings, data: Data, checkpoint: Path, identi
     return Training(Supernet(space), settings.recipe, steps, checkpoint, identity)
 
 
-def go_on(training: Training, settings: Settings, data: Data, until: int | None = None, **how: object) -> list[float]:
+def go_on(
+    training: Training, settings: Settings, data: Data, until: int | None = None, **how: object
+) -> list[float]:
     """Train as a search does; return the losses."""
     losses: list[float] = []
 
@@ -100,7 +102,9 @@ def test_resumed_from_any_step_equals_uninterrupted(
         assert same(state(resumed), expected)
 
 
-def test_finished_training_has_nothing_left(space: Space, settings: Settings, data: Data, tmp_path: Path) -> None:
+def test_finished_training_has_nothing_left(
+    space: Space, settings: Settings, data: Data, tmp_path: Path
+) -> None:
     go_on(begin(space, settings, data, tmp_path / "c"), settings, data)
     again = begin(space, settings, data, tmp_path / "c")
     assert again.step == again.total and go_on(again, settings, data) == []
@@ -130,8 +134,13 @@ def test_every_policy_trains_a_supernet(
     stamp = path.stat().st_mtime_ns
     again = train_supernet(space, settings, data, path, CPU)
     assert same(dict(again.state_dict()), dict(trained.state_dict())) and path.stat().st_mtime_ns == stamp
-    with pytest.raises(CheckpointError, match="does not hold the supernet of tiny/nano"):
-        read_supernet(space, "block" if sharing == "operator" else "operator", path)
+    if sharing == "block":  # operators with projections of their own can have equal ones
+        assert same(dict(read_supernet(space, "operator", path).state_dict()), dict(trained.state_dict()))
+    else:  # the file's names are those of shared projections too, but its weights differ
+        with pytest.raises(
+            CheckpointError, match="does not hold the supernet of tiny/nano with --sharing block"
+        ):
+            read_supernet(space, "block", path)
 
 
 # -- what is refused ---------------------------------------------------------------------------------
@@ -192,7 +201,9 @@ def test_divergence_is_work_that_failed(
     go_on(training, settings, data, until=2)
     before = state(training)
     batch = next(data.train.batches(8))
-    with pytest.raises(WorkError, match=r"diverged at step 3.*lower the learning rate \(it is 0.002\)") as error:
+    with pytest.raises(
+        WorkError, match=r"diverged at step 3.*lower the learning rate \(it is 0.002\)"
+    ) as error:
         training.run(lambda *_: bad, lambda *_: iter([batch]), report=lambda *_: None)
     assert error.value.exit_code == 1
     assert same(load_tensors(training.checkpoint)[0], before)  # the last good state is what is kept

@@ -30,7 +30,7 @@ from nas.pretrain import (
     train_supernet,
 )
 from nas.provenance import provenance
-from nas.recipes import Wishes, fitting
+from nas.recipes import Wishes, fitting, resuming
 from nas.retrain import MODES, retrain, trained_network
 from nas.search import Plan, Search, cheap_costs, pareto_rows
 from nas.settings import Settings
@@ -141,7 +141,11 @@ def prepare(
     plan = plan_workers(budget, cluster.cpus, cluster.gpus, where=cluster.where)
     data = open_data(settings)
     if wishes is not None:
-        settings = fitting(settings, wishes, data.image_size)
+        if study.settings_file.exists():
+            settings = resuming(settings, wishes, study.settings())
+        else:
+            gpus = plan.workers if plan.gpus_per_worker else 0
+            settings = fitting(settings, wishes, data.image_size, gpus)
     space = declaration.space(settings.scale, data.image_size, data.in_channels, len(data.class_names))
     study.check(settings, facts_of(data, settings.data))
     if settings.supernet is not None:

@@ -246,6 +246,7 @@ class Pool:
                 try:
                     value = ray.get(reference)
                 except RayTaskError as error:
+                    self._idle.append(actor)  # it failed at this item, not for good
                     raise _failure(error) from error
                 except (RayActorError, RayError) as error:
                     log.note(f"a worker died ({type(error).__name__}); starting another")

@@ -187,7 +187,6 @@ def export_command(
 ) -> None:
     """Write a retrained design as a standalone model and verify it."""
     from nas.export import parse_formats
-    from nas.files import require_writable
     from nas.pipeline import export_result
     from nas.study import find_study
 
@@ -200,14 +199,37 @@ def export_command(
         raise RequestError(f"study {where.folder} has {what}; run: nas retrain {where.folder}")
     best = results[0]
     folder = out or where.exported(best["digest"])
-    require_writable(folder)
-    if folder.exists() and not (folder / "verification.json").exists() and any(folder.iterdir()):
-        raise RequestError(f"--out {folder} is not empty and holds no export; choose another folder")
+    _require_export_folder(folder)
     differences = export_result(where, best, folder, chosen)
     if as_json:
         _print_json({"folder": str(folder), "digest": best["digest"], "max_abs_difference": differences})
     else:
         output.print(f"exported to {folder}", soft_wrap=True)
+
+
+@app.command("import")
+def import_command(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A torch or safetensors checkpoint.")],
+    name: Annotated[str, typer.Option("--as", help="The published network that it is of.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    formats: Formats = "source",
+    as_json: Json = False,
+) -> None:
+    """Turn a checkpoint of a paper's authors or of timm into a standalone model of ours and verify it."""
+    from nas.checkpoints import import_checkpoint
+    from nas.export import parse_formats
+
+    chosen = parse_formats(formats)
+    _require_export_folder(out)
+    result = import_checkpoint(file, name, out, chosen, ["nas", *sys.argv[1:]])
+    if as_json:
+        _print_json(result)
+        return
+    output.print(
+        f"imported {result['parameters']:,} parameters of {name} with {result['num_classes']} classes to {out}",
+        soft_wrap=True,
+    )
+    output.print(f"next: nas evaluate {out} --data SPEC\n      nas show {out}", soft_wrap=True)
 
 
 @app.command()
@@ -281,7 +303,7 @@ def spaces(as_json: Json = False) -> None:
 
 @app.command()
 def show(
-    arch: Annotated[str, typer.Argument(metavar="ARCH", help="A published name, a JSON file, or a digest.")],
+    arch: Annotated[str, typer.Argument(metavar="ARCH", help="A published name, JSON file, export folder, or digest.")],
     study: Annotated[str | None, typer.Option(help="The study that a digest belongs to.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -343,6 +365,14 @@ class _resumable:
         self.guard.__exit__(kind, error, trace)
         if isinstance(error, Interrupted):
             raise Interrupted(f"interrupted; everything done is saved, resume with: {shlex.join(self.command)}")
+
+
+def _require_export_folder(folder: Path) -> None:
+    from nas.files import require_writable
+
+    require_writable(folder)
+    if folder.exists() and not (folder / "verification.json").exists() and any(folder.iterdir()):
+        raise RequestError(f"--out {folder} is not empty and holds no export; choose another folder")
 
 
 def _design(entry: dict[str, Any]) -> Any:

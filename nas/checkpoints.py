@@ -88,9 +88,10 @@ def _unwrapped(path: Path, content: object) -> dict[str, Tensor]:
 
 
 def _reason(error: Exception) -> str:
-    # torch explains at length, and in several sentences, how to give the safety up: the first one says why.
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return first.split(". ")[0].rstrip(".")
+    # torch explains at length how to give the safety up; what it met comes after this word, if it says so.
+    text = str(error).partition("WeightsUnpickler error:")[2] or str(error)
+    first = (text.strip().splitlines() or [type(error).__name__])[0]
+    return first.split(". ")[0].split(" was not an allowed")[0].rstrip(".")
 
 
 def read_network(path: Path, architecture: Architecture) -> tuple[Network, Architecture]:
@@ -149,7 +150,7 @@ def import_checkpoint(
         metrics={"weights": f"imported from {file.name}", "SHA-256 of that file": _digest(file)},
         provenance=provenance(0, command),
         formats=formats,
-        about=f"{name} with published weights",
+        about=f"of the published design {name}, with the weights of a checkpoint",
     )
     return {
         "folder": str(folder),

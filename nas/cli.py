@@ -59,6 +59,10 @@ def search(
     policy: Annotated[str, typer.Option(help="Paths a step trains: uniform, fair or sandwich.")] = "uniform",
     sharing: Annotated[str, typer.Option(help="Projections per operator, or shared in a block.")] = "operator",
     supernet: Annotated[str | None, typer.Option(help="Use these weights instead of training.")] = None,
+    init_from: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="Start from a published network's checkpoint; repeatable."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of the supernet.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
@@ -95,6 +99,7 @@ def search(
             policy=policy,
             sharing=sharing,
             supernet=supernet,
+            init_from=tuple(init_from or ()),
             validation_images=validation_images,
             seed=seed,
         )

@@ -12,6 +12,7 @@ import torch
 
 from nas import workers
 from nas.budget import Budget, WorkerPlan, parse_budget, plan_workers
+from nas.checkpoints import Start, read_starts
 from nas.console import bar, duration, log, quantity
 from nas.data import Data, load_data
 from nas.export import export_model
@@ -56,6 +57,7 @@ class Job:
         data: The images.
         study: The folder.
         url: The storage.
+        starts: Published networks that the supernet starts from; none where it is trained already.
     """
 
     settings: Settings
@@ -67,6 +69,7 @@ class Job:
     data: Data
     study: Study
     url: str
+    starts: tuple[Start, ...] = ()
 
     @property
     def goal(self) -> Goal:
@@ -138,7 +141,9 @@ def prepare(
     url = storage or study.url
     if storage is not None:
         open_storage(storage)
-    return Job(settings, budget, plan, cluster, declaration, space, data, study, url)
+    # Once training has begun its own checkpoint counts, and the files may be gone.
+    starts = () if study.supernet_file.exists() else read_starts(settings.init_from, space)
+    return Job(settings, budget, plan, cluster, declaration, space, data, study, url, starts)
 
 
 def describe(job: Job) -> list[str]:
@@ -160,11 +165,22 @@ def describe(job: Job) -> list[str]:
             if settings.supernet
             else f"{settings.recipe.epochs} epochs, {steps} steps, policy {settings.policy}"
         ),
+        *_starting(job.starts),
         f"search    {plan.trials} designs by {plan.sampler}, objectives {settings.objectives}"
         + (f", limits {limits}" if limits else "")
         + time_limit,
         f"study     {job.study.folder} ({public(job.url)})",
     ]
+
+
+def _starting(starts: Sequence[Start]) -> list[str]:
+    lines = [
+        f"starts    from {start.name}, "
+        + ("the head that all paths share included" if start.with_head else "all but the head: its classes differ")
+        for start in starts
+    ]
+    both = [f"          where two want the same weights, {starts[-1].name} has them"] if len(starts) > 1 else []
+    return lines + both
 
 
 def run(job: Job, command: Sequence[str]) -> list[Row]:
@@ -215,7 +231,9 @@ def make_supernet(job: Job) -> Supernet:
         device = torch.device("cuda" if plan.gpus_per_worker and torch.cuda.is_available() else "cpu")
         if device.type == "cpu":
             torch.set_num_threads(max(1, int(plan.workers * plan.cpus_per_worker)))
-        supernet = train_supernet(job.space, job.settings, job.data, job.study.supernet_file, device)
+        supernet = train_supernet(
+            job.space, job.settings, job.data, job.study.supernet_file, device, job.starts
+        )
     log.note(f"supernet ready after {duration(time.monotonic() - started)}")
     return supernet
 
@@ -226,7 +244,7 @@ def train_team(job: Job) -> Supernet:
     total = settings.recipe.epochs * steps_per_epoch(settings, job.data, job.workers.workers)
     if not finished(checkpoint):
         workers.start(job.cluster)
-        share = Share(job.space, settings, job.data, checkpoint)
+        share = Share(job.space, settings, job.data, checkpoint, job.starts)
         with progress_bar(0, total) as report:
             workers.run_together(train_rank, share, job.workers, lambda latest: report(*latest))
     return read_supernet(job.space, settings.sharing, checkpoint)

@@ -54,6 +54,9 @@ def search(
     max_macs: Annotated[str | None, typer.Option(help="Reject designs above, e.g. 600M.")] = None,
     max_params: Annotated[str | None, typer.Option(help="Reject designs above, e.g. 25M.")] = None,
     max_latency_ms: Annotated[float | None, typer.Option(help="Reject designs above.")] = None,
+    latency_table: Annotated[
+        str | None, typer.Option(help="A latency.json to use; measured here where it is left out.")
+    ] = None,
     sampler: Annotated[str, typer.Option(help="nsga2, tpe or random.")] = "nsga2",
     batch: Annotated[int, typer.Option(help="Designs proposed at once (NSGA-II's population).")] = 32,
     policy: Annotated[str, typer.Option(help="Paths a step trains: uniform, fair or sandwich.")] = "uniform",
@@ -94,6 +97,7 @@ def search(
             max_macs=max_macs,
             max_params=max_params,
             max_latency_ms=max_latency_ms,
+            latency_table=latency_table,
             sampler=sampler,
             batch=batch,
             policy=policy,
@@ -129,7 +133,7 @@ def search(
     if as_json:
         _print_json(_summary(where, front, results, exported))
         return
-    output.print(_front_table(front, job.goal.objectives, results))
+    output.print(_front_table(front, results))
     _next_steps(where, results, exported)
 
 
@@ -399,26 +403,26 @@ def _write_report(study: Study) -> None:
     write_report(study)
 
 
-def _front_table(front: list[Row], objectives: tuple[str, ...], results: list[dict[str, Any]]) -> Table:
+def _front_table(front: list[Row], results: list[dict[str, Any]]) -> Table:
     from nas.console import quantity
 
     table = Table("digest", "val top-1 (supernet)", "MACs", "params", title="Pareto front")
-    for name in objectives:
-        if name not in ("top1", "macs", "params"):
-            table.add_column(name)
+    # Known of all designs or of none: an objective, a limit or a given table asks for it.
+    timed = any("latency_ms" in row.scores for row in front)
+    if timed:
+        table.add_column("latency")
     table.add_column("retrained test top-1")
     table.add_column("from")
     table.add_column("design", overflow="fold")
     for row in front:
         scores = row.scores
         mine = [f"{r['test_top1']:.2f}% {r['mode']}" for r in results if r["digest"] == row.architecture.digest]
-        extra = [f"{scores[n]:.3g}" for n in objectives if n not in ("top1", "macs", "params")]
         table.add_row(
             row.architecture.digest,
             f"{scores['top1']:.2f}%",
             quantity(scores["macs"]),
             quantity(scores["params"]),
-            *extra,
+            *([f"{scores['latency_ms']:.3g} ms"] if timed else []),
             "\n".join(mine),
             row.origin,
             escape(str(row.architecture)),

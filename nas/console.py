@@ -19,6 +19,7 @@ from rich.text import Text
 console = Console(stderr=True, highlight=False)
 
 _PLAIN_SECONDS = 15.0  # how often progress is printed where there is no terminal to redraw
+_PLAIN_LEAST = 1.0  # phases shorter than this are not worth a line there
 
 
 class Log:
@@ -102,11 +103,11 @@ class Bar:
         info = f", {self.info}" if self.info else ""
         return f"{self.title}: {self.done}/{self.total} ({rate:.1f}/s{left}){info}"
 
-    def close(self) -> None:
-        """Stop drawing and log how it went."""
+    def close(self, *, failed: bool = False) -> None:
+        """Stop drawing and log how it went; a failure is left to the error's own line."""
         if self._progress is not None:
             self._progress.stop()
-        else:
+        elif not failed and time.monotonic() - self.started > _PLAIN_LEAST:
             console.print(escape(self._line()), soft_wrap=True)
         log.note(self._line())
 
@@ -134,6 +135,7 @@ def duration(seconds: float) -> str:
 def quantity(value: float, unit: str = "") -> str:
     """Write a count with a metric prefix: ``4.3G``, ``128k``."""
     for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor:
+        # Three digits of 999.5k and more are already 1.00M.
+        if abs(value) >= 0.9995 * factor:
             return f"{value / factor:.3g}{prefix}{unit}"
     return f"{value:.3g}{unit}"

@@ -28,7 +28,6 @@ _DRIVERS = {
     "MySQLdb": "mysql+mysqldb",
 }
 _RAY_PROCESSES = ("gcs_server", "raylet")
-_ANSWER_SECONDS = 2.0
 _MIN_MEMORY_GIB, _MIN_SHARED_GIB, _MIN_DISK_GIB = 4, 1, 5
 
 
@@ -175,12 +174,6 @@ def _bf16(problems: list[str]) -> str:
 
 
 def _cluster(problems: list[str]) -> str:
-    if (named := os.environ.get("RAY_ADDRESS")) and not _answers(named):
-        problems.append(
-            f"RAY_ADDRESS={named} does not answer; start that cluster, or unset RAY_ADDRESS to use this "
-            "machine"
-        )
-        return f"{named} does not answer"
     from nas import workers
 
     try:
@@ -191,18 +184,6 @@ def _cluster(problems: list[str]) -> str:
     if not cluster.running:
         return "none runs; a search starts its own on this machine"
     return f"{cluster.where}: {cluster.cpus:g} CPU cores, {cluster.gpus:g} GPUs"
-
-
-def _answers(address: str) -> bool:
-    """Return whether something listens at ``host:port``; other forms of an address are left to Ray."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return True
-    try:
-        with socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS):
-            return True
-    except OSError:
-        return False
 
 
 def _listens(problems: list[str]) -> str:
@@ -217,7 +198,9 @@ def _listens(problems: list[str]) -> str:
         except OSError:
             continue  # it ended meanwhile, or belongs to somebody else
     if found:
-        outside = sorted(address for address in addresses if not address.startswith("127."))
+        outside = sorted(
+            address for address in addresses if not address.startswith("127.") and address != "::1"
+        )
         if outside:
             problems.append(
                 f"Ray listens on {', '.join(outside)} and runs the code of whoever connects; keep its ports "
@@ -225,15 +208,16 @@ def _listens(problems: list[str]) -> str:
                 "before ray start"
             )
         return ", ".join(sorted(addresses)) or "unknown (its processes belong to another user)"
-    from nas import workers  # noqa: F401  (importing it settles where Ray will listen)
+    from nas import workers  # importing it settles where Ray will listen
 
-    if os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") != "0":
+    if os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0":
+        return "127.0.0.1, once started"
+    if workers.cluster_address() is None:
         problems.append(
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER is set, so Ray will listen on all interfaces; unset it to "
             "keep Ray on 127.0.0.1"
         )
-        return "all interfaces, once started"
-    return "127.0.0.1, once started"
+    return "all interfaces, once started"
 
 
 def _listening(process: Path) -> set[str]:

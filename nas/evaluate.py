@@ -96,7 +96,7 @@ class Evaluator:
 def throughput(network: nn.Module, images: Tensor, seconds: float = 1.0) -> float:
     """Return images/s of inference on ``images``, the median of repeated batches."""
     network.eval()
-    rates = []
+    rates: list[float] = []
     with torch.inference_mode():
         for _ in range(2):
             network(images)

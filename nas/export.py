@@ -43,7 +43,9 @@ def parse_formats(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(",") if part.strip() != "source")
     for name in names:
         if name not in FORMATS:
-            raise RequestError(f"--format: unknown format '{name}' ({nearest(name, ('all', 'source', *FORMATS))})")
+            raise RequestError(
+                f"--format: unknown format '{name}' ({nearest(name, ('all', 'source', *FORMATS))})"
+            )
     return names
 
 
@@ -156,7 +158,9 @@ def _made(what: str, run: Any, *arguments: Any) -> Tensor:
     except Exception as error:
         # Exporters raise anything; whatever it is, the user gets one sentence and nothing half-made.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise WorkError(f"{what} could not export this model ({reason}); leave it out with --format") from error
+        raise WorkError(
+            f"{what} could not export this model ({reason}); leave it out with --format"
+        ) from error
     return output
 
 
@@ -253,7 +257,9 @@ def _card(
         "verification.json": "differences to the network that was exported, measured when this folder was made",
     }
     listed = "\n".join(
-        f"- `{file}`: {text}" for file, text in files.items() if file.split(".")[-1] not in set(FORMATS) - set(formats)
+        f"- `{file}`: {text}"
+        for file, text in files.items()
+        if file.split(".")[-1] not in set(FORMATS) - set(formats)
     )
     differences = verification["max_abs_difference"]
     differ = ", ".join(f"`{file}` {value:.1e}" for file, value in differences.items())

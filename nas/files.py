@@ -84,6 +84,8 @@ def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         CheckpointError: The file is absent, truncated or not safetensors.
     """
+    if Path(path).is_dir():
+        raise CheckpointError(f"{path} is a folder; give a safetensors file")
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})

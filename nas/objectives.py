@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from nas.console import quantity
 from search_spaces.errors import RequestError, nearest
 
+Direction = Literal["minimize", "maximize"]
+
 #: Score names that may be objectives, with Optuna's direction and the unit people read.
-OBJECTIVES: dict[str, tuple[str, str]] = {
+OBJECTIVES: dict[str, tuple[Direction, str]] = {
     "top1": ("maximize", "%"),
     "macs": ("minimize", "MACs"),
     "params": ("minimize", "parameters"),
@@ -64,7 +67,7 @@ class Goal:
     limits: tuple[tuple[str, float], ...] = ()
 
     @property
-    def directions(self) -> list[str]:
+    def directions(self) -> list[Direction]:
         """Optuna's direction of every objective."""
         return [OBJECTIVES[name][0] for name in self.objectives]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import torch
 from nas import workers
 from nas.budget import Budget, WorkerPlan, parse_budget, plan_workers
 from nas.checkpoints import Start, read_starts
-from nas.console import bar, duration, log, quantity
+from nas.console import Bar, bar, duration, log, quantity
 from nas.data import Data, load_data
 from nas.export import export_model
+from nas.files import write_json
+from nas.latency import LatencyTable, measure, read_table
 from nas.objectives import Goal, parse_objectives
 from nas.population import Population, payload
 from nas.pretrain import (
@@ -32,10 +35,12 @@ from nas.recipes import Wishes, fitting
 from nas.retrain import MODES, retrain, trained_network
 from nas.search import Plan, Search, cheap_costs, pareto_rows
 from nas.settings import Settings
-from nas.storage import Row, open_storage, public
+from nas.storage import Row, check_storage, public
 from nas.study import Facts, Study
+from nas.workers import Cluster
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import Declaration, load_declaration
+from search_spaces.errors import RequestError
 from search_spaces.likenesses import likenesses
 from search_spaces.space import Space
 from supernet.supernet import Supernet
@@ -57,18 +62,20 @@ class Job:
         data: The images.
         study: The folder.
         url: The storage.
+        latency: Latencies that were given or measured before, or None.
         starts: Published networks that the supernet starts from; none where it is trained already.
     """
 
     settings: Settings
     budget: Budget
     workers: WorkerPlan
-    cluster: workers.Cluster
+    cluster: Cluster
     declaration: Declaration
     space: Space
     data: Data
     study: Study
     url: str
+    latency: LatencyTable | None = None
     starts: tuple[Start, ...] = ()
 
     @property
@@ -97,19 +104,23 @@ def facts_of(data: Data, spec: str) -> Facts:
 
 def open_data(settings: Settings) -> Data:
     """Load the images of a study, with progress where they are decoded."""
-    drawn: list[Any] = []
-
-    def progress(done: int, total: int) -> None:
-        if not drawn:
-            drawn.append(bar("decoding images", total).__enter__())
-        drawn[0].update(done)
-
-    try:
-        directory = None if settings.data_dir is None else Path(settings.data_dir)
+    directory = None if settings.data_dir is None else Path(settings.data_dir)
+    with counting("decoding images") as progress:
         return load_data(settings.data, data_dir=directory, image_size=settings.image_size, progress=progress)
-    finally:
-        if drawn:
-            drawn[0].close()
+
+
+@contextlib.contextmanager
+def counting(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield what to tell ``(done, total)``; a progress bar is drawn from the first time on."""
+    with contextlib.ExitStack() as stack:
+        drawn: list[Bar] = []
+
+        def progress(done: int, total: int) -> None:
+            if not drawn:
+                drawn.append(stack.enter_context(bar(title, total)))
+            drawn[0].update(done)
+
+        yield progress
 
 
 def prepare(
@@ -137,13 +148,17 @@ def prepare(
     space = declaration.space(settings.scale, data.image_size, data.in_channels, len(data.class_names))
     study.check(settings, facts_of(data, settings.data))
     if settings.supernet is not None:
+        if settings.init_from:
+            raise RequestError("--supernet gives weights that are trained already; leave --init-from out")
         read_supernet(space, settings.sharing, Path(settings.supernet))
     url = storage or study.url
-    if storage is not None:
-        open_storage(storage)
+    check_storage(url, study.name, parse_objectives(settings.objectives))
+    # A search goes on with the latencies it began with, whatever became of the file they were read from.
+    known = study.latency_file if study.latency_file.exists() else settings.latency_table
+    latency = None if known is None else read_table(Path(known), space)
     # Once training has begun its own checkpoint counts, and the files may be gone.
     starts = () if study.supernet_file.exists() else read_starts(settings.init_from, space)
-    return Job(settings, budget, plan, cluster, declaration, space, data, study, url, starts)
+    return Job(settings, budget, plan, cluster, declaration, space, data, study, url, latency, starts)
 
 
 def describe(job: Job) -> list[str]:
@@ -169,6 +184,7 @@ def describe(job: Job) -> list[str]:
         f"search    {plan.trials} designs by {plan.sampler}, objectives {settings.objectives}"
         + (f", limits {limits}" if limits else "")
         + time_limit,
+        *([] if job.latency is None else [f"latency   of {job.latency}"]),
         f"study     {job.study.folder} ({public(job.url)})",
     ]
 
@@ -195,12 +211,18 @@ def run(job: Job, command: Sequence[str]) -> list[Row]:
     for line in describe(job):
         log.note(line)
     supernet = make_supernet(job)
+    latency = latencies(job)  # before any worker runs beside the measurement
     workers.start(job.cluster)
     store = study.store()
     population = Population(
         job.workers, payload(supernet, job.data, settings.validation_images, settings.seed)
     )
-    search = Search(job.space, store, job.search_plan, population, cheap_costs, likenesses(job.space))
+
+    def cheap(design: Architecture) -> dict[str, float]:
+        costs = cheap_costs(design)
+        return costs if latency is None else {**costs, "latency_ms": latency.latency_ms(design)}
+
+    search = Search(job.space, store, job.search_plan, population, cheap, likenesses(job.space))
     done = len({row.architecture.digest for row in store.rows() if row.evaluated})
     if done:
         log.say(f"resuming the search at {done} evaluated designs")
@@ -236,6 +258,24 @@ def make_supernet(job: Job) -> Supernet:
         )
     log.note(f"supernet ready after {duration(time.monotonic() - started)}")
     return supernet
+
+
+def latencies(job: Job) -> LatencyTable | None:
+    """Return the latencies that a job asks for, or None; measure them first where there are none.
+
+    They are measured where the supernet trains: on this machine's GPU if workers have GPUs, else on its CPU.
+    """
+    table, study = job.latency, job.study
+    if table is None:
+        if not job.goal.needs_latency:
+            return None
+        gpu = job.workers.gpus_per_worker and torch.cuda.is_available()
+        with counting("measuring latencies") as progress:
+            table = measure(job.space, torch.device("cuda" if gpu else "cpu"), progress=progress)
+    if not study.latency_file.exists():
+        write_json(study.latency_file, table.to_json())
+    log.note(f"latencies of {table}")
+    return table
 
 
 def train_team(job: Job) -> Supernet:

@@ -417,7 +417,7 @@ def _shares(
     seen = {name for counts in counted for counter in counts.values() for name in counter}
     names = [name for name in order if name in seen]
     titles = [f"all {len(evaluated)} evaluated", f"the {len(chosen)} best"]
-    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=titles)
+    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.07, subplot_titles=titles)
     for column, (group, counts) in enumerate(zip((evaluated, chosen), counted, strict=True), start=1):
         for name in [*names, "absent"]:
             number = [

@@ -15,9 +15,8 @@ from nas.data import Data
 from nas.evaluate import Evaluator
 from nas.workers import Pool
 from search_spaces.architecture import Architecture
-from search_spaces.space import Space
-from supernet.subnet import template
 from supernet.calls import call
+from supernet.subnet import template
 from supernet.supernet import Supernet
 
 EVALUATION_BATCH = 250
@@ -57,7 +56,7 @@ class Held:
     """A worker's object."""
 
     def __init__(self, content: dict[str, Any], device: str) -> None:
-        supernet: Supernet = template(call(Supernet, content["space"], content["sharing"]))  # type: ignore[assignment]
+        supernet: Supernet = template(call(Supernet, content["space"], content["sharing"]))
         weights = {name: _tensor(value).to(device) for name, value in content["weights"].items()}
         supernet.load_state_dict(weights, assign=True)
         validation = [(_tensor(x).to(device), _tensor(y).to(device)) for x, y in content["validation"]]
@@ -96,5 +95,3 @@ def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(array)
 
-
-__all__ = ["Held", "Population", "Space", "hold", "payload"]

@@ -161,9 +161,7 @@ def supernet_step(supernet: Supernet, settings: Settings, device: torch.device) 
     return step
 
 
-def _batches(
-    data: Data, settings: Settings, device: torch.device, rank: int = 0, world: int = 1
-) -> Batches:
+def _batches(data: Data, settings: Settings, device: torch.device, rank: int = 0, world: int = 1) -> Batches:
     def batches(epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         return data.train.batches(
             settings.recipe.batch_size,
@@ -195,7 +193,9 @@ def read_supernet(space: Space, sharing: str, path: Path) -> Supernet:
         CheckpointError: If the file is damaged or holds the weights of another space.
     """
     tensors, _ = load_tensors(path)
-    averaged = {name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")}
+    averaged = {
+        name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")
+    }
     supernet = Supernet(space, sharing)
     try:
         supernet.load_state_dict(averaged or tensors)

@@ -384,10 +384,8 @@ def _figure(name: str, figures: Mapping[str, go.Figure]) -> str:
 
 
 def _script(figures: Mapping[str, go.Figure]) -> str:
-    # "</" would end the script wherever it stands; JSON may write it as "<\/".
-    content = ",\n".join(
-        f'"{name}": ' + str(figure.to_json()).replace("</", "<\\/") for name, figure in figures.items()
-    )
+    # Plotly writes "<" as an escape, so that no text in a figure can end the script.
+    content = ",\n".join(f'"{name}": {figure.to_json()}' for name, figure in figures.items())
     return (
         f"<script>{get_plotlyjs()}</script>\n<script>\nconst figures = {{\n{content}\n}};\n{_DRAW}\n</script>"
     )
@@ -468,6 +466,8 @@ footer { font-size: 13px; overflow-wrap: anywhere; }
 @media (max-width: 760px) {
   main { padding: 18px 10px 32px; }
   section, .facts { padding: 14px 12px; }
+  table { font-size: 13px; }
+  th, td { padding-right: 9px; }
 }
 @media print { section { break-inside: avoid; } }
 """

@@ -77,11 +77,15 @@ def retrain(
         plan: What each training gets.
     """
     jobs = [
-        Job(design, mode, study.retrained(design.digest, mode), recipe) for design in designs for mode in modes
+        Job(design, mode, study.retrained(design.digest, mode), recipe)
+        for design in designs
+        for mode in modes
     ]
     waiting = [job for job in jobs if not _finished(job)]
     if waiting:
-        weights = {digest: {name: w.numpy() for name, w in state.items()} for digest, state in inherited.items()}
+        weights = {
+            digest: {name: w.numpy() for name, w in state.items()} for digest, state in inherited.items()
+        }
         scratch = study.folder.absolute() / "retrained" / ".tune"
         shutil.rmtree(scratch, ignore_errors=True)  # Tune's own notes; the jobs resume themselves
         with bar("retraining", len(waiting) * recipe.epochs) as progress:

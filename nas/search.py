@@ -109,8 +109,11 @@ class Search:
         stored: dict[int, dict[int, Row]] = {}
         for row in self.store.rows():
             stored.setdefault(row.batch, {})[row.place] = row
-        known = {row.architecture.digest: row for rows in stored.values() for row in rows.values() if row.evaluated}
-        study, rows, number, idle = self._study(), [], 0, 0
+        known = {
+            row.architecture.digest: row for rows in stored.values() for row in rows.values() if row.evaluated
+        }
+        study, number, idle = self._study(), 0, 0
+        rows: list[Row] = []
         while len(known) < self.plan.trials and idle < _IDLE_BATCHES:
             if deadline is not None and time.monotonic() > deadline:
                 break
@@ -138,7 +141,7 @@ class Search:
     ) -> list[Row]:
         """Propose batch ``number``, finish what is not stored of it and tell the study in memory."""
         plan = self.plan
-        study.sampler = make_sampler(plan.sampler, plan.seed * 100_003 + number, plan.batch_size)
+        study.sampler = make_sampler(plan.sampler, (plan.seed * 100_003 + number) % 2**32, plan.batch_size)
         origins = {}
         if number == 0:
             for name, start in self.starts:

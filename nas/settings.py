@@ -32,6 +32,7 @@ class Settings:
         max_macs: Limit such as ``600M``, or None.
         max_params: Limit such as ``25M``, or None.
         max_latency_ms: Limit in milliseconds, or None.
+        latency_table: File that tells latencies of the space's parts; None measures where they are needed.
         sampler: How designs are proposed.
         batch: Proposals made at once.
         policy: How paths are sampled while the supernet trains.
@@ -53,6 +54,7 @@ class Settings:
     max_macs: str | None = None
     max_params: str | None = None
     max_latency_ms: float | None = None
+    latency_table: str | None = None
     sampler: str = "nsga2"
     batch: int = 32
     policy: str = "uniform"
@@ -83,11 +85,11 @@ class Settings:
             if not file:
                 raise RequestError(f"--init-from must be NAME=FILE, such as cswin_tiny=cswin.pth, not '{text}'")
             published(name)
-        if self.init_from and self.supernet is not None:
-            raise RequestError("--supernet gives weights that are trained already; leave --init-from out")
         for option, number in (("--batch", self.batch), ("--validation-images", self.validation_images)):
             if number < 1:
                 raise RequestError(f"{option} must be at least 1, not {number}")
+        if not 0 <= self.seed < 2**32:
+            raise RequestError(f"--seed must be between 0 and {2**32 - 1}, not {self.seed}")
         for name, recipe in (("recipe", self.recipe), ("retraining", self.retraining)):
             if recipe.epochs < 1 or recipe.batch_size < 2 or not recipe.lr > 0:
                 raise RequestError(

@@ -1,6 +1,6 @@
 """One design, or what can be searched, as a drawing for the terminal; the same facts as plain data.
 
-A drawing fits any width from 80 columns: bars take what is left, long knobs wrap.
+A drawing fits any width from 60 columns: bars take what is left, long knobs wrap.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from rich import box
 from rich.bar import Bar
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
@@ -24,7 +24,9 @@ from search_spaces.declaration import known_spaces, load_declaration
 from search_spaces.operators import OPERATORS, Cost
 from search_spaces.published import CLAIMS
 from search_spaces.space import Space
+from search_spaces.theory import window_advice
 
+_SPENT = ("local attention", "global attention", "projections", "convolutions", "mlp", "rest")
 _COLOURS = ("cyan", "magenta", "green", "yellow", "red", "blue", "bright_magenta", "bright_green")
 
 
@@ -49,9 +51,11 @@ def describe(architecture: Architecture, name: str | None = None) -> dict[str, A
 
     Returns:
         ``params``, ``macs`` and ``activation_bytes`` of one image, the same two of every part with its
-        ``share`` of the MACs (0 to 1), ``compact`` text, and the ``architecture`` itself.
+        ``share`` of the MACs (0 to 1), ``compact`` text, and the ``architecture`` itself. A stage's
+        ``split`` says what its MACs are spent on; its ``window`` has Twins' best ``k1k2`` with the side of
+        such a window, and the positions in the chosen ``windows`` and sub-sampling ``ratios``.
     """
-    total = costs(architecture)
+    total, advice = costs(architecture), window_advice(architecture)
 
     def priced(cost: Cost) -> dict[str, Any]:
         share = cost.macs / total.macs if total.macs else 0.0
@@ -83,6 +87,14 @@ def describe(architecture: Architecture, name: str | None = None) -> dict[str, A
                 "dim": stage.dim,
                 "num_heads": stage.num_heads,
                 **priced(sum(parts, Cost())),
+                "split": asdict(advice[index].split),
+                "window": {
+                    "optimum": advice[index].optimum,
+                    "side": advice[index].side,
+                    "windows": list(advice[index].windows),
+                    "ratios": list(advice[index].ratios),
+                    "excess": advice[index].excess,
+                },
                 "downsample": downsample,
                 "blocks": blocks,
             }
@@ -112,14 +124,14 @@ def draw(description: dict[str, Any]) -> RenderableType:
     widest = max(len(row.settings) for row in rows)
     most = max(row.cost["share"] for row in rows)
     panels = [
-        _panel(number, stage, _grid(rows, widest, most))
+        _panel(number, stage, _Grid(rows, widest, most))
         for number, (stage, rows) in enumerate(zip(description["stages"], stages, strict=True), start=1)
     ]
     return Group(
         _title(description),
-        Padding(_grid([stem], widest, most), (0, 2)),
+        Padding(_Grid([stem], widest, most), (0, 2)),
         *panels,
-        Padding(_grid([head], widest, most), (0, 2)),
+        Padding(_Grid([head], widest, most), (0, 2)),
         _totals(description),
         *([_stated(claim)] if claim else []),
     )
@@ -158,11 +170,11 @@ def _settings(block: dict[str, Any]) -> str:
     return ", ".join([*(knob for knob in knobs if knob != "none"), f"mlp {block['mlp_ratio']:g}"])
 
 
-def _panel(number: int, stage: dict[str, Any], grid: Table) -> Panel:
+def _panel(number: int, stage: dict[str, Any], grid: _Grid) -> Panel:
     height, width = stage["map"]
     heads = "1 head" if stage["num_heads"] == 1 else f"{stage['num_heads']} heads"
     return Panel(
-        grid,
+        Group(grid, *_theory(stage)),
         title=Text(f"stage {number} · {height}×{width} · {stage['dim']} channels · {heads}", "bold"),
         subtitle=Text(f"{stage['share']:.0%} of MACs · {quantity(stage['params'])} parameters", "dim"),
         title_align="left",
@@ -171,35 +183,60 @@ def _panel(number: int, stage: dict[str, Any], grid: Table) -> Panel:
     )
 
 
-def _grid(rows: list[_Row], widest: int, most: float) -> Table:
-    """Return ``rows`` in columns that are equal in every panel.
+def _theory(stage: dict[str, Any]) -> list[Text]:
+    """Return what the stage's MACs are spent on, and Twins' best window beside the chosen ones."""
+    total, window = sum(stage["split"].values()), stage["window"]
+    shares = [f"{name} {macs / total:.0%}" for name, macs in zip(_SPENT, stage["split"].values(), strict=True) if macs]
+    lines = [Text("     " + " · ".join(shares), "dim")]
+    if window["windows"] or window["ratios"]:
+        chosen = [
+            *(f"windows of {size}" for size in window["windows"]),
+            *(f"a key for {size}" for size in window["ratios"]),
+        ]
+        best = f"k1·k2 = √(H·W) = {window['optimum']:.3g} is best ({window['side']:.2g}×{window['side']:.2g})"
+        cost = "" if window["excess"] is None else f", {window['excess']:.3g} times the least cost"
+        lines.append(Text(f"     {best}; chosen: {', '.join(chosen)}{cost}", "dim"))
+    return lines
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Rows in columns that are equal in every panel of a drawing.
 
     Args:
         rows: What to draw.
         widest: Longest settings of the whole design, in characters.
         most: Largest share of the whole design, which fills a bar.
     """
-    table = Table.grid(padding=(0, 1, 0, 0), expand=True)
-    table.add_column(width=4, justify="right", style="dim")
-    table.add_column(width=max(map(len, OPERATORS)))
-    table.add_column(min_width=widest, max_width=widest)  # gives way where the terminal is narrow
-    table.add_column(width=4, style="italic")
-    table.add_column(width=8, ratio=1)
-    for _ in ("share", "MACs", "params"):
-        table.add_column(width=5, justify="right")
-    for row in rows:
-        colour = _colour(row.operator)
-        table.add_row(
-            row.label,
-            Text(row.operator, f"bold {colour}"),
-            row.settings,
-            row.pos,
-            Bar(most or 1.0, 0, row.cost["share"], color=colour),
-            f"{row.cost['share']:.1%}",
-            quantity(row.cost["macs"]),
-            Text(quantity(row.cost["params"]), "dim"),
-        )
-    return table
+
+    rows: list[_Row]
+    widest: int
+    most: float
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = Table.grid(padding=(0, 1, 0, 0), expand=True)
+        operators, numbers, bar = max(map(len, OPERATORS)), 5, 6
+        others = 4 + operators + 4 + 3 * numbers + bar + 8  # 8 columns, each with a space behind
+        table.add_column(width=4, justify="right", style="dim")
+        table.add_column(width=operators)
+        table.add_column(width=max(10, min(self.widest, options.max_width - others)), overflow="fold")
+        table.add_column(width=4, style="italic")
+        table.add_column(width=bar, ratio=1)
+        for _ in ("share", "MACs", "params"):
+            table.add_column(width=numbers, justify="right")
+        for row in self.rows:
+            colour = _colour(row.operator)
+            table.add_row(
+                row.label,
+                Text(row.operator, f"bold {colour}"),
+                row.settings,
+                row.pos,
+                Bar(self.most or 1.0, 0, row.cost["share"], color=colour),
+                f"{row.cost['share']:.1%}",
+                quantity(row.cost["macs"]),
+                Text(quantity(row.cost["params"]), "dim"),
+            )
+        yield table
 
 
 def _colour(operator: str) -> str:
@@ -226,7 +263,7 @@ def drawing_spaces() -> RenderableType:
 def _space(name: str) -> Group:
     declaration = load_declaration(name)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("scale", "images, px", "channels", "architectures", "MACs", "parameters"):
+    for column in ("scale", "pixels", "channels", "architectures", "MACs", "parameters"):
         table.add_column(column, justify="left" if column in ("scale", "channels") else "right")
     for scale, (low, high) in declaration.scales.items():
         space = declaration.space(scale)

@@ -17,9 +17,10 @@ from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.files import require_writable
 from nas.objectives import OBJECTIVES
 from search_spaces.architecture import Architecture
 from search_spaces.errors import StudyError
@@ -28,6 +29,7 @@ from search_spaces.space import Choice, Value
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 _SQLITE = "sqlite:///"
+_METRIC_NAMES = "study:metric_names"  # where Optuna keeps what Study.set_metric_names was told
 
 
 @dataclass(frozen=True)
@@ -83,22 +85,21 @@ class Store:
         choices: tuple[Choice, ...],
     ) -> None:
         self.objectives = objectives
-        self.distributions = {choice.name: CategoricalDistribution(choice.options) for choice in choices}
+        self.distributions: dict[str, BaseDistribution] = {
+            choice.name: CategoricalDistribution(choice.options) for choice in choices
+        }
         directions = [OBJECTIVES[objective][0] for objective in objectives]
         storage = open_storage(url)
+        _check_objectives(storage, url, name, objectives)
         try:
             self.study = optuna.create_study(
                 storage=storage, study_name=name, directions=directions, load_if_exists=True
             )
         except (ValueError, sqlalchemy.exc.SQLAlchemyError) as error:
             raise StudyError(f"cannot open study '{name}' in {public(url)}: {_first_line(error)}") from None
-        found = [direction.name.lower() for direction in self.study.directions]
-        if found != directions:
-            raise StudyError(
-                f"study '{name}' in {public(url)} has objectives to {', '.join(found)}, not {', '.join(directions)}; "
-                "choose another --study"
-            )
-        self.study.set_metric_names(list(objectives))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.study.set_metric_names(list(objectives))
 
     def rows(self) -> list[Row]:
         """Return all finished trials in the order of their proposals."""
@@ -136,6 +137,35 @@ class Store:
             )
 
 
+def check_storage(url: str, name: str, objectives: tuple[str, ...]) -> None:
+    """Check that a storage can be used and holds no other study of this name; make nothing.
+
+    Raises:
+        StudyError: If it cannot be opened, or its study of that name has other objectives.
+    """
+    if url.startswith(_SQLITE) and not (path := Path(url.removeprefix(_SQLITE))).exists():
+        require_writable(path.parent)
+        return
+    _check_objectives(open_storage(url), url, name, objectives)
+
+
+def _check_objectives(
+    storage: optuna.storages.RDBStorage, url: str, name: str, objectives: tuple[str, ...]
+) -> None:
+    try:
+        number = storage.get_study_id_from_name(name)
+    except KeyError:
+        return
+    directions = tuple(direction.name.lower() for direction in storage.get_study_directions(number))
+    found = storage.get_study_system_attrs(number).get(_METRIC_NAMES, list(directions))
+    asked = [OBJECTIVES[objective][0] for objective in objectives]
+    if list(directions) != asked or list(found) not in (list(objectives), asked):
+        raise StudyError(
+            f"study '{name}' in {public(url)} has the objectives {', '.join(found)}, not {', '.join(objectives)}; "
+            "repeat them with --objective, or choose another --study"
+        )
+
+
 def open_storage(url: str) -> optuna.storages.RDBStorage:
     """Open the storage at ``url``, making an SQLite file where there is none.
 
@@ -145,6 +175,7 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     arguments: dict[str, Any] = {}
     if url.startswith(_SQLITE):
         path = Path(url.removeprefix(_SQLITE))
+        require_writable(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
         arguments["connect_args"] = {"timeout": 60}
         try:
@@ -152,8 +183,10 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
             with sqlite3.connect(path) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
             connection.close()
-        except sqlite3.DatabaseError as error:
-            raise StudyError(f"{path} is not a database that can be used ({error}); move it away") from None
+        except sqlite3.Error as error:
+            raise StudyError(
+                f"{path} is not a database that can be used ({error}); move it away or give another --storage"
+            ) from None
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:

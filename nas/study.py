@@ -119,7 +119,9 @@ class Study:
             StudyError: If none does.
         """
         if not self.settings_file.is_file():
-            raise StudyError(f"there is no study in {self.folder} (no study.yaml); give the folder of a search")
+            raise StudyError(
+                f"there is no study in {self.folder} (no study.yaml); give the folder of a search"
+            )
 
     def settings(self) -> Settings:
         """Return the study's settings."""
@@ -159,6 +161,14 @@ class Study:
     def store(self) -> Store:
         """Open the study's storage."""
         return Store(self.url, self.name, self.goal().objectives, self.space().choices)
+
+    def rows(self) -> list[Row]:
+        """Return the finished trials; none, and nothing is made, where the search has not begun."""
+        self.require()
+        url = self.url
+        if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+            return []
+        return self.store().rows()
 
     def write_front(self, rows: Sequence[Row], goal: Goal, front: Sequence[Row], seed: int) -> None:
         """Write ``front.json``."""
@@ -228,7 +238,7 @@ def find_architecture(text: str, study: Study | None = None) -> Architecture:
     if text in PUBLISHED:
         return published(text)
     if study is not None:
-        for row in study.store().rows():
+        for row in study.rows():
             if row.architecture.digest == text:
                 return row.architecture
         raise ArchitectureError(f"study {study.folder} has no design '{text}'; give a digest from its front")

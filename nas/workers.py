@@ -14,11 +14,66 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # binds everything to 127.0.0.1
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+_ANSWER_SECONDS = 3.0
+
+
+def cluster_address() -> str | None:
+    """Return the address of the cluster to use, or None: of ``RAY_ADDRESS``, else of a running ``ray start``.
+
+    Ray's own ``auto`` would also find the private cluster of another search on this machine, and end with it.
+    """
+    if named := os.environ.get("RAY_ADDRESS"):
+        return None if named == "local" else named
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    try:
+        started = Path(folder, "ray", "ray_current_cluster").read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    return started if answers(started) else None  # a file outlives its cluster
+
+
+def answers(address: str) -> bool:
+    """Return whether something listens at ``host:port``; Ray takes minutes to find that nothing does."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), _ANSWER_SECONDS):
+            return True
+    except (OSError, ValueError, OverflowError):
+        return False
+
+
+def _settle() -> None:
+    """Set what Ray reads from the environment when it is imported, where the user has not."""
+    address = cluster_address()
+    host = "127.0.0.1" if address is None else address.rpartition(":")[0]
+    # 0 keeps everything on 127.0.0.1; workers on other machines must be able to call this one back.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0" if _loopback(host) else "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # ``ray start`` asks for the user's token wherever there is one; a program that connects has to say so
+    # itself. Only towards this machine: a token is not sent elsewhere unless RAY_AUTH_MODE says so.
+    token = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+    if address is not None and _own(host) and ("RAY_AUTH_TOKEN" in os.environ or Path(token).is_file()):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _loopback(host: str) -> bool:
+    return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
+
+
+def _own(host: str) -> bool:
+    """Return whether ``host`` is an address of this machine: only such can be bound."""
+    try:
+        with socket.create_server((host, 0)):
+            return True
+    except OSError:
+        return False
+
+
+_settle()
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
@@ -57,17 +112,19 @@ def survey() -> Cluster:
         BudgetError: If ``RAY_ADDRESS`` names a cluster that does not answer.
     """
     if not ray.is_initialized():
-        named = os.environ.get("RAY_ADDRESS")
-        try:
-            _init(address=named or "auto")
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            if named:
-                reason = str(error).splitlines()[0]
-                raise BudgetError(
-                    f"RAY_ADDRESS={named} does not answer ({reason}); start that cluster, or unset RAY_ADDRESS "
-                    "to use this machine"
-                ) from None
+        address = cluster_address()
+        if address is None:
             return Cluster(len(os.sched_getaffinity(0)), _cuda_devices(), "this machine", running=False)
+        plain = address != "auto" and "://" not in address
+        try:
+            if plain and not answers(address):
+                raise ConnectionError("nothing listens there")
+            _init(address=address)
+        except (RayError, ConnectionError, RuntimeError, ValueError) as error:
+            raise BudgetError(
+                f"the Ray cluster at {address} does not answer ({_reason(error)}); start it, or set "
+                "RAY_ADDRESS=local to use this machine alone"
+            ) from None
     resources = ray.cluster_resources()
     nodes = len([node for node in ray.nodes() if node["Alive"]])
     where = f"the Ray cluster of {nodes} node{'s' if nodes > 1 else ''}"
@@ -77,7 +134,7 @@ def survey() -> Cluster:
 def start(cluster: Cluster) -> None:
     """Start Ray on this machine unless a cluster runs already."""
     if not ray.is_initialized():
-        _init(num_cpus=int(cluster.cpus), num_gpus=int(cluster.gpus))
+        _init(address="local", num_cpus=int(cluster.cpus), num_gpus=int(cluster.gpus))
 
 
 def stop() -> None:
@@ -89,8 +146,17 @@ def stop() -> None:
 def _init(**arguments: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        extra = {} if "address" in arguments else {"include_dashboard": False}
+        extra = {"include_dashboard": False} if arguments["address"] == "local" else {}
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **arguments, **extra)
+
+
+def _reason(error: BaseException) -> str:
+    chain = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(before)
+    if "InvalidAuthToken" in "".join(map(str, chain)):
+        return "it asks for a token: set RAY_AUTH_MODE=token and give this machine the cluster's token"
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _cuda_devices() -> int:
@@ -143,6 +209,7 @@ class Pool:
         self.payload = ray.put(payload)
         self._actors: dict[Any, Any] = {}  # ready-reference or running call -> actor
         self._idle: list[Any] = []
+        self._stillborn = 0  # workers in a row that died before they were ready
         for _ in range(plan.workers):
             self._hire()
 
@@ -184,6 +251,10 @@ class Pool:
                     log.note(f"a worker died ({type(error).__name__}); starting another")
                     with contextlib.suppress(RayError):
                         ray.kill(actor)
+                    if task is None:
+                        self._stillborn += 1
+                        if self._stillborn >= TRIES * self.plan.workers:
+                            raise WorkError(f"workers die while they start: {_last(error)}") from None
                     self._hire()
                     if task is not None:
                         deaths[task[0]] = deaths.get(task[0], 0) + 1
@@ -194,6 +265,7 @@ class Pool:
                             ) from None
                         waiting.appendleft(task)
                     continue
+                self._stillborn = 0
                 self._idle.append(actor)
                 if task is not None:
                     yield Done(task[0], value)
@@ -211,8 +283,12 @@ def _failure(error: RayTaskError) -> Exception:
     if isinstance(cause, NasError):
         return cause
     log.note(str(error))
-    last = str(cause or error).strip().splitlines()[-1]
-    return WorkError(f"a worker failed: {last} (the whole message is in the study's log)")
+    return WorkError(f"a worker failed: {_last(cause or error)} (the whole message is in the study's log)")
+
+
+def _last(error: BaseException) -> str:
+    """Return the last line of an error's message, which names the error where a traceback is part of it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def run_trials(

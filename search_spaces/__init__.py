@@ -1,0 +1,1 @@
+"""What can be searched: architectures, spaces and their costs, without torch."""

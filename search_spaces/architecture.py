@@ -196,9 +196,7 @@ class Architecture:
     def site(self, stage: int) -> Site:
         """Return where the blocks of the stage with index ``stage`` stand."""
         height, width = self.maps()[stage]
-        return Site(
-            self.stages[stage].dim, self.stages[stage].num_heads, height, width, self.style.qkv_bias
-        )
+        return Site(self.stages[stage].dim, self.stages[stage].num_heads, height, width, self.style.qkv_bias)
 
     def placed(self) -> Iterator[tuple[str, Block, Site]]:
         """Yield ``(place, block, site)`` of every block, first to last."""
@@ -243,7 +241,9 @@ class Architecture:
         known = ("format", "image_size", "in_channels", "num_classes", "stem", "style", "stages")
         for name in value:
             if name not in known:
-                raise ArchitectureError(f"unknown key '{name}' in an architecture ({nearest(str(name), known)})")
+                raise ArchitectureError(
+                    f"unknown key '{name}' in an architecture ({nearest(str(name), known)})"
+                )
         for name in known:
             if name not in value:
                 raise ArchitectureError(f"an architecture needs the key '{name}'")

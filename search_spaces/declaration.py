@@ -89,7 +89,9 @@ class Declaration:
         if scale is None:
             scale = next(iter(self.content["scales"])) if image_size is None else self.scale_for(image_size)
         if scale not in self.content["scales"]:
-            raise SpaceError(f"{self.source}: unknown scale '{scale}' ({nearest(scale, self.content['scales'])})")
+            raise SpaceError(
+                f"{self.source}: unknown scale '{scale}' ({nearest(scale, self.content['scales'])})"
+            )
         side = self._images(scale)[0] if image_size is None else image_size
         key = f"scales.{scale}"
         node = self._mapping(self.content["scales"][scale], key, _SCALE, ("images", "stem", "stages"))
@@ -196,7 +198,9 @@ class Declaration:
             raise self._wrong(key, "must map at least one operator to its options")
         for name, options in value.items():
             if name not in OPERATORS:
-                raise self._wrong(key, f"names an unknown operator '{name}' ({nearest(str(name), OPERATORS)})")
+                raise self._wrong(
+                    key, f"names an unknown operator '{name}' ({nearest(str(name), OPERATORS)})"
+                )
             known = (*OPERATORS[name].knobs, "pos")
             if options is not None:
                 self._mapping(options, f"{key}.{name}", known, ())
@@ -206,7 +210,9 @@ class Declaration:
         needed = ("dim", "num_heads", "depth") if first else ("dim", "num_heads", "depth", "downsample")
         node = self._mapping(value, key, _STAGE, needed)
         if first and "downsample" in node:
-            raise self._wrong(key, "is the first stage and may not have a downsample (the stem makes its map)")
+            raise self._wrong(
+                key, "is the first stage and may not have a downsample (the stem makes its map)"
+            )
         base = self._mapping(self.content["blocks"], "blocks", _BLOCKS, _BLOCKS)
         merged = {name: dict(options or {}) for name, options in base["operators"].items()}
         for name, options in self._operators(node.get("operators", {"lsa": {}}), f"{key}.operators").items():
@@ -224,9 +230,7 @@ class Declaration:
                 self._operator(name, options, f"{key}.operators.{name}") for name, options in merged.items()
             ),
             mlp_ratios=self._ratios(node.get("mlp_ratio", base["mlp_ratio"]), f"{key}.mlp_ratio"),
-            downsamples=()
-            if first
-            else self._words(node["downsample"], f"{key}.downsample", DOWNSAMPLES),
+            downsamples=() if first else self._words(node["downsample"], f"{key}.downsample", DOWNSAMPLES),
         )
 
     def _operator(self, name: str, options: Mapping[str, Any], key: str) -> OperatorChoices:
@@ -247,7 +251,8 @@ class Declaration:
         for word in pos:
             if word not in spec.pos:
                 raise self._wrong(
-                    f"{key}.pos", f"offers '{word}', which '{name}' does not admit ({nearest(str(word), spec.pos)})"
+                    f"{key}.pos",
+                    f"offers '{word}', which '{name}' does not admit ({nearest(str(word), spec.pos)})",
                 )
         return OperatorChoices(name, tuple(knobs), tuple(pos))
 

@@ -101,7 +101,10 @@ def _likeness(model: Model, space: Space) -> Architecture | None:
     matched = _matched(model, space)
     # Stages of the space that share a stage of the paper share its depth.
     wanted = [len(pattern.blocks) / matched.count(pattern) for pattern in matched]
-    depths = _depths(wanted, [choices.depths for choices in space.stages])
+    depths = _depths(
+        wanted,
+        [_whole(choices.depths, pattern) for choices, pattern in zip(space.stages, matched, strict=True)],
+    )
     stages = []
     for choices, pattern, depth in zip(space.stages, matched, depths, strict=True):
         found = [_nearest(_block(pattern, number), choices) for number in range(depth)]
@@ -136,6 +139,12 @@ def _matched(model: Model, space: Space) -> list[Pattern]:
 def _width_distance(model: Model, space: Space) -> float:
     matched = zip(_matched(model, space), space.stages, strict=True)
     return sum(_apart(pattern.dim, stage.dim) for pattern, stage in matched)
+
+
+def _whole(depths: Sequence[int], pattern: Pattern) -> Sequence[int]:
+    """Return the depths that hold every operator of ``pattern``, or all where none does."""
+    kinds = len({block.operator for block in pattern.blocks})
+    return [depth for depth in depths if depth >= kinds] or depths
 
 
 def _depths(wanted: Sequence[float], options: Sequence[Sequence[int]]) -> list[int]:

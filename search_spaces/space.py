@@ -99,6 +99,11 @@ class StageChoices:
         )
 
     @cached_property
+    def offered(self) -> frozenset[Block]:
+        """The same blocks, to look one up."""
+        return frozenset(self.blocks)
+
+    @cached_property
     def shared(self) -> dict[str, tuple[Value, ...]]:
         """Knobs (and ``pos``) whose options are the same for every operator that has them.
 
@@ -120,7 +125,7 @@ class StageChoices:
         if len(stage.blocks) not in self.depths:
             yield _no_option(f"{place}.depth", len(stage.blocks), self.depths)
         for number, block in enumerate(stage.blocks, start=1):
-            if block not in self.blocks:
+            if block not in self.offered:
                 yield from self._block_misfits(f"{place}.block{number}", block)
 
     def _block_misfits(self, place: str, block: Block) -> Iterator[str]:
@@ -261,7 +266,9 @@ class Space:
                 chosen = next(c for c in stage.operators if c.name == taken[f"{place}.operator"])
                 drawn = {knob: taken[f"{place}.{stage.parameter(chosen, knob)}"] for knob, _ in chosen.knobs}
                 spec = operator(chosen.name)
-                active = tuple((knob, value) for knob, value in drawn.items() if spec.knobs[knob].active(drawn))
+                active = tuple(
+                    (knob, value) for knob, value in drawn.items() if spec.knobs[knob].active(drawn)
+                )
                 pos = taken[f"{place}.{stage.parameter(chosen, 'pos')}"]
                 blocks.append(Block(chosen.name, active, pos, taken[f"{place}.mlp_ratio"]))
             stages.append(
@@ -310,7 +317,7 @@ class Space:
         return values
 
     def contains(self, architecture: Architecture) -> bool:
-        """Return whether ``architecture`` is a point of this space."""
+        """Return whether ``architecture`` is a point of this space; cheap enough to ask at every step."""
         return self.misfit(architecture) is None
 
     def misfit(self, architecture: Architecture) -> str | None:
@@ -339,7 +346,9 @@ class Space:
         """Exact number of distinct architectures."""
         total = len(self.stems)
         for stage in self.stages:
-            total *= max(1, len(stage.downsamples)) * sum(len(stage.blocks) ** depth for depth in stage.depths)
+            total *= max(1, len(stage.downsamples)) * sum(
+                len(stage.blocks) ** depth for depth in stage.depths
+            )
         return total
 
     def sample(self, rng: Random, uniform_over: str = "choices") -> Architecture:
@@ -359,7 +368,9 @@ class Space:
             ways = [len(stage.blocks) ** depth for depth in stage.depths]
             # Python integers: the number of ways can exceed what a float can weigh exactly.
             ticket = rng.randrange(sum(ways))
-            depth = next(d for d, end in zip(stage.depths, itertools.accumulate(ways), strict=True) if ticket < end)
+            depth = next(
+                d for d, end in zip(stage.depths, itertools.accumulate(ways), strict=True) if ticket < end
+            )
             blocks = tuple(rng.choice(stage.blocks) for _ in range(depth))
             downsample = rng.choice(stage.downsamples) if stage.downsamples else None
             stages.append(Stage(stage.dim, stage.num_heads, blocks, downsample))

@@ -66,11 +66,17 @@ def prefixed(prefix: str, weights: Mapping[str, Tensor]) -> Weights:
     return {f"{prefix}.{name}": value for name, value in weights.items()}
 
 
-def centre(weight: Tensor, size: int, dims: tuple[int, ...]) -> Tensor:
-    """Return the middle ``size`` entries of a weight along ``dims``: a smaller kernel, a smaller window."""
-    for dim in dims:
-        weight = weight.narrow(dim, (weight.shape[dim] - size) // 2, size)
-    return weight
+def centre(weight: Tensor, height: int, width: int, dim: int = 0) -> Tensor:
+    """Return the middle of a weight: a smaller kernel, the bias of a smaller window.
+
+    Args:
+        weight: A weight with rows along ``dim`` and columns along the next dimension.
+        height: Rows to keep.
+        width: Columns to keep.
+        dim: The dimension of the rows.
+    """
+    top, left = (weight.shape[dim] - height) // 2, (weight.shape[dim + 1] - width) // 2
+    return weight.narrow(dim, top, height).narrow(dim + 1, left, width)
 
 
 def batch_norm(module: nn.Module, channels: int) -> Weights:

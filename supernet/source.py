@@ -10,8 +10,12 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from graphlib import TopologicalSorter
+from itertools import groupby
 from typing import Any
 
 from search_spaces.architecture import Architecture
@@ -19,111 +23,7 @@ from supernet.calls import Call
 from supernet.subnet import plan
 
 _OURS = ("supernet", "search_spaces")
-_WIDTH = 100
-
-
-@dataclass
-class _Module:
-    """A module's top-level definitions and imports by name."""
-
-    text: str
-    definitions: dict[str, ast.stmt] = field(default_factory=dict)
-    imports: dict[str, tuple[str, str | None]] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, name: str) -> _Module:
-        text = inspect.getsource(importlib.import_module(name))
-        module = cls(text)
-        for node in ast.parse(text).body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                module.definitions[node.name] = node
-            elif isinstance(node, ast.Assign | ast.AnnAssign):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                for target in targets:
-                    if isinstance(target, ast.Name):
-                        module.definitions[target.id] = node
-            elif isinstance(node, ast.Import):
-                for alias in node.names:
-                    module.imports[alias.asname or alias.name] = (alias.name, None)
-            elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
-                for alias in node.names:
-                    module.imports[alias.asname or alias.name] = (str(node.module), alias.name)
-        return module
-
-    def segment(self, node: ast.stmt) -> str:
-        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-        return "\n".join(self.text.splitlines()[first - 1 : node.end_lineno])
-
-
-class _Collector:
-    """Definitions that some names need, in an order in which they can stand in one file."""
-
-    def __init__(self) -> None:
-        self.modules: dict[str, _Module] = {}
-        self.texts: dict[tuple[str, str], str] = {}
-        self.open: set[tuple[str, str]] = set()
-        self.imports: set[str] = set()
-
-    def need(self, module_name: str, name: str) -> None:
-        key = (module_name, name)
-        if key in self.texts or key in self.open:
-            return
-        module = self.modules.setdefault(module_name, _Module.read(module_name))
-        if name in module.definitions:
-            self.open.add(key)
-            node = module.definitions[name]
-            for used in sorted({n.id for n in ast.walk(node) if isinstance(n, ast.Name)}):
-                if used in module.definitions or used in module.imports:
-                    self.need(module_name, used)
-            self.texts[key] = module.segment(node)
-        else:
-            source, original = module.imports[name]
-            if source.split(".")[0] in _OURS and original is not None:
-                self.need(source, original)
-            else:
-                self.imports.add(_import_line(source, original, name))
-
-
-def _import_line(source: str, original: str | None, name: str) -> str:
-    if original is None:
-        return f"import {source}" if source == name else f"import {source} as {name}"
-    return f"from {source} import {original}" + ("" if original == name else f" as {name}")
-
-
-def _targets(value: Any) -> Iterator[Any]:
-    if isinstance(value, Call):
-        yield value.target
-        for part in (*value.args, *(v for _, v in value.kwargs)):
-            yield from _targets(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _targets(part)
-
-
-def render(value: Any, indent: int = 0, lead: int = 0) -> str:
-    """Return the expression that makes ``value``, broken over lines where it is long.
-
-    Args:
-        value: A call, a list, or a plain value.
-        indent: Spaces that the expression's own line starts with.
-        lead: Characters before it on that line.
-    """
-    if not isinstance(value, Call | list):
-        return repr(value)
-    if isinstance(value, Call):
-        target = value.target
-        name = target.__name__
-        opening, closing = (f"nn.{name}(" if target.__module__.startswith("torch.") else f"{name}("), ")"
-        parts: list[tuple[str, Any]] = [("", part) for part in value.args]
-        parts += [(f"{key}=", part) for key, part in value.kwargs]
-    else:
-        opening, closing, parts = "[", "]", [("", part) for part in value]
-    flat = opening + ", ".join(key + render(part) for key, part in parts) + closing
-    if indent + lead + len(flat) <= _WIDTH and "\n" not in flat:
-        return flat
-    inner = indent + 4
-    lines = [" " * inner + key + render(part, inner, len(key) + 1) + "," for key, part in parts]
-    return "\n".join([opening, *lines, " " * indent + closing])
+_WIDTH = 110
 
 
 def model_source(
@@ -139,42 +39,226 @@ def model_source(
     """
     blueprint = plan(architecture)
     collector = _Collector()
-    for target in _targets(blueprint):
-        if target.__module__.split(".")[0] in _OURS:
-            collector.need(target.__module__, target.__name__)
-        else:
-            collector.imports.add("from torch import nn")
-    collector.imports |= {"import torch", "from torch import Tensor", "from torch import nn"}
+    collector.need_all(blueprint)
+    imports = collector.imports | {("pathlib", "Path"), ("torch", ""), ("torch", "Tensor"), ("torch", "nn")}
     height, width = architecture.image_size
-    channels = architecture.in_channels
-    parts = [
-        f'"""{title}\n\nDesign {architecture.digest}: {architecture}\n\n'
-        "Needs torch, and safetensors to read the weights:\n\n"
-        "    from model import load_model, normalise\n"
-        f"    logits = load_model()(normalise(images))  # images: uint8 (B, {channels}, {height}, {width})\n"
-        '"""',
+    constants = {"IMAGE_SIZE": (height, width), "MEAN": tuple(mean), "STD": tuple(std)}
+    head = [
+        _docstring(architecture, title),
         "from __future__ import annotations",
-        _import_block(collector.imports),
-        f"IMAGE_SIZE = ({height}, {width})\nMEAN = {tuple(mean)!r}\nSTD = {tuple(std)!r}",
-        *collector.texts.values(),
+        _import_block(imports),
+        "\n".join(f"{name} = {render(value, lead=len(name) + 3)}" for name, value in constants.items()),
+    ]
+    body = [
+        *(part for name in collector.order() for part in _section(_read(name), collector.names[name])),
+        _heading("This network."),
         _CREATE + "    return " + render(blueprint, 4, 7),
         _LOAD,
     ]
-    head, rest = parts[:3], parts[3:]
-    return "\n\n".join(head) + "\n\n" + "\n\n\n".join(rest) + "\n"
+    return "\n\n".join(head) + "\n\n\n" + "\n\n\n".join(body) + "\n"
 
 
-def _import_block(lines: set[str]) -> str:
+# -- which definitions, in which order -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Module:
+    """A module's top-level definitions and imports by name."""
+
+    text: str
+    summary: str
+    definitions: dict[str, ast.stmt] = field(default_factory=dict)
+    imports: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+
+    def segment(self, name: str) -> str:
+        """Return the text of one definition."""
+        node = self.definitions[name]
+        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+        return "\n".join(self.text.splitlines()[first - 1 : node.end_lineno])
+
+
+@cache
+def _read(name: str) -> _Module:
+    text = inspect.getsource(importlib.import_module(name))
+    tree = ast.parse(text)
+    module = _Module(text, (ast.get_docstring(tree) or "").partition("\n")[0])
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            module.definitions[node.name] = node
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name):
+                    module.definitions[target.id] = node
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                module.imports[alias.asname or alias.name] = (alias.name, None)
+        elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            for alias in node.names:
+                module.imports[alias.asname or alias.name] = (str(node.module), alias.name)
+    return module
+
+
+class _Collector:
+    """The definitions that a network needs, module by module."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, set[str]] = {}
+        self.uses: dict[str, set[str]] = {}
+        self.imports: set[tuple[str, str]] = set()
+
+    def need_all(self, blueprint: Call) -> None:
+        """Need what ``blueprint`` calls, and what is put into it before it."""
+        target = blueprint.target
+        if _ours(target):
+            self.need(target.__module__, target.__name__)
+        for part in _calls([*blueprint.args, *(value for _, value in blueprint.kwargs)]):
+            self.need_all(part)
+            if _ours(target) and _ours(part.target):
+                self.uses[target.__module__].add(part.target.__module__)
+
+    def need(self, module_name: str, name: str) -> None:
+        """Need one definition and all that it names, in its own module and in those it imports from."""
+        module = _read(module_name)
+        names = self.names.setdefault(module_name, set())
+        uses = self.uses.setdefault(module_name, set())
+        if name in names:
+            return
+        names.add(name)
+        words = {node.id for node in ast.walk(module.definitions[name]) if isinstance(node, ast.Name)}
+        for word in sorted(words):
+            if word in module.definitions:
+                self.need(module_name, word)
+            elif word in module.imports:
+                source, original = module.imports[word]
+                if source.split(".")[0] in _OURS and original is not None:
+                    uses.add(source)
+                    self.need(source, original)
+                else:
+                    self.imports.add((source, _renamed(original or "", word)))
+
+    def order(self) -> Iterable[str]:
+        """Return the modules so that helpers stand before their users and parts before the whole."""
+        return TopologicalSorter({name: uses - {name} for name, uses in self.uses.items()}).static_order()
+
+
+def _ours(target: Any) -> bool:
+    return target.__module__.split(".")[0] in _OURS
+
+
+def _calls(values: Iterable[Any]) -> Iterator[Call]:
+    for value in values:
+        if isinstance(value, Call):
+            yield value
+        elif isinstance(value, list):
+            yield from _calls(value)
+
+
+# -- text ------------------------------------------------------------------------------------------
+
+
+def render(value: Any, indent: int = 0, lead: int = 0) -> str:
+    """Return the expression that makes ``value``, broken over lines where it is long.
+
+    Arguments of our own classes are named; equal neighbours in a list are written once, as a loop.
+
+    Args:
+        value: A call, a list, a tuple, or a plain value.
+        indent: Spaces that the expression's own line starts with.
+        lead: Characters before it on that line.
+    """
+    if isinstance(value, float):
+        return repr(value).replace("e-0", "e-")
+    if not isinstance(value, Call | list | tuple):
+        return repr(value)
+    opening, closing, parts = _opened(value)
+    comma = "," if isinstance(value, tuple) and len(value) == 1 else ""
+    flat = opening + ", ".join(name + render(part) for name, part, _ in parts) + comma + closing
+    if all(count == 1 for *_, count in parts) and "\n" not in flat and indent + lead + len(flat) < _WIDTH:
+        return flat
+    inner, lines = " " * (indent + 4), []
+    for name, part, count in parts:
+        if count == 1:
+            lines.append(f"{inner}{name}{render(part, indent + 4, len(name) + 1)},")
+        else:
+            loop = f"{inner}    {render(part, indent + 8)}\n{inner}    for _ in range({count})"
+            lines.append(f"{inner}*(\n{loop}\n{inner}),")
+    return "\n".join([opening, *lines, " " * indent + closing])
+
+
+def _opened(value: Call | list[Any] | tuple[Any, ...]) -> tuple[str, str, list[tuple[str, Any, int]]]:
+    """Return how ``value`` opens and closes, and its parts: prefix, value, how often in a row."""
+    if isinstance(value, list):
+        return "[", "]", [("", part, len([*run])) for part, run in groupby(value)]
+    if isinstance(value, tuple):
+        return "(", ")", [("", part, 1) for part in value]
+    target = value.target
+    named = [(f"{name}=", part, 1) for name, part in value.kwargs]
+    if not _ours(target):
+        return f"nn.{target.__name__}(", ")", [*(("", part, 1) for part in value.args), *named]
+    names = inspect.signature(target).parameters
+    given = [(f"{name}=", part, 1) for name, part in zip(names, value.args, strict=False)]
+    return f"{target.__name__}(", ")", [*given, *named]
+
+
+def _section(module: _Module, names: set[str]) -> list[str]:
+    return [_heading(module.summary), *(module.segment(name) for name in module.definitions if name in names)]
+
+
+def _heading(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, initial_indent="# -- ", subsequent_indent="#    ")
+
+
+def _docstring(architecture: Architecture, title: str) -> str:
+    title = title.replace("\\", "\\\\").replace('"', '\\"')
+    design = [
+        textwrap.fill(
+            ", ".join(
+                str(block) if (count := len([*run])) == 1 else f"{count} x {block}"
+                for block, run in groupby(stage.blocks)
+            ),
+            _WIDTH,
+            initial_indent=f"    stage {number}: ",
+            subsequent_indent="             ",
+            break_on_hyphens=False,
+        )
+        for number, stage in enumerate(architecture.stages, start=1)
+    ]
+    height, width = architecture.image_size
+    lines = [
+        textwrap.fill(title, _WIDTH, break_on_hyphens=False),
+        "",
+        f"Design {architecture.digest}; a block is written operator(knobs)+position·MLP ratio:",
+        "",
+        *design,
+        "",
+        "Maps are channels-last, (B, H, W, C). Needs torch, and safetensors to read the weights:",
+        "",
+        "    from model import load_model, normalise",
+        "",
+        "    images = ...  # uint8, "
+        + f"({', '.join(map(str, ('B', architecture.in_channels, height, width)))})",
+        "    logits = load_model()(normalise(images))",
+    ]
+    return '"""' + "\n".join(lines) + '\n"""'
+
+
+def _renamed(original: str, name: str) -> str:
+    return original if original in ("", name) else f"{original} as {name}"
+
+
+def _import_block(imports: set[tuple[str, str]]) -> str:
     merged: dict[str, set[str]] = {}
-    for line in lines | {"from pathlib import Path"}:
-        if line.startswith("from "):
-            source, _, name = line.removeprefix("from ").partition(" import ")
-            merged.setdefault(source, set()).add(name)
-    plain = sorted(line for line in lines if line.startswith("import "))
-    froms = [f"from {source} import {', '.join(sorted(names))}" for source, names in sorted(merged.items())]
-    standard = [line for line in (*plain, *froms) if not line.split()[1].startswith("torch")]
-    foreign = [line for line in (*plain, *froms) if line.split()[1].startswith("torch")]
-    return "\n".join(standard) + "\n\n" + "\n".join(foreign)
+    for source, name in imports:
+        merged.setdefault(source, set()).add(name)
+    groups: dict[bool, list[str]] = {False: [], True: []}
+    plain = [(source, "") for source, names in sorted(merged.items()) if "" in names]
+    listed = [
+        (source, ", ".join(sorted(names - {""}))) for source, names in sorted(merged.items()) if names != {""}
+    ]
+    for source, names in plain + listed:
+        line = f"from {source} import {names}" if names else f"import {source}"
+        groups[source.split(".")[0] == "torch"].append(line)
+    return "\n\n".join("\n".join(group) for group in groups.values())
 
 
 _CREATE = '''def create_model() -> Network:

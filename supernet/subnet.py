@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -81,7 +82,7 @@ def build_subnet(architecture: Architecture, drop_path: float = 0.0) -> Network:
     """
     network: Network = plan(architecture).build()
     initialise(network)
-    blocks = [block for stage in network.stages for block in stage.blocks]
+    blocks = [module for module in network.modules() if isinstance(module, Block)]
     for index, block in enumerate(blocks):
         block.drop_path = drop_path * index / max(1, len(blocks) - 1)
     return network
@@ -114,8 +115,7 @@ def count_parameters(modules: nn.Module | Sequence[nn.Module]) -> int:
     return sum(p.numel() for module in parts for p in module.parameters() if p.requires_grad)
 
 
-def template(blueprint: Call) -> nn.Module:
+def template(blueprint: Call) -> Any:
     """Return the module of ``blueprint`` without memory for its weights."""
     with torch.device("meta"):
-        module: nn.Module = blueprint.build()
-    return module
+        return blueprint.build()

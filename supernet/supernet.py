@@ -7,6 +7,7 @@ and gives what the subnet gives.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from search_spaces.architecture import Architecture
@@ -125,14 +126,15 @@ class Supernet(nn.Module):
         )
         self.downsamples = nn.ModuleList(
             nn.ModuleDict(
-                {name: plan_downsample(name, stages[i - 1].dim, stage.dim).build() for name in stage.downsamples}
+                {
+                    name: plan_downsample(name, stages[i - 1].dim, stage.dim).build()
+                    for name in stage.downsamples
+                }
             )
             for i, stage in enumerate(stages)
         )
         self.stages = nn.ModuleList(
-            nn.ModuleList(
-                ElasticBlock(stage, site, space.style, sharing) for _ in range(max(stage.depths))
-            )
+            nn.ModuleList(ElasticBlock(stage, site, space.style, sharing) for _ in range(max(stage.depths)))
             for stage, site in zip(stages, space.sites(), strict=True)
         )
         last = stages[-1].dim
@@ -149,7 +151,11 @@ class Supernet(nn.Module):
 
         Returns:
             Logits ``(B, num_classes)``.
+
+        Raises:
+            SpaceError: If the architecture is not in the space.
         """
+        self._refuse_foreign(architecture)
         x = self.stems[architecture.stem](images)
         for index, stage in enumerate(architecture.stages):
             site = architecture.site(index)
@@ -161,7 +167,12 @@ class Supernet(nn.Module):
         return logits
 
     def weights(self, architecture: Architecture) -> Weights:
-        """Return views of every weight of one path, named as the subnet names them."""
+        """Return views of every weight of one path, named as the subnet names them.
+
+        Raises:
+            SpaceError: If the architecture is not in the space.
+        """
+        self._refuse_foreign(architecture)
         weights = prefixed("stem", state(self.stems[architecture.stem]))
         for index, stage in enumerate(architecture.stages):
             site = architecture.site(index)
@@ -169,7 +180,7 @@ class Supernet(nn.Module):
                 downsample = self.downsamples[index][stage.downsample]  # type: ignore[index]
                 weights |= prefixed(f"stages.{index}.downsample", state(downsample))
             for number, block in enumerate(stage.blocks):
-                elastic: ElasticBlock = self.stages[index][number]  # type: ignore[index, assignment]
+                elastic: ElasticBlock = self.stages[index][number]  # type: ignore[index]
                 weights |= prefixed(f"stages.{index}.blocks.{number}", elastic.weights(block, site))
         return weights | prefixed("norm", state(self.norm)) | prefixed("head", state(self.head))
 
@@ -181,7 +192,31 @@ class Supernet(nn.Module):
         return network.train(self.training)
 
     def inherit(self, network: Network, architecture: Architecture) -> None:
-        """Copy the weights of a subnet into the path that coincides with it."""
+        """Copy the weights of a subnet into the path that coincides with it.
+
+        Raises:
+            SpaceError: If the architecture is not in the space.
+        """
         own, given = self.weights(architecture), network.state_dict()
-        for name, value in own.items():
-            value.detach().copy_(given[name])
+        learned = {name: value for name, value in own.items() if value.requires_grad}
+        for name in own.keys() - learned.keys():
+            own[name].copy_(given[name])
+        # Not every slice of a parameter is a view of it (the makers of dynamic kernels); its gradient
+        # says for all of them where a value comes from.
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+        def placed(values: list[Tensor]) -> tuple[Tensor | None, ...]:
+            return torch.autograd.grad(
+                list(learned.values()), parameters, values, retain_graph=True, allow_unused=True
+            )
+
+        inside = placed([torch.ones_like(value) for value in learned.values()])
+        values = placed([given[name] for name in learned])
+        with torch.no_grad():
+            for parameter, mask, value in zip(parameters, inside, values, strict=True):
+                if mask is not None and value is not None:
+                    parameter.copy_(torch.where(mask > 0, value, parameter))
+
+    def _refuse_foreign(self, architecture: Architecture) -> None:
+        if not self.space.contains(architecture):
+            self.space.values(architecture)  # raises, and says what does not fit

@@ -126,31 +126,36 @@ def plan(block: Block, site: Site, style: Style) -> Call:
 
 
 class ElasticCSWin(Elastic):
-    """Weights of CSWin at every stripe width; only the bias tables depend on it."""
+    """Weights of CSWin at every stripe width; only the bias depends on it.
+
+    One table holds the bias of the whole map. Stripes use the middle of it: the vertical ones that of the
+    first half of the heads, the horizontal ones that of the second.
+    """
 
     def __init__(self, blocks: Sequence[Block], site: Site, projections: Projections) -> None:
         super().__init__()
         self.projections = projections
-        height, width, heads = site.height, site.width, site.num_heads
         self.lepe = depthwise3x3(site.dim) if any(block.pos == "lepe" for block in blocks) else None
-        biased = [int(block.knob("stripe_width")) for block in blocks if block.pos == "rpe"]
-        striped = [stripe for stripe in biased if not covers(stripe, site)]
-        self.rpe = RelativePositionBias(height, width, heads) if len(striped) < len(biased) else None
-        if striped:
-            self.rpe_columns = RelativePositionBias(height, max(striped), heads // 2)
-            self.rpe_rows = RelativePositionBias(max(striped), width, heads // 2)
+        stripes = [int(block.knob("stripe_width")) for block in blocks if block.pos == "rpe"]
+        self.rpe: RelativePositionBias | None = None
+        if stripes:
+            # A stripe may be wider than the shorter side of its map.
+            height, width = max(site.height, *stripes), max(site.width, *stripes)
+            self.rpe = RelativePositionBias(height, width, site.num_heads)
 
     def weights(self, block: Block, site: Site) -> Weights:
         """Return views named as ``CrossShapedWindowAttention`` names its parameters."""
         weights, stripe = self.projections.joint(), int(block.knob("stripe_width"))
         if block.pos == "lepe" and self.lepe is not None:
             weights |= prefixed("lepe", state(self.lepe))
-        if block.pos == "rpe":
-            if covers(stripe, site) and self.rpe is not None:
-                weights["rpe.table"] = self.rpe.table
+        if block.pos == "rpe" and self.rpe is not None:
+            rows, columns, span = 2 * site.height - 1, 2 * site.width - 1, 2 * stripe - 1
+            table, half = self.rpe.table, site.num_heads // 2
+            if covers(stripe, site):
+                weights["rpe.table"] = centre(table, rows, columns)
             else:
-                weights["rpe_columns.table"] = centre(self.rpe_columns.table, 2 * stripe - 1, (1,))
-                weights["rpe_rows.table"] = centre(self.rpe_rows.table, 2 * stripe - 1, (0,))
+                weights["rpe_columns.table"] = centre(table[..., :half], rows, span)
+                weights["rpe_rows.table"] = centre(table[..., half:], span, columns)
         return weights
 
 

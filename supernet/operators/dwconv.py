@@ -151,18 +151,21 @@ class ElasticDepthwise(Elastic):
             ).depthwise
 
     def weights(self, block: Block, site: Site) -> Weights:
-        """Return views named as ``DepthwiseConvolution`` names its parameters."""
+        """Return weights named as ``DepthwiseConvolution`` names its parameters.
+
+        All are views but the makers of smaller dynamic kernels, whose outputs do not lie side by side.
+        """
         kernel, form = int(block.knob("kernel_size")), _form(block)
         depthwise = state(self.forms[form])
         if form == "none":
-            depthwise["weight"] = centre(depthwise["weight"], kernel, (2, 3))
+            depthwise["weight"] = centre(depthwise["weight"], kernel, kernel, dim=2)
         else:
             largest = int(self.forms[form].kernel_size)  # type: ignore[arg-type]
             for name in ("generate.weight", "generate.bias"):
                 full = depthwise[name]
                 # Outputs of the maker are kernels, (channel or group, row, column).
                 kernels = full.view(-1, largest, largest, *full.shape[1:])
-                depthwise[name] = centre(kernels, kernel, (1, 2)).flatten(0, 2)
+                depthwise[name] = centre(kernels, kernel, kernel, dim=1).flatten(0, 2)
         return state(self.common) | prefixed("depthwise", depthwise)
 
 

@@ -108,7 +108,7 @@ class ElasticLSA(Elastic):
         weights = self.projections.joint()
         if block.pos == "rpe" and self.rpe is not None:
             span = 2 * int(block.knob("window_size")) - 1
-            weights["rpe.table"] = centre(self.rpe.table, span, (0, 1))
+            weights["rpe.table"] = centre(self.rpe.table, span, span)
         if block.pos == "lepe" and self.lepe is not None:
             weights |= prefixed("lepe", state(self.lepe))
         return weights

@@ -180,7 +180,10 @@ def plan(block: Block, site: Site, style: Style) -> Call:
 
 
 class ElasticRefiner(Elastic):
-    """Weights of Refiner attention: a smaller expansion uses the first of the expanded maps."""
+    """Weights of Refiner attention.
+
+    A smaller expansion uses the first of the expanded maps, a smaller map the middle of the bias table.
+    """
 
     def __init__(self, blocks: Sequence[Block], site: Site, projections: Projections) -> None:
         super().__init__()
@@ -197,7 +200,7 @@ class ElasticRefiner(Elastic):
         expand, kernel = int(block.knob("expand_ratio")), int(block.knob("kernel_size"))
         maps = site.num_heads * expand
         refine: Weights = {
-            "depthwise.weight": centre(self.refine.depthwise.weight[:maps], kernel, (2, 3)),
+            "depthwise.weight": centre(self.refine.depthwise.weight[:maps], kernel, kernel, dim=2),
             "reduce.weight": self.refine.reduce.weight[:, :maps],
             **prefixed("norm_depthwise", batch_norm(self.refine.norm_depthwise, maps)),
             **prefixed("norm_reduce", state(self.refine.norm_reduce)),
@@ -207,7 +210,7 @@ class ElasticRefiner(Elastic):
             refine |= prefixed("norm_expand", batch_norm(self.refine.norm_expand, maps))
         weights = self.projections.joint() | prefixed("refine", refine) | prefixed("norm", state(self.norm))
         if block.pos == "rpe" and self.rpe is not None:
-            weights["rpe.table"] = self.rpe.table
+            weights["rpe.table"] = centre(self.rpe.table, 2 * site.height - 1, 2 * site.width - 1)
         return weights
 
 

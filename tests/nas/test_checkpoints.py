@@ -251,8 +251,6 @@ def test_settings_keep_and_check_starts(tmp_path: Path) -> None:
         Settings(init_from=("a.pth",))
     with pytest.raises(ArchitectureError, match="did you mean 'cswin_tiny'"):
         Settings(init_from=("cswin_tin=b.pth",))
-    with pytest.raises(RequestError, match="leave --init-from out"):
-        Settings(init_from=("cswin_tiny=b.pth",), supernet="c.safetensors")
 
 
 TWINS = """

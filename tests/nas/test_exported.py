@@ -97,7 +97,7 @@ def test_not_an_export_folder(exported: Path, missing: str) -> None:
 
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="is not an export folder .no config.json and no model.py."):
+    with pytest.raises(RequestError, match=r"is not an export folder .no config.json and no model.py."):
         evaluate_folder(tmp_path / "nothing", "mnist5k", None)
 
 

@@ -58,12 +58,37 @@ scales:
       - {dim: 8, num_heads: 2, depth: [1, 3]}
 """
 
+# As rich as a space to search in: every operator, knobs of one option, options that differ by stage.
+MIXED = """
+name: mixed
+blocks:
+  mlp_ratio: [2, 4]
+  operators:
+    lsa: {window_size: [2, 7], pos: [none, ape, rpe, cpe, lepe]}
+    gsa: {sr_ratio: [1, 2], pos: [none, ape, cpe]}
+    cswin: {stripe_width: [1, 2], pos: [none, ape, rpe, cpe, lepe]}
+    dwconv: {kernel_size: [3, 5, 7], dynamic: [none, homogeneous], pos: [none, ape, cpe]}
+    refiner: {expand_ratio: [2, 3], kernel_size: [3], pos: [none, ape, rpe, cpe]}
+scales:
+  small:
+    images: [28, 64]
+    stem: conv3x3_s2
+    stages:
+      - {dim: 32, num_heads: 2, depth: [1, 2], operators: {gsa: {sr_ratio: [2, 4]}, refiner: null}}
+      - {dim: 64, num_heads: 4, depth: [2, 3], downsample: conv2x2, operators: {lsa: {window_size: [4, 7]}}}
+"""
+
 TEXTS = {"conditional": CONDITIONAL, "skeleton": SKELETON, "shared": SHARED}
 
 
 @cache
 def space(name: str) -> Space:
     return parse_declaration(TEXTS[name], name).space()
+
+
+@cache
+def mixed(side: int = 28) -> Space:
+    return parse_declaration(MIXED, "mixed").space(None, side, 1, 10)
 
 
 @cache

@@ -8,14 +8,13 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from space_examples import mixed
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.cost import block_cost, costs, head_cost, stage_costs, stem_cost
-from search_spaces.declaration import load_declaration
 from search_spaces.operators import Cost, Site
 from search_spaces.skeleton import Style
 
-NANO = load_declaration("twins_cswin").space("nano", 28, 1, 10)
 GSA = Block("gsa", (("sr_ratio", 1),), mlp_ratio=2)
 
 # 8x8 px -> a 4x4 map of 8 channels, 16 positions.
@@ -78,7 +77,7 @@ def test_blocks_by_hand(block: Block, macs: int, params: int) -> None:
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**32))
 def test_the_whole_is_the_sum_of_its_parts(seed: int) -> None:
-    architecture = NANO.sample(Random(seed))
+    architecture = mixed().sample(Random(seed))
     parts = [stem_cost(architecture), head_cost(architecture)]
     for index in range(len(architecture.stages)):
         parts += stage_costs(architecture, index)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from space_examples import TEXTS, space
+from space_examples import TEXTS, mixed, space
 
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import load_declaration, parse_declaration
@@ -42,9 +42,8 @@ def test_every_family_in_the_named_space(scale: str, side: int) -> None:
     assert likenesses(inside) == likenesses(inside)
 
 
-def test_nano() -> None:
-    inside = NAMED.space("nano", 28, 1, 10)
-    found = {name: str(architecture) for name, architecture in likenesses(inside)}
+def test_a_small_space() -> None:
+    found = {name: str(architecture) for name, architecture in likenesses(mixed())}
     assert found["twins_svt-like"] == "lsa(w7)+cpe·4 gsa(s2)·4 | lsa(w7)+cpe·4 gsa(s1)·4"
     assert found["twins_pcpvt-like"] == "gsa(s2)+cpe·4 gsa(s2)·4 | gsa(s1)+cpe·4 gsa(s1)·4"
     assert found["cswin-like"] == "cswin(w2)+lepe·4 cswin(w2)+lepe·4 | cswin(w2)+lepe·4 cswin(w2)+lepe·4"
@@ -65,6 +64,13 @@ def test_the_paper_s_own_network_where_the_space_holds_it(family: str, name: str
 def test_wider_spaces_follow_the_wider_network() -> None:
     likeness = dict(likenesses(NAMED.space("small", 224)))["twins_svt-like"]
     assert [len(stage.blocks) for stage in likeness.stages] == [2, 2, 18, 2]
+
+
+def test_stages_keep_every_operator_of_the_paper() -> None:
+    for side in (28, 64):
+        likeness = dict(likenesses(mixed(side)))["twins_svt-like"]
+        for stage in likeness.stages:
+            assert {block.operator for block in stage.blocks} == {"lsa", "gsa"}
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from space_examples import TEXTS, everything, space
+from space_examples import TEXTS, everything, mixed, space
 
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
@@ -20,7 +20,7 @@ from search_spaces.declaration import load_declaration
 from search_spaces.errors import SpaceError
 
 TINY = sorted(TEXTS)
-NANO = load_declaration("twins_cswin").space("nano", 28, 1, 10)
+MIXED = mixed()
 seeds = st.integers(0, 2**32)
 relaxed = settings(deadline=None, max_examples=40)  # a loaded machine may take its time
 
@@ -43,8 +43,8 @@ class Recorder:
 @relaxed
 @given(seeds, st.sampled_from(["choices", "architectures"]))
 def test_samples_lie_inside_and_survive_json(seed: int, uniform_over: str) -> None:
-    architecture = NANO.sample(Random(seed), uniform_over)
-    assert NANO.contains(architecture)
+    architecture = MIXED.sample(Random(seed), uniform_over)
+    assert MIXED.contains(architecture)
     again = Architecture.from_json(architecture.to_json())
     assert (again, again.digest) == (architecture, architecture.digest)
 
@@ -53,9 +53,9 @@ def test_samples_lie_inside_and_survive_json(seed: int, uniform_over: str) -> No
 @given(seeds, st.floats(0, 1))
 def test_mutants_lie_inside_and_differ(seed: int, rate: float) -> None:
     rng = Random(seed)
-    parent = NANO.sample(rng)
-    mutant = NANO.mutate(parent, rng, rate)
-    assert NANO.contains(mutant)
+    parent = MIXED.sample(rng)
+    mutant = MIXED.mutate(parent, rng, rate)
+    assert MIXED.contains(mutant)
     assert mutant.digest != parent.digest
 
 
@@ -63,10 +63,10 @@ def test_mutants_lie_inside_and_differ(seed: int, rate: float) -> None:
 @given(seeds)
 def test_children_lie_inside_and_take_blocks_apart(seed: int) -> None:
     rng = Random(seed)
-    one, other = NANO.sample(rng), NANO.sample(rng)
-    child = NANO.crossover(one, other, rng)
-    assert NANO.contains(child)
-    assert NANO.crossover(one, one, rng) == one
+    one, other = MIXED.sample(rng), MIXED.sample(rng)
+    child = MIXED.crossover(one, other, rng)
+    assert MIXED.contains(child)
+    assert MIXED.crossover(one, one, rng) == one
     for stage, first, second in zip(child.stages, one.stages, other.stages, strict=True):
         assert len(stage.blocks) in (len(first.blocks), len(second.blocks))
         both = min(len(first.blocks), len(second.blocks))
@@ -78,28 +78,28 @@ def test_children_lie_inside_and_take_blocks_apart(seed: int) -> None:
 @relaxed
 @given(seeds)
 def test_suggested_lie_inside(seed: int) -> None:
-    assert NANO.contains(NANO.suggest(Recorder(seed)))
+    assert MIXED.contains(MIXED.suggest(Recorder(seed)))
 
 
 @relaxed
 @given(seeds)
 def test_neighbours_lie_inside_and_differ_in_one_stage(seed: int) -> None:
-    architecture = NANO.sample(Random(seed))
-    found = NANO.neighbours(architecture)
+    architecture = MIXED.sample(Random(seed))
+    found = MIXED.neighbours(architecture)
     digests = {neighbour.digest for neighbour in found}
     assert len(digests) == len(found) > 0
     assert architecture.digest not in digests
-    here = NANO.values(architecture)
+    here = MIXED.values(architecture)
     for neighbour in Random(seed).sample(found, 5):
-        assert NANO.contains(neighbour)
-        there = NANO.values(neighbour)
+        assert MIXED.contains(neighbour)
+        there = MIXED.values(neighbour)
         # A choice takes with it those that it makes inactive, all of its own stage.
         assert len({name.split(".")[0] for name in here if here[name] != there[name]}) == 1
 
 
 def test_a_new_block_is_not_always_the_first_option() -> None:
-    shallow = NANO.smallest
-    mutants = [NANO.mutate(shallow, Random(seed), 0.3) for seed in range(200)]
+    shallow = MIXED.smallest
+    mutants = [MIXED.mutate(shallow, Random(seed), 0.3) for seed in range(200)]
     grown = Counter(m.stages[1].blocks[2].operator for m in mutants if len(m.stages[1].blocks) > 2)
     assert set(grown) == {"lsa", "gsa", "cswin", "dwconv", "refiner"}
     assert max(grown.values()) < grown.total() / 2
@@ -164,7 +164,7 @@ def test_sampling_over_choices_favours_operators_with_few_knobs() -> None:
 
 def test_unknown_way_of_sampling() -> None:
     with pytest.raises(SpaceError, match="'choices' or 'architectures', not 'blocks'"):
-        NANO.sample(Random(0), "blocks")
+        MIXED.sample(Random(0), "blocks")
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -187,13 +187,13 @@ def test_smallest_and_largest_are_the_extremes(name: str) -> None:
 @given(seeds)
 def test_every_trial_draws_the_same_list(seed: int) -> None:
     trial = Recorder(seed)
-    NANO.suggest(trial)
-    assert trial.asked == [(choice.name, choice.options) for choice in NANO.choices]
+    MIXED.suggest(trial)
+    assert trial.asked == [(choice.name, choice.options) for choice in MIXED.choices]
     assert len({name for name, _ in trial.asked}) == len(trial.asked)
 
 
 def test_parameter_names_read_well() -> None:
-    names = [choice.name for choice in NANO.choices]
+    names = [choice.name for choice in MIXED.choices]
     form = re.compile(r"stem|stage\d+\.(depth|downsample|block\d+\.([a-z]+\.)?[a-z_]+)")
     assert all(form.fullmatch(name) for name in names)
     block = [name for name in names if name.startswith("stage2.block3.")]
@@ -202,7 +202,7 @@ def test_parameter_names_read_well() -> None:
     # kernel_size differs between dwconv and refiner, which has one option only and is not drawn.
     assert "stage2.block3.dwconv.kernel_size" in block
     assert "stage2.block3.refiner.kernel_size" not in block
-    assert [c.options for c in NANO.choices if c.name == "stage2.block3.window_size"] == [(4, 7)]
+    assert [c.options for c in MIXED.choices if c.name == "stage2.block3.window_size"] == [(4, 7)]
 
 
 def test_a_knob_with_the_same_options_is_drawn_once() -> None:
@@ -226,23 +226,23 @@ def test_values_invert_assemble(name: str) -> None:
 @given(seeds)
 def test_inactive_choices_have_no_effect(seed: int) -> None:
     rng = Random(seed)
-    architecture = NANO.sample(rng)
-    assert NANO.assemble(NANO.values(architecture, rng)).digest == architecture.digest
+    architecture = MIXED.sample(rng)
+    assert MIXED.assemble(MIXED.values(architecture, rng)).digest == architecture.digest
 
 
 def test_assemble_refuses_what_is_no_option() -> None:
-    values = NANO.values(NANO.smallest)
+    values = MIXED.values(MIXED.smallest)
     with pytest.raises(SpaceError, match=r"'stage1\.block1\.operator' must be one of lsa, .*, not 'conv'"):
-        NANO.assemble({**values, "stage1.block1.operator": "conv"})
+        MIXED.assemble({**values, "stage1.block1.operator": "conv"})
     with pytest.raises(SpaceError, match=r"'stage1\.depth' must be one of 1, 2, not None"):
-        NANO.assemble({name: value for name, value in values.items() if name != "stage1.depth"})
+        MIXED.assemble({name: value for name, value in values.items() if name != "stage1.depth"})
 
 
 # -- membership and identity ------------------------------------------------------------------------
 
 
 def test_other_skeletons_lie_outside() -> None:
-    inside = NANO.smallest
+    inside = MIXED.smallest
     stages = inside.stages
     outside = [
         replace(inside, num_classes=11),
@@ -261,39 +261,36 @@ def test_other_skeletons_lie_outside() -> None:
         replace(inside, stages=(*stages, replace(stages[1], dim=128))),
     ]
     for architecture in outside:
-        assert not NANO.contains(architecture)
-        with pytest.raises(
-            SpaceError, match=rf"{architecture.digest} is not in space 'twins_cswin' \(nano\)"
-        ):
-            NANO.values(architecture)
+        assert not MIXED.contains(architecture)
+        with pytest.raises(SpaceError, match=rf"{architecture.digest} is not in space 'mixed' \(small\)"):
+            MIXED.values(architecture)
 
 
 def test_digest_follows_choices_and_skeleton_not_names() -> None:
     def digest(**changes: Any) -> str:
-        return replace(NANO, **changes).digest
+        return replace(MIXED, **changes).digest
 
-    same, first = replace(NANO, name="other", scale="else"), NANO.stages[0]
-    assert same.digest == NANO.digest
+    same, first = replace(MIXED, name="other", scale="else"), MIXED.stages[0]
+    assert same.digest == MIXED.digest
     others = [
         digest(num_classes=100),
         digest(in_channels=3),
         digest(image_size=(32, 32)),
-        digest(stages=(replace(first, depths=(1,)), NANO.stages[1])),
-        digest(stages=(replace(first, mlp_ratios=(2.0,)), NANO.stages[1])),
-        digest(stages=(replace(first, operators=first.operators[1:]), NANO.stages[1])),
+        digest(stages=(replace(first, depths=(1,)), MIXED.stages[1])),
+        digest(stages=(replace(first, mlp_ratios=(2.0,)), MIXED.stages[1])),
+        digest(stages=(replace(first, operators=first.operators[1:]), MIXED.stages[1])),
     ]
-    assert len({NANO.digest, *others}) == len(others) + 1
+    assert len({MIXED.digest, *others}) == len(others) + 1
 
 
 @pytest.mark.parametrize("side", [28, 32, 48, 64])
-def test_named_space_at_its_sizes(side: int) -> None:
-    found = load_declaration("twins_cswin").space("nano", side)
-    smallest, largest = costs(found.smallest), costs(found.largest)
+def test_the_images_make_the_maps(side: int) -> None:
+    smallest, largest = costs(mixed(side).smallest), costs(mixed(side).largest)
     assert smallest.macs < largest.macs
     assert smallest.params < largest.params
-    assert [site.height for site in found.sites()] == [side // 2, side // 4]
+    assert [site.height for site in mixed(side).sites()] == [side // 2, side // 4]
 
 
 def test_text_says_size_and_images() -> None:
-    assert str(NANO) == "twins_cswin/nano: about 10^10 architectures, 63 choices, 2 stages, 28x28 px"
+    assert str(MIXED) == "mixed/small: about 10^10 architectures, 63 choices, 2 stages, 28x28 px"
     assert str(space("shared")).startswith("shared/one: 68 architectures")

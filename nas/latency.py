@@ -1,0 +1,356 @@
+"""Latency of any design of a space, from a table of its parts that is measured once on a device.
+
+A design's latency is predicted as the sum of its stem, downsamplings, blocks and head. Each of them is
+measured as the static part that a subnet holds: the supernet's layers slice their weights first, which
+would be measured with them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas import interrupt
+from nas.console import log
+from nas.provenance import provenance
+from search_spaces.architecture import Architecture, Stage
+from search_spaces.errors import CheckpointError, RequestError
+from search_spaces.space import Space
+from supernet.block import Network
+from supernet.calls import Call, call
+from supernet.subnet import initialise, plan_block, plan_downsample, plan_stem
+
+FORMAT = 1
+
+# The one rule for repeats: a part is timed once a round, over as many runs in a row as fit into
+# _RUN_SECONDS (at least one), until it had _ROUNDS timings or spent _PART_SECONDS (at least _MIN_ROUNDS).
+# Timings of small parts are so far above what a clock or a CUDA event resolves, and a table of n parts
+# takes at most about n * max(_PART_SECONDS, _MIN_ROUNDS * one run), after a warm-up of two runs each.
+_RUN_SECONDS = 0.003
+_PART_SECONDS = 0.05
+_ROUNDS, _MIN_ROUNDS = 9, 3
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a network that is measured by itself.
+
+    Args:
+        name: What it is called in a table; parts with one name are the same.
+        blueprint: What makes its static module.
+        shape: Its input for one image: ``(C, H, W)`` of a stem, ``(H, W, C)`` of all others.
+    """
+
+    name: str
+    blueprint: Call
+    shape: tuple[int, int, int]
+
+
+def parts(architecture: Architecture) -> Iterator[Part]:
+    """Yield every part of the network of ``architecture``, first to last; equal parts as often as they occur."""
+    style, stages, maps = architecture.style, architecture.stages, architecture.maps()
+    channels, (height, width) = architecture.in_channels, architecture.image_size
+    yield Part(
+        f"stem {architecture.stem} on {height}x{width}x{channels} to {stages[0].dim}",
+        plan_stem(architecture.stem, channels, stages[0].dim),
+        (channels, height, width),
+    )
+    for index, stage in enumerate(stages):
+        if stage.downsample is not None:
+            dim, (height, width) = stages[index - 1].dim, maps[index - 1]
+            yield Part(
+                f"downsample {stage.downsample} on {height}x{width}x{dim} to {stage.dim}",
+                plan_downsample(stage.downsample, dim, stage.dim),
+                (height, width, dim),
+            )
+        site, (height, width) = architecture.site(index), maps[index]
+        for block in stage.blocks:
+            # Not str(block): its short spelling is for people and need not tell all blocks apart.
+            spelled = " ".join(f"{key}={value}" for key, value in block.to_json().items())
+            yield Part(
+                f"block {spelled} on {height}x{width}x{stage.dim} num_heads={stage.num_heads}",
+                plan_block(block, site, style),
+                (height, width, stage.dim),
+            )
+    last, (height, width) = stages[-1].dim, maps[-1]
+    yield Part(
+        f"head on {height}x{width}x{last} to {architecture.num_classes}",
+        call(
+            Network,
+            call(nn.Identity),
+            [call(nn.Identity)],
+            last,
+            architecture.num_classes,
+            norm_eps=style.norm_eps,
+        ),
+        (height, width, last),
+    )
+
+
+def all_parts(space: Space) -> tuple[Part, ...]:
+    """Return every distinct part that some design of ``space`` has."""
+    found: dict[str, Part] = {}
+    for stem, *downsamples in itertools.product(space.stems, *(s.downsamples for s in space.stages[1:])):
+        # One design a skeleton that holds, beyond any depth of the space, all blocks its stages may have.
+        everything = Architecture(
+            tuple(
+                Stage(stage.dim, stage.num_heads, stage.blocks, downsample)
+                for stage, downsample in zip(space.stages, (None, *downsamples), strict=True)
+            ),
+            space.image_size,
+            space.in_channels,
+            space.num_classes,
+            stem,
+            space.style,
+        )
+        found |= {part.name: part for part in parts(everything)}
+    return tuple(found.values())
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """What every part of a space takes on one device.
+
+    Args:
+        entries: Milliseconds by part; of a whole batch.
+        device: Name of the device.
+        dtype: Type that weights and activations had, as in ``float32``.
+        batch: Images in a batch.
+        image_size: Height and width of the images in pixels.
+        space: Digest of the space.
+        provenance: Where the measurements came from.
+    """
+
+    entries: Mapping[str, float]
+    device: str
+    dtype: str
+    batch: int
+    image_size: tuple[int, int]
+    space: str
+    provenance: Mapping[str, Any]
+
+    def latency_ms(self, architecture: Architecture) -> float:
+        """Return the predicted latency of a batch in milliseconds.
+
+        Raises:
+            RequestError: If the architecture has a part that was not measured.
+        """
+        try:
+            return math.fsum(self.entries[part.name] for part in parts(architecture))
+        except KeyError as missing:
+            raise RequestError(
+                f"the latency table of space {self.space} has no {missing.args[0]}, which design "
+                f"{architecture.digest} needs; measure a table of that design's space"
+            ) from None
+
+    def to_json(self) -> dict[str, object]:
+        """Return a plain object that ``from_json`` reads back to an equal table."""
+        return {
+            "format": FORMAT,
+            "device": self.device,
+            "dtype": self.dtype,
+            "batch": self.batch,
+            "image_size": list(self.image_size),
+            "space": self.space,
+            "latency_ms": dict(self.entries),
+            "provenance": dict(self.provenance),
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> LatencyTable:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            CheckpointError: If it is something else.
+        """
+        if not isinstance(value, Mapping) or not isinstance(value.get("latency_ms"), Mapping):
+            raise CheckpointError("not a latency table")
+        if value.get("format") != FORMAT:
+            raise CheckpointError(f"a latency table of format {value.get('format')!r}, not {FORMAT}")
+        for name, kind in (("device", str), ("dtype", str), ("space", str), ("batch", int)):
+            if not isinstance(value.get(name), kind):
+                raise CheckpointError(f"a latency table whose '{name}' is {value.get(name)!r}")
+        size = value.get("image_size")
+        if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+            raise CheckpointError(f"a latency table whose 'image_size' is {size!r}, not [height, width]")
+        for name, entry in value["latency_ms"].items():
+            if isinstance(entry, bool) or not isinstance(entry, int | float) or not 0 < entry < math.inf:
+                raise CheckpointError(f"a latency table that gives '{name}' {entry!r} ms")
+        if not isinstance(value.get("provenance"), Mapping):
+            raise CheckpointError("a latency table without 'provenance'")
+        return cls(
+            entries={name: float(entry) for name, entry in value["latency_ms"].items()},
+            device=value["device"],
+            dtype=value["dtype"],
+            batch=value["batch"],
+            image_size=(size[0], size[1]),
+            space=value["space"],
+            provenance=dict(value["provenance"]),
+        )
+
+    def __str__(self) -> str:
+        images = "1 image" if self.batch == 1 else f"{self.batch} images"
+        return f"{images} of {self.image_size[0]}x{self.image_size[1]} px in {self.dtype} on {self.device}"
+
+
+def read_table(path: Path, space: Space) -> LatencyTable:
+    """Read a table of ``space``; one of a device that this machine does not have is used with a warning.
+
+    Raises:
+        CheckpointError: If the file is absent or no latency table.
+        RequestError: If it is the table of another space.
+    """
+    try:
+        table = LatencyTable.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read the latency table {path} ({error.strerror}); check the path"
+        ) from None
+    except ValueError:
+        raise CheckpointError(f"{path} is truncated or not JSON; give a latency.json of a search") from None
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{path} is {error}; give a latency.json of a search, or measure it anew"
+        ) from None
+    if table.space != space.digest:
+        raise RequestError(
+            f"{path} is the latency table of space {table.space} ({table.image_size[0]}x{table.image_size[1]} px), "
+            f"not of {space.name}/{space.scale} ({space.digest}); measure one of this space, images and classes"
+        )
+    if table.device not in _devices_here():
+        log.say(f"latencies are those of {table.device}, which is not in this machine ({path})")
+    return table
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a table calls ``device``."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{models[0] if models else platform.processor() or platform.machine()}, 1 thread"
+
+
+def _devices_here() -> set[str]:
+    gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    return {device_name(device) for device in (torch.device("cpu"), *gpus)}
+
+
+def measure(
+    space: Space,
+    device: torch.device,
+    batch: int = 1,
+    dtype: torch.dtype = torch.float32,
+    progress: Callable[[int, int], None] | None = None,
+) -> LatencyTable:
+    """Measure every distinct part of ``space``.
+
+    Parts are timed in turn, round after round, so that a machine that is slower for a while slows all of
+    them alike; a part's latency is the median over the rounds. A CPU is measured with one thread: small
+    maps do not gain from more, and its latencies do not depend on what else uses the other cores.
+
+    Args:
+        space: What to measure.
+        device: Where.
+        batch: Images at once.
+        dtype: Type of weights and activations.
+        progress: Told ``(done, total)`` timings.
+
+    Raises:
+        Interrupted: If the user asked to stop.
+    """
+    threads = torch.get_num_threads()
+    # The weights' values do not matter, but drawing them may not change what is drawn after.
+    with torch.random.fork_rng(devices=()), torch.inference_mode():
+        torch.set_num_threads(1)
+        try:
+            entries = _measure(all_parts(space), device, batch, dtype, progress or (lambda done, total: None))
+        finally:
+            torch.set_num_threads(threads)
+    name = str(dtype).removeprefix("torch.")
+    where = device_name(device)
+    return LatencyTable(entries, where, name, batch, space.image_size, space.digest, provenance(0, []))
+
+
+def _measure(
+    found: tuple[Part, ...],
+    device: torch.device,
+    batch: int,
+    dtype: torch.dtype,
+    progress: Callable[[int, int], None],
+) -> dict[str, float]:
+    """Return milliseconds by part name."""
+    # What is built and what goes in decide the time: parts that agree in both are measured once.
+    key = {part.name: (repr(part.blueprint), part.shape) for part in found}
+    distinct = {key[part.name]: part for part in found}
+    timers: dict[Any, _Timer] = {}
+    total = (1 + _ROUNDS) * len(distinct)
+    for done, (content, part) in enumerate(distinct.items()):
+        interrupt.check()
+        progress(done, total)
+        module: nn.Module = part.blueprint.build()
+        initialise(module)
+        inputs = torch.randn(batch, *part.shape)
+        timers[content] = _Timer(module.eval().to(device, dtype), inputs.to(device, dtype))
+    times: dict[Any, list[float]] = {content: [] for content in distinct}
+    order = list(distinct)
+    for number in range(1, 1 + _ROUNDS):
+        # A new order each round: what ran before a part warms or cools its caches.
+        Random(number).shuffle(order)
+        for done, content in enumerate(order, start=number * len(order)):
+            interrupt.check()
+            progress(done, total)
+            past, timer = times[content], timers[content]
+            if len(past) < _MIN_ROUNDS or sum(past) * timer.runs < _PART_SECONDS:
+                past.append(timer.once())
+    progress(total, total)
+    return {part.name: 1e3 * median(times[key[part.name]]) for part in found}
+
+
+class _Timer:
+    """Times one part, warmed up.
+
+    Args:
+        module: The part, where it is measured.
+        inputs: What goes in.
+    """
+
+    def __init__(self, module: nn.Module, inputs: Tensor) -> None:
+        self.module, self.inputs = module, inputs
+        self.runs = 1
+        self.once()  # allocates, chooses kernels
+        self.runs = max(1, math.floor(_RUN_SECONDS / self.once()))
+
+    def once(self) -> float:
+        """Run the part ``runs`` times and return the seconds of one run."""
+        if self.inputs.device.type == "cuda":
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            self._run()
+            end.record()
+            end.synchronize()
+            return 1e-3 * start.elapsed_time(end) / self.runs
+        # Time on the core rather than on the wall: the same on an idle machine, for one thread that never
+        # waits, and not lengthened by whatever else runs on a busy one.
+        began = time.thread_time()
+        self._run()
+        return (time.thread_time() - began) / self.runs
+
+    def _run(self) -> None:
+        for _ in range(self.runs):
+            self.module(self.inputs)

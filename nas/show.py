@@ -26,7 +26,6 @@ from search_spaces.published import CLAIMS
 from search_spaces.space import Space
 from search_spaces.theory import window_advice
 
-_SPENT = ("local attention", "global attention", "projections", "convolutions", "mlp", "rest")
 _COLOURS = ("cyan", "magenta", "green", "yellow", "red", "blue", "bright_magenta", "bright_green")
 
 
@@ -132,6 +131,7 @@ def draw(description: dict[str, Any]) -> RenderableType:
         Padding(_Grid([stem], widest, most), (0, 2)),
         *panels,
         Padding(_Grid([head], widest, most), (0, 2)),
+        _theory(description["stages"]),
         _totals(description),
         *([_stated(claim)] if claim else []),
     )
@@ -174,7 +174,7 @@ def _panel(number: int, stage: dict[str, Any], grid: _Grid) -> Panel:
     height, width = stage["map"]
     heads = "1 head" if stage["num_heads"] == 1 else f"{stage['num_heads']} heads"
     return Panel(
-        Group(grid, *_theory(stage)),
+        grid,
         title=Text(f"stage {number} · {height}×{width} · {stage['dim']} channels · {heads}", "bold"),
         subtitle=Text(f"{stage['share']:.0%} of MACs · {quantity(stage['params'])} parameters", "dim"),
         title_align="left",
@@ -183,20 +183,28 @@ def _panel(number: int, stage: dict[str, Any], grid: _Grid) -> Panel:
     )
 
 
-def _theory(stage: dict[str, Any]) -> list[Text]:
-    """Return what the stage's MACs are spent on, and Twins' best window beside the chosen ones."""
-    total, window = sum(stage["split"].values()), stage["window"]
-    shares = [f"{name} {macs / total:.0%}" for name, macs in zip(_SPENT, stage["split"].values(), strict=True) if macs]
-    lines = [Text("     " + " · ".join(shares), "dim")]
-    if window["windows"] or window["ratios"]:
-        chosen = [
-            *(f"windows of {size}" for size in window["windows"]),
-            *(f"a key for {size}" for size in window["ratios"]),
-        ]
-        best = f"k1·k2 = √(H·W) = {window['optimum']:.3g} is best ({window['side']:.2g}×{window['side']:.2g})"
-        cost = "" if window["excess"] is None else f", {window['excess']:.3g} times the least cost"
-        lines.append(Text(f"     {best}; chosen: {', '.join(chosen)}{cost}", "dim"))
-    return lines
+def _theory(stages: list[dict[str, Any]]) -> RenderableType:
+    """Draw what every stage's MACs are spent on, and Twins' best window beside the chosen ones."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    for _ in range(9):
+        table.add_column(justify="right", overflow="fold")
+    heads = ("stage", "local", "global", "linear", "mlp", "other", "best", "windows", "keys")
+    table.add_row(*(Text(head, "bold") for head in heads))
+    for number, stage in enumerate(stages, start=1):
+        split, window = stage["split"], stage["window"]
+        spent = (split["local"], split["globally"], split["projections"], split["mlp"])
+        table.add_row(
+            str(number),
+            *(quantity(macs) if macs else "-" for macs in (*spent, split["convolutions"] + split["rest"])),
+            Text(f"{window['optimum']:.0f}", "bold"),
+            *(" ".join(map(str, window[name])) or "-" for name in ("windows", "ratios")),
+        )
+    note = (
+        "MACs inside windows, among all positions, in linear layers around attention, and elsewhere. best: "
+        "k1·k2 = √(H·W) positions, where windows and one key for each cost least together (Twins, section "
+        "3.2); windows, keys: positions that attend together here, and that share a key of GSA."
+    )
+    return Group(Padding(table, (0, 2)), Padding(Text(note, "dim"), (0, 2)))
 
 
 @dataclass(frozen=True)

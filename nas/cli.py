@@ -8,6 +8,7 @@ them, so that ``nas --help`` answers at once.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -202,7 +203,7 @@ def export_command(
     chosen = parse_formats(formats)
     where = find_study(source)
     where.require()
-    results = [result for result in _results(where) if arch is None or result["digest"] == arch]
+    results = [result for result in where.results() if arch is None or result["digest"] == arch]
     if not results:
         what = "no retrained design" if arch is None else f"no retrained design '{arch}'"
         raise RequestError(f"study {where.folder} has {what}; run: nas retrain {where.folder}")
@@ -284,6 +285,30 @@ def dashboard(
     where = find_study(study)
     where.require()
     serve(where.url, port)
+
+
+@app.command()
+def analyze(
+    sources: Annotated[list[str], typer.Argument(metavar="STUDY|DIR...", help="Studies and export folders.")],
+    data: Annotated[str | None, typer.Option(help="Images to look at; those of the study.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where timm's data sets lie.")] = None,
+    images: Annotated[int, typer.Option(min=4, help="Most validation images to look at.")] = 512,
+    out: Annotated[Path | None, typer.Option(help="HTML file; similarity.html in the study.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how soon the features of trained designs are like their last ones, side by side (CKA)."""
+    from nas import analyze as measure
+    from nas.files import require_writable
+
+    if out is not None:
+        require_writable(out.parent)
+    result = measure.analyze(sources, data, data_dir, images, out)
+    if as_json:
+        _print_json(result)
+        return
+    output.print(_similarities(result["designs"]))
+    if result["out"] is not None:
+        output.print(f"drawn in {result['out']}", soft_wrap=True)
 
 
 @app.command()
@@ -390,13 +415,6 @@ def _design(entry: dict[str, Any]) -> Any:
     return Architecture.from_json(entry["architecture"])
 
 
-def _results(study: Study) -> list[dict[str, Any]]:
-    from nas.study import read_json
-
-    found = [read_json(path) for path in study.folder.glob("retrained/*/*/result.json")]
-    return sorted(found, key=lambda result: -result["val_top1"])
-
-
 def _write_report(study: Study) -> None:
     from nas.report import write_report
 
@@ -427,6 +445,22 @@ def _front_table(front: list[Row], results: list[dict[str, Any]]) -> Table:
             row.origin,
             escape(str(row.architecture)),
         )
+    return table
+
+
+def _similarities(designs: list[dict[str, Any]]) -> Table:
+    """Return a column of similarities for every design, a row for every block that one of them has."""
+
+    def shown(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    table = Table("block", *(design["label"] for design in designs), title="CKA with the last block")
+    columns = [{block["place"]: block["similarity"] for block in design["blocks"]} for design in designs]
+    places = {place for column in columns for place in column}
+    for place in sorted(places, key=lambda place: [int(number) for number in re.findall(r"\d+", place)]):
+        table.add_row(place, *("" if place not in column else shown(column[place]) for column in columns))
+    table.add_section()
+    table.add_row("mean, but the last", *(shown(design["mean"]) for design in designs))
     return table
 
 

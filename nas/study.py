@@ -73,6 +73,11 @@ class Study:
         """Return the folder of a retrained design (``mode``: ``scratch`` or ``inherit``)."""
         return self.folder / "retrained" / digest / mode
 
+    def results(self) -> list[dict[str, Any]]:
+        """Return what retraining wrote of every finished design, best validation accuracy first."""
+        found = [read_json(path) for path in sorted(self.folder.glob("retrained/*/*/result.json"))]
+        return sorted(found, key=lambda result: -result["val_top1"])
+
     def exported(self, digest: str) -> Path:
         """Return the folder of an exported design."""
         return self.folder / "exports" / digest

@@ -73,6 +73,11 @@ class Study:
         """Return the folder of a retrained design (``mode``: ``scratch`` or ``inherit``)."""
         return self.folder / "retrained" / digest / mode
 
+    def results(self) -> list[dict[str, Any]]:
+        """Return what retraining wrote of every finished design, best validation accuracy first."""
+        found = [read_json(path) for path in sorted(self.folder.glob("retrained/*/*/result.json"))]
+        return sorted(found, key=lambda result: -result["val_top1"])
+
     def exported(self, digest: str) -> Path:
         """Return the folder of an exported design."""
         return self.folder / "exports" / digest
@@ -216,12 +221,18 @@ def find_study(name: str) -> Study:
 
 
 def find_architecture(text: str, study: Study | None = None) -> Architecture:
-    """Return the architecture that ``text`` means: a JSON file, a published name, or a digest of a study.
+    """Return the architecture that ``text`` means: a JSON file, an export, a published name, or a digest.
+
+    Args:
+        text: Path of a JSON file or of an export folder, a published name, or a digest of ``study``.
+        study: Where to look for a digest.
 
     Raises:
         ArchitectureError: If it means none.
     """
     path = Path(text)
+    if (path / "config.json").is_file():
+        path = path / "config.json"
     if path.is_file():
         content = read_json(path)
         if isinstance(content, dict) and "architecture" in content:

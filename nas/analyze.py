@@ -139,7 +139,9 @@ def subjects_of(text: str) -> list[Subject]:
         return [_exported(path)]
     study = home(path) if (path / "result.json").is_file() else find_study(text)
     if study is None or not study.settings_file.is_file():
-        raise RequestError(f"{text} is neither an export folder nor a study; give what nas export or nas search made")
+        raise RequestError(
+            f"{text} is neither an export folder nor a study; give what nas export or nas search made"
+        )
     found = [read_json(path / "result.json")] if (path / "result.json").is_file() else study.results()
     if not found:
         raise RequestError(f"study {study.folder} has no retrained design; run: nas retrain {study.folder}")
@@ -157,7 +159,9 @@ def _exported(folder: Path) -> Subject:
     try:
         name, mean, std = str(content["name"]), tuple(content["mean"]), tuple(content["std"])
     except (KeyError, TypeError):
-        raise StudyError(f"{folder / 'config.json'} is not that of an export; export the model again") from None
+        raise StudyError(
+            f"{folder / 'config.json'} is not that of an export; export the model again"
+        ) from None
     network, design = read_network(folder, find_architecture(str(folder)))
     return Subject(name, design, network, mean, std)
 
@@ -279,7 +283,7 @@ def _page(result: dict[str, Any]) -> str:
         "Feature similarity across depth",
         [
             "<header><h1>Feature similarity across depth</h1>"
-            f'<p class="lead">Linear CKA of each block\'s output and the last block\'s, on {measured}.</p></header>',
+            f"<p class=\"lead\">Linear CKA of each block's output and the last block's, on {measured}.</p></header>",
             section(
                 "How soon features are like the last ones",
                 "A curve that rises early shows blocks that hardly change what is known already "

@@ -348,7 +348,9 @@ def spaces(as_json: Json = False) -> None:
 
 @app.command()
 def show(
-    arch: Annotated[str, typer.Argument(metavar="ARCH", help="A published name, JSON file, export folder, or digest.")],
+    arch: Annotated[
+        str, typer.Argument(metavar="ARCH", help="A published name, JSON file, export folder, or digest.")
+    ],
     study: Annotated[str | None, typer.Option(help="The study that a digest belongs to.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -196,10 +196,16 @@ def describe(job: Job) -> list[str]:
 def _starting(starts: Sequence[Start]) -> list[str]:
     lines = [
         f"starts    from {start.name}, "
-        + ("the head that all paths share included" if start.with_head else "all but the head: its classes differ")
+        + (
+            "the head that all paths share included"
+            if start.with_head
+            else "all but the head: its classes differ"
+        )
         for start in starts
     ]
-    both = [f"          where two want the same weights, {starts[-1].name} has them"] if len(starts) > 1 else []
+    both = (
+        [f"          where two want the same weights, {starts[-1].name} has them"] if len(starts) > 1 else []
+    )
     return lines + both
 
 

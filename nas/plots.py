@@ -528,7 +528,5 @@ def curves(lines: Sequence[Curve], x: str, y: str) -> go.Figure:
     known = [value for line in lines for value in line.upward if value is not None]
     figure.update_xaxes(title=x, range=[0, 1.03])
     figure.update_yaxes(title=y, range=[min([0.0, *known]) - 0.02, 1.04] if known else [0, 1.04])
-    figure.update_layout(
-        height=_HEIGHT, hovermode="closest", legend=_LEGEND, margin=_MARGIN, showlegend=True
-    )
+    figure.update_layout(height=_HEIGHT, hovermode="closest", legend=_LEGEND, margin=_MARGIN, showlegend=True)
     return figure

@@ -83,7 +83,9 @@ class Settings:
         for text in self.init_from:
             name, _, file = text.partition("=")
             if not file:
-                raise RequestError(f"--init-from must be NAME=FILE, such as cswin_tiny=cswin.pth, not '{text}'")
+                raise RequestError(
+                    f"--init-from must be NAME=FILE, such as cswin_tiny=cswin.pth, not '{text}'"
+                )
             published(name)
         for option, number in (("--batch", self.batch), ("--validation-images", self.validation_images)):
             if number < 1:

@@ -325,7 +325,9 @@ class Space:
         return next(self._misfits(architecture), None)
 
     def _misfits(self, architecture: Architecture) -> Iterator[str]:
-        for name in (part.name for part in fields(Architecture) if part.name not in ("stages", "stem", "style")):
+        for name in (
+            part.name for part in fields(Architecture) if part.name not in ("stages", "stem", "style")
+        ):
             if getattr(architecture, name) != getattr(self, name):
                 yield f"{name} is {getattr(architecture, name)}, not {getattr(self, name)}"
         for part in fields(Style):

@@ -182,4 +182,3 @@ _SPENT: dict[str, Callable[[Block, Site], Split]] = {
     "dwconv": _dwconv,
     "refiner": _refiner,
 }
-

@@ -125,7 +125,9 @@ def naming_of(names: Iterable[str]) -> Naming:
             return naming
     shown = ", ".join(f"'{name}'" for name in given[:3]) or "none at all"
     known = ", ".join(naming.title for naming in NAMINGS)
-    raise CheckpointError(f"its parameters (first: {shown}) are named as in no code that is known here: {known}")
+    raise CheckpointError(
+        f"its parameters (first: {shown}) are named as in no code that is known here: {known}"
+    )
 
 
 def translated(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

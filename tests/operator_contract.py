@@ -56,7 +56,9 @@ class Case:
         module: nn.Module = plan_block(self.block, self.site, self.style).build()
         return randomised(module)
 
-    def images(self, batch: int, height: int = 0, width: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    def images(
+        self, batch: int, height: int = 0, width: int = 0, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Return maps of the declared size, or of another."""
         shape = (batch, height or self.site.height, width or self.site.width, self.site.dim)
         return torch.randn(shape, generator=torch.Generator().manual_seed(5)).to(dtype)
@@ -288,7 +290,9 @@ class OperatorContract:
             style=case.style,
         )
         network = randomised(plan(design).build()).eval()
-        exported = executed(model_source(design, (0.5,) * 3, (0.2,) * 3, "One block"))["create_model"]().eval()
+        exported = executed(model_source(design, (0.5,) * 3, (0.2,) * 3, "One block"))[
+            "create_model"
+        ]().eval()
         exported.load_state_dict(network.state_dict())
         images = torch.randn(2, 3, site.height, site.width)
         torch.testing.assert_close(exported(images), network(images), rtol=0, atol=1e-5)

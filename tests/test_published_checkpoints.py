@@ -138,7 +138,8 @@ def architecture_of(about: dict[str, Any]) -> Architecture:
         dims = [a["embed_dim"] * 2**index for index in range(4)]
         splits = zip(a["depth"], a["split_size"], strict=True)
         blocks = [
-            [Block("cswin", (("stripe_width", width),), "lepe", a["mlp_ratio"])] * depth for depth, width in splits
+            [Block("cswin", (("stripe_width", width),), "lepe", a["mlp_ratio"])] * depth
+            for depth, width in splits
         ]
         downsample, stem, style = "conv3x3", "conv7x7_s4", Style(norm_eps=1e-5)
     else:
@@ -190,7 +191,10 @@ def test_weights_of_the_papers_code_give_its_logits(name: str) -> None:
 # -- what does not match -----------------------------------------------------------------------------
 
 SMALL = Architecture(
-    (Stage(8, 2, (Block("lsa", (("window_size", 2),)),)),), image_size=(8, 8), num_classes=3, stem="conv3x3_s2"
+    (Stage(8, 2, (Block("lsa", (("window_size", 2),)),)),),
+    image_size=(8, 8),
+    num_classes=3,
+    stem="conv3x3_s2",
 )
 
 

@@ -46,7 +46,11 @@ scales:
 """
 # Built like Twins-SVT: local, then global, an encoding after the first block.
 DESIGN = Architecture(
-    (Stage(8, 2, (Block("lsa", (("window_size", 2),), "cpe", 4), Block("gsa", (("sr_ratio", 2),), "none", 2))),),
+    (
+        Stage(
+            8, 2, (Block("lsa", (("window_size", 2),), "cpe", 4), Block("gsa", (("sr_ratio", 2),), "none", 2))
+        ),
+    ),
     image_size=(8, 8),
     num_classes=3,
     stem="conv3x3_s2",
@@ -126,7 +130,9 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
 # -- nas import --------------------------------------------------------------------------------------
 
 
-def test_an_import_can_be_shown_evaluated_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_can_be_shown_evaluated_and_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NAS_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setitem(PUBLISHED, "small", lambda: DESIGN)
     two = replace(DESIGN, num_classes=2)
@@ -144,7 +150,9 @@ def test_an_import_can_be_shown_evaluated_and_read_again(tmp_path: Path, monkeyp
     for number, name in enumerate(("ant", "bee")):
         (tmp_path / "images" / name).mkdir(parents=True)
         for shade in range(10):
-            Image.new("RGB", (8, 8), (20 * shade, 100 * number, 7)).save(tmp_path / "images" / name / f"{shade}.png")
+            Image.new("RGB", (8, 8), (20 * shade, 100 * number, 7)).save(
+                tmp_path / "images" / name / f"{shade}.png"
+            )
     scores = evaluate_folder(folder, f"folder:{tmp_path / 'images'}", None)
     assert scores["images"] == 4
 
@@ -203,10 +211,22 @@ def test_the_later_of_two_starts_has_what_both_want(tmp_path: Path) -> None:
         ({"image_size": (16, 16)}, r"image_size is \(16, 16\), not \(8, 8\)"),
         ({"stem": "conv3x3_s1"}, "stem is conv3x3_s1, not one of conv3x3_s2"),
         ({"in_channels": 1}, "in_channels is 1, not 3"),
-        ({"blocks": (Block("lsa", (("window_size", 3),), "cpe"),)}, "block1.window_size is 3, not one of 2, 4"),
-        ({"blocks": (Block("lsa", (("window_size", 2),), "rpe"),)}, "block1.pos is rpe, not one of none, cpe"),
-        ({"blocks": (Block("lsa", (("window_size", 2),), "cpe", 3),)}, "block1.mlp_ratio is 3, not one of 2.0, 4.0"),
-        ({"blocks": (Block("cswin", (("stripe_width", 1),)),)}, "block1.operator is cswin, not one of lsa, gsa"),
+        (
+            {"blocks": (Block("lsa", (("window_size", 3),), "cpe"),)},
+            "block1.window_size is 3, not one of 2, 4",
+        ),
+        (
+            {"blocks": (Block("lsa", (("window_size", 2),), "rpe"),)},
+            "block1.pos is rpe, not one of none, cpe",
+        ),
+        (
+            {"blocks": (Block("lsa", (("window_size", 2),), "cpe", 3),)},
+            "block1.mlp_ratio is 3, not one of 2.0, 4.0",
+        ),
+        (
+            {"blocks": (Block("cswin", (("stripe_width", 1),)),)},
+            "block1.operator is cswin, not one of lsa, gsa",
+        ),
         ({"blocks": DESIGN.stages[0].blocks * 2}, "stage1.depth is 4, not one of 1, 2"),
         ({"dim": 16}, "stage1 has dim 16, not 8"),
     ],
@@ -217,7 +237,9 @@ def test_a_design_outside_is_refused_by_its_first_difference(
     inside = {name: value for name, value in change.items() if name in ("blocks", "dim")}
     rest = {name: value for name, value in change.items() if name not in inside}
     design = replace(DESIGN, stages=(replace(DESIGN.stages[0], **inside),), **rest)  # type: ignore[arg-type]
-    with pytest.raises(SpaceError, match=f"--init-from odd is not a point of space 'small'.*: .*{sentence}; choose"):
+    with pytest.raises(
+        SpaceError, match=f"--init-from odd is not a point of space 'small'.*: .*{sentence}; choose"
+    ):
         read_start("odd", design, tmp_path / "absent", space())
 
 

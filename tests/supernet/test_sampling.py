@@ -121,5 +121,5 @@ def test_sandwich_is_largest_and_smallest_with_the_largest_as_teacher(space: Spa
 
 
 def test_an_unknown_policy_is_named_with_its_nearest() -> None:
-    with pytest.raises(SpaceError, match="unknown sampling policy 'sandwhich'.*did you mean 'sandwich'"):
+    with pytest.raises(SpaceError, match=r"unknown sampling policy 'sandwhich'.*did you mean 'sandwich'"):
         policy("sandwhich")

@@ -224,7 +224,9 @@ def test_supernets_and_paths_interleave() -> None:
     space, x = SPACES["variants"], images(SPACES["variants"])
     networks = [fresh("variants", seed=seed).eval() for seed in (0, 1)]
     paths = [space.sample(Random(seed)) for seed in range(4)]
-    alone = {(n, path.digest): network.extract(path)(x) for n, network in enumerate(networks) for path in paths}
+    alone = {
+        (n, path.digest): network.extract(path)(x) for n, network in enumerate(networks) for path in paths
+    }
     for path in (*paths, *reversed(paths)):
         for n, network in enumerate(networks):
             assert_equal(network(x, path), alone[n, path.digest])

@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-SEARCH ?= --space twins_cswin --data mnist5k --budget auto --study studies/first --retrain 2 --export
-PYTEST ?=
+SEARCH ?= --space twins_cswin --data mnist5k --budget auto --study studies/first --retrain 1 --export
+PYTEST ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup search test check clean

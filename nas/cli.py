@@ -8,12 +8,14 @@ them, so that ``nas --help`` answers at once.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -68,6 +70,10 @@ def search(
         str, typer.Option(help="Projections per operator, or shared in a block.")
     ] = "operator",
     supernet: Annotated[str | None, typer.Option(help="Use these weights instead of training.")] = None,
+    init_from: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="Start from a published network's checkpoint; repeatable."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of the supernet.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
@@ -105,6 +111,7 @@ def search(
             policy=policy,
             sharing=sharing,
             supernet=supernet,
+            init_from=tuple(init_from or ()),
             validation_images=validation_images,
             seed=seed,
         )
@@ -137,6 +144,8 @@ def search(
         _print_json(_summary(where, front, results, exported))
         return
     output.print(_front_table(front, results))
+    for row in front:
+        output.print(f"{row.architecture.digest}  {row.architecture}", soft_wrap=True, markup=False)
     _next_steps(where, results, exported)
 
 
@@ -199,27 +208,49 @@ def export_command(
 ) -> None:
     """Write a retrained design as a standalone model and verify it."""
     from nas.export import parse_formats
-    from nas.files import require_writable
     from nas.pipeline import export_result
     from nas.study import find_study
 
     chosen = parse_formats(formats)
     where = find_study(source)
     where.require()
-    results = [result for result in _results(where) if arch is None or result["digest"] == arch]
+    results = [result for result in where.results() if arch is None or result["digest"] == arch]
     if not results:
         what = "no retrained design" if arch is None else f"no retrained design '{arch}'"
         raise RequestError(f"study {where.folder} has {what}; run: nas retrain {where.folder}")
     best = results[0]
     folder = out or where.exported(best["digest"])
-    require_writable(folder)
-    if folder.exists() and not (folder / "verification.json").exists() and any(folder.iterdir()):
-        raise RequestError(f"--out {folder} is not empty and holds no export; choose another folder")
+    _require_export_folder(folder)
     differences = export_result(where, best, folder, chosen)
     if as_json:
         _print_json({"folder": str(folder), "digest": best["digest"], "max_abs_difference": differences})
     else:
         output.print(f"exported to {folder}", soft_wrap=True)
+
+
+@app.command("import")
+def import_command(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A torch or safetensors checkpoint.")],
+    name: Annotated[str, typer.Option("--as", help="The published network that it is of.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    formats: Formats = "source",
+    as_json: Json = False,
+) -> None:
+    """Turn a checkpoint of a paper's authors or of timm into a standalone model of ours and verify it."""
+    from nas.checkpoints import import_checkpoint
+    from nas.export import parse_formats
+
+    chosen = parse_formats(formats)
+    _require_export_folder(out)
+    result = import_checkpoint(file, name, out, chosen, ["nas", *sys.argv[1:]])
+    if as_json:
+        _print_json(result)
+        return
+    output.print(
+        f"imported {result['parameters']:,} parameters of {name} with {result['num_classes']} classes to {out}",
+        soft_wrap=True,
+    )
+    output.print(f"next: nas evaluate {out} --data SPEC\n      nas show {out}", soft_wrap=True)
 
 
 @app.command()
@@ -268,6 +299,30 @@ def dashboard(
 
 
 @app.command()
+def analyze(
+    sources: Annotated[list[str], typer.Argument(metavar="STUDY|DIR...", help="Studies and export folders.")],
+    data: Annotated[str | None, typer.Option(help="Images to look at; those of the study.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where timm's data sets lie.")] = None,
+    images: Annotated[int, typer.Option(min=4, help="Most validation images to look at.")] = 512,
+    out: Annotated[Path | None, typer.Option(help="HTML file; similarity.html in the study.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how soon the features of trained designs are like their last ones, side by side (CKA)."""
+    from nas import analyze as measure
+    from nas.files import require_writable
+
+    if out is not None:
+        require_writable(out.parent)
+    result = measure.analyze(sources, data, data_dir, images, out)
+    if as_json:
+        _print_json(result)
+        return
+    output.print(_similarities(result["designs"]))
+    if result["out"] is not None:
+        output.print(f"drawn in {result['out']}", soft_wrap=True)
+
+
+@app.command()
 def spaces(as_json: Json = False) -> None:
     """List what can be searched."""
     from nas.show import drawing_spaces
@@ -293,7 +348,9 @@ def spaces(as_json: Json = False) -> None:
 
 @app.command()
 def show(
-    arch: Annotated[str, typer.Argument(metavar="ARCH", help="A published name, a JSON file, or a digest.")],
+    arch: Annotated[
+        str, typer.Argument(metavar="ARCH", help="A published name, JSON file, export folder, or digest.")
+    ],
     study: Annotated[str | None, typer.Option(help="The study that a digest belongs to.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -312,7 +369,7 @@ def show(
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine and its cluster offer, and what is missing."""
-    from nas.doctor import examine
+    from nas.doctor import examine, words
 
     findings = examine()
     if as_json:
@@ -320,7 +377,7 @@ def doctor(as_json: Json = False) -> None:
         return
     table = Table("what", "finding")
     for name, finding in findings.items():
-        table.add_row(name, escape(str(finding)))
+        table.add_row(name, escape(words(finding)))
     output.print(table)
 
 
@@ -359,17 +416,18 @@ class _resumable:
             )
 
 
+def _require_export_folder(folder: Path) -> None:
+    from nas.files import require_writable
+
+    require_writable(folder)
+    if folder.exists() and not (folder / "verification.json").exists() and any(folder.iterdir()):
+        raise RequestError(f"--out {folder} is not empty and holds no export; choose another folder")
+
+
 def _design(entry: dict[str, Any]) -> Any:
     from search_spaces.architecture import Architecture
 
     return Architecture.from_json(entry["architecture"])
-
-
-def _results(study: Study) -> list[dict[str, Any]]:
-    from nas.study import read_json
-
-    found = [read_json(path) for path in study.folder.glob("retrained/*/*/result.json")]
-    return sorted(found, key=lambda result: -result["val_top1"])
 
 
 def _write_report(study: Study) -> None:
@@ -381,14 +439,13 @@ def _write_report(study: Study) -> None:
 def _front_table(front: list[Row], results: list[dict[str, Any]]) -> Table:
     from nas.console import quantity
 
-    table = Table("digest", "val top-1 (supernet)", "MACs", "params", title="Pareto front")
+    table = Table("digest", "val top-1", "MACs", "params", title="Pareto front", box=SIMPLE)
     # Known of all designs or of none: an objective, a limit or a given table asks for it.
     timed = any("latency_ms" in row.scores for row in front)
     if timed:
         table.add_column("latency")
-    table.add_column("retrained test top-1")
+    table.add_column("retrained, test top-1")
     table.add_column("from")
-    table.add_column("design", overflow="fold")
     for row in front:
         scores = row.scores
         mine = [
@@ -402,8 +459,23 @@ def _front_table(front: list[Row], results: list[dict[str, Any]]) -> Table:
             *([f"{scores['latency_ms']:.3g} ms"] if timed else []),
             "\n".join(mine),
             row.origin,
-            escape(str(row.architecture)),
         )
+    return table
+
+
+def _similarities(designs: list[dict[str, Any]]) -> Table:
+    """Return a column of similarities for every design, a row for every block that one of them has."""
+
+    def shown(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    table = Table("block", *(design["label"] for design in designs), title="CKA with the last block")
+    columns = [{block["place"]: block["similarity"] for block in design["blocks"]} for design in designs]
+    places = {place for column in columns for place in column}
+    for place in sorted(places, key=lambda place: [int(number) for number in re.findall(r"\d+", place)]):
+        table.add_row(place, *("" if place not in column else shown(column[place]) for column in columns))
+    table.add_section()
+    table.add_row("mean, but the last", *(shown(design["mean"]) for design in designs))
     return table
 
 

@@ -62,6 +62,7 @@ def export_model(
     provenance: Mapping[str, Any],
     formats: tuple[str, ...] = FORMATS,
     images: Tensor | None = None,
+    about: str = "whose attention design was found by neural architecture search",
 ) -> dict[str, float]:
     """Write the export folder of a trained network and verify every file of it.
 
@@ -74,11 +75,12 @@ def export_model(
         name: Name for people.
         mean: Mean of each channel of the training images, in 0..1.
         std: Standard deviation of each channel.
-        class_names: Names of the classes.
+        class_names: Names of the classes; empty where they are not known.
         metrics: What is known of it, for the model card.
         provenance: Where it comes from.
         formats: Formats beside source and weights.
         images: Normalised images ``(B, C, H, W)`` to verify on; random ones where they are left out.
+        about: What kind of image classifier it is, for people.
 
     Returns:
         Largest absolute difference of the logits to the subnet's, by file.
@@ -94,7 +96,7 @@ def export_model(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
         draft = Path(scratch) / "model"
         draft.mkdir()
-        title = f"{name}: an image classifier found by neural architecture search."
+        title = f"{name}: an image classifier {about}."
         write_text(draft / "model.py", model_source(architecture, mean, std, title))
         save_tensors(draft / "model.safetensors", network.state_dict(), {"format": "pt"})
         known = costs(architecture)
@@ -116,7 +118,7 @@ def export_model(
         write_json(draft / "config.json", config)
         verification = _verify(network, draft, images, formats)
         write_json(draft / "verification.json", verification)
-        write_text(draft / "README.md", _card(config, verification, formats))
+        write_text(draft / "README.md", _card(config, verification, formats, about))
         if folder.exists():
             shutil.rmtree(folder)
         draft.rename(folder)
@@ -241,7 +243,9 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _card(config: Mapping[str, Any], verification: Mapping[str, Any], formats: tuple[str, ...]) -> str:
+def _card(
+    config: Mapping[str, Any], verification: Mapping[str, Any], formats: tuple[str, ...], about: str
+) -> str:
     channels, height, width = config["input_size"]
     metrics = "\n".join(f"| {name} | {_shown(value)} |" for name, value in config["metrics"].items())
     files = {
@@ -250,7 +254,7 @@ def _card(config: Mapping[str, Any], verification: Mapping[str, Any], formats: t
         "config.json": "design, input, normalisation, classes, metrics, provenance",
         "model.pt2": "`torch.export` program, any batch size",
         "model.onnx": "ONNX file, any batch size",
-        "verification.json": "differences to the searched network, measured when this folder was made",
+        "verification.json": "differences to the network that was exported, measured when this folder was made",
     }
     listed = "\n".join(
         f"- `{file}`: {text}"
@@ -261,7 +265,7 @@ def _card(config: Mapping[str, Any], verification: Mapping[str, Any], formats: t
     differ = ", ".join(f"`{file}` {value:.1e}" for file, value in differences.items())
     return f"""# {config["name"]}
 
-An image classifier whose attention design was found by neural architecture search.
+An image classifier {about}.
 
 | | |
 |---|---|
@@ -286,7 +290,7 @@ logits = load_model()(normalise(images))  # images: uint8 (B, {channels}, {heigh
 
 {listed}
 
-Largest difference of the logits to the searched network: {differ}.
+Largest difference of the logits to the network that was exported: {differ}.
 """
 
 

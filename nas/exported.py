@@ -27,7 +27,8 @@ class _Config:
     side: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    class_names: tuple[str, ...]
+    num_classes: int
+    class_names: tuple[str, ...]  # empty where they are not known
 
 
 def evaluate_folder(folder: Path, data: str, data_dir: Path | None) -> dict[str, Any]:
@@ -78,6 +79,7 @@ def _read(folder: Path) -> _Config:
             int(height),
             tuple(float(value) for value in content["mean"]),
             tuple(float(value) for value in content["std"]),
+            int(content["num_classes"]),
             tuple(str(name) for name in content["class_names"]),
         )
     except (StudyError, KeyError, TypeError, ValueError) as error:
@@ -109,12 +111,12 @@ def _compare(folder: Path, config: _Config, spec: str, images: Data) -> None:
             f"{_channels(images.in_channels)}; give images such as it was trained on"
         )
     own, theirs = config.class_names, images.class_names
-    if len(own) != len(theirs):
+    if config.num_classes != len(theirs):
         raise DataError(
-            f"{folder} tells {len(own)} classes apart but --data {spec} has {len(theirs)}; give images of "
+            f"{folder} tells {config.num_classes} classes apart but --data {spec} has {len(theirs)}; give images of "
             "its classes"
         )
-    if own != theirs:
+    if own and own != theirs:
         place = next(
             number for number, pair in enumerate(zip(own, theirs, strict=True)) if pair[0] != pair[1]
         )

@@ -2,7 +2,9 @@
 
 A design's latency is predicted as the sum of its stem, downsamplings, blocks and head. Each of them is
 measured as the static part that a subnet holds: the supernet's layers slice their weights first, which
-would be measured with them.
+would be measured with them. A part that runs over and over keeps caches to itself that it shares with the
+others in a network, so a few whole networks are measured beside the parts, and the entries are scaled until
+their sums meet them.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -31,17 +33,18 @@ from search_spaces.operators import Site
 from search_spaces.skeleton import Style
 from search_spaces.space import Space
 from supernet.calls import Call, call
-from supernet.subnet import initialise, plan_block, plan_downsample, plan_ends, plan_stem
+from supernet.subnet import initialise, plan, plan_block, plan_downsample, plan_ends, plan_stem
 
 FORMAT = 1
 
-# The one rule for repeats: a part is timed once a round, over as many runs in a row as fit into
-# _RUN_SECONDS (at least one), until it had _ROUNDS timings or spent _PART_SECONDS (at least _MIN_ROUNDS).
-# Timings of small parts are so far above what a clock or a CUDA event resolves, and a table of n parts
-# takes at most about n * max(_PART_SECONDS, _MIN_ROUNDS * one run), after a warm-up of two runs each.
+# The one rule for repeats: a part is timed once a round, after a run that is not timed, over as many runs in
+# a row as fit into _RUN_SECONDS (at least one), until it had _ROUNDS timings or spent _PART_SECONDS (at least
+# _MIN_ROUNDS). Timings of small parts are so far above what a clock or a CUDA event resolves, and a table of
+# n parts takes at most about n * max(_PART_SECONDS, _MIN_ROUNDS * one run) and the runs that are not timed.
 _RUN_SECONDS = 0.003
 _PART_SECONDS = 0.05
 _ROUNDS, _MIN_ROUNDS = 9, 3
+_WHOLES = 6  # whole networks measured beside the parts
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,15 @@ def all_parts(space: Space) -> tuple[Part, ...]:
         )
         found |= {part.name: part for part in parts(everything)}
     return tuple(found.values())
+
+
+def whole(architecture: Architecture) -> Part:
+    """Return the network of ``architecture`` as a part."""
+    return Part(
+        f"network {architecture.digest}",
+        plan(architecture),
+        (architecture.in_channels, *architecture.image_size),
+    )
 
 
 @dataclass(frozen=True)
@@ -280,7 +292,8 @@ def measure(
     """Measure every distinct part of ``space``.
 
     Parts are timed in turn, round after round, so that a machine that is slower for a while slows all of
-    them alike; a part's latency is the median over the rounds. A CPU is measured with one thread: small
+    them alike; a part's latency is the median over the rounds, scaled as the whole networks ask for
+    (``provenance`` says by how much). A CPU is measured with one thread: small
     maps do not gain from more, and its latencies do not depend on what else uses the other cores.
 
     Args:
@@ -293,43 +306,82 @@ def measure(
     Raises:
         Interrupted: If the user asked to stop.
     """
+    rng = Random(0)
+    wholes = [space.sample(rng) for _ in range(_WHOLES)]
+    found = all_parts(space)
+    times = time_parts((*found, *map(whole, wholes)), device, batch, dtype, progress)
+    factor = whole_over_parts(times, wholes)
+    return LatencyTable(
+        entries={part.name: factor * times[part.name] for part in found},
+        device=device_name(device),
+        dtype=str(dtype).removeprefix("torch."),
+        batch=batch,
+        image_size=space.image_size,
+        space=space.digest,
+        provenance={**provenance(0, []), "whole_over_parts": factor},
+    )
+
+
+def whole_over_parts(times: Mapping[str, float], designs: Iterable[Architecture]) -> float:
+    """Return how much longer whole networks take than the sum of their parts: the median over ``designs``.
+
+    Args:
+        times: Milliseconds by name, of the designs' parts and of their networks.
+        designs: What to compare.
+    """
+    return median(
+        times[whole(design).name] / math.fsum(times[part.name] for part in parts(design))
+        for design in designs
+    )
+
+
+def time_parts(
+    found: Sequence[Part],
+    device: torch.device,
+    batch: int = 1,
+    dtype: torch.dtype = torch.float32,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, float]:
+    """Return what every part takes in milliseconds, by name; arguments as those of ``measure``.
+
+    Raises:
+        Interrupted: If the user asked to stop.
+    """
+    # What is built and what goes in decide the time: parts that agree in both are measured once.
+    key = {part.name: (repr(part.blueprint), part.shape) for part in found}
+    distinct = {key[part.name]: part for part in found}
     threads = torch.get_num_threads()
     # The weights' values do not matter, but drawing them may not change what is drawn after.
     with torch.random.fork_rng(devices=()), torch.inference_mode():
         torch.set_num_threads(1)
         try:
-            entries = _measure(all_parts(space), device, batch, dtype, progress or (lambda done, total: None))
+            times = _rounds(distinct, device, batch, dtype, progress or (lambda done, total: None))
         finally:
             torch.set_num_threads(threads)
-    name = str(dtype).removeprefix("torch.")
-    where = device_name(device)
-    return LatencyTable(entries, where, name, batch, space.image_size, space.digest, provenance(0, []))
+    return {name: 1e3 * median(times[content]) for name, content in key.items()}
 
 
-def _measure(
-    found: tuple[Part, ...],
+def _rounds(
+    found: Mapping[Any, Part],
     device: torch.device,
     batch: int,
     dtype: torch.dtype,
     progress: Callable[[int, int], None],
-) -> dict[str, float]:
-    """Return milliseconds by part name."""
-    # What is built and what goes in decide the time: parts that agree in both are measured once.
-    key = {part.name: (repr(part.blueprint), part.shape) for part in found}
-    distinct = {key[part.name]: part for part in found}
+) -> dict[Any, list[float]]:
+    """Return the seconds of one run of every part, from every round that timed it."""
     timers: dict[Any, _Timer] = {}
-    total = (1 + _ROUNDS) * len(distinct)
-    for done, (content, part) in enumerate(distinct.items()):
+    total = (1 + _ROUNDS) * len(found)
+    for done, (content, part) in enumerate(found.items()):
         interrupt.check()
         progress(done, total)
         module: nn.Module = part.blueprint.build()
         initialise(module)
         inputs = torch.randn(batch, *part.shape)
         timers[content] = _Timer(module.eval().to(device, dtype), inputs.to(device, dtype))
-    times: dict[Any, list[float]] = {content: [] for content in distinct}
-    order = list(distinct)
+    times: dict[Any, list[float]] = {content: [] for content in found}
+    order = list(found)
     for number in range(1, 1 + _ROUNDS):
-        # A new order each round: what ran before a part warms or cools its caches.
+        # A new order each round, so that no part always follows the same one.
         Random(number).shuffle(order)
         for done, content in enumerate(order, start=number * len(order)):
             interrupt.check()
@@ -338,7 +390,7 @@ def _measure(
             if len(past) < _MIN_ROUNDS or sum(past) * timer.runs < _PART_SECONDS:
                 past.append(timer.once())
     progress(total, total)
-    return {part.name: 1e3 * median(times[key[part.name]]) for part in found}
+    return times
 
 
 class _Timer:
@@ -356,7 +408,8 @@ class _Timer:
         self.runs = max(1, math.floor(_RUN_SECONDS / self.once()))
 
     def once(self) -> float:
-        """Run the part ``runs`` times and return the seconds of one run."""
+        """Run the part ``runs`` times after one that is not timed, and return the seconds of one run."""
+        self.module(self.inputs)  # brings back to the caches what other parts took out
         if self.inputs.device.type == "cuda":
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()

@@ -13,6 +13,7 @@ import torch
 
 from nas import workers
 from nas.budget import Budget, WorkerPlan, parse_budget, plan_workers
+from nas.checkpoints import Start, read_starts
 from nas.console import Bar, bar, duration, log, quantity
 from nas.data import Data, load_data
 from nas.export import export_model
@@ -30,7 +31,7 @@ from nas.pretrain import (
     train_supernet,
 )
 from nas.provenance import provenance
-from nas.recipes import Wishes, fitting
+from nas.recipes import Wishes, fitting, resuming
 from nas.retrain import MODES, retrain, trained_network
 from nas.search import Plan, Search, cheap_costs, pareto_rows
 from nas.settings import Settings
@@ -39,6 +40,7 @@ from nas.study import Facts, Study
 from nas.workers import Cluster
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import Declaration, load_declaration
+from search_spaces.errors import RequestError, WorkError
 from search_spaces.likenesses import likenesses
 from search_spaces.space import Space
 from supernet.supernet import Supernet
@@ -61,6 +63,7 @@ class Job:
         study: The folder.
         url: The storage.
         latency: Latencies that were given or measured before, or None.
+        starts: Published networks that the supernet starts from; none where it is trained already.
     """
 
     settings: Settings
@@ -73,6 +76,7 @@ class Job:
     study: Study
     url: str
     latency: LatencyTable | None = None
+    starts: tuple[Start, ...] = ()
 
     @property
     def goal(self) -> Goal:
@@ -140,17 +144,25 @@ def prepare(
     plan = plan_workers(budget, cluster.cpus, cluster.gpus, where=cluster.where)
     data = open_data(settings)
     if wishes is not None:
-        settings = fitting(settings, wishes, data.image_size)
+        if study.settings_file.exists():
+            settings = resuming(settings, wishes, study.settings())
+        else:
+            gpus = plan.workers if plan.gpus_per_worker else 0
+            settings = fitting(settings, wishes, data.image_size, gpus)
     space = declaration.space(settings.scale, data.image_size, data.in_channels, len(data.class_names))
     study.check(settings, facts_of(data, settings.data))
     if settings.supernet is not None:
+        if settings.init_from:
+            raise RequestError("--supernet gives weights that are trained already; leave --init-from out")
         read_supernet(space, settings.sharing, Path(settings.supernet))
     url = storage or study.url
     check_storage(url, study.name, parse_objectives(settings.objectives))
     # A search goes on with the latencies it began with, whatever became of the file they were read from.
     known = study.latency_file if study.latency_file.exists() else settings.latency_table
     latency = None if known is None else read_table(Path(known), space)
-    return Job(settings, budget, plan, cluster, declaration, space, data, study, url, latency)
+    # Once training has begun its own checkpoint counts, and the files may be gone.
+    starts = () if study.supernet_file.exists() else read_starts(settings.init_from, space)
+    return Job(settings, budget, plan, cluster, declaration, space, data, study, url, latency, starts)
 
 
 def describe(job: Job) -> list[str]:
@@ -172,12 +184,29 @@ def describe(job: Job) -> list[str]:
             if settings.supernet
             else f"{settings.recipe.epochs} epochs, {steps} steps, policy {settings.policy}"
         ),
+        *_starting(job.starts),
         f"search    {plan.trials} designs by {plan.sampler}, objectives {settings.objectives}"
         + (f", limits {limits}" if limits else "")
         + time_limit,
         *([] if job.latency is None else [f"latency   of {job.latency}"]),
         f"study     {job.study.folder} ({public(job.url)})",
     ]
+
+
+def _starting(starts: Sequence[Start]) -> list[str]:
+    lines = [
+        f"starts    from {start.name}, "
+        + (
+            "the head that all paths share included"
+            if start.with_head
+            else "all but the head: its classes differ"
+        )
+        for start in starts
+    ]
+    both = (
+        [f"          where two want the same weights, {starts[-1].name} has them"] if len(starts) > 1 else []
+    )
+    return lines + both
 
 
 def run(job: Job, command: Sequence[str]) -> list[Row]:
@@ -219,8 +248,22 @@ def run(job: Job, command: Sequence[str]) -> list[Row]:
     finally:
         population.close()
     found = pareto_rows(rows, job.goal)
+    if not found:
+        raise WorkError(_nothing_found(rows, job))
     study.write_front(rows, job.goal, found, settings.seed)
     return found
+
+
+def _nothing_found(rows: list[Row], job: Job) -> str:
+    if not rows:
+        return f"the time of --budget {job.budget} was over before a design was evaluated; give it more"
+    least = ", ".join(
+        f"{name} {quantity(min(row.scores[name] for row in rows))}" for name, _ in job.goal.limits
+    )
+    return (
+        f"none of {len(rows)} proposed designs keeps the limits; the least seen was {least}: loosen the limits "
+        "or search a smaller space"
+    )
 
 
 def make_supernet(job: Job) -> Supernet:
@@ -234,7 +277,9 @@ def make_supernet(job: Job) -> Supernet:
         device = torch.device("cuda" if plan.gpus_per_worker and torch.cuda.is_available() else "cpu")
         if device.type == "cpu":
             torch.set_num_threads(max(1, int(plan.workers * plan.cpus_per_worker)))
-        supernet = train_supernet(job.space, job.settings, job.data, job.study.supernet_file, device)
+        supernet = train_supernet(
+            job.space, job.settings, job.data, job.study.supernet_file, device, job.starts
+        )
     log.note(f"supernet ready after {duration(time.monotonic() - started)}")
     return supernet
 
@@ -263,7 +308,7 @@ def train_team(job: Job) -> Supernet:
     total = settings.recipe.epochs * steps_per_epoch(settings, job.data, job.workers.workers)
     if not finished(checkpoint):
         workers.start(job.cluster)
-        share = Share(job.space, settings, job.data, checkpoint)
+        share = Share(job.space, settings, job.data, checkpoint, job.starts)
         with progress_bar(0, total) as report:
             workers.run_together(train_rank, share, job.workers, lambda latest: report(*latest))
     return read_supernet(job.space, settings.sharing, checkpoint)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
@@ -471,3 +472,61 @@ def _count(rows: Sequence[Row], read: Callable[[Block], str]) -> dict[str, Count
             for block_number, block in enumerate(stage.blocks, start=1):
                 counts.setdefault((stage_number, block_number), Counter())[read(block)] += 1
     return {f"stage {stage} · block {block}": counts[stage, block] for stage, block in sorted(counts)}
+
+
+# -- along the depth of a network --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a figure.
+
+    Args:
+        name: For the legend.
+        across: Values on the horizontal axis.
+        upward: Values on the vertical axis; None leaves a gap.
+        words: What the hover box says of every point.
+        marked: Which points stand out.
+    """
+
+    name: str
+    across: Sequence[float]
+    upward: Sequence[float | None]
+    words: Sequence[str]
+    marked: Sequence[bool]
+
+
+def curves(lines: Sequence[Curve], x: str, y: str) -> go.Figure:
+    """Draw lines over one another; both axes run from 0 to 1.
+
+    Args:
+        lines: What to draw.
+        x: Title of the horizontal axis.
+        y: Title of the vertical axis.
+    """
+    figure = go.Figure()
+    for number, line in enumerate(lines):
+        colour = _COLOURS[number % len(_COLOURS)]
+        dash = ("solid", "dash", "dot")[number // len(_COLOURS) % 3]
+        figure.add_trace(
+            go.Scatter(
+                x=list(line.across),
+                y=list(line.upward),
+                name=line.name,
+                mode="lines+markers",
+                line={"color": colour, "width": 2.5, "dash": dash},
+                marker={
+                    "size": [11 if mark else 7 for mark in line.marked],
+                    "symbol": ["diamond" if mark else "circle" for mark in line.marked],
+                    "color": colour,
+                    "line": _RIM,
+                },
+                hovertext=list(line.words),
+                hovertemplate="<b>%{y:.3f}</b> %{hovertext}",
+            )
+        )
+    known = [value for line in lines for value in line.upward if value is not None]
+    figure.update_xaxes(title=x, range=[0, 1.03])
+    figure.update_yaxes(title=y, range=[min([0.0, *known]) - 0.02, 1.04] if known else [0, 1.04])
+    figure.update_layout(height=_HEIGHT, hovermode="closest", legend=_LEGEND, margin=_MARGIN, showlegend=True)
+    return figure

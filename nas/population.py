@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 
 from nas.budget import WorkerPlan
-from nas.data import Data
-from nas.evaluate import Evaluator
+from nas.data import Data, Split
+from nas.evaluate import Evaluator, evaluation_batch
 from nas.workers import Pool
 from search_spaces.architecture import Architecture
 from supernet.calls import call
 from supernet.subnet import template
 from supernet.supernet import Supernet
 
-EVALUATION_BATCH = 250
 CALIBRATION_IMAGES = 256
 
 
@@ -32,8 +31,9 @@ def payload(supernet: Supernet, data: Data, validation_images: int, seed: int) -
         validation_images: Most validation images to score on.
         seed: Chooses them.
     """
-    validation = list(_take(data.val, validation_images, seed))
-    calibration = list(_take(data.train, CALIBRATION_IMAGES, seed))
+    batch = evaluation_batch(supernet.space.image_size)
+    validation = list(_take(data.val, validation_images, batch, seed))
+    calibration = list(_take(data.train, CALIBRATION_IMAGES, batch, seed))
     return {
         "space": supernet.space,
         "sharing": supernet.sharing,
@@ -43,9 +43,9 @@ def payload(supernet: Supernet, data: Data, validation_images: int, seed: int) -
     }
 
 
-def _take(split: Any, count: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _take(split: Split, count: int, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield batches of ``count`` images in an order that the seed alone decides."""
-    for images, labels in split.batches(EVALUATION_BATCH, shuffle_seed=seed):
+    for images, labels in split.batches(batch, shuffle_seed=seed):
         yield images[:count], labels[:count]
         count -= len(images)
         if count <= 0:

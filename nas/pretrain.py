@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nas.checkpoints import Start, start_supernet
 from nas.console import bar, log
 from nas.data import Data
 from nas.files import load_tensors
@@ -24,11 +25,17 @@ from supernet.supernet import Supernet
 
 def identity(space: Space, settings: Settings, data: Data) -> str:
     """Return what a supernet's checkpoint belongs to."""
-    return f"{space.digest}/{settings.sharing}/{settings.policy}/{settings.seed}/{data.digest}"
+    parts = (space.digest, settings.sharing, settings.policy, settings.seed, data.digest, *settings.init_from)
+    return "/".join(map(str, parts))
 
 
 def train_supernet(
-    space: Space, settings: Settings, data: Data, checkpoint: Path, device: torch.device
+    space: Space,
+    settings: Settings,
+    data: Data,
+    checkpoint: Path,
+    device: torch.device,
+    starts: Sequence[Start] = (),
 ) -> Supernet:
     """Train the supernet of ``space`` in this process, from its checkpoint if there is one.
 
@@ -38,6 +45,7 @@ def train_supernet(
         data: Images.
         checkpoint: Where its state is kept.
         device: Where to train.
+        starts: Published networks that a new training starts from.
 
     Returns:
         The average of the weights over the training.
@@ -46,7 +54,7 @@ def train_supernet(
         Interrupted: If the user asked to stop; the state is saved.
         CheckpointError: If the checkpoint is damaged or another's.
     """
-    training, supernet = _training(space, settings, data, checkpoint, device)
+    training, supernet = _training(Share(space, settings, data, checkpoint, tuple(starts)), device)
     if training.step < training.total:
         with progress_bar(training.step, training.total) as report:
             step = supernet_step(supernet, settings, device)
@@ -64,12 +72,14 @@ class Share:
         settings: Policy, sharing, recipe and seed.
         data: Images.
         checkpoint: Where its state is kept; every rank reads it, the first writes it.
+        starts: Published networks that a new training starts from.
     """
 
     space: Space
     settings: Settings
     data: Data
     checkpoint: Path
+    starts: tuple[Start, ...] = ()
 
 
 def train_rank(share: Share, rank: int, world: int, tell: Callable[[tuple[int, float]], None]) -> None:
@@ -77,7 +87,7 @@ def train_rank(share: Share, rank: int, world: int, tell: Callable[[tuple[int, f
     from torch import distributed
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    training, supernet = _training(share.space, share.settings, share.data, share.checkpoint, device, world)
+    training, supernet = _training(share, device, world)
     distributed.barrier()  # nobody overwrites the checkpoint before all have read it
 
     def average(gradients: list[Tensor]) -> None:
@@ -115,13 +125,16 @@ def steps_per_epoch(settings: Settings, data: Data, world: int = 1) -> int:
     return max(1, whole + (rest >= world))
 
 
-def _training(
-    space: Space, settings: Settings, data: Data, checkpoint: Path, device: torch.device, world: int = 1
-) -> tuple[Training, Supernet]:
+def _training(share: Share, device: torch.device, world: int = 1) -> tuple[Training, Supernet]:
+    space, settings = share.space, share.settings
     torch.manual_seed(settings.seed)
-    supernet = Supernet(space, settings.sharing).to(device)
-    steps = steps_per_epoch(settings, data, world)
-    training = Training(supernet, settings.recipe, steps, checkpoint, identity(space, settings, data))
+    supernet = Supernet(space, settings.sharing)
+    if not share.checkpoint.exists():
+        start_supernet(supernet, share.starts)
+    supernet.to(device)
+    steps = steps_per_epoch(settings, share.data, world)
+    mine = identity(space, settings, share.data)
+    training = Training(supernet, settings.recipe, steps, share.checkpoint, mine)
     if 0 < training.step < training.total:
         log.say(f"resuming the supernet at step {training.step} of {training.total}")
     return training, supernet
@@ -183,12 +196,16 @@ def read_supernet(space: Space, sharing: str, path: Path) -> Supernet:
     averaged = {
         name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")
     }
-    supernet = Supernet(space, sharing)
+    supernet, weights = Supernet(space, sharing), averaged or tensors
     try:
-        supernet.load_state_dict(averaged or tensors)
+        supernet.load_state_dict(weights)
+        # Operators that share projections would each take the other's in turn, under their own names.
+        fits = all(torch.equal(value, weights[name]) for name, value in supernet.state_dict().items())
     except RuntimeError:
+        fits = False
+    if not fits:
         raise CheckpointError(
             f"{path} does not hold the supernet of {space.name}/{space.scale} with --sharing {sharing}; give the "
             "checkpoint of a search over the same space, scale and images"
-        ) from None
+        )
     return supernet.eval()

@@ -10,11 +10,13 @@ from nas.train import Recipe
 #: For images below this side the small recipes are used.
 LARGE = 96
 
-SMALL_SUPERNET = Recipe(epochs=24, batch_size=128, lr=3e-3, ema_decay=0.99)
-SMALL_RETRAINING = Recipe(epochs=14, batch_size=64, lr=2e-3, ema_decay=0.99)
-#: ViT recipes of the field (DeiT, Twins, CSWin), at batch 1024 over all workers.
+SMALL_SUPERNET = Recipe(epochs=20, batch_size=64, lr=3e-3, ema_decay=0.995)
+SMALL_RETRAINING = Recipe(epochs=12, batch_size=64, lr=2e-3, ema_decay=0.99)
+#: ViT recipes of the field (DeiT, Twins, CSWin): rates are those for 1024 images a step.
 LARGE_SUPERNET = Recipe(epochs=120, batch_size=1024, lr=1e-3, ema_decay=0.9998)
 LARGE_RETRAINING = Recipe(epochs=300, batch_size=1024, lr=1e-3, ema_decay=0.9998, drop_path=0.2)
+#: Large images a step that a GPU and a machine without one hold.
+GPU_BATCH, CPU_BATCH = 128, 32
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,48 @@ class Wishes:
     retrain_epochs: int | None = None
 
 
-def fitting(settings: Settings, wishes: Wishes, image_size: int) -> Settings:
+def fitting(settings: Settings, wishes: Wishes, image_size: int, gpus: int) -> Settings:
     """Return ``settings`` with recipes for images of a side, as far as the user did not choose.
+
+    Args:
+        settings: Without recipes.
+        wishes: What the user chose.
+        image_size: Side of the images in pixels.
+        gpus: GPUs that train the supernet together; a retraining has one of them.
 
     Raises:
         RequestError: If a wish is out of range.
     """
-    large = image_size >= LARGE
+    if image_size < LARGE:
+        supernet, retraining = SMALL_SUPERNET, SMALL_RETRAINING
+    else:
+        supernet = _scaled(LARGE_SUPERNET, gpus * GPU_BATCH or CPU_BATCH)
+        retraining = _scaled(LARGE_RETRAINING, GPU_BATCH if gpus else CPU_BATCH)
+    supernet, retraining = (replace(recipe, seed=settings.seed) for recipe in (supernet, retraining))
+    return _with(settings, wishes, supernet, retraining)
+
+
+def resuming(settings: Settings, wishes: Wishes, stored: Settings) -> Settings:
+    """Return ``settings`` with the recipes a study began with, but for what the user chooses now.
+
+    Which batch fits depends on the GPUs of the day; a study keeps the one it began with.
+    """
+    supernet, retraining = (
+        replace(recipe, seed=settings.seed) for recipe in (stored.recipe, stored.retraining)
+    )
+    return _with(settings, wishes, supernet, retraining)
+
+
+def _with(settings: Settings, wishes: Wishes, supernet: Recipe, retraining: Recipe) -> Settings:
     both = {name: value for name in ("batch_size", "lr") if (value := getattr(wishes, name)) is not None}
-    supernet = replace(LARGE_SUPERNET if large else SMALL_SUPERNET, seed=settings.seed, **both)
-    retraining = replace(LARGE_RETRAINING if large else SMALL_RETRAINING, seed=settings.seed, **both)
+    supernet, retraining = replace(supernet, **both), replace(retraining, **both)
     if wishes.epochs is not None:
         supernet = replace(supernet, epochs=wishes.epochs)
     if wishes.retrain_epochs is not None:
         retraining = replace(retraining, epochs=wishes.retrain_epochs)
     return replace(settings, recipe=supernet, retraining=retraining)
+
+
+def _scaled(recipe: Recipe, batch_size: int) -> Recipe:
+    """Return a recipe for another batch; adaptive optimizers' rates go with its square root (arXiv 2006.09092)."""
+    return replace(recipe, batch_size=batch_size, lr=recipe.lr * (batch_size / recipe.batch_size) ** 0.5)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from nas import plots
 from nas.console import duration, quantity
 from nas.files import write_text
 from nas.objectives import Goal
+from nas.page import figure, page, section, table
 from nas.pareto import dominates
 from nas.plots import worded
 from nas.search import pareto_rows
@@ -59,14 +59,13 @@ def write_report(study: Study) -> None:
     study.require()
     store, goal = study.store(), study.goal()
     rows = store.rows()
-    results = [read_json(path) for path in sorted(study.folder.glob("retrained/*/*/result.json"))]
     times = [trial.datetime_complete for trial in store.study.get_trials(deepcopy=False)]
     found = _Findings(
         study,
         goal,
         rows,
         pareto_rows(rows, goal),
-        sorted(results, key=lambda result: -result["val_top1"]),
+        study.results(),
         sorted(time for time in times if time is not None),
     )
     write_text(study.report_file, _page(found))
@@ -88,26 +87,7 @@ def _page(found: _Findings) -> str:
             _published(found),
         ]
     sections.append(_footer(found))
-    body = "\n".join(section for section in sections if section)
-    script = _script(figures) if figures else ""
-    title = html.escape(f"{found.study.name}: architecture search")
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-{script}
-</body>
-</html>
-"""
+    return page(f"{found.study.name}: architecture search", sections, figures)
 
 
 def _header(found: _Findings) -> str:
@@ -209,13 +189,13 @@ def _tradeoffs(found: _Findings, figures: dict[str, go.Figure]) -> str:
     for cost in others or (["macs"] if first != "macs" else ["top1"]):
         name = f"tradeoff-{cost}"
         figures[name] = plots.tradeoff(found.rows, found.goal, cost, found.results)
-        parts.append(_figure(name, figures))
+        parts.append(figure(name, figures))
     text = "Accuracies are those of paths of the supernet on validation images. "
     if found.results:
         text += "Dotted lines lead from there to the same design retrained by itself. "
     if any("range" in figures[f"tradeoff-{cost}"].layout.yaxis.to_plotly_json() for cost in others):
         text += "Designs that failed lie below the picture: double-click it to see them."
-    return _section("Trade-off", text, *parts)
+    return section("Trade-off", text, *parts)
 
 
 def _history(found: _Findings, figures: dict[str, go.Figure]) -> str:
@@ -223,7 +203,7 @@ def _history(found: _Findings, figures: dict[str, go.Figure]) -> str:
     text = "Does searching on still pay? Flat lines say no."
     if len(found.goal.objectives) > 1:
         text += " The hypervolume is the share of the box around all designs that the front dominates."
-    return _section("History", text, _figure("history", figures))
+    return section("History", text, figure("history", figures))
 
 
 def _choices(found: _Findings, figures: dict[str, go.Figure]) -> str:
@@ -232,12 +212,12 @@ def _choices(found: _Findings, figures: dict[str, go.Figure]) -> str:
     figures["positions"] = plots.positions(found.rows, chosen)
     first = _NAMES[found.goal.objectives[0]]
     best = f"the {len(chosen)} designs on the front or among the best tenth in {first}"
-    return _section(
+    return section(
         "Which operator was chosen where",
         f"All evaluated designs against {best}: what grows from left to right is what works at that place.",
-        _figure("operators", figures),
-    ) + _section(
-        "Which positional encoding was chosen where", "The same for encodings.", _figure("positions", figures)
+        figure("operators", figures),
+    ) + section(
+        "Which positional encoding was chosen where", "The same for encodings.", figure("positions", figures)
     )
 
 
@@ -267,7 +247,7 @@ def _front(found: _Findings) -> str:
         f"See one with <code>nas show DIGEST --study {shown}</code>, train it by itself with "
         f"<code>nas retrain {shown} --arch DIGEST</code>."
     )
-    return _section(title, text, _table([*heads, "design, stage by stage"], rows, numbers=len(heads) - 1))
+    return section(title, text, table([*heads, "design, stage by stage"], rows, numbers=len(heads) - 1))
 
 
 def _retraining(found: _Findings) -> str:
@@ -304,7 +284,7 @@ def _retraining(found: _Findings) -> str:
         "The same designs trained by themselves: from random weights (scratch) and from those of the "
         "supernet (inherit). The last column is what inheriting gains on the test images, in points of top-1."
     )
-    return _section("Retrained designs", text, _table([*heads, "gain"], rows, numbers=len(heads)))
+    return section("Retrained designs", text, table([*heads, "gain"], rows, numbers=len(heads)))
 
 
 def _published(found: _Findings) -> str:
@@ -325,7 +305,7 @@ def _published(found: _Findings) -> str:
         rows.append([*cells, rival])
     heads = ["like", "digest", *(_NAMES[name] for name in names), "found: as good or better in all"]
     text = "What people would have picked, as far as this space can say it; the search starts with them."
-    return _section("Published designs", text, _table(heads, rows, numbers=len(names), first=2))
+    return section("Published designs", text, table(heads, rows, numbers=len(names), first=2))
 
 
 def _digest(row: Row) -> str:
@@ -337,26 +317,6 @@ def _design(row: Row) -> str:
     return (
         '<div class="design">' + "".join(f"<span>{html.escape(stage)}</span>" for stage in stages) + "</div>"
     )
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: int, first: int = 1) -> str:
-    """Return a table whose ``numbers`` columns from ``first`` on are aligned right; cells are HTML."""
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        return "".join(
-            f'<{tag} class="n">{cell}</{tag}>'
-            if first <= place < first + numbers
-            else f"<{tag}>{cell}</{tag}>"
-            for place, cell in enumerate(cells)
-        )
-
-    body = "".join(f"<tr>{line('td', row)}</tr>" for row in rows)
-    head = f"<thead><tr>{line('th', heads)}</tr></thead>"
-    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
-
-
-def _section(title: str, text: str, *parts: str) -> str:
-    return f"<section><h2>{title}</h2><p>{text}</p>{''.join(parts)}</section>"
 
 
 def _footer(found: _Findings) -> str:
@@ -377,97 +337,3 @@ def _footer(found: _Findings) -> str:
 
 
 # -- figures in the page -----------------------------------------------------------------------------
-
-
-def _figure(name: str, figures: Mapping[str, go.Figure]) -> str:
-    return f'<div class="figure" id="{name}" style="height:{figures[name].layout.height}px"></div>'
-
-
-def _script(figures: Mapping[str, go.Figure]) -> str:
-    # Plotly writes "<" as an escape, so that no text in a figure can end the script.
-    content = ",\n".join(f'"{name}": {figure.to_json()}' for name, figure in figures.items())
-    return (
-        f"<script>{get_plotlyjs()}</script>\n<script>\nconst figures = {{\n{content}\n}};\n{_DRAW}\n</script>"
-    )
-
-
-_DRAW = """
-const options = {
-  responsive: true, displaylogo: false,
-  modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
-};
-const dark = matchMedia("(prefers-color-scheme: dark)");
-function draw() {
-  const style = getComputedStyle(document.documentElement);
-  const colour = name => style.getPropertyValue(name).trim();
-  const axis = {gridcolor: colour("--line"), zerolinecolor: colour("--line"), linecolor: colour("--line"),
-                automargin: true, title: {standoff: 12}};
-  const template = {layout: {
-    font: {family: style.getPropertyValue("font-family"), size: 13, color: colour("--text")},
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    xaxis: axis, yaxis: axis,
-    modebar: {bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--accent")},
-    hoverlabel: {align: "left", bgcolor: colour("--card"), bordercolor: colour("--line"),
-                 font: {color: colour("--text"), size: 12}},
-  }};
-  for (const [name, figure] of Object.entries(figures)) {
-    Plotly.react(name, figure.data, {...figure.layout, template}, options);
-  }
-}
-draw();
-dark.addEventListener("change", draw);
-"""
-
-_STYLE = """
-:root {
-  --page: #f6f7f9; --card: #ffffff; --text: #1d2430; --soft: #5b6676; --line: #dfe3ea; --accent: #b04a00;
-  --mono: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
-  font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif;
-  line-height: 1.5;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --page: #14171c; --card: #1c2027; --text: #e4e8ee; --soft: #9aa5b4; --line: #343b46; --accent: #ff9a52;
-  }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--text); }
-main { max-width: 1180px; margin: 0 auto; padding: 28px 20px 48px; }
-h1 { font-size: 30px; margin: 0; letter-spacing: -0.01em; }
-h2 { font-size: 20px; margin: 0 0 4px; }
-p { margin: 0 0 12px; max-width: 85ch; }
-section > p, footer, .lead { color: var(--soft); }
-.lead { margin: 2px 0 14px; }
-.summary { font-size: 17px; margin: 0 0 18px; }
-.summary b { color: var(--accent); }
-.state { border-left: 4px solid var(--accent); padding: 6px 12px; background: var(--card); }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 10px 28px;
-  margin: 0 0 20px; padding: 16px 20px; background: var(--card); border: 1px solid var(--line);
-  border-radius: 10px; }
-.facts dt { color: var(--soft); font-size: 12px; text-transform: uppercase; letter-spacing: 0.06em; }
-.facts sup { line-height: 0; }
-.facts dd { margin: 0; overflow-wrap: anywhere; }
-section { margin: 0 0 20px; padding: 18px 20px; background: var(--card); border: 1px solid var(--line);
-  border-radius: 10px; }
-.figure { width: 100%; }
-.figure + .figure { margin-top: 16px; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th { text-align: left; font-weight: 600; color: var(--soft); white-space: nowrap; }
-th, td { padding: 7px 14px 7px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-tbody tr:last-child td { border-bottom: 0; }
-.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-code { font-family: var(--mono); font-size: 0.92em; overflow-wrap: anywhere; }
-td code { white-space: nowrap; }
-.design { display: flex; flex-wrap: wrap; gap: 4px 6px; }
-.design span { font-family: var(--mono); font-size: 12px; padding: 1px 7px; border: 1px solid var(--line);
-  border-radius: 6px; }
-footer { font-size: 13px; overflow-wrap: anywhere; }
-@media (max-width: 760px) {
-  main { padding: 18px 10px 32px; }
-  section, .facts { padding: 14px 12px; }
-  table { font-size: 13px; }
-  th, td { padding-right: 9px; }
-}
-@media print { section { break-inside: avoid; } }
-"""

@@ -17,7 +17,7 @@ from nas import interrupt
 from nas.budget import WorkerPlan
 from nas.console import bar, log
 from nas.data import Data
-from nas.evaluate import accuracy
+from nas.evaluate import accuracy, evaluation_batch
 from nas.files import load_tensors, save_tensors, write_json
 from nas.provenance import provenance
 from nas.study import Study, read_json
@@ -29,7 +29,6 @@ from supernet.block import Network
 from supernet.subnet import build_subnet
 
 MODES = ("scratch", "inherit")
-_EVALUATION_BATCH = 250
 
 
 @dataclass(frozen=True)
@@ -118,6 +117,7 @@ def train_one(job: Job, payload: Mapping[str, Any], report: Callable[[dict[str, 
     data: Data = payload["data"]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipe, design = job.recipe, job.architecture
+    size = design.image_size
     torch.manual_seed(recipe.seed)
     network = build_subnet(design, recipe.drop_path)
     if job.mode == "inherit":
@@ -142,7 +142,7 @@ def train_one(job: Job, payload: Mapping[str, Any], report: Callable[[dict[str, 
     while training.step < training.total:
         until = (training.step // steps_per_epoch + 1) * steps_per_epoch
         training.run(step, batches, report=lambda done, loss: None, until=until)
-        scores = accuracy(training.network, data.val.batches(_EVALUATION_BATCH, device=device))
+        scores = accuracy(training.network, data.val.batches(evaluation_batch(size), device=device))
         report(
             {
                 "name": f"{design.digest}/{job.mode}",
@@ -155,9 +155,10 @@ def train_one(job: Job, payload: Mapping[str, Any], report: Callable[[dict[str, 
 
 
 def _finish(job: Job, network: Any, data: Data, device: torch.device) -> None:
-    validation = accuracy(network, data.val.batches(_EVALUATION_BATCH, device=device))
+    size = job.architecture.image_size
+    validation = accuracy(network, data.val.batches(evaluation_batch(size), device=device))
     # The one place where a test image meets a network.
-    test = accuracy(network, data.final_test().batches(_EVALUATION_BATCH, device=device))
+    test = accuracy(network, data.final_test().batches(evaluation_batch(size), device=device))
     weights = job.folder / "model.safetensors"
     save_tensors(weights, network.state_dict(), {"digest": job.architecture.digest})
     known = costs(job.architecture)

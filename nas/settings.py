@@ -13,6 +13,7 @@ from nas.objectives import parse_objectives, parse_quantity
 from nas.search import SAMPLERS
 from nas.train import Recipe
 from search_spaces.errors import RequestError, StudyError, nearest
+from search_spaces.published import published
 from supernet.sampling import POLICIES
 from supernet.supernet import SHARINGS
 
@@ -37,6 +38,7 @@ class Settings:
         policy: How paths are sampled while the supernet trains.
         sharing: What the operators of a block share.
         supernet: Weights to use instead of training, or None.
+        init_from: Published networks whose weights the supernet starts from, each ``NAME=FILE``.
         validation_images: Most validation images a candidate is scored on.
         seed: Seed of everything.
         recipe: How the supernet is trained.
@@ -58,6 +60,7 @@ class Settings:
     policy: str = "uniform"
     sharing: str = "operator"
     supernet: str | None = None
+    init_from: tuple[str, ...] = ()
     validation_images: int = 2000
     seed: int = 0
     recipe: Recipe = field(default_factory=Recipe)
@@ -77,6 +80,13 @@ class Settings:
         ):
             if value not in known:
                 raise RequestError(f"{option}: unknown value '{value}' ({nearest(value, known)})")
+        for text in self.init_from:
+            name, _, file = text.partition("=")
+            if not file:
+                raise RequestError(
+                    f"--init-from must be NAME=FILE, such as cswin_tiny=cswin.pth, not '{text}'"
+                )
+            published(name)
         for option, number in (("--batch", self.batch), ("--validation-images", self.validation_images)):
             if number < 1:
                 raise RequestError(f"{option} must be at least 1, not {number}")

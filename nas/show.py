@@ -24,6 +24,7 @@ from search_spaces.declaration import known_spaces, load_declaration
 from search_spaces.operators import OPERATORS, Cost
 from search_spaces.published import CLAIMS
 from search_spaces.space import Space
+from search_spaces.theory import window_advice
 
 _COLOURS = ("cyan", "magenta", "green", "yellow", "red", "blue", "bright_magenta", "bright_green")
 
@@ -49,9 +50,11 @@ def describe(architecture: Architecture, name: str | None = None) -> dict[str, A
 
     Returns:
         ``params``, ``macs`` and ``activation_bytes`` of one image, the same two of every part with its
-        ``share`` of the MACs (0 to 1), ``compact`` text, and the ``architecture`` itself.
+        ``share`` of the MACs (0 to 1), ``compact`` text, and the ``architecture`` itself. A stage's
+        ``split`` says what its MACs are spent on; its ``window`` has Twins' best ``k1k2`` with the side of
+        such a window, and the positions in the chosen ``windows`` and sub-sampling ``ratios``.
     """
-    total = costs(architecture)
+    total, advice = costs(architecture), window_advice(architecture)
 
     def priced(cost: Cost) -> dict[str, Any]:
         share = cost.macs / total.macs if total.macs else 0.0
@@ -83,6 +86,14 @@ def describe(architecture: Architecture, name: str | None = None) -> dict[str, A
                 "dim": stage.dim,
                 "num_heads": stage.num_heads,
                 **priced(sum(parts, Cost())),
+                "split": asdict(advice[index].split),
+                "window": {
+                    "optimum": advice[index].optimum,
+                    "side": advice[index].side,
+                    "windows": list(advice[index].windows),
+                    "ratios": list(advice[index].ratios),
+                    "excess": advice[index].excess,
+                },
                 "downsample": downsample,
                 "blocks": blocks,
             }
@@ -120,6 +131,7 @@ def draw(description: dict[str, Any]) -> RenderableType:
         Padding(_Grid([stem], widest, most), (0, 2)),
         *panels,
         Padding(_Grid([head], widest, most), (0, 2)),
+        _theory(description["stages"]),
         _totals(description),
         *([_stated(claim)] if claim else []),
     )
@@ -169,6 +181,30 @@ def _panel(number: int, stage: dict[str, Any], grid: _Grid) -> Panel:
         subtitle_align="right",
         border_style="dim",
     )
+
+
+def _theory(stages: list[dict[str, Any]]) -> RenderableType:
+    """Draw what every stage's MACs are spent on, and Twins' best window beside the chosen ones."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    for _ in range(9):
+        table.add_column(justify="right", overflow="fold")
+    heads = ("stage", "local", "global", "linear", "mlp", "other", "best", "windows", "keys")
+    table.add_row(*(Text(head, "bold") for head in heads))
+    for number, stage in enumerate(stages, start=1):
+        split, window = stage["split"], stage["window"]
+        spent = (split["local"], split["globally"], split["projections"], split["mlp"])
+        table.add_row(
+            str(number),
+            *(quantity(macs) if macs else "-" for macs in (*spent, split["convolutions"] + split["rest"])),
+            Text(f"{window['optimum']:.0f}", "bold"),
+            *(" ".join(map(str, window[name])) or "-" for name in ("windows", "ratios")),
+        )
+    note = (
+        "MACs inside windows, among all positions, in linear layers around attention, and elsewhere. best: "
+        "k1·k2 = √(H·W) positions, where windows and one key for each cost least together (Twins, section "
+        "3.2); windows, keys: positions that attend together here, and that share a key of GSA."
+    )
+    return Group(Padding(table, (0, 2)), Padding(Text(note, "dim"), (0, 2)))
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ evaluating the design. A row also says its batch and place, from which the study
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from search_spaces.space import Choice, Value
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 _SQLITE = "sqlite:///"
+_OURS = "nas"
+_CONSTRAINTS = "constraints"
 _METRIC_NAMES = "study:metric_names"  # where Optuna keeps what Study.set_metric_names was told
 
 
@@ -103,7 +105,8 @@ class Store:
 
     def rows(self) -> list[Row]:
         """Return all finished trials in the order of their proposals."""
-        rows = [_row(trial) for trial in self.study.get_trials(deepcopy=False) if "batch" in trial.user_attrs]
+        trials = self.study.get_trials(deepcopy=False)
+        rows = [_row(trial) for trial in trials if _OURS in trial.system_attrs]
         return sorted(rows, key=lambda row: (row.batch, row.place))
 
     def add(self, row: Row) -> None:
@@ -112,29 +115,40 @@ class Store:
 
     def frozen(self, row: Row) -> FrozenTrial:
         """Return a row as an Optuna trial."""
-        attrs = {
-            "batch": row.batch,
-            "place": row.place,
-            "digest": row.architecture.digest,
+        # People read user attributes in the dashboard; what only this program needs lies beside them.
+        attrs: dict[str, Any] = {
             "design": str(row.architecture),
-            "architecture": json.dumps(row.architecture.to_json()),
+            "digest": row.architecture.digest,
             "origin": row.origin,
-            "repeat": row.repeat,
             **row.scores,
+        }
+        memory = {
+            **row.memory,
+            _OURS: {
+                "batch": row.batch,
+                "place": row.place,
+                "repeat": row.repeat,
+                "architecture": row.architecture.to_json(),
+            },
         }
         if row.rejected is not None:
             attrs["rejected"] = row.rejected
+        if limits := [value for name, value in memory.items() if name.startswith(f"{_CONSTRAINTS}:")]:
+            memory[_CONSTRAINTS] = limits  # where optuna-dashboard 0.21 looks for them
         complete = row.rejected is None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.trial.create_trial(
+            trial = optuna.trial.create_trial(
                 state=TrialState.COMPLETE if complete else TrialState.PRUNED,
                 values=[row.scores[name] for name in self.objectives] if complete else None,
                 params=dict(row.params),
                 distributions=self.distributions,
                 user_attrs=attrs,
-                system_attrs=dict(row.memory),
+                system_attrs=memory,
             )
+        if complete and trial.datetime_complete is not None:
+            trial.datetime_start = trial.datetime_complete - timedelta(seconds=row.scores.get("seconds", 0.0))
+        return trial
 
 
 def check_storage(url: str, name: str, objectives: tuple[str, ...]) -> None:
@@ -205,18 +219,18 @@ def public(url: str) -> str:
 
 
 def _row(trial: FrozenTrial) -> Row:
-    attrs = trial.user_attrs
-    known = {"batch", "place", "digest", "design", "architecture", "origin", "repeat", "rejected"}
+    attrs, ours = trial.user_attrs, trial.system_attrs[_OURS]
+    known = {"digest", "design", "origin", "rejected"}
     return Row(
-        batch=attrs["batch"],
-        place=attrs["place"],
+        batch=ours["batch"],
+        place=ours["place"],
         params=trial.params,
-        architecture=Architecture.from_json(json.loads(attrs["architecture"])),
+        architecture=Architecture.from_json(ours["architecture"]),
         scores={name: value for name, value in attrs.items() if name not in known},
         rejected=attrs.get("rejected"),
         origin=attrs["origin"],
-        repeat=attrs["repeat"],
-        memory=trial.system_attrs,
+        repeat=ours["repeat"],
+        memory={k: v for k, v in trial.system_attrs.items() if k not in (_OURS, _CONSTRAINTS)},
     )
 
 

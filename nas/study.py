@@ -73,6 +73,11 @@ class Study:
         """Return the folder of a retrained design (``mode``: ``scratch`` or ``inherit``)."""
         return self.folder / "retrained" / digest / mode
 
+    def results(self) -> list[dict[str, Any]]:
+        """Return what retraining wrote of every finished design, best validation accuracy first."""
+        found = [read_json(path) for path in sorted(self.folder.glob("retrained/*/*/result.json"))]
+        return sorted(found, key=lambda result: -result["val_top1"])
+
     def exported(self, digest: str) -> Path:
         """Return the folder of an exported design."""
         return self.folder / "exports" / digest
@@ -109,7 +114,8 @@ class Study:
         write_text(self.space_file, declaration.text)
         write_json(self.facts_file, asdict(facts))
         write_json(self.folder / "provenance.json", provenance(settings.seed, command))
-        write_text(self.storage_file, url + "\n")
+        if url != self.default_url:
+            write_text(self.storage_file, url + "\n")  # the default is where the folder is, moved or not
         write_text(self.settings_file, settings.to_yaml())  # last: it says that the others are whole
 
     def require(self) -> None:
@@ -215,12 +221,18 @@ def find_study(name: str) -> Study:
 
 
 def find_architecture(text: str, study: Study | None = None) -> Architecture:
-    """Return the architecture that ``text`` means: a JSON file, a published name, or a digest of a study.
+    """Return the architecture that ``text`` means: a JSON file, an export, a published name, or a digest.
+
+    Args:
+        text: Path of a JSON file or of an export folder, a published name, or a digest of ``study``.
+        study: Where to look for a digest.
 
     Raises:
         ArchitectureError: If it means none.
     """
     path = Path(text)
+    if (path / "config.json").is_file():
+        path = path / "config.json"
     if path.is_file():
         content = read_json(path)
         if isinstance(content, dict) and "architecture" in content:

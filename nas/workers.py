@@ -146,7 +146,7 @@ def stop() -> None:
 def _init(**arguments: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        extra = {"include_dashboard": False} if arguments["address"] == "local" else {}
+        extra: dict[str, Any] = {"include_dashboard": False} if arguments["address"] == "local" else {}
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **arguments, **extra)
 
 
@@ -214,7 +214,7 @@ class Pool:
             self._hire()
 
     def _hire(self) -> None:
-        options = ray.remote(_Worker).options(
+        options: Any = ray.remote(_Worker).options(
             num_cpus=self.plan.cpus_per_worker, num_gpus=self.plan.gpus_per_worker
         )
         threads = max(1, int(self.plan.cpus_per_worker))
@@ -246,6 +246,7 @@ class Pool:
                 try:
                     value = ray.get(reference)
                 except RayTaskError as error:
+                    self._idle.append(actor)  # it failed at this item, not for good
                     raise _failure(error) from error
                 except (RayActorError, RayError) as error:
                     log.note(f"a worker died ({type(error).__name__}); starting another")
@@ -253,7 +254,7 @@ class Pool:
                         ray.kill(actor)
                     if task is None:
                         self._stillborn += 1
-                        if self._stillborn >= TRIES * self.plan.workers:
+                        if self._stillborn >= max(TRIES, self.plan.workers):
                             raise WorkError(f"workers die while they start: {_last(error)}") from None
                     self._hire()
                     if task is not None:
@@ -344,7 +345,7 @@ def run_trials(
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        results = tuner.fit()
+        results: Any = tuner.fit()
     for result in results:
         if result.error is not None:
             if isinstance(result.error, RayTaskError):
@@ -407,7 +408,7 @@ def run_together(
     """
     stored = ray.put(payload)
     for attempt in range(TRIES):
-        options = ray.remote(_Member).options(
+        options: Any = ray.remote(_Member).options(
             num_cpus=plan.cpus_per_worker, num_gpus=plan.gpus_per_worker, max_concurrency=2
         )
         team = [options.remote(max(1, int(plan.cpus_per_worker))) for _ in range(plan.workers)]

@@ -65,7 +65,8 @@ class Declaration:
                 return name
         ranges = ", ".join(f"{name} {low}-{high} px" for name, (low, high) in self.scales.items())
         raise SpaceError(
-            f"{self.source}: no scale is meant for images of {image_size} px ({ranges}); name one with --scale, or other images with --image-size"
+            f"{self.source}: no scale is meant for images of {image_size} px ({ranges}); name one with --scale, "
+            "or other images with --image-size"
         )
 
     def space(

@@ -11,8 +11,8 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from random import Random
 from typing import Any, Protocol
@@ -68,6 +68,10 @@ class OperatorChoices:
                 if key not in seen:
                     seen.add(key)
                     yield active, pos
+
+    def drawn_pos(self, block: Block) -> str | None:
+        """Return the option that gives ``block`` its encoding, or None; one that is idle there gives none."""
+        return next((w for w in self.pos if block.spec.settled(block.settings, w)[1] == block.pos), None)
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,35 @@ class StageChoices:
             for name, values in (*choice.knobs, ("pos", choice.pos)):
                 options.setdefault(name, set()).add(tuple(values))
         return {name: next(iter(values)) for name, values in options.items() if len(values) == 1}
+
+    def misfits(self, place: str, stage: Stage) -> Iterator[str]:
+        """Yield what keeps ``stage``, which stands at ``place``, from being one of these choices."""
+        for name in (part.name for part in fields(Stage) if part.name not in ("blocks", "downsample")):
+            if getattr(stage, name) != getattr(self, name):
+                yield f"{place} has {name} {getattr(stage, name)}, not {getattr(self, name)}"
+        if stage.downsample not in (self.downsamples or (None,)):
+            yield _no_option(f"{place}.downsample", stage.downsample, self.downsamples)
+        if len(stage.blocks) not in self.depths:
+            yield _no_option(f"{place}.depth", len(stage.blocks), self.depths)
+        for number, block in enumerate(stage.blocks, start=1):
+            if block not in self.offered:
+                yield from self._block_misfits(f"{place}.block{number}", block)
+
+    def _block_misfits(self, place: str, block: Block) -> Iterator[str]:
+        named = {choice.name: choice for choice in self.operators}
+        if block.operator not in named:
+            yield _no_option(f"{place}.operator", block.operator, tuple(named))
+            return
+        choice = named[block.operator]
+        options = dict(choice.knobs)
+        for name, value in block.settings.items():
+            offered = options.get(name, (block.spec.knobs[name].default,))
+            if value not in offered:
+                yield _no_option(f"{place}.{name}", value, offered)
+        if choice.drawn_pos(block) is None:
+            yield _no_option(f"{place}.pos", block.pos, choice.pos)
+        if block.mlp_ratio not in self.mlp_ratios:
+            yield _no_option(f"{place}.mlp_ratio", f"{block.mlp_ratio:g}", self.mlp_ratios)
 
     def parameter(self, choice: OperatorChoices, knob: str) -> str:
         """Return the name under which a block draws ``knob`` of the operator ``choice``."""
@@ -300,6 +333,10 @@ class Space:
         Raises:
             SpaceError: If the architecture is not in this space.
         """
+        if why := self.misfit(architecture):
+            raise SpaceError(
+                f"architecture {architecture.digest} is not in space '{self.name}' ({self.scale}): {why}"
+            )
         values: dict[str, Value] = {
             choice.name: choice.options[0] if rng is None else rng.choice(choice.options)
             for choice in self.choices
@@ -319,36 +356,35 @@ class Space:
                 settle(f"{place}.mlp_ratio", block.mlp_ratio)
                 for choice in stage.operators:
                     if choice.name == block.operator:
-                        for knob, value in (*block.settings.items(), ("pos", block.pos)):
+                        pos = choice.drawn_pos(block) or block.pos
+                        for knob, value in (*block.settings.items(), ("pos", pos)):
                             settle(f"{place}.{stage.parameter(choice, knob)}", value)
-        try:
-            inside = self.assemble(values) == architecture
-        except SpaceError as error:
-            raise SpaceError(
-                f"architecture {architecture.digest} is not in space '{self.name}' ({self.scale}): {error}"
-            ) from None
-        if not inside:
-            raise SpaceError(
-                f"architecture {architecture.digest} is not in space '{self.name}' ({self.scale}): its skeleton "
-                "(dims, heads, image size, classes, depth or style) differs"
-            )
         return values
 
     def contains(self, architecture: Architecture) -> bool:
         """Return whether ``architecture`` is a point of this space; cheap enough to ask at every step."""
-        return (
-            (architecture.image_size, architecture.in_channels, architecture.num_classes, architecture.style)
-            == (self.image_size, self.in_channels, self.num_classes, self.style)
-            and architecture.stem in self.stems
-            and len(architecture.stages) == len(self.stages)
-            and all(
-                (chosen.dim, chosen.num_heads) == (stage.dim, stage.num_heads)
-                and len(chosen.blocks) in stage.depths
-                and chosen.downsample in (stage.downsamples or (None,))
-                and stage.offered.issuperset(chosen.blocks)
-                for stage, chosen in zip(self.stages, architecture.stages, strict=True)
-            )
-        )
+        return self.misfit(architecture) is None
+
+    def misfit(self, architecture: Architecture) -> str | None:
+        """Return the first thing that keeps ``architecture`` out of this space, in words, or None."""
+        return next(self._misfits(architecture), None)
+
+    def _misfits(self, architecture: Architecture) -> Iterator[str]:
+        for name in (
+            part.name for part in fields(Architecture) if part.name not in ("stages", "stem", "style")
+        ):
+            if getattr(architecture, name) != getattr(self, name):
+                yield f"{name} is {getattr(architecture, name)}, not {getattr(self, name)}"
+        for part in fields(Style):
+            own, given = getattr(self.style, part.name), getattr(architecture.style, part.name)
+            if own != given:
+                yield f"style {part.name} is {given}, not {own}"
+        if architecture.stem not in self.stems:
+            yield _no_option("stem", architecture.stem, self.stems)
+        if len(architecture.stages) != len(self.stages):
+            yield f"it has {len(architecture.stages)} stages, not {len(self.stages)}"
+        for index, (stage, chosen) in enumerate(zip(self.stages, architecture.stages, strict=False), start=1):
+            yield from stage.misfits(f"stage{index}", chosen)
 
     # -- counting and drawing --------------------------------------------------------------------
 
@@ -468,6 +504,11 @@ class Space:
             f"{self.name}/{self.scale}: {magnitude} architectures, {len(self.choices)} choices, "
             f"{len(self.stages)} stages, {self.image_size[0]}x{self.image_size[1]} px"
         )
+
+
+def _no_option(choice: str, value: object, options: Iterable[object]) -> str:
+    """Return that a value is no option of a choice, in words."""
+    return f"{choice} is {value}, not one of {', '.join(map(str, options))}"
 
 
 def _weight(cost: Any) -> tuple[int, int]:

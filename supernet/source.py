@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -168,6 +169,8 @@ def render(value: Any, indent: int = 0, lead: int = 0) -> str:
     """
     if isinstance(value, float):
         return repr(value).replace("e-0", "e-")
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
     if not isinstance(value, Call | list | tuple):
         return repr(value)
     opening, closing, parts = _opened(value)

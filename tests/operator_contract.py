@@ -149,12 +149,13 @@ def uncounted_macs(block: Block, site: Site) -> int:
 class OperatorContract:
     """What an operator holds at every setting, positional encoding and map.
 
-    A subclass gives its name, settings of its knobs and maps; all admitted encodings are tried with each.
+    A subclass gives its name, settings of its knobs and maps. Every setting is tried with every admitted
+    encoding on the first map, on the others with those encodings that live inside the operator.
     """
 
     operator: ClassVar[str]
     settings: ClassVar[tuple[dict[str, KnobValue], ...]]
-    sites: ClassVar[tuple[Site, ...]] = (Site(12, 2, 6, 6), Site(8, 4, 5, 7, qkv_bias=False))
+    sites: ClassVar[tuple[Site, ...]] = (Site(16, 4, 6, 6), Site(24, 4, 5, 7, qkv_bias=False))
 
     def whole(self, block: Block) -> tuple[int, int]:
         """Return a size of map, other than the declared one, that the operator divides without a rest."""
@@ -163,6 +164,8 @@ class OperatorContract:
     @classmethod
     def cases(cls) -> Iterator[Case]:
         for site, knobs, pos in product(cls.sites, cls.settings, operator(cls.operator).pos):
+            if site != cls.sites[0] and pos in ("ape", "cpe"):
+                continue
             case = Case(Block(cls.operator, tuple(knobs.items()), pos, mlp_ratio=1.5), site)
             assert case.block.misfit(site) is None
             yield case
@@ -191,13 +194,14 @@ class OperatorContract:
         static.load_state_dict({name: value.detach().clone() for name, value in weights.items()})
         return static
 
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
     @torch.no_grad()
-    def test_shape_and_dtype_are_kept(self, case: Case, dtype: torch.dtype) -> None:
-        x = case.images(2, dtype=dtype)
-        y = case.static().to(dtype).eval()(x)
-        assert (y.shape, y.dtype) == (x.shape, dtype)
-        assert y.isfinite().all()
+    def test_shape_and_dtype_are_kept(self, case: Case) -> None:
+        static = case.static().eval()
+        for dtype in (torch.float32, torch.float64):
+            x = case.images(2, dtype=dtype)
+            y = static.to(dtype)(x)
+            assert (y.shape, y.dtype) == (x.shape, dtype)
+            assert y.isfinite().all()
 
     @torch.no_grad()
     def test_bfloat16_autocast_stays_near_float32(self, case: Case) -> None:
@@ -253,14 +257,16 @@ class OperatorContract:
         for y, image in zip(static(x), x, strict=True):
             torch.testing.assert_close(y, static(image[None])[0], rtol=0, atol=1e-5)
 
-    @pytest.mark.parametrize("size", [(5, 9), (13, 7), (16, 15), (2, 1)], ids=str)
     @torch.no_grad()
-    def test_any_height_and_width_runs(self, case: Case, size: tuple[int, int]) -> None:
-        elastic, x = self.elastic(case).eval(), case.images(2, *size)
-        y = self.extracted(elastic, case)(x)
-        assert y.shape == x.shape
-        assert y.isfinite().all()
-        torch.testing.assert_close(elastic(x, case.block, case.site), y, rtol=0, atol=1e-5)
+    def test_any_height_and_width_runs(self, case: Case) -> None:
+        elastic = self.elastic(case).eval()
+        static = self.extracted(elastic, case)
+        for size in ((5, 9), (13, 7), (2, 1)):
+            x = case.images(2, *size)
+            y = static(x)
+            assert y.shape == x.shape
+            assert y.isfinite().all()
+            torch.testing.assert_close(elastic(x, case.block, case.site), y, rtol=0, atol=1e-5)
 
     @torch.no_grad()
     def test_a_map_that_divides_is_not_padded(self, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

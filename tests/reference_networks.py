@@ -7,6 +7,7 @@ one: where an original is made for images too small for its windows, the design 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from search_spaces.architecture import Architecture, Block, Stage
@@ -75,7 +76,7 @@ def cswin(a: Arguments) -> Architecture:
 def cswin_backbone(a: Arguments) -> Architecture:
     """The segmentation code's CSWin: stripes are stripes on any map, so all are declared on a larger one."""
     dims, heads, last = [a["embed_dim"]], a["num_heads"], len(a["depth"]) - 1
-    for before, after in zip(heads, heads[1:], strict=False):
+    for before, after in pairwise(heads):
         dims.append(dims[-1] * (after // before))
     needed = max((width + 1) * 2**i for i, width in enumerate(a["split_size"][:last]))
     return _cswin(a, dims, 4 * 2**last * -(-needed // 2**last), True)

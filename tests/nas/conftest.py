@@ -22,6 +22,7 @@ blocks:
   mlp_ratio: [1, 2]
   operators:
     lsa: {window_size: [2, 4], pos: [none, rpe]}
+    gsa: {sr_ratio: [2], pos: [none]}
     dwconv: {kernel_size: [3, 5], dynamic: [none], pos: [none]}
 scales:
   nano:

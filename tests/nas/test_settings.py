@@ -30,6 +30,7 @@ OTHER = Settings(
     policy="sandwich",
     sharing="block",
     supernet="weights.safetensors",
+    init_from=("twins_svt_small=a.pth", "cswin_tiny=b.pth"),
     validation_images=99,
     seed=2**32 - 1,
     recipe=Recipe(epochs=3, lr=1e-5),

@@ -12,7 +12,7 @@ class TestCSWin(OperatorContract):
     operator = "cswin"
     settings = ({"stripe_width": 1}, {"stripe_width": 3}, {"stripe_width": 6})
     # 6 covers the first map; on the second it is wider than the map is high.
-    sites = (Site(12, 2, 6, 6), Site(8, 4, 5, 7, qkv_bias=False))
+    sites = (Site(16, 4, 6, 6), Site(24, 4, 5, 7, qkv_bias=False))
 
     def whole(self, block: Block) -> tuple[int, int]:
         stripe = int(block.knob("stripe_width"))

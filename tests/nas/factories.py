@@ -1,0 +1,73 @@
+"""What the workers of ``test_workers.py`` hold: importable wherever Ray starts them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from search_spaces.errors import CheckpointError
+
+
+class Tool:
+    """Does what an item says; ``folder`` remembers what was done before a death."""
+
+    def __init__(self, folder: str, device: str) -> None:
+        self.folder, self.device = Path(folder), device
+
+    def square(self, item: int) -> int:
+        return item * item
+
+    def slow(self, item: int) -> tuple[int, str]:
+        time.sleep(0.3)
+        return item, os.environ.get("RAY_NODE_ID", "") or str(os.getpid())
+
+    def process(self, item: int) -> int:
+        time.sleep(0.2)
+        return os.getpid()
+
+    def dies_once(self, item: int) -> int:
+        mark = self.folder / str(item)
+        if item % 3 == 0 and not mark.exists():
+            mark.touch()
+            os._exit(1)
+        return item
+
+    def dies_always(self, item: int) -> int:
+        if item == 2:
+            with open(self.folder / "deaths", "a") as file:
+                file.write("x")
+            os._exit(1)
+        return item
+
+    def fails(self, item: str) -> None:
+        if item == "ours":
+            raise CheckpointError("the weights are foreign")
+        raise ValueError("a wrong value\nin two lines")
+
+
+def tool(folder: str, device: str) -> Tool:
+    """Make a tool."""
+    return Tool(folder, device)
+
+
+def broken(payload: object, device: str) -> Tool:
+    """Fail to make one."""
+    raise RuntimeError("no tool today")
+
+
+class Shared:
+    """Holds an array."""
+
+    def __init__(self, payload: dict[str, np.ndarray], device: str) -> None:
+        self.array, self.device = payload["array"], device
+
+    def look(self, item: int) -> tuple[float, bool, str]:
+        return float(self.array[item]), bool(self.array.flags.writeable), self.device
+
+
+def shared(payload: dict[str, np.ndarray], device: str) -> Shared:
+    """Make a holder."""
+    return Shared(payload, device)

@@ -1,0 +1,125 @@
+"""Path policies: pure in seed and step, and as fair as they say."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+
+from search_spaces.declaration import load_declaration, parse_declaration
+from search_spaces.errors import SpaceError
+from search_spaces.space import Space
+from supernet.sampling import POLICIES, Path, fair, policy, sandwich, uniform
+
+# Stages of two, three and one operators: a round takes six steps.
+UNEVEN = """
+name: uneven
+blocks:
+  mlp_ratio: [1, 2]
+  operators:
+    lsa: {window_size: [2, 4], pos: [none, rpe]}
+    gsa: {sr_ratio: [1, 2]}
+    cswin: {stripe_width: 1, pos: lepe}
+scales:
+  one:
+    images: 32
+    stem: patch4x4
+    stages:
+      - {dim: 8, num_heads: 2, depth: [1, 3], operators: {cswin: null}}
+      - {dim: 8, num_heads: 2, depth: [2, 3], downsample: [conv2x2, merging]}
+      - {dim: 8, num_heads: 2, depth: 1, downsample: conv3x3, operators: {lsa: null, cswin: null}}
+"""
+
+
+def uneven() -> Space:
+    return parse_declaration(UNEVEN, "uneven").space()
+
+
+SPACES = {"uneven": uneven(), "nano": load_declaration("twins_cswin").space("nano", 28, 1, 10)}
+every_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+every_policy = pytest.mark.parametrize("name", POLICIES)
+
+
+@every_policy
+def test_a_policy_is_a_pure_function_of_seed_and_step(name: str) -> None:
+    draw = policy(name)
+    steps = [(seed, step) for seed in (0, 1) for step in range(40)]
+    forward = {key: draw(SPACES["uneven"], *key) for key in steps}
+    backward = {key: draw(uneven(), *key) for key in reversed(steps)}
+    assert forward == backward
+
+
+@every_policy
+def test_seeds_and_steps_draw_different_paths(name: str) -> None:
+    def drawn(seed: int, first: int) -> list[list[Path]]:
+        return [policy(name)(SPACES["nano"], seed, step) for step in range(first, first + 20)]
+
+    assert drawn(0, 0) != drawn(1, 0)
+    assert drawn(0, 0) != drawn(0, 20)
+    assert len({path.architecture.digest for paths in drawn(0, 0) for path in paths}) > 15
+
+
+@every_space
+@every_policy
+def test_every_path_lies_in_the_space(space: Space, name: str) -> None:
+    for step in range(30):
+        for path in policy(name)(space, 3, step):
+            assert space.contains(path.architecture)
+
+
+@every_space
+def test_fair_deals_every_operator_equally_often_in_every_round(space: Space) -> None:
+    length = math.lcm(*(len(stage.operators) for stage in space.stages))
+    for round_number in range(12):
+        dealt: Counter[tuple[str, str]] = Counter()
+        skeletons = set()
+        for step in range(round_number * length, (round_number + 1) * length):
+            (path,) = fair(space, 7, step)
+            dealt.update((place, block.operator) for place, block, _ in path.architecture.placed())
+            skeletons.add(tuple(len(stage.blocks) for stage in path.architecture.stages))
+        (depths,) = skeletons
+        expected = {
+            (f"stage{index}.block{number}", operator.name): length // len(stage.operators)
+            for index, (stage, depth) in enumerate(zip(space.stages, depths, strict=True), start=1)
+            for number in range(1, depth + 1)
+            for operator in stage.operators
+        }
+        assert dealt == expected
+
+
+def test_fair_visits_every_depth_and_every_other_choice() -> None:
+    space = SPACES["uneven"]
+    paths = [fair(space, 0, step)[0].architecture for step in range(360)]
+    for index, stage in enumerate(space.stages):
+        assert {len(path.stages[index].blocks) for path in paths} == set(stage.depths)
+        assert {block for path in paths for block in path.stages[index].blocks} == set(stage.blocks)
+    assert {path.stages[1].downsample for path in paths} == {"conv2x2", "merging"}
+
+
+def test_uniform_draws_every_option_about_equally_often() -> None:
+    space, steps = SPACES["uneven"], 1500
+    counts = {choice.name: Counter[object]() for choice in space.choices}
+    for step in range(steps):
+        (path,) = uniform(space, 0, step)
+        assert path.learns_from == "labels"
+        counts["stage1.depth"][len(path.architecture.stages[0].blocks)] += 1
+        counts["stage2.block1.operator"][path.architecture.stages[1].blocks[0].operator] += 1
+    for name in ("stage1.depth", "stage2.block1.operator"):
+        options = next(choice.options for choice in space.choices if choice.name == name)
+        for option in options:
+            assert abs(counts[name][option] / steps - 1 / len(options)) < 0.05
+
+
+@every_space
+def test_sandwich_is_largest_and_smallest_with_the_largest_as_teacher(space: Space) -> None:
+    teacher, *students = sandwich(space, 0, 5)
+    assert teacher == Path(space.largest, learns_from="labels")
+    assert students[0].architecture == space.smallest
+    assert len(students) == 3
+    assert {student.learns_from for student in students} == {"teacher"}
+
+
+def test_an_unknown_policy_is_named_with_its_nearest() -> None:
+    with pytest.raises(SpaceError, match=r"unknown sampling policy 'sandwhich'.*did you mean 'sandwich'"):
+        policy("sandwhich")

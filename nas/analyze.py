@@ -80,9 +80,10 @@ def similarities(network: Network, batches: Iterable[Tensor]) -> list[float | No
     blocks = [block for stage in network.stages for block in stage.blocks]  # type: ignore[union-attr]
     products: list[Tensor] = [torch.empty(0)] * len(blocks)
 
-    def keep(place: int) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(module: nn.Module, given: Any, output: Tensor) -> None:
-            products[place] = centred(gram(output))
+    def keep(place: int) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, given: Any, output: Any) -> None:
+            x = output[0] if isinstance(output, tuple) else output  # a block may hand attention maps on too
+            products[place] = centred(gram(x))
 
         return hook
 

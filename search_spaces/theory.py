@@ -119,7 +119,7 @@ def window_advice(architecture: Architecture) -> tuple[WindowAdvice, ...]:
 
 def window_of(block: Block, site: Site) -> int | None:
     """Return how many positions attend together in a local operator's window or stripe; None for others."""
-    if block.operator == "lsa":
+    if block.operator in ("lsa", "swin"):
         return int(block.knob("window_size")) ** 2
     if block.operator == "cswin" and not covers(width := int(block.knob("stripe_width")), site):
         return width * max(site.height, site.width)
@@ -128,7 +128,7 @@ def window_of(block: Block, site: Site) -> int | None:
 
 def block_split(block: Block, cost: Cost, site: Site) -> Split:
     """Return what one block's ``cost.macs`` at ``site`` are spent on."""
-    mixer = block.spec.cost(dict(block.knobs), block.pos, site).macs
+    mixer = block.spec.cost(block.settings, block.pos, site).macs
     spent = _SPENT[block.operator](block, site)
     mlp = 2 * site.tokens * site.dim * block.hidden_dim(site.dim)
     # What is neither a product nor a convolution of an operator is a projection of it.
@@ -161,18 +161,26 @@ def _lepe(block: Block, values: int) -> int:
 
 def _gsa(block: Block, site: Site) -> Split:
     ratio = int(block.knob("sr_ratio"))
-    keys = (site.height // ratio) * (site.width // ratio)
+    keys = site.tokens if ratio == 1 else (site.height // ratio) * (site.width // ratio)
     return Split(globally=2 * site.tokens * keys * site.dim)
 
 
 def _refiner(block: Block, site: Site) -> Split:
-    products = 2 * site.tokens**2 * site.dim
-    mixer = block.spec.cost(dict(block.knobs), block.pos, site).macs
-    return Split(globally=products, convolutions=mixer - products - 4 * site.tokens * site.dim**2)
+    # Blocks that share maps multiply values alone, and project to values and the output alone.
+    own = 1 if block.knob("maps") == "shared" else 2
+    products = own * site.tokens**2 * site.dim
+    mixer = block.spec.cost(block.settings, block.pos, site).macs
+    return Split(globally=products, convolutions=mixer - products - 2 * own * site.tokens * site.dim**2)
 
 
 def _dwconv(block: Block, site: Site) -> Split:
     return Split(convolutions=site.tokens * int(block.knob("kernel_size")) ** 2 * site.dim)
+
+
+def _outlook(block: Block, site: Site) -> Split:
+    stride, area = int(block.knob("stride")), int(block.knob("kernel_size")) ** 2
+    centres = -(-site.height // stride) * -(-site.width // stride)
+    return Split(local=centres * area**2 * site.dim)
 
 
 _SPENT: dict[str, Callable[[Block, Site], Split]] = {
@@ -181,4 +189,6 @@ _SPENT: dict[str, Callable[[Block, Site], Split]] = {
     "cswin": _cswin,
     "dwconv": _dwconv,
     "refiner": _refiner,
+    "swin": _lsa,
+    "outlook": _outlook,
 }

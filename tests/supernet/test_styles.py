@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from random import Random
 
 import pytest
@@ -76,18 +77,18 @@ def test_gradients_flow_through_shared_maps() -> None:
     assert first.grad is not None and first.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("uniform_over", ["choices", "architectures"])
-def test_samples_are_valid_and_counted(uniform_over: str) -> None:
+def test_every_draw_is_valid_and_counted_once() -> None:
     stage = StageChoices(12, 3, (1, 2), (replace(CHOICES, pos=("none", "rpe")),), (1.0,))
     chosen = Space("small", "one", (stage,), ("patch8x8",), (32, 24), 3, 5)
-    rng = Random(0)
-    found = {chosen.sample(rng, uniform_over).digest for _ in range(4000)}
+    names, options = [c.name for c in chosen.choices], [c.options for c in chosen.choices]
+    found = {chosen.assemble(dict(zip(names, values, strict=True))).digest for values in product(*options)}
     # Starters: 4 refined, 1 plain, each with two encodings; followers: 8 more refined or shared, 1 plain.
     starters, others = 2 * (4 + 1), 2 * (4 + 1) + 2 * (4 + 1) + 4
     assert chosen.size == starters + starters * others
     assert len(found) == chosen.size
-    for _ in range(50):
-        design = chosen.sample(rng)
+    rng = Random(0)
+    for number in range(50):
+        design = chosen.sample(rng, "architectures" if number % 2 else "choices")
         assert chosen.contains(design)
         assert chosen.assemble(chosen.values(design)) == design
         assert chosen.contains(chosen.mutate(design, rng))

@@ -233,7 +233,9 @@ def start_supernet(supernet: Supernet, starts: Sequence[Start]) -> None:
     """
     for start in starts:
         if not start.with_head:
-            start.network.head.load_state_dict(supernet.head.state_dict())
+            ends = supernet.ends.state_dict()
+            heads = {name: value for name, value in ends.items() if name.startswith(("head.", "aux_head."))}
+            start.network.load_state_dict(heads, strict=False)
         supernet.inherit(start.network, start.architecture)
     if starts:
         _compare(supernet, starts[-1])

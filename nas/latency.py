@@ -71,6 +71,8 @@ class _GivenMaps(nn.Module):
         tokens: Its positions N.
     """
 
+    maps: Tensor
+
     def __init__(self, block: nn.Module, num_heads: int, tokens: int) -> None:
         super().__init__()
         self.block = block

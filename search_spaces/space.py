@@ -114,7 +114,8 @@ class StageChoices:
 
     def ways(self, depth: int) -> int:
         """Return how many different rows of ``depth`` blocks there are."""
-        return len(self.starters) * len(self.blocks) ** (depth - 1)
+        rest: int = len(self.blocks) ** (depth - 1)
+        return len(self.starters) * rest
 
     @cached_property
     def offered(self) -> frozenset[Block]:

@@ -101,7 +101,11 @@ class HandingBlock(ScaledBlock):
         parts: What a ``ScaledBlock`` has; the mixer has a method ``hand``.
     """
 
-    def forward(self, x: Tensor, maps: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    mixer: Any
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, maps: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Map ``(B, H, W, C)`` and attention maps ``(B, heads, N, N)`` to their like."""
         x, s = self.before(x), self.residual_scale
         branch, maps = self.mixer.hand(self.norm1(x * s), maps)
@@ -181,6 +185,8 @@ class TokenNetwork(Network):
 
     Its stem is a ``TokenStem``. A sequence is a map of one row, the class token first.
     """
+
+    stem: Any
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Return the map ``(B, H, W, C)`` of the stage, without the class token, for dense prediction."""

@@ -165,7 +165,7 @@ class Supernet(nn.Module):
             nn.ModuleList(ElasticBlock(stage, site, space.style, sharing) for _ in range(max(stage.depths)))
             for stage, site in zip(stages, sites, strict=True)
         )
-        self.ends = plan_ends(stages[-1].dim, space.num_classes, space.style).build()
+        self.ends: Network = plan_ends(stages[-1].dim, space.num_classes, space.style).build()
         initialise(self)
 
     def forward(self, images: Tensor, architecture: Architecture) -> Tensor:

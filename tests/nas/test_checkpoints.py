@@ -187,10 +187,10 @@ def test_other_classes_keep_the_supernets_head(tmp_path: Path) -> None:
     original = network()
     start = read_start("small", DESIGN, saved(tmp_path / "a.safetensors", original), space(classes=5))
     supernet = Supernet(space(classes=5)).eval()
-    head = supernet.head.weight.detach().clone()
+    head = supernet.ends.head.weight.detach().clone()
     start_supernet(supernet, (start,))
     assert not start.with_head
-    assert torch.equal(supernet.head.weight, head)
+    assert torch.equal(supernet.ends.head.weight, head)
     path = replace(DESIGN, num_classes=5)
     mine, given = supernet.weights(path), original.state_dict()
     assert all(torch.equal(mine[name], given[name]) for name in given if not name.startswith("head."))

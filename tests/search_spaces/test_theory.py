@@ -9,7 +9,7 @@ import pytest
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.cost import stage_costs
-from search_spaces.declaration import load_declaration
+from search_spaces.declaration import known_spaces, load_declaration
 from search_spaces.operators import OPERATORS
 from search_spaces.published import PUBLISHED, published
 from search_spaces.theory import block_split, pair_cost, window_advice
@@ -23,10 +23,11 @@ def test_the_parts_of_a_stage_sum_to_its_cost(name: str) -> None:
 
 
 def test_every_operator_of_a_space_is_split_whole() -> None:
-    space, rng = load_declaration("twins_cswin").space("nano"), Random(0)
+    rng, outlook = Random(0), Block("outlook", (("kernel_size", 3), ("stride", 2)))
+    spaces = [load_declaration(name).space("nano") for name in known_spaces()]
+    designs = [space.sample(rng) for space in spaces for _ in range(30)]
     seen = set()
-    for _ in range(40):
-        design = space.sample(rng)
+    for design in (*designs, Architecture((Stage(16, 2, (outlook,)),), (36, 28))):
         for index, row in enumerate(window_advice(design)):
             assert row.split.total == sum(part.macs for part in stage_costs(design, index))
             assert min(row.split.__dict__.values()) >= 0

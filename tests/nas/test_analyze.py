@@ -111,7 +111,9 @@ def test_unrelated_features_are_not_alike_and_constant_ones_say_nothing() -> Non
 def test_batches_are_averaged_before_the_division() -> None:
     x, y = noise(32, 1, 1, 6), noise(32, 1, 1, 6, seed=6)
     y = x + y
-    parts = [(a.flatten(1).double(), b.flatten(1).double()) for a, b in zip(x.chunk(4), y.chunk(4), strict=True)]
+    parts = [
+        (a.flatten(1).double(), b.flatten(1).double()) for a, b in zip(x.chunk(4), y.chunk(4), strict=True)
+    ]
     cross, own, last = (
         sum(song(p @ p.T, q @ q.T) for p, q in pairs)
         for pairs in (parts, [(a, a) for a, _ in parts], [(b, b) for _, b in parts])

@@ -393,7 +393,7 @@ def run_together(
 ) -> None:
     """Run one function on all workers of a plan at once, as ranks of a torch.distributed group.
 
-    Plain actors rather than Ray Train: a team stands in 3 s instead of 15, and an interruption is
+    Plain actors rather than Ray Train, which takes some 15 s to its first step; and an interruption is
     answered at once. A team that loses a member is formed anew and goes on from its checkpoint.
 
     Args:

@@ -132,9 +132,25 @@ def survey() -> Cluster:
 
 
 def start(cluster: Cluster) -> None:
-    """Start Ray on this machine unless a cluster runs already."""
-    if not ray.is_initialized():
-        _init(address="local", num_cpus=int(cluster.cpus), num_gpus=int(cluster.gpus))
+    """Start Ray on this machine unless a cluster runs already.
+
+    Raises:
+        WorkError: If Ray does not start.
+    """
+    for attempt in range(TRIES):
+        if ray.is_initialized():
+            return
+        try:
+            _init(address="local", num_cpus=int(cluster.cpus), num_gpus=int(cluster.gpus))
+        # Ray gives its processes 30 s, which a busy machine may exceed, and raises a plain Exception then.
+        except Exception as error:
+            ray.shutdown()
+            log.note(f"Ray did not start ({_last(error)})")
+            if attempt == TRIES - 1:
+                raise WorkError(
+                    f"Ray does not start on this machine ({_last(error)}); run the same command again when the "
+                    "machine is less busy"
+                ) from error
 
 
 def stop() -> None:

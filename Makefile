@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 SEARCH ?= --space twins_cswin --data mnist5k --budget auto --study studies/first --retrain 1 --export
-PYTEST ?= -n 2 --dist loadfile
+PYTEST ?= -n 2 --dist loadfile -m "not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test check clean
+.PHONY: help setup search test slow check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +25,11 @@ $(STAMP): pyproject.toml
 search: $(STAMP) ## Run the main job on the embedded digits: search, retrain, export (again: resumes)
 	$(BIN)/nas search $(SEARCH)
 
-test: $(STAMP) ## Run the tests
+test: $(STAMP) ## Run the tests, two at a time, but for the slow ones
 	$(BIN)/python -m pytest $(PYTEST)
+
+slow: $(STAMP) ## Run the slow tests: Ray clusters, kill -9, full-size checkpoints
+	$(BIN)/python -m pytest -m slow
 
 check: $(STAMP) ## Lint, format and types, changing nothing
 	$(BIN)/ruff check .

@@ -542,3 +542,7 @@ def _usage_sentence(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = "nas" if context is None else context.command_path
     return f"{what[:1].lower()}{what[1:]}; {command} --help lists what can be typed"
+
+
+if __name__ == "__main__":
+    main()

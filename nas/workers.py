@@ -132,9 +132,25 @@ def survey() -> Cluster:
 
 
 def start(cluster: Cluster) -> None:
-    """Start Ray on this machine unless a cluster runs already."""
-    if not ray.is_initialized():
-        _init(address="local", num_cpus=int(cluster.cpus), num_gpus=int(cluster.gpus))
+    """Start Ray on this machine unless a cluster runs already.
+
+    Raises:
+        WorkError: If Ray does not start.
+    """
+    for attempt in range(TRIES):
+        if ray.is_initialized():
+            return
+        try:
+            _init(address="local", num_cpus=int(cluster.cpus), num_gpus=int(cluster.gpus))
+        # Ray gives its processes 30 s, which a busy machine may exceed, and raises a plain Exception then.
+        except Exception as error:
+            ray.shutdown()
+            log.note(f"Ray did not start ({_last(error)})")
+            if attempt == TRIES - 1:
+                raise WorkError(
+                    f"Ray does not start on this machine ({_last(error)}); run the same command again when the "
+                    "machine is less busy"
+                ) from error
 
 
 def stop() -> None:
@@ -393,7 +409,7 @@ def run_together(
 ) -> None:
     """Run one function on all workers of a plan at once, as ranks of a torch.distributed group.
 
-    Plain actors rather than Ray Train: a team stands in 3 s instead of 15, and an interruption is
+    Plain actors rather than Ray Train, which takes some 15 s to its first step; and an interruption is
     answered at once. A team that loses a member is formed anew and goes on from its checkpoint.
 
     Args:

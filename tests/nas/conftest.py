@@ -40,6 +40,8 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAS_CACHE_DIR", str(folder))
+        # Ray makes its workers nicer than all else, and then they wait for tests that run beside them.
+        patch.setenv("RAY_worker_niceness", "0")
         yield folder
 
 

@@ -26,10 +26,15 @@ pytestmark = [
 ]
 
 HEAD = """
-import signal, sys, time
+import signal, sys
 import ray
-context = ray.init(address="local", num_cpus=8, num_gpus=8, include_dashboard=False, log_to_driver=False,
-                   object_store_memory=150 * 2**20, _temp_dir=sys.argv[1])
+for _ in range(5):
+    try:  # Ray gives its processes 30 s to start, which a busy machine may exceed
+        context = ray.init(address="local", num_cpus=8, num_gpus=8, include_dashboard=False, log_to_driver=False,
+                           object_store_memory=150 * 2**20, _temp_dir=sys.argv[1])
+        break
+    except Exception:
+        ray.shutdown()
 print(context.address_info["gcs_address"], flush=True)
 signal.sigwait([signal.SIGTERM])
 ray.shutdown()

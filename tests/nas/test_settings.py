@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.recipes import LARGE, LARGE_SUPERNET, SMALL_RETRAINING, SMALL_SUPERNET, Wishes, fitting
+from nas.recipes import LARGE, LARGE_SUPERNET, SMALL_RETRAINING, SMALL_SUPERNET, Wishes, fitting, resuming
 from nas.settings import Settings, difference, read_settings
 from nas.train import Recipe
 from search_spaces.errors import RequestError, StudyError
@@ -25,6 +25,7 @@ OTHER = Settings(
     max_macs="600M",
     max_params="25M",
     max_latency_ms=3.5,
+    latency_table="table.json",
     sampler="tpe",
     batch=7,
     policy="sandwich",
@@ -147,10 +148,26 @@ def test_difference_names_the_first_setting() -> None:
 
 def test_recipes_fit_the_images() -> None:
     base = Settings(seed=5)
-    assert fitting(base, Wishes(), LARGE - 1).recipe == replace(SMALL_SUPERNET, seed=5)
-    assert fitting(base, Wishes(), LARGE).recipe == replace(LARGE_SUPERNET, seed=5)
-    wished = fitting(base, Wishes(epochs=2, batch_size=16, lr=0.1, retrain_epochs=3), 28)
+    assert fitting(base, Wishes(), LARGE - 1, gpus=8).recipe == replace(SMALL_SUPERNET, seed=5)
+    assert fitting(base, Wishes(), LARGE, gpus=8).recipe == replace(LARGE_SUPERNET, seed=5)
+    wished = fitting(base, Wishes(epochs=2, batch_size=16, lr=0.1, retrain_epochs=3), 28, gpus=0)
     assert wished.recipe == replace(SMALL_SUPERNET, epochs=2, batch_size=16, lr=0.1, seed=5)
     assert wished.retraining == replace(SMALL_RETRAINING, epochs=3, batch_size=16, lr=0.1, seed=5)
     with pytest.raises(RequestError, match="epochs must be at least 1"):
-        fitting(base, Wishes(epochs=0), 28)
+        fitting(base, Wishes(epochs=0), 28, gpus=0)
+
+
+def test_large_images_get_a_batch_that_the_gpus_hold_and_its_rate() -> None:
+    base = Settings()
+    one, none = (fitting(base, Wishes(), LARGE, gpus=gpus).recipe for gpus in (1, 0))
+    assert (one.batch_size, none.batch_size) == (128, 32)
+    assert one.lr == pytest.approx(LARGE_SUPERNET.lr / 8**0.5)
+    assert none.lr == pytest.approx(LARGE_SUPERNET.lr / 32**0.5)
+
+
+def test_a_resumed_study_keeps_its_recipe_but_for_what_is_wished() -> None:
+    stored = fitting(Settings(), Wishes(), LARGE, gpus=8)
+    again = resuming(Settings(), Wishes(), stored)
+    assert (again.recipe, again.retraining) == (stored.recipe, stored.retraining)
+    longer = resuming(Settings(), Wishes(epochs=7), stored)
+    assert longer.recipe == replace(stored.recipe, epochs=7)

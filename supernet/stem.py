@@ -62,7 +62,7 @@ class RefinerStem(nn.Module):
 
 
 class TokenStem(nn.Module):
-    """A class token before the positions of a map, and learned positions added to all (ViT, arXiv 2010.11929).
+    """A class token before the positions of a map, and learned positions added to all (arXiv 2010.11929).
 
     Args:
         stem: Turns images into the first map.

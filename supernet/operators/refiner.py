@@ -112,7 +112,7 @@ class RefinedAttention(nn.Module):
         return self.hand(x)[0]
 
     def hand(self, x: Tensor, maps: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map ``(B, H, W, C)`` to the same shape, given the maps of the block before; return the own ones too."""
+        """Map ``(B, H, W, C)`` to its like, given the maps of the block before; return its own maps too."""
         H, W = x.shape[1:3]
         bias = None if self.rpe is None else self.rpe(H, W)
         tokens, maps = self.attend(x.flatten(1, 2), maps if self.previous else None, bias)

@@ -31,6 +31,8 @@ CLASSES = {
     "cswin": "CrossShapedWindowAttention",
     "dwconv": "DepthwiseConvolution",
     "refiner": "RefinedAttention",
+    "swin": "ShiftedWindowAttention",
+    "outlook": "OutlookAttention",
 }
 KNOBS: dict[str, dict[str, KnobValue]] = {
     "lsa": {"window_size": 3},
@@ -38,8 +40,11 @@ KNOBS: dict[str, dict[str, KnobValue]] = {
     "cswin": {"stripe_width": 2},
     "dwconv": {"kernel_size": 3, "dynamic": "inhomogeneous", "group_channels": 4},
     "refiner": {"expand_ratio": 2, "kernel_size": 3},
+    "swin": {"window_size": 4, "shift": "half"},
+    "outlook": {"kernel_size": 3, "stride": 2},
 }
 POS = {"lsa": "rpe", "gsa": "cpe", "cswin": "lepe", "dwconv": "ape", "refiner": "rpe"}
+POS |= {"swin": "rpe", "outlook": "cpe"}
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 
 #: Runs in a process of its own: what an export may not need is refused to whoever asks for it.
@@ -87,10 +92,29 @@ def made(*operators: str, repeat: int = 1, style: Style | None = None, **more: o
     return Architecture(stages, (64, 64), num_classes=5, style=style or Style(), **more)  # type: ignore[arg-type]
 
 
+# Blocks that hand attention maps on, a class token and a classifier of every position.
+SHARING = Architecture(
+    (
+        Stage(
+            12,
+            3,
+            (
+                Block("refiner", (("maps", "plain"),)),
+                Block("refiner", (("maps", "shared"), ("expand_ratio", 2), ("kernel_size", 3))),
+                Block("refiner", (("maps", "plain_previous"),)),
+            ),
+        ),
+    ),
+    (64, 48),
+    num_classes=5,
+    stem="refiner16x16",
+    style=Style(mlp_scale=True, residual_scale=0.5, stem_norm=False, head="dense_token"),
+)
 DWNET_LIKE = Style(mixer_norm="none", mlp_norm="batch")
 DESIGNS = {
     **{name: made(name) for name in CLASSES},
     "all": made("lsa", "cswin", "dwconv", style=DWNET_LIKE, stem="conv7x7_s4"),
+    "sharing": SHARING,
     "deep": made("gsa", "dwconv", repeat=24),
     "nano": load_declaration("twins_cswin").space("nano", 28, 3, 10).sample(Random(5)),
 }
@@ -148,7 +172,7 @@ def test_it_imports_torch_and_the_standard_library_alone(name: str) -> None:
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
         (imported if node in tree.body else inside).update(names)
-    assert imported <= {"__future__", "collections.abc", "math", "pathlib", "torch", "torch.nn"}
+    assert {name.partition(".")[0] for name in imported} <= {*sys.stdlib_module_names, "torch"}
     assert inside == {"safetensors.torch"}
 
 

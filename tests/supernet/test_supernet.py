@@ -297,4 +297,4 @@ def test_an_architecture_outside_the_space_is_refused(name: str, sharing: str) -
 def test_a_template_refuses_weights_that_are_not_its_own() -> None:
     with pytest.raises(KeyError, match="weights do not match Linear: bias, scale"):
         weights = {"weight": torch.zeros(1, 1), "scale": torch.ones(1)}
-        Template(nn.Linear(1, 1)).run(weights, torch.zeros(1, 1), training=False)
+        Template(nn.Linear(1, 1)).run(weights, False, torch.zeros(1, 1))

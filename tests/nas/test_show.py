@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from nas.show import describe, draw, drawing_spaces
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.cost import costs
-from search_spaces.declaration import load_declaration
+from search_spaces.declaration import known_spaces, load_declaration
 from search_spaces.likenesses import likenesses
 from search_spaces.published import PUBLISHED, published
 
@@ -150,8 +150,11 @@ def test_spaces(width: int) -> None:
     drawn = lines(drawing_spaces(), width)
     assert all(cell_len(line) <= width for line in drawn)
     assert "…" not in "".join(drawn)
-    assert drawn[0].startswith("twins_cswin  LSA, GSA")
-    for scale, (low, high) in load_declaration("twins_cswin").scales.items():
-        row = next(line for line in drawn if line.strip().startswith(scale))
-        assert f"{low}-{high}" in row
-        assert "10^" in row
+    for name in known_spaces():
+        declaration = load_declaration(name)
+        title = next(
+            n for n, line in enumerate(drawn) if line.startswith(f"{name}  {declaration.summary[:20]}")
+        )
+        for scale, (low, high) in declaration.scales.items():
+            row = next(line for line in drawn[title + 1 :] if line.strip().startswith(scale))
+            assert (f"{low}-{high}" if low != high else f" {low} ") in row

@@ -57,43 +57,46 @@ def likenesses(space: Space) -> list[tuple[str, Architecture]]:
 
     All lie in the space and have distinct digests. A family is left out where a stage offers none of its
     operators; Refiner alone is replaced by plain attention (GSA, else LSA) in stages that cannot hold its
-    attention maps.
+    attention maps. Swin is rendered by LSA with RPE in a space without shifted windows, Refiner by blocks
+    that all refine their own maps in one without shared maps.
     """
     found: dict[str, tuple[str, Architecture]] = {}
-    for name, models in _families().items():
-        nearest = min(models, key=lambda model: _width_distance(model, space))
-        likeness = _likeness(nearest, space)
-        if likeness is not None:
-            found.setdefault(likeness.digest, (name, likeness))
+    for name, renditions in _families().items():
+        for models in renditions:
+            nearest = min(models, key=lambda model: _width_distance(model, space))
+            likeness = _likeness(nearest, space)
+            if likeness is not None:
+                found.setdefault(likeness.digest, (name, likeness))
+                break
     return list(found.values())
 
 
-def _families() -> dict[str, tuple[Model, ...]]:
-    """Return the models of every family; the one whose widths are nearest to the space's is followed."""
-    names = {
-        "twins_svt-like": ("twins_svt_small", "twins_svt_base", "twins_svt_large"),
-        "twins_pcpvt-like": ("twins_pcpvt_small", "twins_pcpvt_base", "twins_pcpvt_large"),
-        "cswin-like": ("cswin_tiny", "cswin_small", "cswin_base", "cswin_large"),
-        "dwnet-like": ("dwnet_tiny", "dwnet_base"),
-        "dwnet_dynamic-like": ("dwnet_tiny_dynamic", "dwnet_base_dynamic"),
-    }
-    families = {name: tuple(map(Model.of, members)) for name, members in names.items()}
-    # Refiner-ViT (arXiv 2106.03714, section 4): one stage of 14x14 positions.
-    refiner = Block("refiner", (("expand_ratio", 3), ("kernel_size", 3)), mlp_ratio=3)
-    families["refiner-like"] = (Model("patch4x4", (Pattern(384, 14, (refiner,) * 16),)),)
-    # Swin (arXiv 2103.14030, section 3.3), its windows not shifted.
+#: The published networks of every family; the one whose widths are nearest to the space's is followed.
+_MEMBERS = {
+    "twins_svt-like": ("twins_svt_small", "twins_svt_base", "twins_svt_large"),
+    "twins_pcpvt-like": ("twins_pcpvt_small", "twins_pcpvt_base", "twins_pcpvt_large"),
+    "cswin-like": ("cswin_tiny", "cswin_small", "cswin_base", "cswin_large"),
+    "dwnet-like": ("dwnet_tiny", "dwnet_base"),
+    "dwnet_dynamic-like": ("dwnet_tiny_dynamic", "dwnet_base_dynamic"),
+    "dwnet_inhomogeneous-like": ("dwnet_tiny_inhomogeneous", "dwnet_base_inhomogeneous"),
+    "refiner-like": ("refiner_vit_small", "refiner_vit_medium", "refiner_vit_large"),
+    "swin-like": ("swin_tiny", "swin_base"),
+}
+
+
+def _families() -> dict[str, tuple[tuple[Model, ...], ...]]:
+    """Return the renditions of every family, to be tried in order, each by its models."""
+    families = {name: (tuple(map(Model.of, members)),) for name, members in _MEMBERS.items()}
+    refining = Block("refiner", (("expand_ratio", 3), ("kernel_size", 3)), mlp_ratio=3)
+    families["refiner-like"] += (tuple(_all(model, refining) for model in families["refiner-like"][0]),)
     window = Block("lsa", (("window_size", 7),), "rpe")
-    families["swin-like"] = tuple(
-        Model(
-            "patch4x4",
-            tuple(
-                Pattern(dim * 2**index, 56 / 2**index, (window,) * depth, "merging" if index else None)
-                for index, depth in enumerate(depths)
-            ),
-        )
-        for dim, depths in ((96, (2, 2, 6, 2)), (128, (2, 2, 18, 2)))
-    )
+    families["swin-like"] += (tuple(_all(model, window) for model in families["swin-like"][0]),)
     return families
+
+
+def _all(model: Model, block: Block) -> Model:
+    """Return ``model`` with ``block`` in every place."""
+    return replace(model, stages=tuple(replace(s, blocks=(block,) * len(s.blocks)) for s in model.stages))
 
 
 def _likeness(model: Model, space: Space) -> Architecture | None:
@@ -169,13 +172,17 @@ def _block(pattern: Pattern, number: int) -> Block:
     return block if number < len(pattern.blocks) else replace(block, pos=pattern.blocks[-1].pos)
 
 
+#: Knobs that make an operator another one: a likeness never differs from its paper in these.
+_KINDS = ("dynamic", "maps")
+
+
 def _nearest(wanted: Block, choices: StageChoices) -> Block | None:
     """Return the stage's block nearest to ``wanted``, or None if it lacks the operator."""
-    words = {name: value for name, value in wanted.settings.items() if isinstance(value, str)}
+    kinds = {name: value for name, value in wanted.settings.items() if name in _KINDS}
     same = [
         block
         for block in choices.blocks
-        if block.operator == wanted.operator and words.items() <= block.settings.items()
+        if block.operator == wanted.operator and kinds.items() <= block.settings.items()
     ]
     if same:
         return min(same, key=lambda block: _distance(block, wanted))
@@ -186,13 +193,13 @@ def _nearest(wanted: Block, choices: StageChoices) -> Block | None:
     return _nearest(plain, choices) or _nearest(local, choices)
 
 
-def _distance(block: Block, wanted: Block) -> tuple[float, float, float]:
-    """Order blocks of one operator: by knobs, encoding (the same, else none, else any), MLP ratio."""
-    asked = wanted.settings
-    numbers = [(value, asked[name]) for name, value in block.settings.items()]
-    knobs = sum(_apart(v, w) for v, w in numbers if isinstance(v, int) and isinstance(w, int))
+def _distance(block: Block, wanted: Block) -> tuple[int, float, int, float]:
+    """Order blocks of one operator: by words, numbers, encoding (the same, else none, else any), MLP ratio."""
+    pairs = [(value, wanted.settings.get(name, value)) for name, value in block.settings.items()]
+    words = sum(v != w for v, w in pairs if isinstance(v, str))
+    numbers = sum(_apart(v, w) for v, w in pairs if isinstance(v, int) and isinstance(w, int))
     pos = 0 if block.pos == wanted.pos else 1 if block.pos == "none" else 2
-    return knobs, pos, _apart(block.mlp_ratio, wanted.mlp_ratio)
+    return words, numbers, pos, _apart(block.mlp_ratio, wanted.mlp_ratio)
 
 
 def _kept(wanted: str | None, offered: Sequence[str]) -> str:

@@ -61,6 +61,31 @@ def test_the_paper_s_own_network_where_the_space_holds_it(family: str, name: str
     assert likeness == replace(paper, style=likeness.style)
 
 
+@pytest.mark.parametrize("size", ["small", "medium", "large"])
+def test_refiner_vit_is_a_point_of_the_scale_that_bears_its_name(size: str) -> None:
+    inside = load_declaration("refiner_vit").space(size, 224)
+    paper = published(f"refiner_vit_{size}")
+    assert sound(likenesses(inside), inside) == {"refiner-like": paper}
+
+
+def test_the_local_vit_ablation_starts_from_every_row_of_the_paper() -> None:
+    inside = load_declaration("local_vit_ablation").space("tiny", 224)
+    found = sound(likenesses(inside), inside)
+    assert found["swin-like"] == published("swin_tiny")
+    forms = {name: design for name, design in found.items() if name != "swin-like"}
+    assert list(forms) == ["dwnet-like", "dwnet_dynamic-like", "dwnet_inhomogeneous-like"]
+    for name, design in forms.items():
+        paper = published(name.replace("dwnet", "dwnet_tiny").removesuffix("-like"))
+        assert [stage.blocks for stage in design.stages] == [stage.blocks for stage in paper.stages]
+
+
+@pytest.mark.parametrize("side", [28, 64])
+def test_windows_that_a_stage_cannot_shift_stay(side: int) -> None:
+    inside = load_declaration("local_vit_ablation").space("nano", side)
+    swin = sound(likenesses(inside), inside)["swin-like"]
+    assert str(swin) == "swin(w7)+rpe·4 swin(shalfw7)+rpe·4 | swin(w7)+rpe·4 swin(w7)+rpe·4"
+
+
 def test_wider_spaces_follow_the_wider_network() -> None:
     likeness = dict(likenesses(NAMED.space("small", 224)))["twins_svt-like"]
     assert [len(stage.blocks) for stage in likeness.stages] == [2, 2, 18, 2]
@@ -82,6 +107,7 @@ def test_families_that_a_space_cannot_express_are_left_out() -> None:
     assert [name for name, _ in likenesses(space("conditional"))] == [
         "dwnet-like",
         "dwnet_dynamic-like",
+        "dwnet_inhomogeneous-like",
         "swin-like",
     ]
     assert [name for name, _ in likenesses(space("skeleton"))] == ["twins_pcpvt-like"]

@@ -57,8 +57,8 @@ def add_trials(storage: optuna.storages.RDBStorage, study_id: int, trials: Seque
         for model, trial in zip(stored, trials, strict=True):
             for table, values in _rows(trial, spelled):
                 rows.setdefault(table, []).append({"trial_id": model.trial_id, **values})
-        for table, values in rows.items():
-            session.execute(insert(table), values)
+        for table, added in rows.items():
+            session.execute(insert(table), added)
 
 
 def _rows(trial: FrozenTrial, spelled: dict[int, str]) -> Iterator[tuple[Any, dict[str, Any]]]:

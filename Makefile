@@ -1,4 +1,4 @@
-# Four verbs: set up, search, test, check. Everything lands in .venv; nothing is installed elsewhere.
+# Set up, search, test, check. Everything lands in .venv; nothing is installed elsewhere.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -7,7 +7,7 @@ SEARCH ?= --space twins_cswin --data mnist5k --budget auto --study studies/first
 PYTEST ?= -n 2 --dist loadfile -m "not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test slow check clean
+.PHONY: help setup search test slow check table clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ check: $(STAMP) ## Lint, format and types, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+table: $(STAMP) ## Write the table of published designs (search_spaces/PUBLISHED.md)
+	$(BIN)/python -m search_spaces.published_table > PUBLISHED.tmp && mv PUBLISHED.tmp search_spaces/PUBLISHED.md
 
 clean: ## Remove caches and build leftovers; studies and .venv stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -257,10 +257,10 @@ def _stated(claim: dict[str, Any]) -> Text:
         *([f"{claim['params']} parameters"] if claim["params"] else []),
         *([f"{claim['flops']} FLOPs"] if claim["flops"] else []),
         *([f"{claim['top1']:g}% ImageNet-1k top-1"] if claim["top1"] else []),
-        *([claim["note"]] if claim["note"] else []),
     ]
     what = f"; its authors state {', '.join(stated)}" if stated else ""
-    return Text(f"Published in {claim['paper']}{what}.", "dim")
+    note = f" {claim['note'][0].upper()}{claim['note'][1:]}." if claim["note"] else ""
+    return Text(f"Published in {claim['paper']}{what}.{note}", "dim")
 
 
 def drawing_spaces() -> RenderableType:

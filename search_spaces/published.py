@@ -1,6 +1,7 @@
 """The papers' networks as architectures, by name, with what their authors state.
 
-Parameters and MACs of these equal those counted on the authors' code, to the last digit.
+Parameters and MACs of these equal those counted on the authors' code, to the last digit: the table is in
+``PUBLISHED.md``, which ``published_table.py`` writes.
 """
 
 from __future__ import annotations
@@ -149,8 +150,16 @@ _REFINER = "Refiner, arXiv 2106.03714"
 _IN22K = "pre-trained on ImageNet-22k"
 
 #: What the authors' code does other than their paper says, or cannot do.
-_SLIP = "the published class builds the static convolution (an if/else slip); the stated size is the dynamic one's"
-_CUDA = "the published kernel runs on CUDA alone (cupy); no size is stated"
+_LIST = "the published class cannot be built with its defaults (inhomo_heads must be a list even where it is unused)"
+_SLIP = (
+    "the published class cannot build this network: an if/else slip makes its convolutions static; counted with "
+    "the dynamic ones of the same file, whose size is the stated one"
+)
+_CUDA = (
+    "the published class is built but runs on CUDA alone (a cupy kernel); counted with the kernel's products; "
+    "its authors' README states neither size nor accuracy"
+)
+_SHARING = "the published code refines maps in sharing blocks alone, with expansion 3 whatever is asked"
 
 _TINY, _BASE = (2, 2, 6, 2), (2, 2, 18, 2)
 _CSWIN_B, _CSWIN_L = (96, (4, 8, 16, 32), (2, 4, 32, 2)), (144, (6, 12, 24, 24), (2, 4, 32, 2))
@@ -168,8 +177,8 @@ _TABLE: dict[str, tuple[Callable[[], Architecture], Claim]] = {
     "cswin_large": (partial(_cswin, *_CSWIN_L), Claim(_CSWIN, "173M", "31.5G", 86.5, _IN22K)),
     "cswin_base_384": (partial(_cswin, *_CSWIN_B, 384, 12), Claim(_CSWIN, "78M", "47.0G", 85.5)),
     "cswin_large_384": (partial(_cswin, *_CSWIN_L, 384, 12), Claim(_CSWIN, "173M", "96.8G", 87.5, _IN22K)),
-    "dwnet_tiny": (partial(_dwnet, 96, _TINY), Claim(_DWNET, "24M", "3.8G", 81.2)),
-    "dwnet_base": (partial(_dwnet, 128, _BASE), Claim(_DWNET, "74M", "12.9G", 83.2)),
+    "dwnet_tiny": (partial(_dwnet, 96, _TINY), Claim(_DWNET, "24M", "3.8G", 81.2, _LIST)),
+    "dwnet_base": (partial(_dwnet, 128, _BASE), Claim(_DWNET, "74M", "12.9G", 83.2, _LIST)),
     "dwnet_tiny_dynamic": (
         partial(_dwnet, 96, _TINY, "homogeneous"),
         Claim(_DWNET, "51M", "3.8G", 81.8, _SLIP),
@@ -180,9 +189,18 @@ _TABLE: dict[str, tuple[Callable[[], Architecture], Claim]] = {
     ),
     "dwnet_tiny_inhomogeneous": (partial(_dwnet, 96, _TINY, "inhomogeneous"), Claim(_DWNET, note=_CUDA)),
     "dwnet_base_inhomogeneous": (partial(_dwnet, 128, _BASE, "inhomogeneous"), Claim(_DWNET, note=_CUDA)),
-    "refiner_vit_small": (partial(_refiner_vit, 384, 12, 16), Claim(_REFINER, "25M", top1=83.6)),
-    "refiner_vit_medium": (partial(_refiner_vit, 420, 12, 32), Claim(_REFINER, "55M", top1=84.6)),
-    "refiner_vit_large": (partial(_refiner_vit, 512, 16, 32), Claim(_REFINER, "81M", top1=84.9)),
+    "refiner_vit_small": (
+        partial(_refiner_vit, 384, 12, 16),
+        Claim(_REFINER, "25M", top1=83.6, note=_SHARING),
+    ),
+    "refiner_vit_medium": (
+        partial(_refiner_vit, 420, 12, 32),
+        Claim(_REFINER, "55M", top1=84.6, note=_SHARING),
+    ),
+    "refiner_vit_large": (
+        partial(_refiner_vit, 512, 16, 32),
+        Claim(_REFINER, "81M", top1=84.9, note=_SHARING),
+    ),
     "swin_tiny": (partial(_swin, 96, 3, _TINY), Claim(_SWIN, "29M", "4.5G", 81.3)),
     "swin_small": (partial(_swin, 96, 3, _BASE), Claim(_SWIN, "50M", "8.7G", 83.0)),
     "swin_base": (partial(_swin, 128, 4, _BASE), Claim(_SWIN, "88M", "15.4G", 83.5)),

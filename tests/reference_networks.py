@@ -52,7 +52,8 @@ def twins(a: Arguments) -> Architecture:
         lambda side: Architecture(
             stages(a["embed_dims"], a["num_heads"], blocks, "conv2x2"),
             (side, side),
-            num_classes=a["num_classes"],
+            in_channels=a.get("in_chans", 3),
+            num_classes=a.get("num_classes", 1000),
             stem=f"patch{patch}x{patch}",
             style=style,
         ),
@@ -92,6 +93,7 @@ def _cswin(a: Arguments, dims: Sequence[int], side: int, qkv_bias: bool) -> Arch
     return Architecture(
         stages(dims, a["num_heads"], blocks, "conv3x3"),
         (side, side),
+        in_channels=a.get("in_chans", 3),
         num_classes=a.get("num_classes", 1000),
         stem="conv7x7_s4",
         style=Style(norm_eps=1e-5, qkv_bias=qkv_bias),
@@ -115,7 +117,8 @@ def dwnet(a: Arguments, dynamic: str) -> Architecture:
         lambda side: Architecture(
             stages(dims, [1] * len(depths), blocks, "merging"),
             (side, side),
-            num_classes=a["num_classes"],
+            in_channels=a.get("in_chans", 3),
+            num_classes=a.get("num_classes", 1000),
             stem=f"patch{patch}x{patch}",
             style=style,
         ),
@@ -148,7 +151,8 @@ def refiner(a: Arguments) -> Architecture:
     return Architecture(
         (Stage(a["embed_dim"], a["num_heads"], blocks),),
         (a["img_size"], a["img_size"]),
-        num_classes=a["num_classes"],
+        in_channels=a.get("in_chans", 3),
+        num_classes=a.get("num_classes", 1000),
         stem=f"refiner{patch}" if a.get("use_cnn_embed", True) else f"patch{patch}",
         style=refiner_style(a, "dense_token" if a.get("return_dense", True) else "token"),
     )

@@ -14,8 +14,10 @@ import timm
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces.architecture import Architecture, Block, Stage
+from search_spaces.cost import costs
 from search_spaces.errors import CheckpointError
 from search_spaces.published import PUBLISHED, published
 from search_spaces.skeleton import Style
@@ -29,11 +31,10 @@ from supernet.stem import ConvStem, PatchMerging
 from supernet.subnet import build_subnet
 
 FOLDER = Path(os.environ.get("NAS_REFERENCE_DIR") or Path(__file__).parents[2] / "shared" / "reference")
-TIMM = {
-    "twins_svt_small": "twins_svt_small",
-    "twins_pcpvt_small": "twins_pcpvt_small",
-    "swin_tiny": "swin_tiny_patch4_window7_224",
-}
+TWINS = [name for name in PUBLISHED if name.startswith("twins_")]
+SWIN = [name for name in PUBLISHED if name.startswith("swin_")]
+#: Names of timm's networks by ours.
+TIMM = {**{name: name for name in TWINS}, **{name: f"{name}_patch4_window7_224" for name in SWIN}}
 
 
 def shaken(network: nn.Module) -> nn.Module:
@@ -51,7 +52,17 @@ def images(*shape: int) -> Tensor:
 # -- timm, at full size ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name in TIMM if name in PUBLISHED])
+@pytest.mark.parametrize("name", TIMM)
+def test_timm_counts_the_same(name: str) -> None:
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network = timm.create_model(TIMM[name]).eval()
+        network(torch.zeros(1, 3, 224, 224))
+    found = costs(published(name))
+    assert sum(parameter.numel() for parameter in network.parameters()) == found.params
+    assert counter.get_total_flops() == 2 * found.macs
+
+
+@pytest.mark.parametrize("name", ["twins_svt_small", "twins_pcpvt_small", "swin_tiny"])
 @torch.inference_mode()
 def test_timm_gives_the_same_logits_at_full_size(name: str) -> None:
     torch.manual_seed(0)

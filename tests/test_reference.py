@@ -290,7 +290,8 @@ def dynamic_form(case: Case) -> str:
 def swin_block(case: Case) -> Outputs:
     a = case.arguments
     shift = "half" if a.get("shift_size", 0) else "none"
-    knobs = (("window_size", a.get("window_size", 7)), ("shift", shift))
+    window = min(a.get("window_size", 7), *case.input.shape[1:3])  # timm cuts it down to smaller maps
+    knobs = (("window_size", window), ("shift", shift))
     site = Site(a["dim"], a.get("num_heads", 4), *case.input.shape[1:3])
     bias = bool(a.get("qkv_bias", True))
     block = Block("swin", knobs, "rpe", a.get("mlp_ratio", 4.0))

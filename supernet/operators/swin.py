@@ -29,7 +29,8 @@ class ShiftedWindowAttention(nn.Module):
         dim: Channels C.
         num_heads: Heads.
         window_size: Side M of the windows.
-        shift_size: Rows and columns s by which the map is moved up and left; 0 leaves it in place.
+        shift_size: Rows and columns s by which the map is moved up and left; 0 leaves it in place, as it is
+            along an axis that one window covers.
         qkv_bias: Whether query, key and value projections have a bias.
     """
 
@@ -51,31 +52,32 @@ class ShiftedWindowAttention(nn.Module):
         paper's code.
         """
         B, H, W, C = x.shape
-        size, shift = self.window_size, self.shift_size
-        if shift:
-            x = x.roll((-shift, -shift), (1, 2))
+        size = self.window_size
+        rows, columns = (0 if side <= size else self.shift_size for side in (H, W))
+        if rows or columns:
+            x = x.roll((-rows, -columns), (1, 2))
         x = pad_to_multiple(x, size, size)
         padded_H, padded_W = x.shape[1:3]
         windows = window_partition(self.qkv(x), size, size)
         q, k, v = windows.view(-1, size * size, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
         bias = self.rpe(size, size)
-        if shift:
-            bias = (bias + self.shift_mask(padded_H, padded_W)).repeat(B, 1, 1, 1)
+        if rows or columns:
+            apart = self.apart(self.regions(padded_H, rows), self.regions(padded_W, columns))
+            bias = (bias - 100.0 * apart).repeat(B, 1, 1, 1)
         out = attention(q, k, v, bias).transpose(1, 2).reshape(-1, size * size, C)
         x = self.proj(window_merge(out, size, size, padded_H, padded_W)[:, :H, :W])
-        return x.roll((shift, shift), (1, 2)) if shift else x
+        return x.roll((rows, columns), (1, 2)) if rows or columns else x
 
-    def shift_mask(self, H: int, W: int) -> Tensor:
-        """Return -100 for pairs that the shift brought together, ``(windows, 1, M * M, M * M)``."""
-        region = 3 * self.regions(H)[:, None] + self.regions(W)
+    def apart(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Return 1 for pairs of different regions in a window, ``(windows, 1, M * M, M * M)``."""
+        region = 3 * rows[:, None] + columns
         windows = window_partition(region[None, :, :, None], self.window_size, self.window_size)
-        apart = windows != windows.transpose(1, 2)
-        return -100.0 * apart.unsqueeze(1).to(self.rpe.table.dtype)
+        return (windows != windows.transpose(1, 2)).unsqueeze(1).to(self.rpe.table.dtype)
 
-    def regions(self, size: int) -> Tensor:
+    def regions(self, size: int, shift: int) -> Tensor:
         """Number rows or columns ``(size,)``: 1 in the last window, 2 what the shift moved there, else 0."""
         places = torch.arange(size, device=self.rpe.table.device)
-        return (places >= size - self.window_size).long() + (places >= size - self.shift_size).long()
+        return (places >= size - self.window_size).long() + (places >= size - shift).long()
 
 
 def plan(block: Block, site: Site, style: Style) -> Call:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from nas.checkpoints import import_checkpoint, read_checkpoint, read_network, read_start, start_supernet
 from nas.data import load_data
+from nas.export import load_source
 from nas.exported import evaluate_folder
 from nas.files import save_tensors
 from nas.pretrain import train_supernet
@@ -155,6 +158,46 @@ def test_an_import_can_be_shown_evaluated_and_read_again(
             )
     scores = evaluate_folder(folder, f"folder:{tmp_path / 'images'}", None)
     assert scores["images"] == 4
+
+
+def official(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return Swin's parameters as its authors name and nest them, from timm's."""
+    named = {
+        re.sub(r"^layers\.(\d+)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", name).replace(
+            "head.fc.", "head."
+        ): value
+        for name, value in state.items()
+    }
+    named["layers.0.blocks.1.attn_mask"] = torch.zeros(64, 49, 49)
+    named["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(49, 49, dtype=torch.long)
+    return named
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "theirs", "renamed"),
+    [
+        ("twins_svt_small", "twins_svt_small", dict),
+        ("twins_pcpvt_small", "twins_pcpvt_small", dict),
+        ("swin_tiny", "swin_tiny_patch4_window7_224", dict),
+        ("swin_tiny", "swin_tiny_patch4_window7_224", official),
+    ],
+)
+def test_a_full_size_checkpoint_makes_the_round_trip(
+    name: str, theirs: str, renamed: Callable[[dict[str, Tensor]], dict[str, Tensor]], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    original = timm.create_model(theirs).eval()
+    for parameter in original.parameters():
+        parameter.data += 0.02 * torch.randn(parameter.shape)
+    torch.save({"model": renamed(original.state_dict())}, tmp_path / "checkpoint.pth")
+    result = import_checkpoint(tmp_path / "checkpoint.pth", name, tmp_path / "out", (), ["nas", "import"])
+    assert result["parameters"] == sum(parameter.numel() for parameter in original.parameters())
+    pixels = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
+    source = load_source(tmp_path / "out")
+    with torch.inference_mode():
+        x = source.normalise(pixels)
+        assert (source.load_model()(x) - original(x)).abs().max() <= 1e-4
 
 
 # -- nas search --init-from --------------------------------------------------------------------------

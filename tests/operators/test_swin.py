@@ -26,12 +26,14 @@ def part(place: int, size: int, window: int, shift: int) -> int:
 def naive(module: ShiftedWindowAttention, x: Tensor) -> Tensor:
     """Move the map by indexing, add zeros, and attend query by query to the keys it may see."""
     B, H, W, C = x.shape
-    size, shift, heads = module.window_size, module.shift_size, module.num_heads
+    size, heads = module.window_size, module.num_heads
     rows, columns, d = -(-H // size) * size, -(-W // size) * size, C // heads
+    # An axis that one window covers is not moved.
+    down, right = (module.shift_size if side > size else 0 for side in (H, W))
     moved = x.new_zeros(B, rows, columns, C)
     for y in range(H):
         for c in range(W):
-            moved[:, y, c] = x[:, (y + shift) % H, (c + shift) % W]
+            moved[:, y, c] = x[:, (y + down) % H, (c + right) % W]
     q, k, v = module.qkv(moved).view(B, rows, columns, 3, heads, d).unbind(3)
     out = torch.zeros_like(x)
     for y in range(H):
@@ -40,15 +42,15 @@ def naive(module: ShiftedWindowAttention, x: Tensor) -> Tensor:
             top, left = y // size * size, c // size * size
             for yk in range(top, top + size):
                 for ck in range(left, left + size):
-                    same_row = part(y, rows, size, shift) == part(yk, rows, size, shift)
-                    if same_row and part(c, columns, size, shift) == part(ck, columns, size, shift):
+                    same_row = part(y, rows, size, down) == part(yk, rows, size, down)
+                    if same_row and part(c, columns, size, right) == part(ck, columns, size, right):
                         keys.append((yk, ck))
                         bias.append(module.rpe.table[y - yk + size - 1, c - ck + size - 1])
             seen = torch.stack([k[:, yk, ck] for yk, ck in keys], dim=1)
             values = torch.stack([v[:, yk, ck] for yk, ck in keys], dim=1)
             logits = torch.einsum("bhd,bmhd->bmh", q[:, y, c], seen) / d**0.5 + torch.stack(bias)
             mixed = torch.einsum("bmh,bmhd->bhd", logits.softmax(1), values)
-            out[:, (y + shift) % H, (c + shift) % W] = mixed.flatten(1)
+            out[:, (y + down) % H, (c + right) % W] = mixed.flatten(1)
     return module.proj(out)
 
 

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+from importlib import resources
+from pathlib import Path
+
 import pytest
 
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from search_spaces.errors import ArchitectureError
 from search_spaces.published import CLAIMS, PUBLISHED, published
+from search_spaces.published_table import COUNTED, published_table
 
-# Parameters and MACs counted on the authors' code (matrix products and convolutions, one image).
-COUNTED = {
-    "twins_pcpvt_small": (24_106_216, 3_809_459_968),
-    "twins_pcpvt_base": (43_828_456, 6_652_933_888),
-    "twins_pcpvt_large": (60_989_672, 9_807_524_096),
-    "twins_svt_small": (24_060_776, 2_927_353_344),
-    "twins_svt_base": (56_070_952, 8_562_612_480),
-    "twins_svt_large": (99_271_400, 15_111_777_280),
-    "cswin_tiny": (22_320_552, 4_324_203_008),
-    "cswin_small": (34_643_304, 6_800_714_752),
-    "cswin_base": (77_382_184, 14_955_348_480),
-    "cswin_large": (173_262_664, 33_130_144_512),
-    "cswin_base_384": (77_382_184, 46_963_660_800),
-    "cswin_large_384": (173_262_664, 101_881_930_752),
-    "dwnet_tiny": (24_172_744, 3_726_862_848),
-    "dwnet_base": (74_347_112, 12_812_261_376),
-    "dwnet_tiny_dynamic": (51_131_752, 3_753_819_648),
-    "dwnet_base_dynamic": (161_597_928, 12_899_506_176),
-    "dwnet_tiny_inhomogeneous": (26_244_280, 4_374_133_248),
-    "dwnet_base_inhomogeneous": (80_253_608, 14_340_020_224),
-    "refiner_vit_small": (25_408_656, 6_816_808_992),
-    "refiner_vit_medium": (55_450_932, 13_500_468_768),
-    "refiner_vit_large": (81_150_192, 19_186_799_360),
-    "swin_tiny": (28_288_354, 4_490_566_656),
-    "swin_small": (49_606_258, 8_740_875_264),
-    "swin_base": (87_768_224, 15_430_946_816),
-}
+FOLDER = Path(os.environ.get("NAS_REFERENCE_DIR") or Path(__file__).parents[3] / "shared" / "reference")
 
 
 def test_every_design_has_its_count_and_its_claim() -> None:
@@ -47,6 +27,37 @@ def test_every_design_has_its_count_and_its_claim() -> None:
 def test_counts(name: str) -> None:
     found = costs(published(name))
     assert (found.params, found.macs) == COUNTED[name]
+
+
+def test_counts_and_claims_are_those_on_record() -> None:
+    path = FOLDER / "published.json"
+    if not path.is_file():
+        pytest.skip(f"no record of the authors' networks: {path} is absent; set NAS_REFERENCE_DIR")
+    record = {name: about for name, about in json.loads(path.read_text()).items() if isinstance(about, dict)}
+    assert record.keys() <= PUBLISHED.keys()
+    for name, about in record.items():
+        assert COUNTED[name] == (about["parameters"], about["macs"]), name
+        if stated := about["authors_readme"]:
+            top1 = stated.get("imagenet_top1_224", stated.get("imagenet_top1"))
+            claim = CLAIMS[name]
+            assert (claim.params, claim.flops, claim.top1) == (stated["params"], stated["flops"], top1), name
+
+
+def test_the_table_in_the_docs_is_the_generated_one() -> None:
+    committed = (resources.files("search_spaces") / "PUBLISHED.md").read_text(encoding="utf-8")
+    assert committed == published_table(), "search_spaces/PUBLISHED.md is not up to date; type: make table"
+    for name in PUBLISHED:
+        row = next(line for line in committed.splitlines() if line.startswith(f"| `{name}` |"))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[1] == cells[2] and cells[4] == cells[5]
+
+
+def test_what_cannot_be_built_is_said() -> None:
+    text = published_table()
+    for name, number in (("dwnet_tiny_dynamic", 3), ("dwnet_base_inhomogeneous", 4)):
+        assert f"| {number} |" in next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+    assert "3. The published class cannot build this network" in text
+    assert "4. The published class is built but runs on CUDA alone" in text
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

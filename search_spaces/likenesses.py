@@ -86,7 +86,9 @@ _MEMBERS = {
 
 def _families() -> dict[str, tuple[tuple[Model, ...], ...]]:
     """Return the renditions of every family, to be tried in order, each by its models."""
-    families = {name: (tuple(map(Model.of, members)),) for name, members in _MEMBERS.items()}
+    families: dict[str, tuple[tuple[Model, ...], ...]] = {
+        name: (tuple(map(Model.of, members)),) for name, members in _MEMBERS.items()
+    }
     refining = Block("refiner", (("expand_ratio", 3), ("kernel_size", 3)), mlp_ratio=3)
     families["refiner-like"] += (tuple(_all(model, refining) for model in families["refiner-like"][0]),)
     window = Block("lsa", (("window_size", 7),), "rpe")

@@ -43,7 +43,10 @@ def test_scores_are_those_of_every_design_by_itself(name: str, keep: int) -> Non
     chosen = space(name)
     supernet = Supernet(chosen).eval()
     for module in supernet.modules():
-        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d) and module.running_mean is not None:
+        if (
+            isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)
+            and module.running_mean is not None
+        ):
             module.running_mean.normal_()  # statistics that calibration must not use
     validation, calibration = images((5, 5, 3)), [x for x, _ in images((6, 4))]
     alone = Evaluator(supernet, validation, calibration)
@@ -64,7 +67,9 @@ def test_a_common_beginning_is_computed_once(monkeypatch: pytest.MonkeyPatch) ->
     designs = list(dict.fromkeys(generation(chosen, 3, 2, 4)))
     runs = []
     run = Runner.run
-    monkeypatch.setattr(Runner, "run", lambda self, step, *rest: (runs.append(step), run(self, step, *rest))[1])
+    monkeypatch.setattr(
+        Runner, "run", lambda self, step, *rest: (runs.append(step), run(self, step, *rest))[1]
+    )
     evaluator = BranchEvaluator(Supernet(chosen), images((4,)), [x for x, _ in images((4,))], 2**28)
     evaluator.score([designs[place] for place in in_order(designs)])
     prefixes = {steps(design)[: n + 1] for design in designs for n in range(len(steps(design)))}

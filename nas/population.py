@@ -79,10 +79,10 @@ class Population:
     def __init__(self, plan: WorkerPlan, content: dict[str, Any]) -> None:
         self.pool = Pool(plan, hold, content)
 
-    def __call__(self, designs: list[Architecture]) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yield ``(index, scores)`` of the designs as they are done."""
+    def __call__(self, designs: list[Architecture]) -> Iterator[dict[int, dict[str, float]]]:
+        """Yield ``{index: scores}`` of the designs as they are done."""
         for done in self.pool.map("score", [design.to_json() for design in designs]):
-            yield done.index, done.value
+            yield {done.index: done.value}
 
     def close(self) -> None:
         """Let the workers go."""

@@ -75,8 +75,9 @@ def retrain(
         inherited: Weights of every design from the supernet, by digest; needed for ``inherit``.
         plan: What each training gets.
     """
+    # Tune's trials run in folders of their own, where a relative path would mean another place.
     jobs = [
-        Job(design, mode, study.retrained(design.digest, mode), recipe)
+        Job(design, mode, study.retrained(design.digest, mode).absolute(), recipe)
         for design in designs
         for mode in modes
     ]

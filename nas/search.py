@@ -31,9 +31,9 @@ _IDLE_BATCHES = 25  # batches without a new design after which the space counts 
 
 
 class Evaluations(Protocol):
-    """Evaluates designs somewhere and yields ``(index, scores)`` as they are done."""
+    """Evaluates designs somewhere and yields ``{index: scores}`` of those that are done together."""
 
-    def __call__(self, designs: list[Architecture]) -> Iterator[tuple[int, dict[str, float]]]:
+    def __call__(self, designs: list[Architecture]) -> Iterator[dict[int, dict[str, float]]]:
         """Evaluate ``designs``."""
 
 
@@ -163,27 +163,32 @@ class Search:
             else:
                 first[digest] = place
                 todo.append(place)
-        for place in rows.keys() - stored.keys():
-            self.store.add(rows[place])
+        self.store.add([rows[place] for place in sorted(rows.keys() - stored.keys())])
         # The last batch may be cut short; a longer search proposes it again and finishes it.
         room = max(0, plan.trials - len(known))
         cut, todo = len(todo) > room, todo[:room]
         evaluated = had + sum(row.evaluated for row in rows.values())
         designs = [proposals[place].architecture for place in todo]
-        for index, scores in self.evaluate(designs) if designs else ():
-            proposal = proposals[todo[index]]
-            row = replace(proposal, scores={**proposal.scores, **scores})
-            self.store.add(row)
-            rows[todo[index]] = known[row.architecture.digest] = row
-            evaluated += 1
-            report(row, evaluated)
+        for done in self.evaluate(designs) if designs else ():
+            places = {todo[index]: scores for index, scores in done.items()}
+            finished = {
+                place: replace(proposals[place], scores={**proposals[place].scores, **scores})
+                for place, scores in places.items()
+            }
+            self.store.add(list(finished.values()))
+            for place, row in finished.items():
+                rows[place] = known[row.architecture.digest] = row
+                evaluated += 1
+                report(row, evaluated)
         if cut:
             return [rows[place] for place in sorted(rows)]
-        for place, proposal in enumerate(proposals):
-            if place not in rows:
-                source = known[proposal.architecture.digest]
-                rows[place] = replace(proposal, scores=source.scores, repeat=True)
-                self.store.add(rows[place])
+        repeats = {
+            place: replace(proposal, scores=known[proposal.architecture.digest].scores, repeat=True)
+            for place, proposal in enumerate(proposals)
+            if place not in rows
+        }
+        self.store.add(list(repeats.values()))
+        rows |= repeats
         ordered = [rows[place] for place in range(len(trials))]
         for trial, row in zip(trials, ordered, strict=True):
             if row.rejected is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ import sqlalchemy
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.bulk import add_trials
 from nas.files import require_writable
 from nas.objectives import OBJECTIVES
 from search_spaces.architecture import Architecture
@@ -86,12 +87,12 @@ class Store:
         objectives: tuple[str, ...],
         choices: tuple[Choice, ...],
     ) -> None:
-        self.objectives = objectives
+        self.url, self.objectives = url, objectives
         self.distributions: dict[str, BaseDistribution] = {
             choice.name: CategoricalDistribution(choice.options) for choice in choices
         }
         directions = [OBJECTIVES[objective][0] for objective in objectives]
-        storage = open_storage(url)
+        self.storage = storage = open_storage(url)
         _check_objectives(storage, url, name, objectives)
         try:
             self.study = optuna.create_study(
@@ -104,14 +105,25 @@ class Store:
             self.study.set_metric_names(list(objectives))
 
     def rows(self) -> list[Row]:
-        """Return all finished trials in the order of their proposals."""
+        """Return all finished trials in the order of their proposals.
+
+        Raises:
+            StudyError: If the study holds trials of another space.
+        """
         trials = self.study.get_trials(deepcopy=False)
+        for trial in trials:
+            if trial.distributions and trial.distributions != self.distributions:
+                raise StudyError(
+                    f"study '{self.study.study_name}' in {public(self.url)} holds trials of another space; choose "
+                    "another --study or --storage"
+                )
         rows = [_row(trial) for trial in trials if _OURS in trial.system_attrs]
         return sorted(rows, key=lambda row: (row.batch, row.place))
 
-    def add(self, row: Row) -> None:
-        """Store a finished trial; when this returns, no kill can lose it."""
-        self.study.add_trial(self.frozen(row))
+    def add(self, rows: Sequence[Row]) -> None:
+        """Store finished trials; when this returns, no kill can lose them."""
+        if rows:
+            add_trials(self.storage, self.study._study_id, [self.frozen(row) for row in rows])
 
     def frozen(self, row: Row) -> FrozenTrial:
         """Return a row as an Optuna trial."""

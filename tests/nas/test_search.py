@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,7 +23,7 @@ from nas.pareto import dominates
 from nas.search import Plan, Search, cheap_costs, make_sampler, pareto_rows
 from nas.storage import Row, Store, check_storage
 from search_spaces.architecture import Architecture
-from search_spaces.declaration import parse_declaration
+from search_spaces.declaration import load_declaration, parse_declaration
 from search_spaces.errors import RequestError, StudyError
 from search_spaces.likenesses import likenesses
 from search_spaces.space import Space
@@ -52,7 +52,7 @@ class Fake:
     dies_after: int | None = None
     seen: list[str] = field(default_factory=list)
 
-    def __call__(self, designs: list[Architecture]) -> Iterator[tuple[int, dict[str, float]]]:
+    def __call__(self, designs: list[Architecture]) -> Iterator[dict[int, dict[str, float]]]:
         order = list(range(len(designs)))
         if self.shuffle is not None:
             Random(self.shuffle + len(self.seen)).shuffle(order)
@@ -61,7 +61,7 @@ class Fake:
                 raise Killed
             digest = designs[index].digest
             self.seen.append(digest)
-            yield index, {"top1": int(digest, 16) % 1000 / 10, "seconds": time.perf_counter()}
+            yield {index: {"top1": int(digest, 16) % 1000 / 10, "seconds": time.perf_counter()}}
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +85,8 @@ class Memory:
     def __init__(self) -> None:
         self.kept: list[Row] = []
 
-    def add(self, row: Row) -> None:
-        self.kept.append(row)
+    def add(self, rows: list[Row]) -> None:
+        self.kept.extend(rows)
 
     def rows(self) -> list[Row]:
         return sorted(self.kept, key=lambda row: (row.batch, row.place))
@@ -301,13 +301,53 @@ def test_rows_round_trip(space: Space, tmp_path: Path) -> None:
     )
     rejected = Row(0, 1, space.values(design), design, {"macs": 9.0}, rejected="macs 9 > 8")
     for one in (rejected, row):
-        store.add(one)
+        store.add([one])
     again = Store(f"sqlite:///{tmp_path}/s.db", "study", ("top1", "macs"), space.choices)
     assert again.rows() == [row, rejected]
     trial = again.study.get_trials()[1]
     assert trial.user_attrs["digest"] == design.digest and trial.user_attrs["design"] == str(design)
     assert again.study.metric_names == ["top1", "macs"]
     assert {p.name for p in tmp_path.iterdir()} >= {"s.db"}
+
+
+def test_trials_are_stored_as_optuna_stores_them(space: Space, tmp_path: Path) -> None:
+    rng = Random(5)
+    designs = [space.sample(rng) for _ in range(3)]
+    rows = [
+        Row(0, place, space.values(design, rng), design, {"top1": score, "macs": 7.0}, memory={"g": place})
+        for place, (design, score) in enumerate(zip(designs, (1.5, float("inf"), 2.0), strict=True))
+    ]
+    rows[2] = replace(rows[2], rejected="macs 9 > 8")
+    ours, theirs = (
+        Store(f"sqlite:///{tmp_path}/s.db", name, ("top1", "macs"), space.choices)
+        for name in ("ours", "theirs")
+    )
+    ours.add(rows[:1])
+    ours.add(rows[1:])
+    ours.add([])
+    for row in rows:
+        theirs.study.add_trial(theirs.frozen(row))
+    again = [
+        optuna.load_study(storage=f"sqlite:///{tmp_path}/s.db", study_name=n) for n in ("ours", "theirs")
+    ]
+    pairs = list(zip(*(study.get_trials() for study in again), strict=True))
+    assert len(pairs) == 3
+    for mine, given in pairs:
+        assert mine.datetime_start <= mine.datetime_complete
+        for name in ("number", "state", "params", "distributions", "user_attrs", "system_attrs"):
+            assert getattr(mine, name) == getattr(given, name), name
+        assert mine.values == given.values
+        assert abs(mine.datetime_complete - given.datetime_complete).total_seconds() < 60
+
+
+def test_trials_of_another_space_are_refused(space: Space, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    store = Store(url, "study", ("top1", "macs"), space.choices)
+    design = space.sample(Random(3))
+    store.add([Row(0, 0, space.values(design), design, {"top1": 50.0, "macs": 7.0})])
+    other = load_declaration("twins_cswin").space("tiny", 224, 3, 10)
+    with pytest.raises(StudyError, match="holds trials of another space; choose another --study"):
+        Store(url, "study", ("top1", "macs"), other.choices).rows()
 
 
 def test_other_objectives_are_refused(space: Space, tmp_path: Path) -> None:

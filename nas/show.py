@@ -22,7 +22,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import costs, head_cost, stage_costs, stem_cost
 from search_spaces.declaration import known_spaces, load_declaration
 from search_spaces.operators import OPERATORS, Cost
-from search_spaces.published import CLAIMS
+from search_spaces.published import CLAIMS, PUBLISHED
 from search_spaces.space import Space
 from search_spaces.theory import window_advice
 
@@ -264,8 +264,10 @@ def _stated(claim: dict[str, Any]) -> Text:
 
 
 def drawing_spaces() -> RenderableType:
-    """Draw the spaces that come with the project: scales, sizes, and what their designs cost."""
-    return Group(*(_space(name) for name in known_spaces()))
+    """Draw the spaces that come with the project, scale by scale with what designs cost, and name what is published."""
+    names = Text.assemble(("published", "bold"), f"  {' '.join(PUBLISHED)}")
+    note = Text("Names for nas show, nas retrain --arch, nas import --as and --init-from.", "dim")
+    return Group(*(_space(name) for name in known_spaces()), names, note)
 
 
 def _space(name: str) -> Group:

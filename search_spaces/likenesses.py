@@ -86,14 +86,17 @@ _MEMBERS = {
 
 def _families() -> dict[str, tuple[tuple[Model, ...], ...]]:
     """Return the renditions of every family, to be tried in order, each by its models."""
-    families: dict[str, tuple[tuple[Model, ...], ...]] = {
-        name: (tuple(map(Model.of, members)),) for name, members in _MEMBERS.items()
+    papers = {name: tuple(map(Model.of, members)) for name, members in _MEMBERS.items()}
+    plainer = {
+        "refiner-like": Block("refiner", (("expand_ratio", 3), ("kernel_size", 3)), mlp_ratio=3),
+        "swin-like": Block("lsa", (("window_size", 7),), "rpe"),
     }
-    refining = Block("refiner", (("expand_ratio", 3), ("kernel_size", 3)), mlp_ratio=3)
-    families["refiner-like"] += (tuple(_all(model, refining) for model in families["refiner-like"][0]),)
-    window = Block("lsa", (("window_size", 7),), "rpe")
-    families["swin-like"] += (tuple(_all(model, window) for model in families["swin-like"][0]),)
-    return families
+    return {
+        name: (models, tuple(_all(model, plainer[name]) for model in models))
+        if name in plainer
+        else (models,)
+        for name, models in papers.items()
+    }
 
 
 def _all(model: Model, block: Block) -> Model:

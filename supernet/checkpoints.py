@@ -2,7 +2,8 @@
 
 A ``Naming`` is how one repository names the parameters of a network: a mark by which it is recognised and
 rules that rewrite its names. Twins is named alike by its authors and by timm; timm names Swin's
-downsamplings after the stage that they begin, its authors after the one that they end.
+downsamplings after the stage that they begin, its authors after the one that they end. Of Refiner-ViT the
+published networks are known, which have convolutions in their stem.
 """
 
 from __future__ import annotations
@@ -103,11 +104,29 @@ _DWNET: tuple[Rule, ...] = (
     (r"\.depthwise\.conv2(\.0)?\.", ".depthwise.generate."),
 )
 
+_REFINER: tuple[Rule, ...] = (
+    (r"^patch_embed\.bn(\d)\.", r"stem.patches.norm\1."),
+    (r"^patch_embed\.", "stem.patches."),
+    (r"^cls_token$", "stem.token"),
+    (r"^pos_embed$", "stem.table"),
+    (r"^blocks\.", "stages.0.blocks."),
+    (r"(\.blocks\.\d+)\.attn\.", r"\1.mixer."),
+    (r"\.mlp\.scale_channel$", ".mlp.scale"),
+    (r"\.adapt_bn\.", ".norm."),
+    (r"\.DLA\.conv_exp\.", ".refine.expand."),
+    (r"\.DLA\.bn1\.", ".refine.norm_expand."),
+    (r"\.DLA\.depth_sep_conv\.", ".refine.depthwise."),
+    (r"\.DLA\.bn2\.", ".refine.norm_depthwise."),
+    (r"\.DLA\.conv_pro\.", ".refine.reduce."),
+    (r"\.DLA\.bn3\.", ".refine.norm_reduce."),
+)
+
 NAMINGS = (
     Naming("ours", r"^stages\.0\.blocks\.0\.", ()),
     Naming("Twins (its authors' and timm's)", r"^patch_embeds\.0\.", _TWINS),
     Naming("CSWin (its authors')", r"^stage1_conv_embed\.", _CSWIN),
     Naming("DWNet (its authors')", r"^layers\.0\.blocks\.0\.attn2conv\.", _DWNET),
+    Naming("Refiner-ViT (its authors')", r"^blocks\.0\.mlp\.scale_channel$", _REFINER),
     Naming("Swin (its authors')", r"^layers\.0\.downsample\.", (*_SWIN, _AFTER)),
     Naming("Swin (timm's)", r"^layers\.1\.downsample\.", (*_SWIN, (r"^head\.fc\.", "head."), _BEFORE)),
 )
@@ -134,16 +153,20 @@ def translated(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint by our names and in our shapes.
 
     Tensors that come to the same name are parts of one, first to last. Bias tables of square windows,
-    ``((2 M - 1)^2, heads)``, become ``(2 M - 1, 2 M - 1, heads)``.
+    ``((2 M - 1)^2, heads)``, become ``(2 M - 1, 2 M - 1, heads)``; a class token and positions, ``(1, N, C)``,
+    become a map of one row. A projection that is called ``qkv`` but makes values alone is ``v``.
 
     Raises:
         CheckpointError: If they are named as in no code that is known here.
     """
-    naming = naming_of(tensors)
+    naming, values_alone = naming_of(tensors), _values_alone(tensors)
     parts: dict[str, list[Tensor]] = {}
     for name in sorted(tensors):
         if not _COMPUTED.search(name):
-            parts.setdefault(naming.rename(name), []).append(_squared(name, tensors[name]))
+            ours = naming.rename(name)
+            if name.rpartition(".")[0] in values_alone:
+                ours = ours.replace(".qkv.", ".v.")
+            parts.setdefault(ours, []).append(_shaped(name, tensors[name]))
     state = {}
     for name, values in parts.items():
         if len({value.shape[1:] for value in values}) > 1 or (len(values) > 1 and not values[0].ndim):
@@ -152,11 +175,23 @@ def translated(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def _squared(name: str, value: Tensor) -> Tensor:
+def _shaped(name: str, value: Tensor) -> Tensor:
+    if name in ("cls_token", "pos_embed") and value.ndim == 3:
+        return value.unsqueeze(1)
     if not name.endswith("relative_position_bias_table") or value.ndim != 2:
         return value
     span = isqrt(value.shape[0])
     return value.unflatten(0, (span, span)) if span**2 == value.shape[0] else value
+
+
+def _values_alone(tensors: Mapping[str, Tensor]) -> set[str]:
+    """Return the layers called ``qkv`` that have as many outputs as inputs: Refiner's sharing blocks."""
+    weights = {name: value for name, value in tensors.items() if name.endswith(".qkv.weight")}
+    return {
+        name.removesuffix(".weight")
+        for name, value in weights.items()
+        if value.ndim == 2 and value.shape[0] == value.shape[1]
+    }
 
 
 def classes_of(state: Mapping[str, Tensor]) -> int:

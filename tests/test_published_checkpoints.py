@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import reference_networks as networks
 import timm
 import torch
 from safetensors.torch import load_file
@@ -20,7 +21,6 @@ from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.cost import costs
 from search_spaces.errors import CheckpointError
 from search_spaces.published import PUBLISHED, published
-from search_spaces.skeleton import Style
 from supernet.block import Block as BlockModule
 from supernet.block import Network
 from supernet.block import Stage as StageModule
@@ -125,51 +125,14 @@ def test_swin_of_its_authors_is_named_otherwise_and_translated_alike() -> None:
 # -- the papers' own code, reduced -------------------------------------------------------------------
 
 
-def twins(a: dict[str, Any]) -> list[list[Block]]:
-    return [
-        [
-            Block("lsa", (("window_size", a["wss"][index]),), pos, a["mlp_ratios"][index])
-            if a.get("wss") and number % 2 == 0
-            else Block("gsa", (("sr_ratio", a["sr_ratios"][index]),), pos, a["mlp_ratios"][index])
-            for number in range(depth)
-            for pos in ["none" if number else "cpe"]
-        ]
-        for index, depth in enumerate(a["depths"])
-    ]
-
-
 def architecture_of(about: dict[str, Any]) -> Architecture:
     """Return the design of a reference network."""
     a, kind = about["arguments"], about["class_name"].split()[0]
-    size: list[int] = about["inputs"]["input"][2:]
-    heads = a.get("num_heads", [1] * len(a.get("depths", ())))
-    if kind in ("ALTGVT", "CPVTV2"):
-        dims, blocks, downsample, stem, style = a["embed_dims"], twins(a), "conv2x2", "patch4x4", Style()
-    elif kind == "CSWinTransformer":
-        dims = [a["embed_dim"] * 2**index for index in range(4)]
-        splits = zip(a["depth"], a["split_size"], strict=True)
-        blocks = [
-            [Block("cswin", (("stripe_width", width),), "lepe", a["mlp_ratio"])] * depth
-            for depth, width in splits
-        ]
-        downsample, stem, style = "conv3x3", "conv7x7_s4", Style(norm_eps=1e-5)
-    else:
-        dims = [a["embed_dim"] * 2**index for index in range(len(a["depths"]))]
+    if kind == "DWNet":
         form = "inhomogeneous" if a.get("inhomogeneous") else "homogeneous" if a.get("dynamic") else "none"
-        blocks = []
-        for depth, group in zip(a["depths"], a["inhomo_heads"], strict=True):
-            knobs = {"kernel_size": a["window_size"], "dynamic": form}
-            knobs |= {"group_channels": group} if form == "inhomogeneous" else {}
-            blocks.append([Block("dwconv", tuple(knobs.items()), "none", a.get("mlp_ratio", 4.0))] * depth)
-        # Kernels that reach beyond the whole map cannot be declared; the network still runs on these images.
-        size = [2 * side for side in size]
-        downsample, stem = "merging", "patch4x4"
-        style = Style(norm_eps=1e-5, mixer_norm="none", mlp_norm="batch")
-    stages = [
-        Stage(dim, count, tuple(row), downsample if index else None)
-        for index, (dim, count, row) in enumerate(zip(dims, heads, blocks, strict=True))
-    ]
-    return Architecture(tuple(stages), (size[0], size[1]), 3, a["num_classes"], stem, style)
+        return networks.dwnet(a, form)
+    builders = {"Refiner_ViT": networks.refiner, "CSWinTransformer": networks.cswin}
+    return builders.get(kind, networks.twins)(a)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +147,7 @@ def architecture_of(about: dict[str, Any]) -> Architecture:
         "net_dwnet",
         "net_dwnet_dynamic",
         "net_dwnet_inhomo",
+        "net_refiner_cnn",
     ],
 )
 @torch.inference_mode()

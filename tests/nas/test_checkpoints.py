@@ -25,7 +25,7 @@ from nas.settings import Settings, read_settings
 from nas.study import find_architecture
 from nas.train import Recipe
 from search_spaces.architecture import Architecture, Block, Stage
-from search_spaces.declaration import parse_declaration
+from search_spaces.declaration import Declaration, load_declaration, parse_declaration
 from search_spaces.errors import ArchitectureError, CheckpointError, RequestError, SpaceError
 from search_spaces.published import PUBLISHED, published
 from search_spaces.space import Space
@@ -338,13 +338,21 @@ scales:
 
 
 @pytest.mark.slow
-def test_a_supernet_at_full_size_gives_timms_logits(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "theirs", "declaration"),
+    [
+        ("twins_svt_small", "twins_svt_small", parse_declaration(TWINS, "space.yaml")),
+        ("swin_tiny", "swin_tiny_patch4_window7_224", load_declaration("local_vit_ablation")),
+    ],
+)
+def test_a_supernet_at_full_size_gives_timms_logits(
+    name: str, theirs: str, declaration: Declaration, tmp_path: Path
+) -> None:
     torch.manual_seed(0)
-    theirs = timm.create_model("twins_svt_small").eval()
-    torch.save(theirs.state_dict(), tmp_path / "twins.pth")
-    around = parse_declaration(TWINS, "space.yaml").space(None, 224, 3, 1000)
-    design = published("twins_svt_small")
+    original = timm.create_model(theirs).eval()
+    torch.save(original.state_dict(), tmp_path / "checkpoint.pth")
+    around, design = declaration.space(None, 224, 3, 1000), published(name)
     supernet = Supernet(around).eval()
-    start_supernet(supernet, (read_start("twins_svt_small", design, tmp_path / "twins.pth", around),))
+    start_supernet(supernet, (read_start(name, design, tmp_path / "checkpoint.pth", around),))
     with torch.inference_mode():
-        assert (supernet(images(1, 224), design) - theirs(images(1, 224))).abs().max() <= 1e-4
+        assert (supernet(images(1, 224), design) - original(images(1, 224))).abs().max() <= 1e-4

@@ -150,6 +150,8 @@ def test_spaces(width: int) -> None:
     drawn = lines(drawing_spaces(), width)
     assert all(cell_len(line) <= width for line in drawn)
     assert "…" not in "".join(drawn)
+    words = " ".join(drawn).split()
+    assert set(PUBLISHED) <= set(words)
     for name in known_spaces():
         declaration = load_declaration(name)
         title = next(

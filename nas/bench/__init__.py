@@ -1,0 +1,1 @@
+"""``nas bench``: what the arithmetic costs here, beside what people use today."""

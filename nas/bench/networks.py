@@ -1,0 +1,110 @@
+"""Our networks against timm's, with the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nas.bench.core import Row, Setup, Side, Target, agreed, compared, exact, in_turn, peak_bytes, rotating
+from nas.train import autocast
+from search_spaces.cost import costs
+from search_spaces.published import published
+from supernet.block import Network
+from supernet.checkpoints import loaded, translated
+
+#: Our name and timm's.
+TWINS = (("twins_svt_small", "twins_svt_small"), ("swin_tiny", "swin_tiny_patch4_window7_224"))
+_TARGETS = {"cpu": Target(1.0), "cuda": Target(1.1)}
+
+
+def bench(setup: Setup, pairs: Sequence[tuple[str, str]] = TWINS) -> list[Row]:
+    """Return two rows a network, inference and training step.
+
+    Raises:
+        WorkError: If the two sides do not give the same logits.
+    """
+    return [row for ours, theirs in pairs for row in _rows(ours, theirs, setup)]
+
+
+def pair(name: str, timm_name: str, image_size: int) -> tuple[Network, nn.Module]:
+    """Return our network and timm's with the same random weights.
+
+    Args:
+        name: Of the published design.
+        timm_name: What timm calls it.
+        image_size: Side of the images.
+    """
+    torch.manual_seed(0)
+    size = {"img_size": image_size} if image_size != 224 else {}
+    # timm gives Swin stochastic depth unless told otherwise, ours has none unless asked.
+    theirs: nn.Module = timm.create_model(timm_name, pretrained=False, drop_path_rate=0.0, **size)
+    with torch.no_grad():
+        for key, value in theirs.named_parameters():
+            if key.endswith("bias_table"):
+                value.normal_(std=0.02)
+    design = replace(published(name), image_size=(image_size, image_size))
+    return loaded(design, translated(theirs.state_dict())), theirs
+
+
+def _rows(name: str, timm_name: str, setup: Setup) -> list[Row]:
+    image_size = setup.pick(setup.image_size, 224, 224, 224)
+    batch = setup.pick(setup.batch_size, 4, 128, 1)
+    networks = [network.to(setup.device) for network in pair(name, timm_name, image_size)]
+    inputs = rotating((batch, 3, image_size, image_size), setup)
+    cost = costs(replace(published(name), image_size=(image_size, image_size)))
+    rows = []
+    for training in (False, True):
+        kind = "training step" if training else "inference"
+        for network in networks:
+            network.train(training)
+        with exact(), torch.no_grad():
+            difference = agreed(networks[0](inputs[0]), networks[1](inputs[0]), name)
+        sides = [_step(network, batch, setup) if training else _inference(network) for network in networks]
+        ours, theirs = in_turn(sides, inputs, setup, setup.count(7))
+        memory = [peak_bytes(side, inputs[0], setup) for side in sides]
+        times = 3 if training else 1
+        details: dict[str, Any] = {
+            "macs": times * batch * cost.macs,
+            "bytes": times * 4 * (cost.params + inputs[0].numel()),
+            "peak_bytes": dict(zip(("ours", "theirs"), memory, strict=True)),
+            "max_abs_difference": difference,
+        }
+        rows.append(
+            compared(
+                f"{name} at {image_size} px, {kind}",
+                ours,
+                theirs,
+                batch,
+                against=f"timm {timm.__version__} {timm_name}",
+                target=_TARGETS[setup.device.type],
+                details=details,
+            )
+        )
+    return rows
+
+
+def _inference(network: Callable[[Tensor], Tensor]) -> Side:
+    def side(images: Tensor) -> Tensor:
+        with torch.inference_mode(), autocast(images.device):
+            return network(images)
+
+    return side
+
+
+def _step(network: nn.Module, batch: int, setup: Setup) -> Side:
+    labels = torch.arange(batch, device=setup.device) % 10
+
+    def side(images: Tensor) -> Tensor:
+        with autocast(images.device):
+            loss = F.cross_entropy(network(images).float(), labels)
+        loss.backward()
+        network.zero_grad(set_to_none=True)
+        return loss
+
+    return side

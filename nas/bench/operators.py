@@ -1,0 +1,199 @@
+"""Our operators against their plain formulations, on the maps of the papers' networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas.bench import plain
+from nas.bench.core import Row, Setup, Side, Target, agreed, compared, exact, in_turn, peak_bytes, rotating
+from nas.train import autocast
+from search_spaces.architecture import Block
+from search_spaces.errors import RequestError
+from search_spaces.operators import Site
+from search_spaces.operators._base import Cost
+from search_spaces.skeleton import Style
+from supernet.operators import MIXERS
+from supernet.subnet import initialise
+
+_PLAIN = "plain formulation"
+_MULTIPLE = 112  # of the image's side: windows of 7 divide the maps of the first three stages
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operator of a published network.
+
+    Args:
+        block: The operator and its knobs.
+        stage: Stage of its map, from 0.
+        dim: Channels.
+        num_heads: Heads.
+        plain: The same by other means, ``(module, map) -> map``.
+        against: What that is.
+        target: What the throughput ratio should reach on a CPU.
+    """
+
+    block: Block
+    stage: int
+    dim: int
+    num_heads: int
+    plain: Callable[[Any, Tensor], Tensor]
+    against: str = _PLAIN
+    target: Target | None = None
+
+    def site(self, image_size: int) -> Site:
+        """Return the map for images of ``image_size`` px."""
+        side = image_size // 4 // 2**self.stage
+        return Site(self.dim, self.num_heads, side, side)
+
+
+def _dwconv(dynamic: str) -> Block:
+    return Block("dwconv", (("kernel_size", 7), ("dynamic", dynamic)))
+
+
+def _cswin(width: int) -> Block:
+    return Block("cswin", (("stripe_width", width),), "lepe")
+
+
+def _swin(shift: str) -> Block:
+    return Block("swin", (("window_size", 7), ("shift", shift)), "rpe")
+
+
+_LSA, _REFINER = Block("lsa", (("window_size", 7),)), (("maps", "refined"), ("expand_ratio", 3))
+_NAIVE, _THIRD = "stripe by stripe (naive reference)", Target(1.3)
+
+#: twins_svt_small, cswin_tiny, swin_tiny, dwnet_tiny, refiner_vit_small (with maps refined) and VOLO-D1.
+CASES = (
+    Case(_LSA, 0, 64, 2, plain.lsa),
+    Case(_LSA, 2, 256, 8, plain.lsa),
+    Case(Block("gsa", (("sr_ratio", 8),)), 0, 64, 2, plain.gsa),
+    Case(Block("gsa", (("sr_ratio", 2),)), 2, 256, 8, plain.gsa),
+    Case(_cswin(1), 0, 64, 2, plain.cswin),
+    Case(_cswin(1), 0, 64, 2, plain.cswin_by_stripe, _NAIVE, _THIRD),
+    Case(_cswin(2), 1, 128, 4, plain.cswin),
+    Case(_cswin(2), 1, 128, 4, plain.cswin_by_stripe, _NAIVE, _THIRD),
+    Case(_cswin(7), 2, 256, 8, plain.cswin),
+    Case(_cswin(7), 2, 256, 8, plain.cswin_by_stripe, _NAIVE, _THIRD),
+    Case(_swin("none"), 0, 96, 3, plain.swin),
+    Case(_swin("half"), 2, 384, 12, plain.swin),
+    Case(_dwconv("none"), 0, 96, 3, plain.dwconv),
+    Case(_dwconv("none"), 2, 384, 12, plain.dwconv),
+    Case(_dwconv("homogeneous"), 1, 192, 6, plain.dwconv),
+    Case(Block("refiner", (*_REFINER, ("kernel_size", 3))), 2, 384, 12, plain.refiner),
+    Case(Block("outlook", (("kernel_size", 3), ("stride", 2))), 1, 192, 6, plain.outlook),
+)
+
+
+def bench(setup: Setup, cases: Sequence[Case] = CASES) -> list[Row]:
+    """Return two rows a case, inference and training step.
+
+    Raises:
+        RequestError: If windows do not divide the maps.
+        WorkError: If the two sides do not agree.
+    """
+    image_size = setup.pick(setup.image_size, 224, 224, _MULTIPLE)
+    if image_size % _MULTIPLE:
+        raise RequestError(
+            f"--image-size {image_size}: operators are measured on maps that their windows divide; give a "
+            f"multiple of {_MULTIPLE}"
+        )
+    batch = setup.pick(setup.batch_size, 4, 64, 2)
+    return [row for case in cases for row in _rows(case, image_size, batch, setup)]
+
+
+def _rows(case: Case, image_size: int, batch: int, setup: Setup) -> list[Row]:
+    block, site, style = case.block, case.site(image_size), Style()
+    torch.manual_seed(0)
+    module: nn.Module = MIXERS[block.operator].plan(block, site, style).build()
+    initialise(module)
+    module.to(setup.device)
+    inputs = rotating((batch, site.height, site.width, site.dim), setup)
+    where = f"{_spelled(block)} on {site.height}x{site.width}x{site.dim}"
+    forwards = (module, lambda x: case.plain(module, x))
+    target = case.target if setup.device.type == "cpu" else None
+    rest: dict[str, Any] = {"against": case.against, "target": target}
+    cost = block.spec.cost(block.settings, block.pos, site)
+    rows = []
+    for training in (False, True):
+        module.train(training)
+        sides = [stepped(f, module, inputs[0].shape, setup) if training else _inferred(f) for f in forwards]
+        name = f"{where}, {'training step' if training else 'inference'}"
+        difference = _difference(forwards, module, inputs[0], name, training)
+        ours, theirs = in_turn(sides, inputs, setup, setup.count(9))
+        memory = [peak_bytes(side, inputs[0], setup) for side in sides]
+        details = {
+            **work(cost, batch, site, training),
+            "peak_bytes": dict(zip(("ours", "theirs"), memory, strict=True)),
+            "max_abs_difference": difference,
+        }
+        rows.append(compared(name, ours, theirs, batch, details=details, **rest))
+    return rows
+
+
+def _inferred(forward: Callable[[Tensor], Tensor]) -> Side:
+    def side(x: Tensor) -> Tensor:
+        with torch.inference_mode(), autocast(x.device):
+            return forward(x)
+
+    return side
+
+
+def stepped(
+    forward: Callable[[Tensor], Tensor], module: nn.Module, shape: Sequence[int], setup: Setup
+) -> Side:
+    """Return forward and backward, with gradients of the input and of all of ``module``'s parameters.
+
+    Args:
+        forward: ``(B, H, W, C)`` to the same shape.
+        module: What has the parameters.
+        shape: Of the output.
+        setup: The device.
+    """
+    gradient = torch.randn(*shape, generator=torch.Generator().manual_seed(1)).to(setup.device)
+
+    def side(x: Tensor) -> Tensor:
+        x = x.detach().requires_grad_()
+        with autocast(x.device):
+            out = forward(x)
+        out.backward(gradient.to(out.dtype))
+        module.zero_grad(set_to_none=True)
+        return out
+
+    return side
+
+
+def _difference(
+    forwards: Sequence[Callable[[Tensor], Tensor]], module: nn.Module, x: Tensor, name: str, training: bool
+) -> float:
+    """Return the largest difference of outputs, in training also of the input's gradients, in float32."""
+    found = []
+    with exact():
+        for forward in forwards:
+            given = x.detach().clone().requires_grad_(training)
+            out = forward(given)
+            if training:
+                (grad,) = torch.autograd.grad(out.square().sum(), given)
+                found.append((out.detach(), grad))
+            else:
+                found.append((out.detach(), out.detach()))
+    (ours, our_grad), (theirs, their_grad) = found
+    return max(agreed(ours, theirs, name), agreed(our_grad, their_grad, f"{name}, gradients", 1e-3))
+
+
+def work(cost: Cost, batch: int, site: Site, training: bool) -> dict[str, int]:
+    """Return MACs, and the bytes that have to be read and written at least: weights, input and output.
+
+    A training step takes three times both: gradients by the input and by the weights.
+    """
+    times, values = 3 if training else 1, cost.params + 2 * batch * site.tokens * site.dim
+    return {"macs": times * batch * cost.macs, "bytes": times * 4 * values}
+
+
+def _spelled(block: Block) -> str:
+    knobs = ", ".join(f"{name} {value}" for name, value in block.knobs)
+    return f"{block.operator} ({knobs})"

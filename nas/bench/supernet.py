@@ -1,0 +1,163 @@
+"""A path of the supernet against the same architecture's own network, step by step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nas.average import Average
+from nas.bench.core import (
+    Row,
+    Setup,
+    Side,
+    Target,
+    agreed,
+    compared,
+    exact,
+    in_turn,
+    peak_bytes,
+    pooled,
+    rotating,
+)
+from nas.bench.spaces import space_of
+from nas.train import Recipe, autocast
+from search_spaces.architecture import Architecture
+from search_spaces.cost import costs
+from supernet.supernet import Supernet
+
+TARGET = Target(1.05, at_most=True)
+
+
+def bench(setup: Setup) -> list[Row]:
+    """Return, over random architectures, what a path's step takes beside its subnet's.
+
+    The first row is forward and backward; the second adds clipping and AdamW over the parameters that the
+    step touched. Parameters that a path cuts its weights from are touched whole, so it updates more values
+    than its subnet has; ``details`` counts both.
+    """
+    space = space_of(setup)
+    batch = setup.pick(setup.batch_size, 32 if space.image_size[0] < 128 else 4, 128, 8)
+    count = 2 if setup.quick else 6
+    torch.manual_seed(0)
+    supernet = Supernet(space).to(setup.device)
+    rng, where = Random(0), f"{space.name}/{space.scale} at {space.image_size[0]} px"
+    inputs = rotating((batch, space.in_channels, *space.image_size), setup)
+    rows: dict[str, list[Row]] = {}
+    for _ in range(count):
+        for kind, row in _rows(supernet, space.sample(rng), inputs, setup):
+            rows.setdefault(kind, []).append(row)
+    shown = []
+    for kind, found in rows.items():
+        target = found[0].target
+        each = [
+            {"name": row.name, "ours": row.ours, "theirs": row.theirs, "ratio": row.ratio, **row.details}
+            for row in found
+        ]
+        name = f"{where}, {kind}, {count} architectures"
+        shown.append(pooled(found, name, target=target, details={"architectures": each}))
+    return [*shown, *_bookkeeping(supernet, space.sample(rng), inputs, setup, where)]
+
+
+def _rows(
+    supernet: Supernet, architecture: Architecture, inputs: Sequence[Tensor], setup: Setup
+) -> list[tuple[str, Row]]:
+    """Return the rows of one architecture, by kind."""
+    supernet.eval()
+    network: nn.Module = supernet.extract(architecture)
+    with exact(), torch.no_grad():
+        path = supernet(inputs[0], architecture)
+        difference = agreed(path, network(inputs[0]), architecture.digest)
+    supernet.train()
+    network.train()
+    batch, cost = len(inputs[0]), costs(architecture)
+    runs: list[tuple[nn.Module, Callable[[Tensor], Tensor]]] = [
+        (supernet, lambda images: supernet(images, architecture)),
+        (network, network),
+    ]
+    touched = {who: _touched(run, inputs[0]) for who, run in zip(("ours", "theirs"), runs, strict=True)}
+    rows = []
+    for kind, optimizes in (("forward and backward", False), ("whole step", True)):
+        sides = [_step(module, forward, optimizes) for module, forward in runs]
+        ours, theirs = in_turn(sides, inputs, setup, setup.count(7))
+        memory = [peak_bytes(side, inputs[0], setup) for side in sides]
+        details: dict[str, Any] = {
+            "macs": 3 * batch * cost.macs,
+            "bytes": 3 * 4 * (cost.params + inputs[0].numel()),
+            "peak_bytes": dict(zip(("ours", "theirs"), memory, strict=True)),
+            "touched": touched,
+            "max_abs_difference": difference,
+        }
+        rest: dict[str, Any] = {"against": "its extracted subnet", "target": TARGET, "details": details}
+        rows.append((kind, compared(architecture.digest, ours, theirs, **rest)))
+    return rows
+
+
+def _touched(run: tuple[nn.Module, Callable[[Tensor], Tensor]], images: Tensor) -> int:
+    """Return how many values a step gives gradients."""
+    module, forward = run
+    forward(images).float().sum().backward()
+    count = sum(parameter.grad.numel() for parameter in module.parameters() if parameter.grad is not None)
+    module.zero_grad(set_to_none=True)
+    return count
+
+
+def _step(module: nn.Module, forward: Callable[[Tensor], Tensor], optimizes: bool) -> Side:
+    recipe = Recipe()
+    # A rate of zero leaves the weights as they are, so that every round computes the same.
+    optimizer = create_optimizer_v2(
+        module, opt="adamw", lr=0.0, weight_decay=recipe.weight_decay, fused=True
+    )
+
+    def side(images: Tensor) -> None:
+        with autocast(images.device):
+            logits = forward(images).float()
+            loss = F.cross_entropy(logits, torch.zeros(len(images), dtype=torch.long, device=images.device))
+        loss.backward()
+        if optimizes:
+            touched = [parameter for parameter in module.parameters() if parameter.grad is not None]
+            nn.utils.clip_grad_norm_(touched, recipe.clip_grad)
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return side
+
+
+def _bookkeeping(
+    supernet: Supernet, architecture: Architecture, inputs: Sequence[Tensor], setup: Setup, where: str
+) -> list[Row]:
+    """Return what clipping with AdamW and what the average of the weights take after a path's backward."""
+    average = Average(supernet, Recipe().ema_decay, 20_000)
+    optimizer = create_optimizer_v2(supernet, opt="adamw", lr=0.0, fused=True)
+    supernet.zero_grad(set_to_none=True)
+    supernet(inputs[0], architecture).float().square().mean().backward()
+    touched = [parameter for parameter in supernet.parameters() if parameter.grad is not None]
+    step = [0]
+
+    def update(_: Tensor) -> None:
+        nn.utils.clip_grad_norm_(touched, math.inf)
+        optimizer.step()
+
+    def take_in(_: Tensor) -> None:
+        average.before(step[0], touched)
+        average.after(step[0], touched)
+        step[0] += 1
+
+    both = in_turn([update, take_in], inputs, setup, setup.count(7))
+    details = {
+        "touched": sum(parameter.numel() for parameter in touched),
+        "of": sum(parameter.numel() for parameter in supernet.parameters()),
+    }
+    names = ("clipping and AdamW of a path", "average of the weights of a path")
+    rows = []
+    for name, times in zip(names, both, strict=True):
+        median = sorted(times)[len(times) // 2]
+        rows.append(Row(f"{where}, {name}", 1e3 * median, "ms", rounds=len(times), details=details))
+    supernet.zero_grad(set_to_none=True)
+    return rows

@@ -381,6 +381,65 @@ def doctor(as_json: Json = False) -> None:
     output.print(table)
 
 
+@app.command()
+def bench(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[BENCH...]",
+            help="operators, networks, supernet, population, search, latency; all but latency.",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON to write: results; of latency its table.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Page with pictures to write.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads on the CPU; torch decides.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of each comparison.")] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images at once.")] = None,
+    trials: Annotated[int | None, typer.Option(min=2, help="Trials of bench search; 1000.")] = None,
+    space: Annotated[str, typer.Option(help="Name of a space, or a YAML file.")] = "twins_cswin",
+    scale: Annotated[str | None, typer.Option(help="Scale of the space; the images' size decides.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes, to see that it runs.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure this project's speed here, each side in turn with what people use otherwise."""
+    import torch
+
+    from nas.bench import command as benches
+    from nas.bench.core import Setup
+    from nas.bench.show import drawn, written
+    from nas.files import require_writable, write_json, write_text
+    from nas.interrupt import graceful
+    from nas.provenance import provenance
+
+    names = benches.check(what or (), out)
+    for file in (out, html):
+        if file is not None:
+            require_writable(file.parent)
+    setup = Setup(
+        device=benches.device_of(device),
+        threads=threads or torch.get_num_threads(),
+        rounds=rounds,
+        image_size=image_size,
+        batch_size=batch_size,
+        trials=trials,
+        space=space,
+        scale=scale,
+        quick=quick,
+    )
+    with graceful():
+        hear = (lambda name, rows: None) if as_json else (lambda name, rows: output.print(drawn(name, rows)))
+        outcome = benches.run(names, setup, hear)
+    results = outcome.to_json(provenance(0, ["nas", *sys.argv[1:]]))
+    if out is not None:
+        write_json(out, results if outcome.table is None else outcome.table.to_json())
+    if html is not None:
+        write_text(html, written(outcome.rows, outcome.machine, results["provenance"]))
+    if as_json:
+        _print_json(results)
+
+
 # -- helpers -------------------------------------------------------------------------------------
 
 

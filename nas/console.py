@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -120,6 +120,20 @@ def bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
         yield drawn
     finally:
         drawn.close()
+
+
+@contextlib.contextmanager
+def counting(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield what to tell ``(done, total)``; a progress bar is drawn from the first time on."""
+    with contextlib.ExitStack() as stack:
+        drawn: list[Bar] = []
+
+        def progress(done: int, total: int) -> None:
+            if not drawn:
+                drawn.append(stack.enter_context(bar(title, total)))
+            drawn[0].update(done)
+
+        yield progress
 
 
 def duration(seconds: float) -> str:

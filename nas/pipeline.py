@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from nas import workers
 from nas.budget import Budget, WorkerPlan, parse_budget, plan_workers
 from nas.checkpoints import Start, read_starts
-from nas.console import Bar, bar, duration, log, quantity
+from nas.console import bar, counting, duration, log, quantity
 from nas.data import Data, load_data
 from nas.export import export_model
 from nas.files import write_json
@@ -107,20 +106,6 @@ def open_data(settings: Settings) -> Data:
     directory = None if settings.data_dir is None else Path(settings.data_dir)
     with counting("decoding images") as progress:
         return load_data(settings.data, data_dir=directory, image_size=settings.image_size, progress=progress)
-
-
-@contextlib.contextmanager
-def counting(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield what to tell ``(done, total)``; a progress bar is drawn from the first time on."""
-    with contextlib.ExitStack() as stack:
-        drawn: list[Bar] = []
-
-        def progress(done: int, total: int) -> None:
-            if not drawn:
-                drawn.append(stack.enter_context(bar(title, total)))
-            drawn[0].update(done)
-
-        yield progress
 
 
 def prepare(

@@ -383,6 +383,48 @@ def run_trials(
             raise WorkError(f"a training trial failed: {str(result.error).strip().splitlines()[-1]}")
 
 
+def tune_with_optuna(
+    objective: Callable[[dict[str, Any]], dict[str, float]],
+    distributions: dict[str, Any],
+    names: list[str],
+    directions: Sequence[str],
+    sampler: Any,
+    trials: int,
+    folder: str,
+) -> None:
+    """Search with Ray Tune and its OptunaSearch, for comparison: no search of ours runs so.
+
+    Args:
+        objective: Parameters to scores.
+        distributions: Optuna's distributions by parameter.
+        names: Scores that are objectives.
+        directions: Optuna's direction of each.
+        sampler: Optuna's sampler.
+        trials: Trials.
+        folder: Where Tune keeps its own files.
+
+    Raises:
+        WorkError: If a trial fails.
+    """
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    from ray import tune
+    from ray.tune.search.optuna import OptunaSearch
+
+    def trial(config: dict[str, Any]) -> None:
+        tune.report(objective(config))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        modes = [direction[:3] for direction in directions]
+        algorithm = OptunaSearch(distributions, metric=names, mode=modes, sampler=sampler)
+        config = tune.TuneConfig(search_alg=algorithm, num_samples=trials, reuse_actors=True)
+        run = tune.RunConfig(name="optuna", storage_path=folder, verbose=0)
+        results: Any = tune.Tuner(trial, tune_config=config, run_config=run).fit()
+    if results.num_errors:
+        raise WorkError(f"{results.num_errors} of {trials} trials of Ray Tune failed: {results.errors[0]}")
+
+
 class _Member:
     """One rank of a team; answers ``progress`` while ``work`` runs."""
 

@@ -168,9 +168,7 @@ def compared(
     )
 
 
-def in_turn(
-    sides: Sequence[Side], inputs: Sequence[Tensor], setup: Setup, rounds: int
-) -> list[list[float]]:
+def in_turn(sides: Sequence[Side], inputs: Sequence[Tensor], setup: Setup, rounds: int) -> list[list[float]]:
     """Return the seconds of one call of every side, round by round.
 
     Args:
@@ -244,7 +242,7 @@ def peak_bytes(side: Side, inputs: Tensor, setup: Setup) -> int:
         side(inputs)
     held = most = 0
     # torch's own allocations and frees, in order; scratch space inside oneDNN is not among them.
-    events = seen.profiler.kineto_results.events()  # type: ignore[union-attr]
+    events = seen.profiler.kineto_results.events()
     for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
         held += event.nbytes()
         most = max(most, held)

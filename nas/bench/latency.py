@@ -9,7 +9,7 @@ from scipy.stats import kendalltau
 
 from nas.bench.core import Row, Setup, Target
 from nas.bench.spaces import space_of
-from nas.console import bar
+from nas.console import counting
 from nas.latency import LatencyTable, measure, time_parts, whole
 from search_spaces.architecture import Architecture
 
@@ -25,18 +25,16 @@ def bench(setup: Setup, designs: int = _DESIGNS) -> tuple[LatencyTable, list[Row
     """
     space = space_of(setup)
     batch = setup.batch_size or 1
-    with bar("measuring latencies of parts", 1) as drawn:
-        table = measure(space, setup.device, batch, progress=_told(drawn))
+    with counting("measuring parts") as progress:
+        table = measure(space, setup.device, batch, progress=progress)
     rng = Random(_SEED)
     chosen = list({space.sample(rng): None for _ in range(4 if setup.quick else designs)})
-    with bar("measuring whole networks", 1) as drawn:
-        times = time_parts([whole(a) for a in chosen], setup.device, batch, progress=_told(drawn))
+    with counting("measuring whole networks") as progress:
+        times = time_parts([whole(a) for a in chosen], setup.device, batch, progress=progress)
     return table, judged(table, chosen, [times[whole(a).name] for a in chosen], f"{space.name}/{space.scale}")
 
 
-def judged(
-    table: LatencyTable, designs: list[Architecture], measured: list[float], where: str
-) -> list[Row]:
+def judged(table: LatencyTable, designs: list[Architecture], measured: list[float], where: str) -> list[Row]:
     """Return how predictions agree with measurements: Kendall's tau and the median relative error.
 
     Args:
@@ -61,11 +59,3 @@ def judged(
         Row(f"{name}: rank correlation", tau, "Kendall's tau", target=Target(0.9), details=details),
         Row(f"{name}: median error", median(errors), "%", target=Target(10.0, at_most=True)),
     ]
-
-
-def _told(drawn: object) -> object:
-    def told(done: int, total: int) -> None:
-        drawn.total = total
-        drawn.update(done)
-
-    return told

@@ -7,6 +7,7 @@ convolutions are channels-first. None of this is used anywhere else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -25,7 +26,7 @@ from supernet.operators.swin import ShiftedWindowAttention
 
 def lsa(m: LocallyGroupedAttention, x: Tensor) -> Tensor:
     """LSA (Twins' repository): windows first, then projections."""
-    B, H, W, C = x.shape
+    H, W, C = x.shape[1:]
     k = m.window_size
     windows = _cut(x, k, k)
     q, key, v = m.qkv(windows).reshape(-1, k * k, 3, m.num_heads, C // m.num_heads).permute(2, 0, 3, 1, 4)
@@ -49,28 +50,28 @@ def gsa(m: GlobalSubsampledAttention, x: Tensor) -> Tensor:
 def cswin(m: CrossShapedWindowAttention, x: Tensor) -> Tensor:
     """CSWin (its authors' repository): one direction after the other, LePE added to what attention gives."""
     H, W, C = x.shape[1:]
-    q, k, v = m.qkv(x).chunk(3, dim=-1)
+    qkv = m.qkv(x).chunk(3, dim=-1)
     if m.stripe_width is None:
-        return m.proj(_stripes(m, q, k, v, slice(0, C), H, W, m.num_heads))
+        return m.proj(_stripes(m, qkv, slice(0, C), H, W, m.num_heads))
     half, heads = C // 2, m.num_heads // 2
-    columns = _stripes(m, q, k, v, slice(0, half), H, m.stripe_width, heads)
-    rows = _stripes(m, q, k, v, slice(half, C), m.stripe_width, W, heads)
+    columns = _stripes(m, qkv, slice(0, half), H, m.stripe_width, heads)
+    rows = _stripes(m, qkv, slice(half, C), m.stripe_width, W, heads)
     return m.proj(torch.cat([columns, rows], dim=-1))
 
 
 def cswin_by_stripe(m: CrossShapedWindowAttention, x: Tensor) -> Tensor:
     """CSWin by its definition: one stripe after the other, as the tests' naive reference has it."""
     H, W, C = x.shape[1:]
-    q, k, v = m.qkv(x).chunk(3, dim=-1)
+    qkv = m.qkv(x).chunk(3, dim=-1)
     width, half = m.stripe_width, C // 2
     if width is None:
-        return m.proj(_stripes(m, q, k, v, slice(0, C), H, W, m.num_heads))
+        return m.proj(_stripes(m, qkv, slice(0, C), H, W, m.num_heads))
     columns = [
-        _stripes(m, *(t[:, :, s : s + width] for t in (q, k, v)), slice(0, half), H, width, m.num_heads // 2)
+        _stripes(m, [t[:, :, s : s + width] for t in qkv], slice(0, half), H, width, m.num_heads // 2)
         for s in range(0, W, width)
     ]
     rows = [
-        _stripes(m, *(t[:, s : s + width] for t in (q, k, v)), slice(half, C), width, W, m.num_heads // 2)
+        _stripes(m, [t[:, s : s + width] for t in qkv], slice(half, C), width, W, m.num_heads // 2)
         for s in range(0, H, width)
     ]
     return m.proj(torch.cat([torch.cat(columns, dim=2), torch.cat(rows, dim=1)], dim=-1))
@@ -78,17 +79,15 @@ def cswin_by_stripe(m: CrossShapedWindowAttention, x: Tensor) -> Tensor:
 
 def _stripes(
     m: CrossShapedWindowAttention,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    qkv: Sequence[Tensor],
     part: slice,
     height: int,
     width: int,
     heads: int,
 ) -> Tensor:
     """Attend inside stripes of ``height`` x ``width`` with some of the channels."""
-    H, W = q.shape[1:3]
-    cut = [_cut(t[..., part].contiguous(), height, width) for t in (q, k, v)]
+    H, W = qkv[0].shape[1:3]
+    cut = [_cut(t[..., part].contiguous(), height, width) for t in qkv]
     split = [t.unflatten(-1, (heads, -1)).transpose(1, 2).contiguous() for t in cut]
     out = plain_attention(*split).transpose(1, 2).flatten(2)
     if m.lepe is not None and m.lepe.bias is not None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from random import Random
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,12 +75,12 @@ def bench(
             times[who].append(seconds)
     where = f"{space.name}/{space.scale}: {offspring} mutants of {parents} parents, {images} images"
     details = {"scores": "identical", "group": GROUP, "kept_bytes": memory, "calibration_images": calibration}
-    rest = {"images": offspring, "against": "one by one", "details": details}
+    rest: dict[str, Any] = {"images": offspring, "against": "one by one", "details": details}
     rows = [
         compared(f"{where}, after the parents", times["warm"], times["alone"], target=Target(2.0), **rest),
         compared(f"{where}, from nothing", times["cold"], times["alone"], **rest),
     ]
-    return [Row(**{**vars(row), "unit": "designs/s"}) for row in rows]
+    return [replace(row, unit="designs/s") for row in rows]
 
 
 def generation(
@@ -94,7 +97,7 @@ def generation(
     return both[0], both[1]
 
 
-def _each(alone: Evaluator) -> object:
+def _each(alone: Evaluator) -> Callable[[list[Architecture]], list[dict[str, float]]]:
     return lambda designs: [alone.score(design) for design in designs]
 
 

@@ -66,7 +66,7 @@ def bench(setup: Setup) -> list[Row]:
         rate = marks[0]["trials"] / marks[0]["total"]
         plain = few / plain_optuna(space, few, Path(folder))
         rows.append(_against(where, rate, plain, f"study.optimize, {few} trials", marks[0]))
-        count = min(trials, _TUNE_TRIALS)
+        count = 2 if setup.quick else min(trials, _TUNE_TRIALS)
         tune = count / ray_tune(space, count, Path(folder))
         rows.append(_against(where, rate, tune, f"Ray Tune with OptunaSearch, {count} trials", marks[0]))
     return rows

@@ -24,7 +24,7 @@ def space_of(setup: Setup) -> Space:
         fits = any(low <= _EMBEDDED <= high for low, high in declaration.scales.values())
         side = _EMBEDDED if fits else None
     elif side is None and setup.scale in declaration.scales:
-        low, high = declaration.scales[setup.scale]  # type: ignore[index]
+        low, high = declaration.scales[setup.scale]
         side = _EMBEDDED if low <= _EMBEDDED <= high else low
     plain = declaration.space(setup.scale, side)
     kind = (1, 10) if plain.image_size[0] < _LARGE else (3, 1000)

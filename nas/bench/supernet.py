@@ -111,9 +111,7 @@ def _touched(run: tuple[nn.Module, Callable[[Tensor], Tensor]], images: Tensor) 
 def _step(module: nn.Module, forward: Callable[[Tensor], Tensor], optimizes: bool) -> Side:
     recipe = Recipe()
     # A rate of zero leaves the weights as they are, so that every round computes the same.
-    optimizer = create_optimizer_v2(
-        module, opt="adamw", lr=0.0, weight_decay=recipe.weight_decay, fused=True
-    )
+    optimizer = create_optimizer_v2(module, opt="adamw", lr=0.0, weight_decay=recipe.weight_decay, fused=True)
 
     def side(images: Tensor) -> None:
         with autocast(images.device):

@@ -1,0 +1,115 @@
+"""Running benches by name and keeping what they found."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas.bench.core import Row, Setup
+from search_spaces.errors import RequestError, nearest
+
+BENCHES = ("operators", "networks", "supernet", "population", "search", "latency")
+#: What runs when none is named: latency measures a whole table first.
+USUAL = BENCHES[:-1]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the benches found.
+
+    Args:
+        rows: Rows by bench.
+        table: The latency table, where it was measured.
+        machine: Device, threads and clock.
+    """
+
+    rows: dict[str, list[Row]]
+    table: Any
+    machine: dict[str, Any]
+
+    def to_json(self, provenance: dict[str, Any]) -> dict[str, Any]:
+        """Return a plain object."""
+        return {
+            "format": 1,
+            "machine": self.machine,
+            "benches": {name: [row.to_json() for row in rows] for name, rows in self.rows.items()},
+            "provenance": provenance,
+        }
+
+
+def check(names: Sequence[str], out: Path | None) -> tuple[str, ...]:
+    """Return the benches to run.
+
+    Raises:
+        RequestError: If there is no such bench, or one file is asked to hold a table and results.
+    """
+    for name in names:
+        if name not in BENCHES:
+            raise RequestError(f"unknown bench '{name}' ({nearest(name, BENCHES)})")
+    chosen = tuple(dict.fromkeys(names)) or USUAL
+    if out is not None and "latency" in chosen and len(chosen) > 1:
+        raise RequestError(
+            "--out keeps the table of latency but the results of other benches; run latency alone"
+        )
+    return chosen
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device called ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        RequestError: If it is unknown or not there.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise RequestError(f"--device: unknown device '{name}' ({nearest(name, ('auto', 'cpu', 'cuda'))})")
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise RequestError("--device cuda: torch finds no CUDA device here; use --device cpu")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
+
+
+def run(names: Sequence[str], setup: Setup, hear: Callable[[str, list[Row]], None]) -> Outcome:
+    """Run benches one after the other.
+
+    Args:
+        names: Benches; each is imported when its turn comes, since they need different libraries.
+        setup: Sizes and device.
+        hear: Told ``(name, rows)`` when a bench is done.
+
+    Raises:
+        Interrupted: If the user asked to stop.
+        WorkError: If two sides do not do equal work.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(setup.threads)
+    rows: dict[str, list[Row]] = {}
+    table = None
+    try:
+        for name in names:
+            found = importlib.import_module(f"nas.bench.{name}").bench(setup)
+            if name == "latency":
+                table, found = found
+            rows[name] = found
+            hear(name, found)
+    finally:
+        torch.set_num_threads(threads)
+    return Outcome(rows, table, machine(setup))
+
+
+def machine(setup: Setup) -> dict[str, Any]:
+    """Return what was measured on, and how."""
+    from nas.latency import device_name
+
+    name = device_name(setup.device).removesuffix(", 1 thread")
+    return {
+        "device": name,
+        "threads": setup.threads,
+        "clock": setup.clock,
+        "dtype": "bfloat16 autocast" if setup.device.type == "cuda" else "float32",
+        "quick": setup.quick,
+    }

@@ -1,0 +1,122 @@
+"""Results of benches as tables for a terminal and as a page with a picture."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from rich.box import SIMPLE
+from rich.table import Table
+
+from nas.bench.core import Row
+from nas.console import quantity
+from nas.page import figure, page, section, table
+
+_MET, _SHORT, _PLAIN = "#1aa179", "#d55e00", "#0f8bc9"
+
+
+def drawn(name: str, rows: Sequence[Row]) -> Table:
+    """Return the terminal's table of one bench."""
+    result = Table("what", "against", title=name, box=SIMPLE)
+    for head in ("ours", "theirs", "ratio (quartiles)", "target", "MACs", "memory"):
+        result.add_column(head, justify="right")
+    for row in rows:
+        result.add_row(*_cells(row))
+    return result
+
+
+def _cells(row: Row) -> list[str]:
+    ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+    if row.quartiles is not None:
+        ratio += f" ({row.quartiles[0]:.2f}-{row.quartiles[1]:.2f})"
+    target = "" if row.target is None else f"{row.target} {'met' if row.met else 'missed'}"
+    macs, memory = row.details.get("macs"), row.details.get("peak_bytes")
+    return [
+        row.name,
+        row.against,
+        _measured(row.ours, row.unit),
+        "" if row.theirs is None else _measured(row.theirs, row.unit),
+        ratio,
+        target,
+        "" if macs is None else quantity(macs),
+        "" if memory is None else f"{quantity(memory['ours'], 'B')} / {quantity(memory['theirs'], 'B')}",
+    ]
+
+
+def _measured(value: float, unit: str) -> str:
+    return f"{quantity(value)} {unit}"
+
+
+def written(rows: Mapping[str, Sequence[Row]], machine: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
+    """Return a page with a picture and a table of every bench.
+
+    Args:
+        rows: Rows by bench.
+        machine: What was measured on.
+        origin: The run's provenance.
+    """
+    figures = {name: picture(found) for name, found in rows.items() if any(row.ratio for row in found)}
+    heads = ("what", "against", "ours", "theirs", "ratio (quartiles)", "target", "MACs", "peak memory")
+    parts = ["<h1>Benchmarks</h1>", f'<p class="lead">{html.escape(_where(machine))}</p>']
+    for name, found in rows.items():
+        cells = [[html.escape(cell) for cell in _cells(row)] for row in found]
+        drawing = figure(name, figures) if name in figures else ""
+        parts.append(section(name, _summary(found), drawing, table(heads, cells, 6, 2)))
+    commit = f"commit {origin['commit'] or 'unknown'}{' with changes' if origin['dirty'] else ''}"
+    parts.append(
+        f"<footer>{html.escape(commit)}, {origin['time']}: {html.escape(' '.join(origin['command']))}</footer>"
+    )
+    return page("Benchmarks", parts, figures)
+
+
+def _where(machine: Mapping[str, Any]) -> str:
+    threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
+    return f"{machine['device']}, {threads}, {machine['dtype']}, time of {machine['clock']}"
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    judged = [row.met for row in rows if row.met is not None]
+    return f"{sum(judged)} of {len(judged)} targets met." if judged else "Nothing here has a target."
+
+
+def picture(rows: Sequence[Row]) -> go.Figure:
+    """Draw the ratio of every row that has one, its quartiles and its target."""
+    shown = [row for row in rows if row.ratio is not None][::-1]
+    names = [f"{row.name}<br>against {row.against}" for row in shown]
+    ratios = [row.ratio or 0.0 for row in shown]
+    spans = [row.quartiles or (ratio, ratio) for row, ratio in zip(shown, ratios, strict=True)]
+    result = go.Figure(
+        go.Scatter(
+            x=ratios,
+            y=names,
+            mode="markers",
+            name="median ratio, quartiles",
+            marker={"size": 10, "color": [_colour(row) for row in shown]},
+            error_x={
+                "type": "data",
+                "array": [high - ratio for (_, high), ratio in zip(spans, ratios, strict=True)],
+                "arrayminus": [ratio - low for (low, _), ratio in zip(spans, ratios, strict=True)],
+            },
+        )
+    )
+    aimed = [(row.target.limit, name) for row, name in zip(shown, names, strict=True) if row.target]
+    result.add_trace(
+        go.Scatter(
+            x=[limit for limit, _ in aimed],
+            y=[name for _, name in aimed],
+            mode="markers",
+            name="target",
+            marker={"symbol": "line-ns-open", "size": 18, "color": "#888888"},
+        )
+    )
+    result.add_vline(x=1, line={"width": 1, "dash": "dot", "color": "#888888"})
+    result.update_layout(height=140 + 38 * len(shown), margin={"l": 16, "r": 16, "t": 40, "b": 48})
+    wide = max(ratios) > 5 * max(min(ratios), 1e-9)
+    result.update_xaxes(title="ours / theirs", type="log" if wide else "linear")
+    return result
+
+
+def _colour(row: Row) -> str:
+    return _PLAIN if row.met is None else _MET if row.met else _SHORT

@@ -91,7 +91,7 @@ def run(names: Sequence[str], setup: Setup, hear: Callable[[str, list[Row]], Non
     table = None
     try:
         for name in names:
-            found = importlib.import_module(f"nas.bench.{name}").bench(setup)
+            found = _bench(name)(setup)
             if name == "latency":
                 table, found = found
             rows[name] = found
@@ -101,13 +101,21 @@ def run(names: Sequence[str], setup: Setup, hear: Callable[[str, list[Row]], Non
     return Outcome(rows, table, machine(setup))
 
 
+def _bench(name: str) -> Callable[[Setup], Any]:
+    function: Callable[[Setup], Any] = importlib.import_module(f"nas.bench.{name}").bench
+    return function
+
+
 def machine(setup: Setup) -> dict[str, Any]:
     """Return what was measured on, and how."""
-    from nas.latency import device_name
+    if setup.device.type == "cuda":
+        device = torch.cuda.get_device_name(setup.device)
+    else:
+        from nas.latency import device_name
 
-    name = device_name(setup.device).removesuffix(", 1 thread")
+        device = device_name(setup.device).removesuffix(", 1 thread")
     return {
-        "device": name,
+        "device": device,
         "threads": setup.threads,
         "clock": setup.clock,
         "dtype": "bfloat16 autocast" if setup.device.type == "cuda" else "float32",

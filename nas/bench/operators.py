@@ -93,7 +93,7 @@ def bench(setup: Setup, cases: Sequence[Case] = CASES) -> list[Row]:
     """Return two rows a case, inference and training step.
 
     Raises:
-        RequestError: If windows do not divide the maps.
+        RequestError: If windows do not divide the maps, or a batch is too small to train on.
         WorkError: If the two sides do not agree.
     """
     image_size = setup.pick(setup.image_size, 224, 224, _MULTIPLE)
@@ -103,6 +103,10 @@ def bench(setup: Setup, cases: Sequence[Case] = CASES) -> list[Row]:
             f"multiple of {_MULTIPLE}"
         )
     batch = setup.pick(setup.batch_size, 4, 64, 2)
+    if batch < 2:
+        raise RequestError(
+            "--batch-size: operators with BatchNorm are trained on at least 2 images; give 2 or more"
+        )
     return [row for case in cases for row in _rows(case, image_size, batch, setup)]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 from rich.box import SIMPLE
+from rich.markup import escape
 from rich.table import Table
 
 from nas.bench.core import Row
@@ -18,16 +19,22 @@ _MET, _SHORT, _PLAIN = "#1aa179", "#d55e00", "#0f8bc9"
 
 
 def drawn(name: str, rows: Sequence[Row]) -> Table:
-    """Return the terminal's table of one bench."""
-    result = Table("what", "against", title=name, box=SIMPLE)
-    for head in ("ours", "theirs", "ratio (quartiles)", "target", "MACs", "memory"):
-        result.add_column(head, justify="right")
+    """Return the terminal's table of one bench; its page and its JSON say more."""
+    result = Table(title=name, box=SIMPLE)
+    result.add_column("what", min_width=30)
+    result.add_column("ours / theirs")
+    result.add_column("ratio (quartiles)", no_wrap=True)
+    result.add_column("target")
     for row in rows:
-        result.add_row(*_cells(row))
+        what, against, ours, theirs, ratio, target, *_ = _cells(row)
+        both = f"{ours} / {theirs} {row.unit}" if theirs else f"{ours} {row.unit}"
+        name = escape(f"{what}; against {against}" if against else what)
+        result.add_row(name, both, ratio, target)
     return result
 
 
 def _cells(row: Row) -> list[str]:
+    """Return name, other side, both values, ratio, target, MACs and memory as people read them."""
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
     if row.quartiles is not None:
         ratio += f" ({row.quartiles[0]:.2f}-{row.quartiles[1]:.2f})"
@@ -36,17 +43,13 @@ def _cells(row: Row) -> list[str]:
     return [
         row.name,
         row.against,
-        _measured(row.ours, row.unit),
-        "" if row.theirs is None else _measured(row.theirs, row.unit),
+        quantity(row.ours),
+        "" if row.theirs is None else quantity(row.theirs),
         ratio,
         target,
         "" if macs is None else quantity(macs),
         "" if memory is None else f"{quantity(memory['ours'], 'B')} / {quantity(memory['theirs'], 'B')}",
     ]
-
-
-def _measured(value: float, unit: str) -> str:
-    return f"{quantity(value)} {unit}"
 
 
 def written(rows: Mapping[str, Sequence[Row]], machine: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
@@ -58,17 +61,32 @@ def written(rows: Mapping[str, Sequence[Row]], machine: Mapping[str, Any], origi
         origin: The run's provenance.
     """
     figures = {name: picture(found) for name, found in rows.items() if any(row.ratio for row in found)}
-    heads = ("what", "against", "ours", "theirs", "ratio (quartiles)", "target", "MACs", "peak memory")
+    heads = (
+        "what",
+        "against",
+        "unit",
+        "ours",
+        "theirs",
+        "ratio (quartiles)",
+        "target",
+        "MACs",
+        "peak memory",
+    )
     parts = ["<h1>Benchmarks</h1>", f'<p class="lead">{html.escape(_where(machine))}</p>']
     for name, found in rows.items():
-        cells = [[html.escape(cell) for cell in _cells(row)] for row in found]
+        cells = [[html.escape(cell) for cell in _with_unit(row)] for row in found]
         drawing = figure(name, figures) if name in figures else ""
-        parts.append(section(name, _summary(found), drawing, table(heads, cells, 6, 2)))
+        parts.append(section(name, _summary(found), drawing, table(heads, cells, 6, 3)))
     commit = f"commit {origin['commit'] or 'unknown'}{' with changes' if origin['dirty'] else ''}"
     parts.append(
         f"<footer>{html.escape(commit)}, {origin['time']}: {html.escape(' '.join(origin['command']))}</footer>"
     )
     return page("Benchmarks", parts, figures)
+
+
+def _with_unit(row: Row) -> list[str]:
+    name, against, *rest = _cells(row)
+    return [name, against, row.unit, *rest]
 
 
 def _where(machine: Mapping[str, Any]) -> str:

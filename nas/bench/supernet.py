@@ -8,7 +8,6 @@ from random import Random
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,9 +37,9 @@ TARGET = Target(1.05, at_most=True)
 def bench(setup: Setup) -> list[Row]:
     """Return, over random architectures, what a path's step takes beside its subnet's.
 
-    The first row is forward and backward; the second adds clipping and AdamW over the parameters that the
+    The first row is forward and backward; the others add clipping and AdamW over the parameters that the
     step touched. Parameters that a path cuts its weights from are touched whole, so it updates more values
-    than its subnet has; ``details`` counts both.
+    than its subnet has (``details`` counts both): once the subnet's side updates as many, once its own.
     """
     space = space_of(setup)
     batch = setup.pick(setup.batch_size, 32 if space.image_size[0] < 128 else 4, 128, 8)
@@ -82,10 +81,16 @@ def _rows(
         (network, network),
     ]
     touched = {who: _touched(run, inputs[0]) for who, run in zip(("ours", "theirs"), runs, strict=True)}
+    ours, theirs = (list(module.parameters()) for module, _ in runs)
+    none: list[nn.Parameter] = []
     rows = []
-    for kind, optimizes in (("forward and backward", False), ("whole step", True)):
-        sides = [_step(module, forward, optimizes) for module, forward in runs]
-        ours, theirs = in_turn(sides, inputs, setup, setup.count(7))
+    for kind, target, updated in (
+        ("forward and backward", TARGET, (none, none)),
+        ("whole step, as many parameters updated", TARGET, (ours, _copies(runs[0], inputs[0]))),
+        ("whole step, each with its own parameters", None, (ours, theirs)),
+    ):
+        sides = [_step(*run, parameters) for run, parameters in zip(runs, updated, strict=True)]
+        times = in_turn(sides, inputs, setup, setup.count(7))
         memory = [peak_bytes(side, inputs[0], setup) for side in sides]
         details: dict[str, Any] = {
             "macs": 3 * batch * cost.macs,
@@ -94,8 +99,8 @@ def _rows(
             "touched": touched,
             "max_abs_difference": difference,
         }
-        rest: dict[str, Any] = {"against": "its extracted subnet", "target": TARGET, "details": details}
-        rows.append((kind, compared(architecture.digest, ours, theirs, **rest)))
+        rest: dict[str, Any] = {"against": "its extracted subnet", "target": target, "details": details}
+        rows.append((kind, compared(architecture.digest, *times, **rest)))
     return rows
 
 
@@ -108,21 +113,37 @@ def _touched(run: tuple[nn.Module, Callable[[Tensor], Tensor]], images: Tensor) 
     return count
 
 
-def _step(module: nn.Module, forward: Callable[[Tensor], Tensor], optimizes: bool) -> Side:
+def _copies(run: tuple[nn.Module, Callable[[Tensor], Tensor]], images: Tensor) -> list[nn.Parameter]:
+    """Return copies of the parameters that a step touches, with gradients."""
+    module, forward = run
+    forward(images).float().sum().backward()
+    copies = []
+    for parameter in module.parameters():
+        if parameter.grad is not None:
+            copies.append(nn.Parameter(parameter.detach().clone()))
+            copies[-1].grad = parameter.grad
+    module.zero_grad(set_to_none=True)
+    return copies
+
+
+def _step(module: nn.Module, forward: Callable[[Tensor], Tensor], updated: Sequence[nn.Parameter]) -> Side:
+    """Return forward and backward of ``module``, and an update of those of ``updated`` that have gradients."""
     recipe = Recipe()
     # A rate of zero leaves the weights as they are, so that every round computes the same.
-    optimizer = create_optimizer_v2(module, opt="adamw", lr=0.0, weight_decay=recipe.weight_decay, fused=True)
+    optimizer = (
+        torch.optim.AdamW(updated, lr=0.0, weight_decay=recipe.weight_decay, fused=True) if updated else None
+    )
 
     def side(images: Tensor) -> None:
         with autocast(images.device):
             logits = forward(images).float()
             loss = F.cross_entropy(logits, torch.zeros(len(images), dtype=torch.long, device=images.device))
         loss.backward()
-        if optimizes:
-            touched = [parameter for parameter in module.parameters() if parameter.grad is not None]
+        if optimizer is not None:
+            touched = [parameter for parameter in updated if parameter.grad is not None]
             nn.utils.clip_grad_norm_(touched, recipe.clip_grad)
             optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        module.zero_grad(set_to_none=True)
 
     return side
 
@@ -132,7 +153,7 @@ def _bookkeeping(
 ) -> list[Row]:
     """Return what clipping with AdamW and what the average of the weights take after a path's backward."""
     average = Average(supernet, Recipe().ema_decay, 20_000)
-    optimizer = create_optimizer_v2(supernet, opt="adamw", lr=0.0, fused=True)
+    optimizer = torch.optim.AdamW(supernet.parameters(), lr=0.0, fused=True)
     supernet.zero_grad(set_to_none=True)
     supernet(inputs[0], architecture).float().square().mean().backward()
     touched = [parameter for parameter in supernet.parameters() if parameter.grad is not None]

@@ -21,10 +21,10 @@ _MET, _SHORT, _PLAIN = "#1aa179", "#d55e00", "#0f8bc9"
 def drawn(name: str, rows: Sequence[Row]) -> Table:
     """Return the terminal's table of one bench; its page and its JSON say more."""
     result = Table(title=name, box=SIMPLE)
-    result.add_column("what", min_width=24)
+    result.add_column("what", min_width=20)
     result.add_column("ours / theirs")
-    result.add_column("ratio (quartiles)", no_wrap=True)
-    result.add_column("target", no_wrap=True)
+    result.add_column("ratio (quartiles)", no_wrap=True, min_width=17)
+    result.add_column("target", no_wrap=True, min_width=14)
     for row in rows:
         what, against, ours, theirs, ratio, target, *_ = _cells(row)
         both = f"{ours} / {theirs} {row.unit}" if theirs else f"{ours} {row.unit}"

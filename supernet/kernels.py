@@ -25,6 +25,8 @@ def attention(
     Returns:
         ``(B, heads, N, d)``.
     """
+    if bias is not None and bias.ndim == 3:
+        bias = bias.unsqueeze(0)  # the fused back end of CPUs takes two or four dimensions
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
 
 

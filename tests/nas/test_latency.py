@@ -253,9 +253,9 @@ def test_slow_designs_are_rejected_before_evaluation(space: Space, tmp_path: Pat
     rng = Random(2)
     limit = median(made.latency_ms(space.sample(rng)) for _ in range(50))
 
-    def evaluate(designs: list[Architecture]) -> Iterator[tuple[int, dict[str, float]]]:
+    def evaluate(designs: list[Architecture]) -> Iterator[dict[int, dict[str, float]]]:
         evaluated.extend(designs)
-        yield from ((index, {"top1": 50.0}) for index in range(len(designs)))
+        yield {index: {"top1": 50.0} for index in range(len(designs))}
 
     def cheap(design: Architecture) -> dict[str, float]:
         return {**cheap_costs(design), "latency_ms": made.latency_ms(design)}

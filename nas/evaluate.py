@@ -18,6 +18,32 @@ Batch = tuple[Tensor, Tensor]
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
+class Tally:
+    """Accuracy over batches of logits."""
+
+    def __init__(self) -> None:
+        self.images, self.first, self.fifth, self.loss = 0, 0, 0, 0.0
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch of logits ``(B, classes)``."""
+        logits = logits.float()
+        ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+        self.first += int(ranked[:, 0].sum())
+        self.fifth += int(ranked.any(dim=1).sum())
+        self.loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+        self.images += len(labels)
+
+    def scores(self) -> dict[str, float]:
+        """Return ``top1`` and ``top5`` in percent and the mean cross-entropy ``loss``."""
+        if not self.images:
+            raise ValueError("there are no images to evaluate on")
+        return {
+            "top1": 100 * self.first / self.images,
+            "top5": 100 * self.fifth / self.images,
+            "loss": self.loss / self.images,
+        }
+
+
 @torch.inference_mode()
 def accuracy(network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
     """Return ``top1`` and ``top5`` in percent and the mean cross-entropy ``loss`` of a network.
@@ -27,19 +53,12 @@ def accuracy(network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         batches: Images and labels on the network's device.
     """
     network.eval()
-    images_seen, first, fifth, loss = 0, 0, 0, 0.0
+    tally = Tally()
     for images, labels in batches:
         with autocast(images.device):
             logits = network(images)
-        logits = logits.float()
-        ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
-        first += int(ranked[:, 0].sum())
-        fifth += int(ranked.any(dim=1).sum())
-        loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-        images_seen += len(labels)
-    if not images_seen:
-        raise ValueError("there are no images to evaluate on")
-    return {"top1": 100 * first / images_seen, "top5": 100 * fifth / images_seen, "loss": loss / images_seen}
+        tally.add(logits, labels)
+    return tally.scores()
 
 
 @torch.no_grad()
@@ -63,7 +82,8 @@ def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
         norm.momentum = None  # a plain average over the batches
         norm.train()
     for images in batches:
-        network(images)
+        with autocast(images.device):
+            network(images)
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
         norm.eval()
@@ -76,7 +96,7 @@ def evaluation_batch(image_size: tuple[int, int]) -> int:
 
 
 class Evaluator:
-    """Scores paths of one supernet.
+    """Scores paths of one supernet, each by itself.
 
     Args:
         supernet: The trained supernet, on its device.

@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from nas import interrupt
+from nas.average import Average
 from nas.files import load_tensors, save_tensors
 from search_spaces.errors import CheckpointError, WorkError
 
@@ -82,7 +82,7 @@ class Training:
         self.total = recipe.epochs * steps_per_epoch
         self.step = 0
         self.optimizer = create_optimizer_v2(
-            model, opt="adamw", lr=recipe.lr, weight_decay=recipe.weight_decay
+            model, opt="adamw", lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )
         self.schedule, _ = create_scheduler_v2(
             self.optimizer,
@@ -94,15 +94,14 @@ class Training:
             step_on_epochs=False,
             updates_per_epoch=steps_per_epoch,
         )
-        self.ema = ModelEmaV3(model, decay=recipe.ema_decay, use_warmup=True)
+        self.average = Average(model, recipe.ema_decay, self.total)
         if checkpoint.exists():
             self._load()
 
     @property
     def network(self) -> nn.Module:
         """The averaged network, which is what gets evaluated."""
-        module: nn.Module = self.ema.module
-        return module
+        return self.average.complete(self.step)
 
     def run(
         self,
@@ -162,8 +161,9 @@ class Training:
         if reduce is not None:
             reduce([p.grad for p in touched if p.grad is not None])
         nn.utils.clip_grad_norm_(touched, self.recipe.clip_grad)
+        self.average.before(self.step, touched)
         self.optimizer.step()
-        self.ema.update(self.model, step=self.step)
+        self.average.after(self.step, touched)
         self.step += 1
         return loss
 
@@ -172,7 +172,10 @@ class Training:
     def save(self) -> None:
         """Write the whole state atomically."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        tensors |= {f"ema.{name}": value for name, value in self.network.state_dict().items()}
+        if self.step == self.total:
+            self.average.complete(self.step)  # others read a finished checkpoint
+        tensors |= {f"ema.{name}": value for name, value in self.average.module.state_dict().items()}
+        tensors["seen"] = self.average.seen
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
         metadata = {
@@ -198,7 +201,8 @@ class Training:
             groups.setdefault(group, {})[rest] = value
         with _matching(self.checkpoint):
             self.model.load_state_dict(groups["model"])
-            self.network.load_state_dict(groups["ema"])
+            self.average.module.load_state_dict(groups["ema"])
+            self.average.seen.copy_(tensors.pop("seen"))
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in groups["optimizer"].items():
             index, _, key = name.partition(".")

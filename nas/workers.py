@@ -11,8 +11,7 @@ import logging
 import os
 import socket
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -225,32 +224,40 @@ class Pool:
         self.payload = ray.put(payload)
         self._actors: dict[Any, Any] = {}  # ready-reference or running call -> actor
         self._idle: list[Any] = []
+        self._places: dict[Any, int] = {}  # actor -> its place among the workers
         self._stillborn = 0  # workers in a row that died before they were ready
-        for _ in range(plan.workers):
-            self._hire()
+        for place in range(plan.workers):
+            self._hire(place)
 
-    def _hire(self) -> None:
+    def _hire(self, place: int) -> None:
         options: Any = ray.remote(_Worker).options(
             num_cpus=self.plan.cpus_per_worker, num_gpus=self.plan.gpus_per_worker
         )
         threads = max(1, int(self.plan.cpus_per_worker))
         actor = options.remote(self.factory, threads, self.plan.device, self.payload)
         self._actors[actor.ready.remote()] = actor
+        self._places[actor] = place
 
-    def map(self, method: str, items: Iterable[Any]) -> Iterator[Done]:
+    def map(self, method: str, items: Iterable[Any], homes: Sequence[int] = ()) -> Iterator[Done]:
         """Yield results as they come, each item exactly once, whatever workers die.
+
+        Args:
+            method: What the held object is called by.
+            items: Its arguments.
+            homes: For each item the worker (modulo their number) that had better take it, having memory of
+                its like. Another takes it only when it has nothing else to do.
 
         Raises:
             Interrupted: If the user asked to stop.
             WorkError: If the method fails, or one item outlives several workers.
         """
-        waiting = deque(enumerate(items))
+        waiting = list(enumerate(items))
         running: dict[Any, tuple[int, Any]] = {}
         deaths: dict[int, int] = {}
         while waiting or running:
             while waiting and self._idle:
                 actor = self._idle.pop()
-                index, item = waiting.popleft()
+                index, item = waiting.pop(self._preferred(actor, waiting, homes))
                 reference = actor.call.remote(method, item)
                 self._actors[reference] = actor
                 running[reference] = (index, item)
@@ -272,7 +279,7 @@ class Pool:
                         self._stillborn += 1
                         if self._stillborn >= max(TRIES, self.plan.workers):
                             raise WorkError(f"workers die while they start: {_last(error)}") from None
-                    self._hire()
+                    self._hire(self._places.pop(actor))
                     if task is not None:
                         deaths[task[0]] = deaths.get(task[0], 0) + 1
                         if deaths[task[0]] >= TRIES:
@@ -280,19 +287,26 @@ class Pool:
                                 f"evaluating {task[1]} killed {TRIES} workers, most likely for lack of memory; use "
                                 "fewer workers (--budget) or a smaller batch"
                             ) from None
-                        waiting.appendleft(task)
+                        waiting.insert(0, task)
                     continue
                 self._stillborn = 0
                 self._idle.append(actor)
                 if task is not None:
                     yield Done(task[0], value)
 
+    def _preferred(self, actor: Any, waiting: list[tuple[int, Any]], homes: Sequence[int]) -> int:
+        """Return the position in ``waiting`` of what a worker does next."""
+        if not homes:
+            return 0
+        own = [n for n, (i, _) in enumerate(waiting) if homes[i] % self.plan.workers == self._places[actor]]
+        return own[0] if own else len(waiting) - 1
+
     def close(self) -> None:
         """Let the workers go."""
         for actor in (*self._idle, *self._actors.values()):
             with contextlib.suppress(RayError):
                 ray.kill(actor)
-        self._idle, self._actors = [], {}
+        self._idle, self._actors, self._places = [], {}, {}
 
 
 def _failure(error: RayTaskError) -> Exception:

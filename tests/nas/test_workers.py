@@ -102,6 +102,18 @@ def listening(pids: set[int]) -> dict[str, set[int]]:
     return found
 
 
+def test_items_go_home_and_idle_workers_help(pool: Pool) -> None:
+    homes = [0, 1] * 6
+    found = {done.index: done.value for done in pool.map("process", range(12), homes)}
+    again = {done.index: done.value for done in pool.map("process", range(12), homes)}
+    assert len(set(found.values())) == 2
+    for place in range(2):  # the last item may be taken by the other worker, which has no more of its own
+        at_home = [found[i] for i in range(12) if homes[i] == place]
+        assert max(map(at_home.count, at_home)) >= 5
+        assert [again[i] == found[i] for i in range(12)].count(True) >= 10
+    assert len({done.value for done in pool.map("process", range(6), [0] * 6)}) == 2
+
+
 def test_map_is_complete(pool: Pool) -> None:
     assert results(pool, "square", list(range(50))) == {i: i * i for i in range(50)}
     assert results(pool, "square", []) == {}

@@ -1,0 +1,103 @@
+"""Scores of designs evaluated together are those of each design by itself, to the last bit."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import torch
+
+from nas.branches import BranchEvaluator, Kept, in_order
+from nas.evaluate import Evaluator
+from nas.population import grouped
+from search_spaces.architecture import Architecture
+from search_spaces.declaration import load_declaration
+from search_spaces.space import Space
+from supernet.steps import Runner, steps
+from supernet.supernet import Supernet
+
+SPACES = ("twins_cswin", "local_vit_ablation", "refiner_vit")
+
+
+def space(name: str) -> Space:
+    return load_declaration(name).space("nano", 28, 1, 10)
+
+
+def generation(chosen: Space, seed: int, parents: int = 2, each: int = 3) -> list[Architecture]:
+    rng = Random(seed)
+    drawn = [chosen.sample(rng) for _ in range(parents)]
+    return [chosen.mutate(drawn[n % parents], rng, 0.05) for n in range(parents * each)]
+
+
+def images(sizes: tuple[int, ...]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    made = torch.Generator().manual_seed(0)
+    return [
+        (torch.randn(n, 1, 28, 28, generator=made), torch.randint(0, 10, (n,), generator=made)) for n in sizes
+    ]
+
+
+@pytest.mark.parametrize("keep", [0, 300_000, 2**28])
+@pytest.mark.parametrize("name", SPACES)
+def test_scores_are_those_of_every_design_by_itself(name: str, keep: int) -> None:
+    torch.manual_seed(0)
+    chosen = space(name)
+    supernet = Supernet(chosen).eval()
+    for module in supernet.modules():
+        if (
+            isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)
+            and module.running_mean is not None
+        ):
+            module.running_mean.normal_()  # statistics that calibration must not use
+    validation, calibration = images((5, 5, 3)), [x for x, _ in images((6, 4))]
+    alone = Evaluator(supernet, validation, calibration)
+    together = BranchEvaluator(supernet, validation, calibration, keep)
+    before = {name: value.clone() for name, value in supernet.state_dict().items()}
+    for seed in range(2):  # a second generation meets what is kept of the first
+        designs = generation(chosen, seed)
+        scores = together.score([designs[place] for place in in_order(designs)])
+        for place, found in zip(in_order(designs), scores, strict=True):
+            expected = alone.score(designs[place])
+            assert {**found, "seconds": 0} == {**expected, "seconds": 0}
+            assert found["seconds"] > 0
+    assert all(torch.equal(value, before[name]) for name, value in supernet.state_dict().items())
+
+
+def test_a_common_beginning_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = space("twins_cswin")
+    designs = list(dict.fromkeys(generation(chosen, 3, 2, 4)))
+    runs = []
+    run = Runner.run
+    monkeypatch.setattr(
+        Runner, "run", lambda self, step, *rest: (runs.append(step), run(self, step, *rest))[1]
+    )
+    evaluator = BranchEvaluator(Supernet(chosen), images((4,)), [x for x, _ in images((4,))], 2**28)
+    evaluator.score([designs[place] for place in in_order(designs)])
+    prefixes = {steps(design)[: n + 1] for design in designs for n in range(len(steps(design)))}
+    assert len(runs) == len(prefixes) < sum(len(steps(design)) for design in designs)
+    evaluator.score(designs)
+    assert len(runs) == len(prefixes)
+
+
+def test_memory_is_kept_within_its_limit() -> None:
+    kept = Kept(100)
+    for name in "abc":
+        kept.put(name, name, [torch.zeros(10)])
+    assert (kept.get("a"), kept.get("b"), kept.get("c")) == (None, "b", "c") and kept.bytes == 80
+    kept.get("b")
+    kept.put("d", "d", [torch.zeros(10)])
+    assert (kept.get("b"), kept.get("c"), kept.get("d")) == ("b", None, "d")
+    kept.put("large", "large", [torch.zeros(1000)])  # the one in use stays, however large
+    assert kept.get("large") == "large" and kept.get("d") is None
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_groups_hold_every_design_once(workers: int) -> None:
+    designs = generation(space("twins_cswin"), 1, 8, 4)
+    groups = grouped(designs, workers)
+    assert sorted(place for _, places in groups for place in places) == list(range(len(designs)))
+    assert all(0 <= home < workers and places for home, places in groups)
+    homes: dict[object, set[int]] = {}
+    for home, places in groups:
+        for place in places:
+            homes.setdefault(steps(designs[place])[:2], set()).add(home)
+    assert all(len(found) == 1 for found in homes.values())

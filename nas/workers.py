@@ -346,12 +346,15 @@ def run_trials(
     """
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's own would end the trials as if they were done
     from ray import tune
 
     class Hear(tune.Callback):
+        def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+            interrupt.check()
+
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
             hear(result)
-            interrupt.check()
 
     def trial(config: dict[str, Any], shared: Any) -> None:
         import torch

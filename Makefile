@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml
 		|| { echo "Python 3.11 or newer is needed; type: make setup PYTHON=python3.12" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	test -x $(BIN)/uv || { $(BIN)/python -m ensurepip >/dev/null && $(BIN)/python -m pip install -q uv; }
-	$(BIN)/uv pip install --python $(BIN)/python -e '.[dev]'
+	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -e '.[dev]'
 	@touch $@
 
 search: $(STAMP) ## Run the main job on the embedded digits: search, retrain, export (again: resumes)

@@ -65,7 +65,8 @@ def _git() -> tuple[str | None, bool | None]:
     if (top := _ask_git(root, "rev-parse", "--show-toplevel")) is None or Path(top).resolve() != root:
         return None, None
     commit = _ask_git(root, "rev-parse", "HEAD")
-    changes = _ask_git(root, "status", "--porcelain")
+    # Studies are what the code makes; the search that is being recorded is one of them.
+    changes = _ask_git(root, "status", "--porcelain", "--", ".", ":(exclude)studies")
     return commit, None if commit is None or changes is None else bool(changes)
 
 

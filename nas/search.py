@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
 from nas.objectives import Goal
 from nas.pareto import front
-from nas.storage import Row, Store
+from nas.storage import Row, Store, distributions
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from search_spaces.errors import RequestError, nearest
-from search_spaces.space import Space, Value
+from search_spaces.space import Choice, Space, Value
 
 SAMPLERS = ("nsga2", "tpe", "random")
 _IDLE_BATCHES = 25  # batches without a new design after which the space counts as searched
@@ -58,14 +59,33 @@ class Plan:
     seed: int = 0
 
 
-def make_sampler(name: str, seed: int, population: int) -> BaseSampler:
+class _Evolution(NSGAIISampler):
+    """NSGA-II told what every trial draws, which it would else find out by comparing all trials."""
+
+    def __init__(self, distributions: dict[str, BaseDistribution], population: int, seed: int) -> None:
+        super().__init__(population_size=population, seed=seed)
+        self._drawn = distributions
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._drawn
+
+
+def make_sampler(name: str, seed: int, population: int, choices: Sequence[Choice] = ()) -> BaseSampler:
     """Return a fresh Optuna sampler.
+
+    Args:
+        name: ``nsga2``, ``tpe`` or ``random``.
+        seed: Its seed.
+        population: Trials of a generation.
+        choices: What every trial draws.
 
     Raises:
         RequestError: If the name is unknown.
     """
     if name == "nsga2":
-        return NSGAIISampler(population_size=population, seed=seed)
+        return _Evolution(distributions(choices), population, seed)
     if name == "tpe":
         return TPESampler(seed=seed, n_startup_trials=2 * population)
     if name == "random":
@@ -141,7 +161,8 @@ class Search:
     ) -> list[Row]:
         """Propose batch ``number``, finish what is not stored of it and tell the study in memory."""
         plan = self.plan
-        study.sampler = make_sampler(plan.sampler, (plan.seed * 100_003 + number) % 2**32, plan.batch_size)
+        seed = (plan.seed * 100_003 + number) % 2**32
+        study.sampler = make_sampler(plan.sampler, seed, plan.batch_size, self.space.choices)
         origins = {}
         if number == 0:
             for name, start in self.starts:

@@ -88,9 +88,7 @@ class Store:
         choices: tuple[Choice, ...],
     ) -> None:
         self.url, self.objectives = url, objectives
-        self.distributions: dict[str, BaseDistribution] = {
-            choice.name: CategoricalDistribution(choice.options) for choice in choices
-        }
+        self.distributions = distributions(choices)
         directions = [OBJECTIVES[objective][0] for objective in objectives]
         self.storage = storage = open_storage(url)
         _check_objectives(storage, url, name, objectives)
@@ -161,6 +159,11 @@ class Store:
         if complete and trial.datetime_complete is not None:
             trial.datetime_start = trial.datetime_complete - timedelta(seconds=row.scores.get("seconds", 0.0))
         return trial
+
+
+def distributions(choices: Sequence[Choice]) -> dict[str, BaseDistribution]:
+    """Return the choices as Optuna's parameters."""
+    return {choice.name: CategoricalDistribution(choice.options) for choice in choices}
 
 
 def check_storage(url: str, name: str, objectives: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -213,9 +214,9 @@ class Study:
 
 
 def find_study(name: str) -> Study:
-    """Return the study called ``name``: a folder, or a name under ``studies/``."""
+    """Return the study called ``name``: a folder, or a plain name under ``studies/``."""
     path = Path(name)
-    if path.is_absolute() or len(path.parts) > 1 or path.is_dir():
+    if os.sep in name or path.is_dir():
         return Study(path)
     return Study(STUDIES / name)
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -162,7 +164,13 @@ def _init(**arguments: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         extra: dict[str, Any] = {"include_dashboard": False} if arguments["address"] == "local" else {}
-        ray.init(logging_level=logging.ERROR, log_to_driver=False, **arguments, **extra)
+        answer = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(logging_level=logging.ERROR, log_to_driver=False, **arguments, **extra)
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                # Ray takes SIGTERM for itself, to end the process at once; a search is to save and say more.
+                signal.signal(signal.SIGTERM, answer)
 
 
 def _reason(error: BaseException) -> str:
@@ -346,12 +354,15 @@ def run_trials(
     """
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's own would end the trials as if they were done
     from ray import tune
 
     class Hear(tune.Callback):
+        def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+            interrupt.check()
+
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
             hear(result)
-            interrupt.check()
 
     def trial(config: dict[str, Any], shared: Any) -> None:
         import torch

@@ -42,6 +42,9 @@ def test_commit_and_dirty_follow_the_checkout(checkout: Path) -> None:
     git(checkout, "commit", "--allow-empty", "-m", "first")
     clean = provenance(0, [])
     assert len(clean["commit"]) == 40 and clean["dirty"] is False
+    (checkout / "studies" / "first").mkdir(parents=True)
+    (checkout / "studies" / "first" / "study.yaml").write_text("")
+    assert provenance(0, [])["dirty"] is False
     (checkout / "new.py").write_text("")
     assert provenance(0, [])["dirty"] is True
 

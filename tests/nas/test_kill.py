@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -82,8 +84,8 @@ class Command:
         assert "Pareto front" in out
         return err
 
-    def stop_when(self, ready: Callable[[], bool], number: int = signal.SIGKILL) -> subprocess.Popen[str]:
-        """Start it and send a signal as soon as ``ready``; return the ended process."""
+    def stop_when(self, ready: Callable[[], bool], number: int = signal.SIGKILL) -> tuple[int, str]:
+        """Start it and send a signal as soon as ``ready``; return the exit status and what it said."""
         process = self.start()
         end = time.monotonic() + PATIENCE
         while not ready():
@@ -91,8 +93,8 @@ class Command:
             assert time.monotonic() < end
             time.sleep(0.05)
         process.send_signal(number)
-        process.wait(PATIENCE)
-        return process
+        _, said = process.communicate(timeout=PATIENCE)
+        return process.returncode, said
 
     def steps(self) -> int:
         """Return the steps that the checkpoint holds."""
@@ -187,13 +189,46 @@ def test_killed_in_training_and_in_searching(whole: Command, tmp_path: Path) -> 
 def test_sigterm_saves_and_says_how_to_resume(phase: str, tmp_path: Path) -> None:
     command = Command(tmp_path)
     if phase == "training":
-        process = command.stop_when(lambda: command.steps() >= 5, signal.SIGTERM)
+        status, said = command.stop_when(lambda: command.steps() >= 5, signal.SIGTERM)
     else:
-        process = command.stop_when(lambda: command.count() >= 3, signal.SIGTERM)
-    assert process.returncode == 130
-    assert process.stderr is not None
-    last = process.stderr.read().splitlines()[-1]
+        status, said = command.stop_when(lambda: command.count() >= 3, signal.SIGTERM)
+    assert status == 130, said
+    last = said.splitlines()[-1]
     resume = r"nas: interrupted; everything done is saved, resume with: nas search --space quick\.yaml .*"
     assert re.fullmatch(resume, last), last
     assert command.arguments == last.partition("resume with: nas ")[2].split()
     assert command.steps() >= 5 and (phase == "training" or 3 <= len(command.rows()) < TRIALS * 2)
+
+
+def test_ctrl_c_in_retraining_is_resumed(whole: Command, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    shutil.copytree(whole.study.folder, study)
+    (tmp_path / "quick.yaml").write_text(SPACE)
+    digest = read_json(study / "front.json")["front"][0]["digest"]
+    folder = study / "retrained" / digest / "scratch"
+
+    def run() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "nas.cli", "retrain", "study", "--from-scratch", "--json"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "RAY_ADDRESS": "local", "COLUMNS": "200"},
+        )
+
+    process, end = run(), time.monotonic() + PATIENCE
+    while not (folder / "checkpoint.safetensors").exists():
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1].startswith(
+        "nas: interrupted; everything done is saved, resume with: nas retrain"
+    )
+    assert not (folder / "result.json").exists()
+
+    out, err = run().communicate(timeout=PATIENCE)
+    assert [result["digest"] for result in json.loads(out)] == [digest], err
+    assert (folder / "result.json").exists() and (folder / "model.safetensors").exists()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nas.recipes import LARGE, LARGE_SUPERNET, SMALL_RETRAINING, SMALL_SUPERNET, Wishes, fitting, resuming
 from nas.settings import Settings, difference, read_settings
+from nas.study import find_study
 from nas.train import Recipe
 from search_spaces.errors import RequestError, StudyError
 
@@ -171,3 +172,16 @@ def test_a_resumed_study_keeps_its_recipe_but_for_what_is_wished() -> None:
     assert (again.recipe, again.retraining) == (stored.recipe, stored.retraining)
     longer = resuming(Settings(), Wishes(epochs=7), stored)
     assert longer.recipe == replace(stored.recipe, epochs=7)
+
+
+def test_a_study_is_a_folder_or_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    found = {text: find_study(text).folder for text in ("first", "./first", "there", "a/b", f"{tmp_path}/c")}
+    assert found == {
+        "first": Path("studies/first"),
+        "./first": Path("first"),
+        "there": Path("there"),
+        "a/b": Path("a/b"),
+        f"{tmp_path}/c": tmp_path / "c",
+    }

@@ -103,7 +103,9 @@ def listening(pids: set[int]) -> dict[str, set[int]]:
 
 
 def test_items_go_home_and_idle_workers_help(pool: Pool) -> None:
-    homes = [0, 1] * 6
+    homes, seen = [0, 1] * 6, set[object]()
+    while len(seen) < 2:  # both have started
+        seen.update(done.value for done in pool.map("process", range(2), homes))
     found = {done.index: done.value for done in pool.map("process", range(12), homes)}
     again = {done.index: done.value for done in pool.map("process", range(12), homes)}
     assert len(set(found.values())) == 2

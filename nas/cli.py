@@ -61,7 +61,8 @@ def search(
     max_params: Annotated[str | None, typer.Option(help="Reject designs above, e.g. 25M.")] = None,
     max_latency_ms: Annotated[float | None, typer.Option(help="Reject designs above.")] = None,
     latency_table: Annotated[
-        str | None, typer.Option(help="A latency.json, or a table of nas bench latency; measured here otherwise.")
+        str | None,
+        typer.Option(help="A latency.json, or a table of nas bench latency; measured here otherwise."),
     ] = None,
     sampler: Annotated[str, typer.Option(help="nsga2, tpe or random.")] = "nsga2",
     batch: Annotated[int, typer.Option(help="Designs proposed at once (NSGA-II's population).")] = 32,

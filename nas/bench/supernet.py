@@ -100,7 +100,7 @@ def _rows(
             "max_abs_difference": difference,
         }
         rest: dict[str, Any] = {"against": "its extracted subnet", "target": target, "details": details}
-        rows.append((kind, compared(architecture.digest, *times, **rest)))
+        rows.append((kind, compared(architecture.digest, times[0], times[1], **rest)))
     return rows
 
 

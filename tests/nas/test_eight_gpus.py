@@ -87,6 +87,8 @@ def cluster() -> Iterator[dict[str, str]]:
             except subprocess.TimeoutExpired:
                 head.kill()
                 head.wait()
+            if head.stdout is not None:
+                head.stdout.close()
             time.sleep(0.5)
 
 
@@ -119,12 +121,15 @@ def test_more_than_the_cluster_has(cluster: dict[str, str], tmp_path: Path) -> N
 
 
 def test_runs_on_eight_workers(cluster: dict[str, str], tmp_path: Path) -> None:
-    busy: set[int] = set()
+    ranks: set[int] = set()
+    workers: set[int] = set()
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.02):
-            busy.update(evaluating(Path(cluster["RAY_AUTH_TOKEN_PATH"]).parent))
+        while not over.wait(0.2):
+            folder = Path(cluster["RAY_AUTH_TOKEN_PATH"]).parent
+            ranks.update(running(folder, b"ray::_Member"))
+            workers.update(running(folder, b"ray::_Worker"))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -141,21 +146,17 @@ def test_runs_on_eight_workers(cluster: dict[str, str], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["front"]
     assert sum(row.evaluated for row in Study(tmp_path / "eight").rows()) == 48
-    assert len(busy) == 8
+    assert (len(ranks), len(workers)) == (8, 8)
 
 
-def evaluating(folder: Path) -> set[int]:
-    """Return the workers of the cluster in ``folder`` that evaluate a design right now."""
+def running(folder: Path, title: bytes) -> set[int]:
+    """Return the actors of this title, of the cluster in ``folder``, that there are right now."""
     titles, parents = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 titles[int(entry.name)] = (entry / "cmdline").read_bytes()
                 parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    # Ray names a worker after what it runs; another search on this machine has workers of its own.
-    ours = {pid for pid, title in titles.items() if str(folder).encode() in title and b"raylet" in title}
-    return {
-        pid
-        for pid, title in titles.items()
-        if title.startswith(b"ray::_Worker.call") and parents.get(pid) in ours
-    }
+    # Ray names an actor after what it runs; another search on this machine has actors of its own.
+    ours = {pid for pid, name in titles.items() if str(folder).encode() in name and b"raylet" in name}
+    return {pid for pid, name in titles.items() if name.startswith(title) and parents.get(pid) in ours}

@@ -231,7 +231,7 @@ def _front(found: _Findings) -> str:
     ]
     tested: dict[str, float] = {}
     for result in found.results:
-        tested[result["digest"]] = max(result["test_top1"], tested.get(result["digest"], 0.0))
+        tested.setdefault(result["digest"], result["test_top1"])  # of the way that validated best
     heads = ["digest", *(_NAMES[name] for name in names)]
     heads += ["retrained, test"] if tested else []
     rows = []

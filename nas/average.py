@@ -50,9 +50,10 @@ class Average:
         """Take in what step ``step`` made of ``touched``, and all buffers."""
         numbers = [self._numbers[id(parameter)] for parameter in touched]
         weight = 1 - self._decays[step]
-        pairs = [self._pairs[number] for number in numbers]
-        torch._foreach_lerp_([mine for _, mine in pairs], [theirs for theirs, _ in pairs], weight)
-        self.seen[numbers] = step + 1
+        if numbers:
+            pairs = [self._pairs[number] for number in numbers]
+            torch._foreach_lerp_([mine for _, mine in pairs], [theirs for theirs, _ in pairs], weight)
+            self.seen[numbers] = step + 1
         for theirs, mine in self._buffers:
             if mine.is_floating_point():
                 mine.lerp_(theirs, weight)

@@ -96,17 +96,17 @@ class CrossShapedWindowAttention(nn.Module):
         """
         B, H, W = qkv.shape[:3]
         C = end - start
-        part = qkv.view(B, H, W, 3, -1)[..., start:end]
+        part = qkv.view(B, H, W, 3, -1)[..., start:end].reshape(B, H, W, 3 * C)
         below, right = -H % height, -W % width
         if below or right:
-            part = F.pad(part, (0, 0, 0, 0, right // 2, right - right // 2, below // 2, below - below // 2))
+            part = F.pad(part, (0, 0, right // 2, right - right // 2, below // 2, below - below // 2))
         windows = window_partition(part, height, width)
-        q, k, v = windows.unflatten(-1, (heads, C // heads)).permute(2, 0, 3, 1, 4)
+        q, k, v = windows.view(-1, height * width, 3, heads, C // heads).permute(2, 0, 3, 1, 4)
         bias = None if rpe is None else rpe(height, width)
         out = attention(q, k, v, bias).transpose(1, 2).reshape(-1, height * width, C)
         if self.lepe is not None and self.lepe.bias is not None:
             weight, shift = self.lepe.weight[start:end], self.lepe.bias[start:end]
-            out = out + windowed_lepe(windows[:, :, 2], height, width, weight, shift)
+            out = out + windowed_lepe(windows[..., 2 * C :], height, width, weight, shift)
         merged = window_merge(out, height, width, H + below, W + right)
         return merged[:, below // 2 : below // 2 + H, right // 2 : right // 2 + W]
 

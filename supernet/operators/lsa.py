@@ -59,7 +59,7 @@ class LocallyGroupedAttention(nn.Module):
         k = self.window_size
         x = pad_to_multiple(x, k, k)
         padded_H, padded_W = x.shape[1:3]
-        windows = self.qkv(window_partition(x, k, k))
+        windows = window_partition(self.qkv(x), k, k)
         q, k_, v = windows.view(-1, k * k, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
         out = attention(q, k_, v, self.bias(B, H, W)).transpose(1, 2).reshape(-1, k * k, C)
         if self.lepe is not None:

@@ -58,7 +58,7 @@ class ShiftedWindowAttention(nn.Module):
             x = x.roll((-rows, -columns), (1, 2))
         x = pad_to_multiple(x, size, size)
         padded_H, padded_W = x.shape[1:3]
-        windows = self.qkv(window_partition(x, size, size))
+        windows = window_partition(self.qkv(x), size, size)
         q, k, v = windows.view(-1, size * size, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
         bias = self.rpe(size, size)
         if rows or columns:

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from nas.train import autocast
 from search_spaces.architecture import Architecture
+from supernet.steps import BATCH_NORMS
 from supernet.supernet import Supernet
 
 Batch = tuple[Tensor, Tensor]
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 class Tally:

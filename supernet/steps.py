@@ -18,6 +18,8 @@ from supernet.elastic import Template, Weights, state
 from supernet.subnet import handing, plan_block, plan_downsample, plan_stem, template
 from supernet.supernet import ElasticBlock, Supernet
 
+#: Layers whose statistics a path does not share with others.
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 #: A map ``(B, H, W, C)`` (images ``(B, C, H, W)`` before the stem) and the attention maps handed with it.
 Flow = tuple[Tensor, Tensor | None]
 
@@ -135,7 +137,7 @@ class Runner:
 
     def _batch_norms(self, step: Step) -> list[str]:
         parts = self._template(step).module.named_modules()
-        return [name for name, part in parts if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)]
+        return [name for name, part in parts if isinstance(part, BATCH_NORMS)]
 
     def _template(self, step: Step) -> Template:
         if step not in self._templates:
@@ -149,7 +151,7 @@ class Runner:
                 plan = plan_block(step.block, step.site, space.style, step.hands)
             module: nn.Module = template(plan)
             for part in module.modules():
-                if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+                if isinstance(part, BATCH_NORMS):
                     part.momentum = None  # statistics are a plain average over batches
             self._templates[step] = Template(module.eval())
         return self._templates[step]

@@ -20,6 +20,7 @@ from supernet.block import MapBatchNorm, Network
 from supernet.elastic import Elastic, Projections, Template, Weights, prefixed, state
 from supernet.operators import MIXERS
 from supernet.pos import AbsolutePosition, PositionalEncodingGenerator
+from supernet.regions import compile_regions
 from supernet.subnet import (
     handing,
     initialise,
@@ -80,6 +81,7 @@ class ElasticBlock(nn.Module):
         self.mlp = ElasticFeedForward(dim, widest, style.mlp_scale)
         self.ape = AbsolutePosition(site.height, site.width, dim) if "ape" in pos else None
         self.peg = PositionalEncodingGenerator(dim) if "cpe" in pos else None
+        self.compiled = False
         self._templates: dict[tuple[BlockDesign, Site, bool], Template] = {}
 
     def weights(self, block: BlockDesign, site: Site) -> Weights:
@@ -120,12 +122,15 @@ class ElasticBlock(nn.Module):
     def _template(self, block: BlockDesign, site: Site, hands: bool = False) -> Template:
         key = (block, site, hands)
         if key not in self._templates:
-            self._templates[key] = Template(template(plan_block(block, site, self.style, hands)))
+            module = template(plan_block(block, site, self.style, hands))
+            if self.compiled:
+                compile_regions(module)
+            self._templates[key] = Template(module)
         return self._templates[key]
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave templates behind when copied or sent: they hold views of this block's weights."""
-        return {**self.__dict__, "_templates": {}}
+        """Leave templates behind when copied or sent: they hold views of this block's weights, and compiled code."""
+        return {**self.__dict__, "_templates": {}, "compiled": False}
 
 
 class Supernet(nn.Module):
@@ -193,6 +198,13 @@ class Supernet(nn.Module):
                 x, maps = elastic.hand(x, maps, block, site) if hands else (elastic(x, block, site), None)
         logits: Tensor = self.ends.classify(x)
         return logits
+
+    def compile_regions(self) -> None:
+        """Have the blocks of every path compiled by region when they first run (``regions.py``)."""
+        for stage in self.stages:
+            for block in stage:  # type: ignore[attr-defined]
+                block.compiled = True
+                block._templates.clear()
 
     def weights(self, architecture: Architecture) -> Weights:
         """Return views of every weight of one path, named as the subnet names them.

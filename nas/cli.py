@@ -41,6 +41,9 @@ StudyName = Annotated[
 Budget = Annotated[
     str, typer.Option(help="What may be used: auto, 8gpu, 2cpu; optionally ,12h and ,500trials.")
 ]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Train with blocks compiled by region; needs a C++ compiler.")
+]
 Formats = Annotated[str, typer.Option("--format", help="all, source, or a list of pt2, onnx.")]
 
 
@@ -80,6 +83,7 @@ def search(
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     retrain_epochs: Annotated[int | None, typer.Option(help="Epochs of retraining.")] = None,
     validation_images: Annotated[int, typer.Option(help="Most images a candidate is scored on.")] = 2000,
+    compile: Compile = False,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
     config: Annotated[Path | None, typer.Option(help="A study.yaml with all of these settings.")] = None,
     retrain: Annotated[int, typer.Option(min=0, help="Then retrain this many of the front.")] = 0,
@@ -114,6 +118,7 @@ def search(
             supernet=supernet,
             init_from=tuple(init_from or ()),
             validation_images=validation_images,
+            compile=compile,
             seed=seed,
         )
     if export and not retrain:
@@ -157,6 +162,7 @@ def retrain_command(
     arch: Annotated[list[str] | None, typer.Option(help="Digest, published name or JSON file.")] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Only from random weights.")] = False,
     inherit: Annotated[bool, typer.Option("--inherit", help="Only from the supernet's weights.")] = False,
+    compile: Compile = False,
     budget: Budget = "auto",
     as_json: Json = False,
 ) -> None:
@@ -191,7 +197,7 @@ def retrain_command(
     log.to(where.log_file)
     workers.start(cluster)
     with _resumable(["nas", *sys.argv[1:]]):
-        results = pipeline.retrain_designs(where, designs, modes, data, plan)
+        results = pipeline.retrain_designs(where, designs, modes, data, plan, compile)
     if as_json:
         _print_json(results)
         return
@@ -388,7 +394,7 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="[BENCH...]",
-            help="operators, networks, supernet, population, search, latency; all but latency.",
+            help="operators, networks, supernet, population, search, latency, compile; all but the last two.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON to write: results; of latency its table.")] = None,

@@ -13,6 +13,7 @@ import torch
 from nas import workers
 from nas.budget import Budget, WorkerPlan, parse_budget, plan_workers
 from nas.checkpoints import Start, read_starts
+from nas.compiled import require_compiler
 from nas.console import bar, counting, duration, log, quantity
 from nas.data import Data, load_data
 from nas.export import export_model
@@ -136,6 +137,8 @@ def prepare(
             settings = fitting(settings, wishes, data.image_size, gpus)
     space = declaration.space(settings.scale, data.image_size, data.in_channels, len(data.class_names))
     study.check(settings, facts_of(data, settings.data))
+    if settings.compile:
+        require_compiler(_device(plan))
     if settings.supernet is not None:
         if settings.init_from:
             raise RequestError("--supernet gives weights that are trained already; leave --init-from out")
@@ -168,6 +171,7 @@ def describe(job: Job) -> list[str]:
             f"read from {settings.supernet}"
             if settings.supernet
             else f"{settings.recipe.epochs} epochs, {steps} steps, policy {settings.policy}"
+            + (", compiled by region" if settings.compile else "")
         ),
         *_starting(job.starts),
         f"search    {plan.trials} designs by {plan.sampler}, objectives {settings.objectives}"
@@ -259,7 +263,7 @@ def make_supernet(job: Job) -> Supernet:
     if plan.gpus_per_worker and plan.workers > 1:
         supernet = train_team(job)
     else:
-        device = torch.device("cuda" if plan.gpus_per_worker and torch.cuda.is_available() else "cpu")
+        device = _device(plan)
         if device.type == "cpu":
             torch.set_num_threads(max(1, int(plan.workers * plan.cpus_per_worker)))
         supernet = train_supernet(
@@ -267,6 +271,11 @@ def make_supernet(job: Job) -> Supernet:
         )
     log.note(f"supernet ready after {duration(time.monotonic() - started)}")
     return supernet
+
+
+def _device(plan: WorkerPlan) -> torch.device:
+    """Return where this process trains."""
+    return torch.device("cuda" if plan.gpus_per_worker and torch.cuda.is_available() else "cpu")
 
 
 def latencies(job: Job) -> LatencyTable | None:
@@ -300,15 +309,35 @@ def train_team(job: Job) -> Supernet:
 
 
 def retrain_designs(
-    study: Study, designs: list[Architecture], modes: tuple[str, ...], data: Data, plan: WorkerPlan
+    study: Study,
+    designs: list[Architecture],
+    modes: tuple[str, ...],
+    data: Data,
+    plan: WorkerPlan,
+    compile: bool = False,
 ) -> list[dict[str, Any]]:
-    """Retrain designs of a study, inheriting from its supernet where asked; best first."""
+    """Retrain designs of a study, inheriting from its supernet where asked; best first.
+
+    Args:
+        study: The study.
+        designs: What to train.
+        modes: From where.
+        data: Images.
+        plan: What each training gets.
+        compile: Whether blocks are compiled by region; they are anyway if the study says so.
+
+    Raises:
+        RequestError: If they should be and there is no compiler.
+    """
     settings, inherited = study.settings(), {}
+    compile = compile or settings.compile
+    if compile:
+        require_compiler(_device(plan))
     if "inherit" in modes:
         source = Path(settings.supernet) if settings.supernet else study.supernet_file
         supernet = read_supernet(study.space(), settings.sharing, source)
         inherited = {design.digest: supernet.extract(design).state_dict() for design in designs}
-    return retrain(study, designs, modes, settings.retraining, data, inherited, plan)
+    return retrain(study, designs, modes, settings.retraining, data, inherited, plan, compile)
 
 
 def export_result(

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nas.checkpoints import Start, start_supernet
+from nas.compiled import whole_batches
 from nas.console import bar, log
 from nas.data import Data
 from nas.files import load_tensors
@@ -98,7 +99,7 @@ def train_rank(share: Share, rank: int, world: int, tell: Callable[[tuple[int, f
             gradient.copy_(part.view_as(gradient))
 
     training.run(
-        supernet_step(supernet, share.settings, device),
+        supernet_step(supernet, share.settings, device, world),
         _batches(share.data, share.settings, device, rank, world),
         report=lambda done, loss: tell((done, loss)),
         reduce=average,
@@ -140,8 +141,15 @@ def _training(share: Share, device: torch.device, world: int = 1) -> tuple[Train
     return training, supernet
 
 
-def supernet_step(supernet: Supernet, settings: Settings, device: torch.device) -> Step:
-    """Return the forward and backward of one step: the paths that the policy draws for it."""
+def supernet_step(supernet: Supernet, settings: Settings, device: torch.device, world: int = 1) -> Step:
+    """Return the forward and backward of one step: the paths that the policy draws for it.
+
+    Args:
+        supernet: Whose paths; compiled by region from now on if the settings say so.
+        settings: Policy, recipe and seed.
+        device: Where it is.
+        world: Processes that share a batch.
+    """
     draw, recipe = policy(settings.policy), settings.recipe
 
     def step(number: int, images: Tensor, labels: Tensor) -> float:
@@ -158,7 +166,10 @@ def supernet_step(supernet: Supernet, settings: Settings, device: torch.device) 
             total += loss.item() / len(paths)
         return total
 
-    return step
+    if not settings.compile:
+        return step
+    supernet.compile_regions()
+    return whole_batches(step, recipe.batch_size // world)
 
 
 def _batches(data: Data, settings: Settings, device: torch.device, rank: int = 0, world: int = 1) -> Batches:

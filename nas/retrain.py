@@ -15,17 +15,19 @@ from torch.nn import functional as F
 
 from nas import interrupt
 from nas.budget import WorkerPlan
+from nas.compiled import whole_batches
 from nas.console import bar, log
 from nas.data import Data
 from nas.evaluate import accuracy, evaluation_batch
 from nas.files import load_tensors, save_tensors, write_json
 from nas.provenance import provenance
 from nas.study import Study, read_json
-from nas.train import Recipe, Training, autocast
+from nas.train import Recipe, Step, Training, autocast
 from nas.workers import run_trials
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from supernet.block import Network
+from supernet.regions import compile_regions
 from supernet.subnet import build_subnet
 
 MODES = ("scratch", "inherit")
@@ -40,12 +42,14 @@ class Job:
         mode: ``scratch`` or ``inherit``.
         folder: Where its checkpoint and its result go.
         recipe: How to train it.
+        compile: Whether its blocks are compiled by region.
     """
 
     architecture: Architecture
     mode: str
     folder: Path
     recipe: Recipe
+    compile: bool = False
 
     @property
     def result_file(self) -> Path:
@@ -61,6 +65,7 @@ def retrain(
     data: Data,
     inherited: Mapping[str, Mapping[str, Tensor]],
     plan: WorkerPlan,
+    compile: bool = False,
 ) -> list[dict[str, Any]]:
     """Train designs and return their results, best validation accuracy first.
 
@@ -74,10 +79,11 @@ def retrain(
         data: Images; the test split is read once, by the last evaluation of each network.
         inherited: Weights of every design from the supernet, by digest; needed for ``inherit``.
         plan: What each training gets.
+        compile: Whether blocks are compiled by region.
     """
     # Tune's trials run in folders of their own, where a relative path would mean another place.
     jobs = [
-        Job(design, mode, study.retrained(design.digest, mode).absolute(), recipe)
+        Job(design, mode, study.retrained(design.digest, mode).absolute(), recipe, compile)
         for design in designs
         for mode in modes
     ]
@@ -135,6 +141,11 @@ def train_one(job: Job, payload: Mapping[str, Any], report: Callable[[dict[str, 
         loss.backward()
         return loss.item()
 
+    advance: Step = step
+    if job.compile:
+        compile_regions(network)
+        advance = whole_batches(step, recipe.batch_size)
+
     def batches(epoch: int, first: int) -> Any:
         return data.train.batches(
             recipe.batch_size, device=device, shuffle_seed=recipe.seed, epoch=epoch, augment=True, start=first
@@ -142,7 +153,7 @@ def train_one(job: Job, payload: Mapping[str, Any], report: Callable[[dict[str, 
 
     while training.step < training.total:
         until = (training.step // steps_per_epoch + 1) * steps_per_epoch
-        training.run(step, batches, report=lambda done, loss: None, until=until)
+        training.run(advance, batches, report=lambda done, loss: None, until=until)
         scores = accuracy(training.network, data.val.batches(evaluation_batch(size), device=device))
         report(
             {

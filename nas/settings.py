@@ -40,6 +40,7 @@ class Settings:
         supernet: Weights to use instead of training, or None.
         init_from: Published networks whose weights the supernet starts from, each ``NAME=FILE``.
         validation_images: Most validation images a candidate is scored on.
+        compile: Whether training runs blocks compiled by region.
         seed: Seed of everything.
         recipe: How the supernet is trained.
         retraining: How found designs are retrained.
@@ -62,6 +63,7 @@ class Settings:
     supernet: str | None = None
     init_from: tuple[str, ...] = ()
     validation_images: int = 2000
+    compile: bool = False
     seed: int = 0
     recipe: Recipe = field(default_factory=Recipe)
     retraining: Recipe = field(default_factory=Recipe)

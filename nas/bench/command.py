@@ -13,9 +13,9 @@ import torch
 from nas.bench.core import Row, Setup
 from search_spaces.errors import RequestError, nearest
 
-BENCHES = ("operators", "networks", "supernet", "population", "search", "latency")
-#: What runs when none is named: latency measures a whole table first.
-USUAL = BENCHES[:-1]
+BENCHES = ("operators", "networks", "supernet", "population", "search", "latency", "compile")
+#: What runs when none is named: latency measures a whole table first, compile waits for a compiler for minutes.
+USUAL = BENCHES[:-2]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from conftest import Nas
 from rich.console import Console
 from torch import Tensor
 
-from nas.bench import command, core, latency, networks, operators, population, search, show, supernet
+from nas.bench import command, compile, core, latency, networks, operators, population, search, show, supernet
 from nas.bench.core import Row, Setup, Target, agreed, compared, in_turn, peak_bytes, pooled, rotating
 from nas.bench.spaces import space_of
 from nas.latency import LatencyTable, parts
@@ -164,6 +164,16 @@ def test_supernet(tiny: Setup) -> None:
     assert len(each) == 2
     assert all(one["touched"]["ours"] >= one["touched"]["theirs"] > 0 for one in each)
     assert rows[3].details["touched"] <= rows[3].details["of"]
+
+
+@pytest.mark.usefixtures("captured", "nothing_compiled")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+def test_compile_counts_what_it_waits_for(tiny: Setup) -> None:
+    first, second, steps = compile.bench(tiny)
+    assert 0 < first.details["compilations"] <= second.details["compilations"]
+    assert second.details["compilations"] <= second.details["kinds_of_the_space"] == 2 * (7 + 2)
+    assert 0 < first.ours <= second.ours and first.unit == "s"
+    assert len(steps.details["architectures"]) == 2 and steps.ratio is not None
 
 
 def test_population_compares_identical_scores(tiny: Setup, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ OTHER = Settings(
     supernet="weights.safetensors",
     init_from=("twins_svt_small=a.pth", "cswin_tiny=b.pth"),
     validation_images=99,
+    compile=True,
     seed=2**32 - 1,
     recipe=Recipe(epochs=3, lr=1e-5),
     retraining=Recipe(epochs=4, drop_path=0.3),

@@ -1,0 +1,87 @@
+"""Steps of a supernet whose blocks are compiled by region against steps of the same supernet as written."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from random import Random
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nas.bench.core import Row, Setup, Side, agreed, compared, exact, in_turn, pooled, rotating
+from nas.bench.spaces import space_of
+from nas.train import autocast
+from search_spaces.architecture import Architecture
+from supernet.regions import compilations
+from supernet.supernet import Supernet
+
+_MEASURED = 6  # architectures that are timed, once everything is compiled
+
+
+def bench(setup: Setup) -> list[Row]:
+    """Return what compilation costs for 1, 8 and 32 random architectures, and what a step takes afterwards.
+
+    Batches are those of training: 64 images below 128 px. Compilations level off at the kinds of operators and
+    MLPs that the space has; seconds are of the wall and take in whatever torch's caches on disk spare.
+    """
+    space = space_of(setup)
+    batch = setup.pick(setup.batch_size, 64 if space.image_size[0] < 128 else 4, 128, 4)
+    rng, where = Random(0), f"{space.name}/{space.scale} at {space.image_size[0]} px, {batch} images"
+    sizes = (1, 2) if setup.quick else (1, 8, 32)
+    chosen = [space.sample(rng) for _ in range(sizes[-1])]
+    torch.manual_seed(0)
+    plain = Supernet(space).to(setup.device).train()
+    regional = copy.deepcopy(plain)
+    regional.compile_regions()
+    inputs = rotating((batch, space.in_channels, *space.image_size), setup)
+    rows, done, seconds, before = [], 0, 0.0, compilations()
+    for size in sizes:
+        began = time.perf_counter()
+        for architecture in chosen[done:size]:
+            _step(regional, architecture)(inputs[0])
+        seconds += time.perf_counter() - began
+        done = size
+        details = {"compilations": compilations() - before, "kinds_of_the_space": _kinds(regional)}
+        name = f"{where}, first steps of {size} architectures, {details['compilations']} compilations"
+        rows.append(Row(name, seconds, "s", details=details))
+    steps = [_compared(plain, regional, one, inputs, setup) for one in chosen[:_MEASURED]]
+    each = [{"name": row.name, "ours": row.ours, "theirs": row.theirs, "ratio": row.ratio} for row in steps]
+    name = f"{where}, forward and backward, {len(steps)} architectures"
+    return [*rows, pooled(steps, name, details={"architectures": each})]
+
+
+def _kinds(supernet: Supernet) -> int:
+    """Return how many compilations all architectures of the supernet's space need together."""
+    space = supernet.space
+    kinds = set()
+    for stage in space.stages:
+        for block in stage.blocks:
+            encoding = block.pos if block.pos in ("rpe", "lepe") else ""  # inside the operator
+            kinds |= {(stage.dim, block.operator, block.knobs, encoding), (stage.dim, block.mlp_ratio)}
+    return len(kinds)
+
+
+def _compared(
+    plain: Supernet, regional: Supernet, architecture: Architecture, inputs: Sequence[Tensor], setup: Setup
+) -> Row:
+    with exact(), torch.no_grad():
+        agreed(regional(inputs[0], architecture), plain(inputs[0], architecture), architecture.digest)
+    sides = [_step(supernet, architecture) for supernet in (regional, plain)]
+    ours, theirs = in_turn(sides, inputs, setup, setup.count(7))
+    return compared(architecture.digest, ours, theirs, against="blocks as they are written")
+
+
+def _step(supernet: Supernet, architecture: Architecture) -> Side:
+    """Return forward and backward of one path."""
+
+    def side(images: Tensor) -> None:
+        with autocast(images.device):
+            logits = supernet(images, architecture).float()
+            loss = F.cross_entropy(logits, torch.zeros(len(images), dtype=torch.long, device=images.device))
+        loss.backward()
+        supernet.zero_grad(set_to_none=True)
+
+    return side

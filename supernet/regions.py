@@ -12,6 +12,9 @@ from torch import nn
 
 from supernet.block import Block
 
+#: Maps are channels-last as they come. Inductor's own layouts make a convolution with a kernel for each image, whose
+#: images are groups, four times as slow as it is uncompiled.
+_OPTIONS = {"layout_optimization": False}
 #: More kinds than any one class of operator has; torch would run the ninth as it is written, in silence.
 _MOST_KINDS = 4096
 
@@ -34,7 +37,7 @@ def compile_regions(network: nn.Module) -> None:
     for part in network.modules():
         if isinstance(part, Block):
             for region in (part.mixer, part.mlp):
-                region.compile(dynamic=False, fullgraph=True)
+                region.compile(dynamic=False, fullgraph=True, options=_OPTIONS)
 
 
 def compilations() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from nas.objectives import Goal, parse_objectives
 from nas.population import Population, payload
 from nas.pretrain import (
     Share,
-    finished,
     progress_bar,
     read_supernet,
+    steps_done,
     steps_per_epoch,
     train_rank,
     train_supernet,
@@ -153,7 +153,8 @@ def prepare(
 def describe(job: Job) -> list[str]:
     """Return the plan in lines for people."""
     data, plan, settings = job.data, job.search_plan, job.settings
-    steps = -(-len(data.train) // settings.recipe.batch_size) * settings.recipe.epochs
+    recipe = settings.recipe
+    steps = steps_per_epoch(settings, data) * recipe.epochs
     device = "GPU" if job.workers.gpus_per_worker else "CPU core"
     limits = ", ".join(f"{name} <= {quantity(limit)}" for name, limit in job.goal.limits)
     time_limit = "" if job.budget.seconds is None else f", at most {duration(job.budget.seconds)}"
@@ -167,7 +168,8 @@ def describe(job: Job) -> list[str]:
         + (
             f"read from {settings.supernet}"
             if settings.supernet
-            else f"{settings.recipe.epochs} epochs, {steps} steps, policy {settings.policy}"
+            else f"{recipe.epochs} epochs, {steps} steps of {recipe.batch_size} images in {recipe.shards} "
+            f"{'shards' if recipe.shards > 1 else 'shard'}, policy {settings.policy}"
         ),
         *_starting(job.starts),
         f"search    {plan.trials} designs by {plan.sampler}, objectives {settings.objectives}"
@@ -256,7 +258,7 @@ def make_supernet(job: Job) -> Supernet:
     if job.settings.supernet is not None:
         return read_supernet(job.space, job.settings.sharing, Path(job.settings.supernet))
     started, plan = time.monotonic(), job.workers
-    if plan.gpus_per_worker and plan.workers > 1:
+    if ranks(job) > 1:
         supernet = train_team(job)
     else:
         device = torch.device("cuda" if plan.gpus_per_worker and torch.cuda.is_available() else "cpu")
@@ -287,15 +289,26 @@ def latencies(job: Job) -> LatencyTable | None:
     return table
 
 
+def ranks(job: Job) -> int:
+    """Return how many workers train the supernet: the most that can have equal numbers of shards."""
+    shards = job.settings.recipe.shards
+    return max(n for n in range(1, min(shards, job.workers.workers) + 1) if shards % n == 0)
+
+
 def train_team(job: Job) -> Supernet:
-    """Train the supernet on several GPUs at once, each with its share of every batch."""
-    checkpoint, settings = job.study.supernet_file.absolute(), job.settings
-    total = settings.recipe.epochs * steps_per_epoch(settings, job.data, job.workers.workers)
-    if not finished(checkpoint):
+    """Train the supernet on several workers at once, each with its shards of every batch."""
+    checkpoint, settings, world = job.study.supernet_file.absolute(), job.settings, ranks(job)
+    cpus = max(job.workers.cpus_per_worker, job.workers.workers * job.workers.cpus_per_worker // world)
+    plan = replace(job.workers, workers=world, cpus_per_worker=cpus)
+    done, total = steps_done(checkpoint)
+    if not total or done < total:
         workers.start(job.cluster)
+        if done:
+            log.say(f"resuming the supernet at step {done} of {total}")
         share = Share(job.space, settings, job.data, checkpoint, job.starts)
-        with progress_bar(0, total) as report:
-            workers.run_together(train_rank, share, job.workers, lambda latest: report(*latest))
+        whole = settings.recipe.epochs * steps_per_epoch(settings, job.data)
+        with progress_bar(done, whole) as report:
+            workers.run_together(train_rank, share, plan, lambda latest: report(*latest))
     return read_supernet(job.space, settings.sharing, checkpoint)
 
 

@@ -98,6 +98,10 @@ class Settings:
                     f"{name}: epochs must be at least 1, batch_size at least 2 and lr positive, not "
                     f"{recipe.epochs}, {recipe.batch_size} and {recipe.lr:g}"
                 )
+            if not 1 <= recipe.shards <= recipe.batch_size // 2:
+                raise RequestError(
+                    f"{name}: shards must be from 1 to half of batch_size ({recipe.batch_size}), not {recipe.shards}"
+                )
 
     @property
     def limits(self) -> tuple[tuple[str, float], ...]:

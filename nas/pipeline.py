@@ -308,7 +308,7 @@ def train_team(job: Job) -> Supernet:
         share = Share(job.space, settings, job.data, checkpoint, job.starts)
         whole = settings.recipe.epochs * steps_per_epoch(settings, job.data)
         with progress_bar(done, whole) as report:
-            workers.run_together(train_rank, share, plan, lambda latest: report(*latest))
+            workers.run_together(train_rank, share, plan, report)
     return read_supernet(job.space, settings.sharing, checkpoint)
 
 

@@ -15,6 +15,7 @@ from nas.checkpoints import Start, start_supernet
 from nas.console import bar, log
 from nas.data import Data
 from nas.files import load_tensors
+from nas.pace import compared, loader_rate
 from nas.settings import Settings
 from nas.train import Batches, Step, Training, autocast
 from search_spaces.errors import CheckpointError
@@ -56,11 +57,16 @@ def train_supernet(
     """
     training, supernet = _training(Share(space, settings, data, checkpoint, tuple(starts)), device)
     if training.step < training.total:
+        step = supernet_step(supernet, settings, device, settings.recipe.shards)
+        batches = _batches(data, settings, device)
         with progress_bar(training.step, training.total) as report:
-            step = supernet_step(supernet, settings, device, settings.recipe.shards)
-            training.run(step, _batches(data, settings, device), report=report)
+            training.run(step, batches, report=_paced(training, batches, report))
     trained: Supernet = training.network  # type: ignore[assignment]
     return trained.eval()
+
+
+#: Steps done, loss, and how fast images come and go, once that is known.
+Latest = tuple[int, float, str | None]
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class Share:
     starts: tuple[Start, ...] = ()
 
 
-def train_rank(share: Share, rank: int, world: int, tell: Callable[[tuple[int, float]], None]) -> None:
+def train_rank(share: Share, rank: int, world: int, tell: Callable[[Latest], None]) -> None:
     """Train as one rank of a team: every rank runs the same paths on its shards of each batch.
 
     Two ranks give what one process gives, bit for bit, if each has one thread; more than two add floats in
@@ -101,24 +107,39 @@ def train_rank(share: Share, rank: int, world: int, tell: Callable[[tuple[int, f
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    batches = _batches(share.data, share.settings, device, rank, world)
     training.run(
         supernet_step(supernet, share.settings, device, share.settings.recipe.shards // world),
-        _batches(share.data, share.settings, device, rank, world),
-        report=lambda done, loss: tell((done, loss)),
+        batches,
+        report=_paced(training, batches, tell),
         reduce=summed,
         keeps=rank == 0,
     )
 
 
-@contextlib.contextmanager
-def progress_bar(done: int, total: int) -> Iterator[Callable[[int, float], None]]:
-    """Draw the progress of the training and yield what to tell ``(steps done, loss)``."""
-    with bar("training supernet", total, done) as drawn:
-        average = [0.0]
+def _paced(
+    training: Training, batches: Batches, tell: Callable[[Latest], None]
+) -> Callable[[int, float], None]:
+    """Return what a training reports to; ``tell`` hears the pace as well once it is known."""
+    images = training.recipe.batch_size
+    loader = loader_rate(batches(0, 0), images)
+    return lambda step, loss: tell((step, loss, compared(loader, training.meter.rate(images))))
 
-        def report(step: int, loss: float) -> None:
-            average[0] = loss if not average[0] else 0.95 * average[0] + 0.05 * loss
-            drawn.update(step, f"loss {average[0]:.3f}")
+
+@contextlib.contextmanager
+def progress_bar(done: int, total: int) -> Iterator[Callable[[Latest], None]]:
+    """Draw the progress of the training and yield what to tell the latest of it."""
+    with bar("training supernet", total, done) as drawn:
+        average, said = 0.0, False
+
+        def report(latest: Latest) -> None:
+            nonlocal average, said
+            step, loss, pace = latest
+            average = 0.95 * average + 0.05 * loss if average else loss
+            drawn.update(step, f"loss {average:.3f}")
+            if pace and not said:
+                log.say(pace)
+                said = True
 
         yield report
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from nas import interrupt
 from nas.average import Average
 from nas.files import load_tensors, save_tensors
+from nas.pace import Meter
 from search_spaces.errors import CheckpointError, WorkError
 
 SAVE_SECONDS = 20.0
@@ -87,7 +88,7 @@ class Training:
         self.model, self.recipe, self.steps_per_epoch = model, recipe, steps_per_epoch
         self.checkpoint, self.identity = checkpoint, identity
         self.total = recipe.epochs * steps_per_epoch
-        self.step = 0
+        self.step, self.meter = 0, Meter()
         self.optimizer = create_optimizer_v2(
             model, opt="adamw", lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )
@@ -144,7 +145,9 @@ class Training:
         while self.step < end:
             epoch, first = divmod(self.step, self.steps_per_epoch)
             for images, labels in batches(epoch, first):
+                begun = time.perf_counter()
                 loss = self._advance(step, images, labels, reduce)
+                self.meter.add(time.perf_counter() - begun)
                 report(self.step, loss)
                 if keeps and (interrupt.asked() or time.monotonic() - saved > save_seconds):
                     self.save()

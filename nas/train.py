@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
 
 from nas import interrupt
@@ -85,6 +83,10 @@ class Training:
     def __init__(
         self, model: nn.Module, recipe: Recipe, steps_per_epoch: int, checkpoint: Path, identity: str
     ) -> None:
+        # timm takes seconds to import, which workers that only evaluate are spared.
+        from timm.optim import create_optimizer_v2
+        from timm.scheduler import create_scheduler_v2
+
         self.model, self.recipe, self.steps_per_epoch = model, recipe, steps_per_epoch
         self.checkpoint, self.identity = checkpoint, identity
         self.total = recipe.epochs * steps_per_epoch

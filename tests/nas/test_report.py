@@ -38,7 +38,7 @@ scales:
 """
 
 
-def evaluate(designs: list[Architecture]) -> Iterator[dict[int, dict[str, float]]]:
+def evaluate(designs: list[Architecture], bars: list[float]) -> Iterator[dict[int, dict[str, float]]]:
     for index, design in enumerate(designs):
         luck = int(design.digest[:4], 16) / 16**4
         yield {index: {"top1": 90 + 5 * luck, "top5": 99.0, "loss": 0.4 - 0.1 * luck, "seconds": 0.5}}

@@ -81,6 +81,10 @@ def search(
     retrain_epochs: Annotated[int | None, typer.Option(help="Epochs of retraining.")] = None,
     validation_images: Annotated[int, typer.Option(help="Most images a candidate is scored on.")] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    racing: Annotated[
+        float | None,
+        typer.Option(help="Stop designs that are dominated, at this risk of being wrong, e.g. 0.05."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A study.yaml with all of these settings.")] = None,
     retrain: Annotated[int, typer.Option(min=0, help="Then retrain this many of the front.")] = 0,
     export: Annotated[bool, typer.Option("--export", help="Then export the best retrained design.")] = False,
@@ -115,6 +119,7 @@ def search(
             init_from=tuple(init_from or ()),
             validation_images=validation_images,
             seed=seed,
+            racing=racing,
         )
     if export and not retrain:
         raise RequestError("--export exports a retrained design; add --retrain 1")

@@ -93,6 +93,7 @@ class Job:
             trials,
             self.budget.seconds,
             self.settings.seed,
+            self.settings.racing,
         )
 
 
@@ -174,6 +175,7 @@ def describe(job: Job) -> list[str]:
         *_starting(job.starts),
         f"search    {plan.trials} designs by {plan.sampler}, objectives {settings.objectives}"
         + (f", limits {limits}" if limits else "")
+        + ("" if settings.racing is None else f", racing {settings.racing:g}")
         + time_limit,
         *([] if job.latency is None else [f"latency   of {job.latency}"]),
         f"study     {job.study.folder} ({public(job.url)})",
@@ -212,7 +214,8 @@ def run(job: Job, command: Sequence[str]) -> list[Row]:
     workers.start(job.cluster)
     store = study.store()
     population = Population(
-        job.workers, payload(supernet, job.data, settings.validation_images, settings.seed)
+        job.workers,
+        payload(supernet, job.data, settings.validation_images, settings.seed, settings.racing),
     )
 
     def cheap(design: Architecture) -> dict[str, float]:
@@ -228,17 +231,30 @@ def run(job: Job, command: Sequence[str]) -> list[Row]:
             best = [0.0]
 
             def report(row: Row, evaluated: int) -> None:
-                best[0] = max(best[0], row.scores.get("top1", 0.0))
+                if row.measured:
+                    best[0] = max(best[0], row.scores.get("top1", 0.0))
                 progress.update(evaluated, f"best {best[0]:.2f}%")
 
             rows = search.run(report)
     finally:
         population.close()
+    if settings.racing is not None:
+        log.say(_saved(rows, min(settings.validation_images, len(job.data.val))))
     found = pareto_rows(rows, job.goal)
     if not found:
         raise WorkError(_nothing_found(rows, job))
     study.write_front(rows, job.goal, found, settings.seed)
     return found
+
+
+def _saved(rows: Sequence[Row], images: int) -> str:
+    """Return what racing saved of evaluations on ``images`` images each."""
+    evaluated = [row for row in rows if row.evaluated]
+    left = [images - row.stopped_after for row in evaluated if row.stopped_after is not None]
+    return (
+        f"racing stopped {len(left)} of {len(evaluated)} designs early and saved {sum(left)} of "
+        f"{len(evaluated) * images} validation images"
+    )
 
 
 def _nothing_found(rows: list[Row], job: Job) -> str:

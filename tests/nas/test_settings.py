@@ -35,6 +35,7 @@ OTHER = Settings(
     init_from=("twins_svt_small=a.pth", "cswin_tiny=b.pth"),
     validation_images=99,
     seed=2**32 - 1,
+    racing=0.05,
     recipe=Recipe(epochs=3, lr=1e-5),
     retraining=Recipe(epochs=4, drop_path=0.3),
 )
@@ -119,6 +120,10 @@ def test_wrong_files(text: str, says: str, tmp_path: Path) -> None:
         {"validation_images": 0},
         {"seed": -1},
         {"seed": 2**32},
+        {"racing": 0.0},
+        {"racing": 0.5},
+        {"racing": float("nan")},
+        {"racing": 0.05, "objectives": "macs,params"},
         {"recipe": Recipe(epochs=0)},
         {"recipe": Recipe(batch_size=1)},
         {"recipe": Recipe(batch_size=8, shards=5)},

@@ -162,6 +162,7 @@ def retrain_command(
     arch: Annotated[list[str] | None, typer.Option(help="Digest, published name or JSON file.")] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Only from random weights.")] = False,
     inherit: Annotated[bool, typer.Option("--inherit", help="Only from the supernet's weights.")] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; the study's recipe without.")] = None,
     budget: Budget = "auto",
     as_json: Json = False,
 ) -> None:
@@ -196,7 +197,7 @@ def retrain_command(
     log.to(where.log_file)
     workers.start(cluster)
     with _resumable(["nas", *sys.argv[1:]]):
-        results = pipeline.retrain_designs(where, designs, modes, data, plan)
+        results = pipeline.retrain_designs(where, designs, modes, data, plan, epochs)
     if as_json:
         _print_json(results)
         return

@@ -329,15 +329,30 @@ def train_team(job: Job) -> Supernet:
 
 
 def retrain_designs(
-    study: Study, designs: list[Architecture], modes: tuple[str, ...], data: Data, plan: WorkerPlan
+    study: Study,
+    designs: list[Architecture],
+    modes: tuple[str, ...],
+    data: Data,
+    plan: WorkerPlan,
+    epochs: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Retrain designs of a study, inheriting from its supernet where asked; best first."""
+    """Retrain designs of a study, inheriting from its supernet where asked; best first.
+
+    Args:
+        study: The study.
+        designs: What to train.
+        modes: From where.
+        data: Images.
+        plan: What there is to train on.
+        epochs: How long, where the study's recipe is not to decide.
+    """
     settings, inherited = study.settings(), {}
+    recipe = settings.retraining if epochs is None else replace(settings.retraining, epochs=epochs)
     if "inherit" in modes:
         source = Path(settings.supernet) if settings.supernet else study.supernet_file
         supernet = read_supernet(study.space(), settings.sharing, source)
         inherited = {design.digest: supernet.extract(design).state_dict() for design in designs}
-    return retrain(study, designs, modes, settings.retraining, data, inherited, plan)
+    return retrain(study, designs, modes, recipe, data, inherited, plan)
 
 
 def export_result(

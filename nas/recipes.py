@@ -11,7 +11,7 @@ from nas.train import Recipe
 LARGE = 96
 
 SMALL_SUPERNET = Recipe(epochs=24, batch_size=64, lr=3e-3, ema_decay=0.995)
-SMALL_RETRAINING = Recipe(epochs=12, batch_size=64, lr=4e-3, ema_decay=0.99)
+SMALL_RETRAINING = Recipe(epochs=16, batch_size=64, lr=4e-3, ema_decay=0.99)
 #: ViT recipes of the field (DeiT, Twins, CSWin): rates are those for 1024 images a step.
 LARGE_SUPERNET = Recipe(epochs=120, batch_size=1024, lr=1e-3, ema_decay=0.9998)
 LARGE_RETRAINING = Recipe(epochs=300, batch_size=1024, lr=1e-3, ema_decay=0.9998, drop_path=0.2)

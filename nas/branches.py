@@ -71,25 +71,40 @@ class BranchEvaluator:
         self.kept = Kept(keep_bytes)
 
     @torch.inference_mode()
-    def score(self, architectures: Sequence[Architecture]) -> list[dict[str, float]]:
+    def score(
+        self, architectures: Sequence[Architecture], floors: Sequence[Sequence[int]] = ()
+    ) -> list[dict[str, float]]:
         """Return ``top1``, ``top5``, ``loss`` and the ``seconds`` it took of every architecture.
 
         Args:
             architectures: Best in the order of ``in_order``, so that what two share is still kept.
+            floors: For each of them, what ``racing.floors`` returned; left out, none is stopped.
+
+        Returns:
+            Of an architecture that was stopped, the scores on the images it saw, and their number as
+            ``stopped_after``.
         """
         paths = [steps(architecture) for architecture in architectures]
         tallies, seconds = [Tally() for _ in paths], [0.0] * len(paths)
+        floors = floors or [[-1] * len(self.validation)] * len(paths)
+        stopped: set[int] = set()
         for batches in self._portions(architectures):
             for number, path in enumerate(paths):
                 started = time.perf_counter()
-                for batch in batches:
+                for batch in batches if number not in stopped else ():
                     labels = self.validation[batch][1]
                     with autocast(labels.device):
                         flow = self._validated(batch, path)
                         tallies[number].add(self.runner.classify(flow), labels)
+                    if tallies[number].first <= floors[number][batch]:
+                        stopped.add(number)
+                        break
                 seconds[number] += time.perf_counter() - started
         self.runner.forget()
-        return [{**t.scores(), "seconds": s} for t, s in zip(tallies, seconds, strict=True)]
+        found = [{**t.scores(), "seconds": s} for t, s in zip(tallies, seconds, strict=True)]
+        for number in stopped:
+            found[number]["stopped_after"] = tallies[number].images
+        return found
 
     def _portions(self, architectures: Sequence[Architecture]) -> list[range]:
         """Return numbers of validation batches, as many at once as leave two whole paths in memory."""

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from nas.export import export_model
@@ -138,6 +137,11 @@ def import_checkpoint(
     """
     network, design = read_network(path, published(name))
     file = path / "model.safetensors" if path.is_dir() else path
+    from timm.data.constants import (
+        IMAGENET_DEFAULT_MEAN,
+        IMAGENET_DEFAULT_STD,
+    )  # timm takes seconds to import
+
     differences = export_model(
         network,
         design,

@@ -85,6 +85,10 @@ def search(
     validation_images: Annotated[int, typer.Option(help="Most images a candidate is scored on.")] = 2000,
     compile: Compile = False,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    racing: Annotated[
+        float | None,
+        typer.Option(help="Stop designs that are dominated, at this risk of being wrong, e.g. 0.05."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A study.yaml with all of these settings.")] = None,
     retrain: Annotated[int, typer.Option(min=0, help="Then retrain this many of the front.")] = 0,
     export: Annotated[bool, typer.Option("--export", help="Then export the best retrained design.")] = False,
@@ -120,6 +124,7 @@ def search(
             validation_images=validation_images,
             compile=compile,
             seed=seed,
+            racing=racing,
         )
     if export and not retrain:
         raise RequestError("--export exports a retrained design; add --retrain 1")
@@ -162,6 +167,7 @@ def retrain_command(
     arch: Annotated[list[str] | None, typer.Option(help="Digest, published name or JSON file.")] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Only from random weights.")] = False,
     inherit: Annotated[bool, typer.Option("--inherit", help="Only from the supernet's weights.")] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; the study's recipe without.")] = None,
     compile: Compile = False,
     budget: Budget = "auto",
     as_json: Json = False,
@@ -197,7 +203,7 @@ def retrain_command(
     log.to(where.log_file)
     workers.start(cluster)
     with _resumable(["nas", *sys.argv[1:]]):
-        results = pipeline.retrain_designs(where, designs, modes, data, plan, compile)
+        results = pipeline.retrain_designs(where, designs, modes, data, plan, epochs, compile)
     if as_json:
         _print_json(results)
         return

@@ -22,6 +22,12 @@ class Interrupted(NasError):
     exit_code = 130
 
 
+def ask() -> None:
+    """Ask this process for an interruption, as a signal would; for workers, which get no signals."""
+    global _asked
+    _asked = True
+
+
 def asked() -> bool:
     """Return whether an interruption was asked for."""
     return _asked

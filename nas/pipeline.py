@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from nas.objectives import Goal, parse_objectives
 from nas.population import Population, payload
 from nas.pretrain import (
     Share,
-    finished,
     progress_bar,
     read_supernet,
+    steps_done,
     steps_per_epoch,
     train_rank,
     train_supernet,
@@ -94,6 +94,7 @@ class Job:
             trials,
             self.budget.seconds,
             self.settings.seed,
+            self.settings.racing,
         )
 
 
@@ -156,7 +157,8 @@ def prepare(
 def describe(job: Job) -> list[str]:
     """Return the plan in lines for people."""
     data, plan, settings = job.data, job.search_plan, job.settings
-    steps = -(-len(data.train) // settings.recipe.batch_size) * settings.recipe.epochs
+    recipe = settings.recipe
+    steps = steps_per_epoch(settings, data) * recipe.epochs
     device = "GPU" if job.workers.gpus_per_worker else "CPU core"
     limits = ", ".join(f"{name} <= {quantity(limit)}" for name, limit in job.goal.limits)
     time_limit = "" if job.budget.seconds is None else f", at most {duration(job.budget.seconds)}"
@@ -170,12 +172,14 @@ def describe(job: Job) -> list[str]:
         + (
             f"read from {settings.supernet}"
             if settings.supernet
-            else f"{settings.recipe.epochs} epochs, {steps} steps, policy {settings.policy}"
+            else f"{recipe.epochs} epochs, {steps} steps of {recipe.batch_size} images in {recipe.shards} "
+            f"{'shards' if recipe.shards > 1 else 'shard'}, policy {settings.policy}"
             + (", compiled by region" if settings.compile else "")
         ),
         *_starting(job.starts),
         f"search    {plan.trials} designs by {plan.sampler}, objectives {settings.objectives}"
         + (f", limits {limits}" if limits else "")
+        + ("" if settings.racing is None else f", racing {settings.racing:g}")
         + time_limit,
         *([] if job.latency is None else [f"latency   of {job.latency}"]),
         f"study     {job.study.folder} ({public(job.url)})",
@@ -214,7 +218,8 @@ def run(job: Job, command: Sequence[str]) -> list[Row]:
     workers.start(job.cluster)
     store = study.store()
     population = Population(
-        job.workers, payload(supernet, job.data, settings.validation_images, settings.seed)
+        job.workers,
+        payload(supernet, job.data, settings.validation_images, settings.seed, settings.racing),
     )
 
     def cheap(design: Architecture) -> dict[str, float]:
@@ -230,17 +235,30 @@ def run(job: Job, command: Sequence[str]) -> list[Row]:
             best = [0.0]
 
             def report(row: Row, evaluated: int) -> None:
-                best[0] = max(best[0], row.scores.get("top1", 0.0))
+                if row.measured:
+                    best[0] = max(best[0], row.scores.get("top1", 0.0))
                 progress.update(evaluated, f"best {best[0]:.2f}%")
 
             rows = search.run(report)
     finally:
         population.close()
+    if settings.racing is not None:
+        log.say(_saved(rows, min(settings.validation_images, len(job.data.val))))
     found = pareto_rows(rows, job.goal)
     if not found:
         raise WorkError(_nothing_found(rows, job))
     study.write_front(rows, job.goal, found, settings.seed)
     return found
+
+
+def _saved(rows: Sequence[Row], images: int) -> str:
+    """Return what racing saved of evaluations on ``images`` images each."""
+    evaluated = [row for row in rows if row.evaluated]
+    left = [images - row.stopped_after for row in evaluated if row.stopped_after is not None]
+    return (
+        f"racing stopped {len(left)} of {len(evaluated)} designs early and saved {sum(left)} of "
+        f"{len(evaluated) * images} validation images"
+    )
 
 
 def _nothing_found(rows: list[Row], job: Job) -> str:
@@ -260,7 +278,7 @@ def make_supernet(job: Job) -> Supernet:
     if job.settings.supernet is not None:
         return read_supernet(job.space, job.settings.sharing, Path(job.settings.supernet))
     started, plan = time.monotonic(), job.workers
-    if plan.gpus_per_worker and plan.workers > 1:
+    if ranks(job) > 1:
         supernet = train_team(job)
     else:
         device = _device(plan)
@@ -296,15 +314,26 @@ def latencies(job: Job) -> LatencyTable | None:
     return table
 
 
+def ranks(job: Job) -> int:
+    """Return how many workers train the supernet: the most that can have equal numbers of shards."""
+    shards = job.settings.recipe.shards
+    return max(n for n in range(1, min(shards, job.workers.workers) + 1) if shards % n == 0)
+
+
 def train_team(job: Job) -> Supernet:
-    """Train the supernet on several GPUs at once, each with its share of every batch."""
-    checkpoint, settings = job.study.supernet_file.absolute(), job.settings
-    total = settings.recipe.epochs * steps_per_epoch(settings, job.data, job.workers.workers)
-    if not finished(checkpoint):
+    """Train the supernet on several workers at once, each with its shards of every batch."""
+    checkpoint, settings, world = job.study.supernet_file.absolute(), job.settings, ranks(job)
+    cpus = max(job.workers.cpus_per_worker, job.workers.workers * job.workers.cpus_per_worker // world)
+    plan = replace(job.workers, workers=world, cpus_per_worker=cpus)
+    done, total = steps_done(checkpoint)
+    if not total or done < total:
         workers.start(job.cluster)
+        if done:
+            log.say(f"resuming the supernet at step {done} of {total}")
         share = Share(job.space, settings, job.data, checkpoint, job.starts)
-        with progress_bar(0, total) as report:
-            workers.run_together(train_rank, share, job.workers, lambda latest: report(*latest))
+        whole = settings.recipe.epochs * steps_per_epoch(settings, job.data)
+        with progress_bar(done, whole) as report:
+            workers.run_together(train_rank, share, plan, report)
     return read_supernet(job.space, settings.sharing, checkpoint)
 
 
@@ -314,6 +343,7 @@ def retrain_designs(
     modes: tuple[str, ...],
     data: Data,
     plan: WorkerPlan,
+    epochs: int | None = None,
     compile: bool = False,
 ) -> list[dict[str, Any]]:
     """Retrain designs of a study, inheriting from its supernet where asked; best first.
@@ -324,12 +354,14 @@ def retrain_designs(
         modes: From where.
         data: Images.
         plan: What each training gets.
+        epochs: How long, where the study's recipe is not to decide.
         compile: Whether blocks are compiled by region; they are anyway if the study says so.
 
     Raises:
         RequestError: If they should be and there is no compiler.
     """
     settings, inherited = study.settings(), {}
+    recipe = settings.retraining if epochs is None else replace(settings.retraining, epochs=epochs)
     compile = compile or settings.compile
     if compile:
         require_compiler(_device(plan))
@@ -337,7 +369,7 @@ def retrain_designs(
         source = Path(settings.supernet) if settings.supernet else study.supernet_file
         supernet = read_supernet(study.space(), settings.sharing, source)
         inherited = {design.digest: supernet.extract(design).state_dict() for design in designs}
-    return retrain(study, designs, modes, settings.retraining, data, inherited, plan, compile)
+    return retrain(study, designs, modes, recipe, data, inherited, plan, compile)
 
 
 def export_result(

@@ -46,19 +46,21 @@ def worded(name: str, value: float) -> str:
 
 
 def elite(rows: Sequence[Row], goal: Goal, share: float = 0.1) -> list[Row]:
-    """Return the evaluated rows of the front together with the best ``share`` in the first objective."""
-    evaluated = [row for row in rows if row.evaluated]
-    values = [goal.values(row.scores) for row in evaluated]
+    """Return the measured rows of the front together with the best ``share`` in the first objective."""
+    measured = [row for row in rows if row.measured]
+    values = [goal.values(row.scores) for row in measured]
     sign = -1 if goal.directions[0] == "maximize" else 1
-    best = sorted(range(len(evaluated)), key=lambda i: sign * values[i][0])[: round(share * len(evaluated))]
-    return [evaluated[i] for i in sorted({*best, *front(values, goal.directions)})]
+    best = sorted(range(len(measured)), key=lambda i: sign * values[i][0])[: round(share * len(measured))]
+    return [measured[i] for i in sorted({*best, *front(values, goal.directions)})]
 
 
 # -- the trade-off -----------------------------------------------------------------------------------
 
 
 def tradeoff(rows: Sequence[Row], goal: Goal, cost: str, results: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Draw the first objective over ``cost``: all evaluated designs, the front, likenesses, retrained ones.
+    """Draw the first objective over ``cost``: all measured designs, the front, likenesses, retrained ones.
+
+    Designs that racing stopped are left out: their accuracies are of fewer images.
 
     Args:
         rows: Rows of the search.
@@ -67,7 +69,7 @@ def tradeoff(rows: Sequence[Row], goal: Goal, cost: str, results: Sequence[Mappi
         results: Results of retraining.
     """
     gain = goal.objectives[0]
-    shown = [row for row in rows if row.evaluated and gain in row.scores and cost in row.scores]
+    shown = [row for row in rows if row.measured and gain in row.scores and cost in row.scores]
     best = [shown[i] for i in front([goal.values(row.scores) for row in shown], goal.directions)]
     plain = [row for row in shown if row.origin == "sampled"]
     batches = max((row.batch for row in plain), default=0) + 1
@@ -295,12 +297,16 @@ def _gain_axis(
 
 
 def history(rows: Sequence[Row], goal: Goal) -> go.Figure:
-    """Draw the first objective of every evaluated design, the best so far, and the hypervolume."""
+    """Draw the first objective of every measured design, the best so far, and the hypervolume.
+
+    Designs that racing stopped count on the horizontal axis, and have no point.
+    """
     evaluated = [row for row in rows if row.evaluated]
     gain = goal.objectives[0]
-    values = [row.scores[gain] for row in evaluated]
-    counts = list(range(1, len(evaluated) + 1))
-    volumes = hypervolumes([goal.values(row.scores) for row in evaluated], goal.directions)
+    measured = [row for row in evaluated if row.measured]
+    counts = [number for number, row in enumerate(evaluated, start=1) if row.measured]
+    values = [row.scores[gain] for row in measured]
+    volumes = hypervolumes([goal.values(row.scores) for row in measured], goal.directions)
     figure = make_subplots(
         rows=2 if volumes else 1,
         cols=1,
@@ -309,7 +315,7 @@ def history(rows: Sequence[Row], goal: Goal) -> go.Figure:
         row_heights=[0.62, 0.38] if volumes else [1.0],
     )
     points = _points(
-        evaluated,
+        measured,
         gain,
         gain,
         x=counts,
@@ -328,7 +334,7 @@ def history(rows: Sequence[Row], goal: Goal) -> go.Figure:
         row=1,
         col=1,
     )
-    figure.update_yaxes(title=_SHORT[gain], row=1, col=1, **_gain_axis(gain, evaluated))
+    figure.update_yaxes(title=_SHORT[gain], row=1, col=1, **_gain_axis(gain, measured))
     if volumes:
         line = {"color": "#1aa179", "width": 2.5, "shape": "hv"}
         template = "after %{x} designs: %{y:.1f}% of the box<extra>hypervolume</extra>"

@@ -16,6 +16,7 @@ from nas.branches import BranchEvaluator, in_order
 from nas.budget import WorkerPlan
 from nas.data import Data, Split
 from nas.evaluate import evaluation_batch
+from nas.racing import LOOKS, floors
 from nas.workers import Pool
 from search_spaces.architecture import Architecture
 from supernet.calls import call
@@ -28,7 +29,9 @@ GROUP = 8  # most designs that a worker evaluates before it reports
 KEPT_BYTES = 2**31  # most activations kept by a worker on the CPU
 
 
-def payload(supernet: Supernet, data: Data, validation_images: int, seed: int) -> dict[str, Any]:
+def payload(
+    supernet: Supernet, data: Data, validation_images: int, seed: int, racing: float | None = None
+) -> dict[str, Any]:
     """Return what workers need, as arrays that a node stores once for all of them.
 
     Args:
@@ -36,9 +39,13 @@ def payload(supernet: Supernet, data: Data, validation_images: int, seed: int) -
         data: The images; validation and, for BatchNorm statistics, some training images are taken.
         validation_images: Most validation images to score on.
         seed: Chooses them.
+        racing: Largest probability of stopping a design wrongly; None stops none.
     """
     batch = evaluation_batch(supernet.space.image_size)
-    validation = list(_take(data.val, validation_images, batch, seed))
+    count = min(validation_images, len(data.val))
+    # A design can be stopped between batches, so racing cuts them small enough for its looks.
+    cut = batch if racing is None else min(batch, -(-count // LOOKS))
+    validation = list(_take(data.val, count, cut, seed))
     calibration = list(_take(data.train, CALIBRATION_IMAGES, batch, seed))
     return {
         "space": supernet.space,
@@ -46,6 +53,7 @@ def payload(supernet: Supernet, data: Data, validation_images: int, seed: int) -
         "weights": {name: value.detach().cpu().numpy() for name, value in supernet.state_dict().items()},
         "validation": [(images.numpy(), labels.numpy()) for images, labels in validation],
         "calibration": [images.numpy() for images, _ in calibration],
+        "racing": racing,
     }
 
 
@@ -68,10 +76,15 @@ class Held:
         validation = [(_tensor(x).to(device), _tensor(y).to(device)) for x, y in content["validation"]]
         calibration = [_tensor(x).to(device) for x in content["calibration"]]
         self.evaluator = BranchEvaluator(supernet, validation, calibration, _memory(device))
+        self.racing: float | None = content["racing"]
+        self.sizes = [len(labels) for _, labels in validation]
 
-    def score(self, designs: list[dict[str, object]]) -> list[dict[str, float]]:
-        """Return the scores of the architectures with these JSONs."""
-        return self.evaluator.score([Architecture.from_json(design) for design in designs])
+    def score(self, group: list[tuple[dict[str, object], float]]) -> list[dict[str, float]]:
+        """Return the scores of the architectures with these JSONs, each raced against its bar."""
+        designs = [Architecture.from_json(design) for design, _ in group]
+        if self.racing is None:
+            return self.evaluator.score(designs)
+        return self.evaluator.score(designs, [floors(self.sizes, bar, self.racing) for _, bar in group])
 
 
 def hold(content: dict[str, Any], device: str) -> Held:
@@ -92,10 +105,12 @@ class Population:
     def __init__(self, plan: WorkerPlan, content: dict[str, Any]) -> None:
         self.pool = Pool(plan, hold, content)
 
-    def __call__(self, designs: list[Architecture]) -> Iterator[dict[int, dict[str, float]]]:
+    def __call__(
+        self, designs: list[Architecture], bars: list[float]
+    ) -> Iterator[dict[int, dict[str, float]]]:
         """Yield ``{index: scores}`` of the designs that are done together."""
         groups = grouped(designs, self.pool.plan.workers)
-        items = [[designs[place].to_json() for place in places] for _, places in groups]
+        items = [[(designs[place].to_json(), bars[place]) for place in places] for _, places in groups]
         for done in self.pool.map("score", items, [home for home, _ in groups]):
             yield dict(zip(groups[done.index][1], done.value, strict=True))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.checkpoints import Start, start_supernet
@@ -16,11 +16,12 @@ from nas.compiled import whole_batches
 from nas.console import bar, log
 from nas.data import Data
 from nas.files import load_tensors
+from nas.pace import compared, loader_rate
 from nas.settings import Settings
 from nas.train import Batches, Step, Training, autocast
 from search_spaces.errors import CheckpointError
 from search_spaces.space import Space
-from supernet.sampling import policy
+from supernet import sampling
 from supernet.supernet import Supernet
 
 
@@ -57,11 +58,16 @@ def train_supernet(
     """
     training, supernet = _training(Share(space, settings, data, checkpoint, tuple(starts)), device)
     if training.step < training.total:
+        step = supernet_step(supernet, settings, device, settings.recipe.shards)
+        batches = _batches(data, settings, device)
         with progress_bar(training.step, training.total) as report:
-            step = supernet_step(supernet, settings, device)
-            training.run(step, _batches(data, settings, device), report=report)
+            training.run(step, batches, report=_paced(training, batches, report))
     trained: Supernet = training.network  # type: ignore[assignment]
     return trained.eval()
+
+
+#: Steps done, loss, and how fast images come and go, once that is known.
+Latest = tuple[int, float, str | None]
 
 
 @dataclass(frozen=True)
@@ -83,57 +89,76 @@ class Share:
     starts: tuple[Start, ...] = ()
 
 
-def train_rank(share: Share, rank: int, world: int, tell: Callable[[tuple[int, float]], None]) -> None:
-    """Train as one rank of a team: every rank runs the same paths on its share of each batch."""
+def train_rank(share: Share, rank: int, world: int, tell: Callable[[Latest], None]) -> None:
+    """Train as one rank of a team: every rank runs the same paths on its shards of each batch.
+
+    Two ranks give what one process gives, bit for bit, if each has one thread; more than two add floats in
+    another order.
+    """
     from torch import distributed
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    training, supernet = _training(share, device, world)
+    training, supernet = _training(share, device)
     distributed.barrier()  # nobody overwrites the checkpoint before all have read it
 
-    def average(gradients: list[Tensor]) -> None:
+    def summed(gradients: list[Tensor]) -> None:
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(flat)
-        parts = (flat / world).split([gradient.numel() for gradient in gradients])
+        parts = flat.split([gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    batches = _batches(share.data, share.settings, device, rank, world)
     training.run(
-        supernet_step(supernet, share.settings, device, world),
-        _batches(share.data, share.settings, device, rank, world),
-        report=lambda done, loss: tell((done, loss)),
-        reduce=average,
+        supernet_step(supernet, share.settings, device, share.settings.recipe.shards // world),
+        batches,
+        report=_paced(training, batches, tell),
+        reduce=summed,
         keeps=rank == 0,
     )
 
 
-@contextlib.contextmanager
-def progress_bar(done: int, total: int) -> Iterator[Callable[[int, float], None]]:
-    """Draw the progress of the training and yield what to tell ``(steps done, loss)``."""
-    with bar("training supernet", total, done) as drawn:
-        average = [0.0]
+def _paced(
+    training: Training, batches: Batches, tell: Callable[[Latest], None]
+) -> Callable[[int, float], None]:
+    """Return what a training reports to; ``tell`` hears the pace as well once it is known."""
+    images = training.recipe.batch_size
+    loader = loader_rate(batches(0, 0), images)
+    return lambda step, loss: tell((step, loss, compared(loader, training.meter.rate(images))))
 
-        def report(step: int, loss: float) -> None:
-            average[0] = loss if not average[0] else 0.95 * average[0] + 0.05 * loss
-            drawn.update(step, f"loss {average[0]:.3f}")
+
+@contextlib.contextmanager
+def progress_bar(done: int, total: int) -> Iterator[Callable[[Latest], None]]:
+    """Draw the progress of the training and yield what to tell the latest of it."""
+    with bar("training supernet", total, done) as drawn:
+        average, said = 0.0, False
+
+        def report(latest: Latest) -> None:
+            nonlocal average, said
+            step, loss, pace = latest
+            average = 0.95 * average + 0.05 * loss if average else loss
+            drawn.update(step, f"loss {average:.3f}")
+            if pace and not said:
+                log.say(pace)
+                said = True
 
         yield report
 
 
-def steps_per_epoch(settings: Settings, data: Data, world: int = 1) -> int:
-    """Return the steps of an epoch; a last batch too small for every rank is left out."""
+def steps_per_epoch(settings: Settings, data: Data) -> int:
+    """Return the steps of an epoch; a last batch too small for every shard is left out."""
     whole, rest = divmod(len(data.train), settings.recipe.batch_size)
-    return max(1, whole + (rest >= world))
+    return max(1, whole + (rest >= settings.recipe.shards))
 
 
-def _training(share: Share, device: torch.device, world: int = 1) -> tuple[Training, Supernet]:
+def _training(share: Share, device: torch.device) -> tuple[Training, Supernet]:
     space, settings = share.space, share.settings
     torch.manual_seed(settings.seed)
     supernet = Supernet(space, settings.sharing)
     if not share.checkpoint.exists():
         start_supernet(supernet, share.starts)
     supernet.to(device)
-    steps = steps_per_epoch(settings, share.data, world)
+    steps = steps_per_epoch(settings, share.data)
     mine = identity(space, settings, share.data)
     training = Training(supernet, settings.recipe, steps, share.checkpoint, mine)
     if 0 < training.step < training.total:
@@ -141,19 +166,20 @@ def _training(share: Share, device: torch.device, world: int = 1) -> tuple[Train
     return training, supernet
 
 
-def supernet_step(supernet: Supernet, settings: Settings, device: torch.device, world: int = 1) -> Step:
+def supernet_step(supernet: Supernet, settings: Settings, device: torch.device, parts: int = 1) -> Step:
     """Return the forward and backward of one step: the paths that the policy draws for it.
 
     Args:
-        supernet: Whose paths; compiled by region from now on if the settings say so.
-        settings: Policy, recipe and seed.
-        device: Where it is.
-        world: Processes that share a batch.
+        supernet: What trains; compiled by region from now on if the settings say so.
+        settings: Policy, seed and recipe.
+        device: Where it trains.
+        parts: How many of the recipe's shards the images of a step hold.
     """
-    draw, recipe = policy(settings.policy), settings.recipe
+    draw, recipe = sampling.policy(settings.policy), settings.recipe
+    parameters = list(supernet.parameters())
 
-    def step(number: int, images: Tensor, labels: Tensor) -> float:
-        paths, total, teacher = draw(supernet.space, settings.seed, number), 0.0, None
+    def one_part(paths: Sequence[sampling.Path], images: Tensor, labels: Tensor) -> float:
+        total, teacher = 0.0, None
         for path in paths:
             with autocast(device):
                 logits = supernet(images, path.architecture).float()
@@ -162,14 +188,33 @@ def supernet_step(supernet: Supernet, settings: Settings, device: torch.device, 
                 else:
                     loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
                     teacher = logits.detach().softmax(dim=1)
-            (loss / len(paths)).backward()
+            (loss / (len(paths) * recipe.shards)).backward()
             total += loss.item() / len(paths)
         return total
+
+    def step(number: int, images: Tensor, labels: Tensor) -> float:
+        paths, loss = draw(supernet.space, settings.seed, number), 0.0
+        sums: dict[nn.Parameter, Tensor] = {}
+        for n in range(parts):
+            loss += one_part(paths, images[n::parts], labels[n::parts]) / parts
+            if n + 1 < parts or sums:  # added shard by shard, as ranks do it, not path by path
+                _move_gradients(parameters, sums)
+        for parameter, gradient in sums.items():
+            parameter.grad = gradient
+        return loss
 
     if not settings.compile:
         return step
     supernet.compile_regions()
-    return whole_batches(step, recipe.batch_size // world)
+    return whole_batches(step, recipe.batch_size // recipe.shards * parts)
+
+
+def _move_gradients(parameters: Sequence[nn.Parameter], sums: dict[nn.Parameter, Tensor]) -> None:
+    """Add the gradients of parameters to ``sums``, leaving the parameters none."""
+    for parameter in parameters:
+        if parameter.grad is not None:
+            sums[parameter] = sums[parameter] + parameter.grad if parameter in sums else parameter.grad
+            parameter.grad = None
 
 
 def _batches(data: Data, settings: Settings, device: torch.device, rank: int = 0, world: int = 1) -> Batches:
@@ -180,7 +225,7 @@ def _batches(data: Data, settings: Settings, device: torch.device, rank: int = 0
             shuffle_seed=settings.seed,
             epoch=epoch,
             augment=True,
-            drop_last=len(data.train) % settings.recipe.batch_size < world,
+            drop_last=len(data.train) % settings.recipe.batch_size < settings.recipe.shards,
             start=first,
             rank=rank,
             world=world,
@@ -189,12 +234,16 @@ def _batches(data: Data, settings: Settings, device: torch.device, rank: int = 0
     return batches
 
 
-def finished(checkpoint: Path) -> bool:
-    """Return whether a checkpoint holds a training that has come to its end."""
+def steps_done(checkpoint: Path) -> tuple[int, int]:
+    """Return the steps that a checkpoint has behind it and those of its whole training; 0 where there is none.
+
+    Raises:
+        CheckpointError: If it is damaged.
+    """
     if not checkpoint.exists():
-        return False
+        return 0, 0
     _, metadata = load_tensors(checkpoint)
-    return metadata.get("step") == metadata.get("total", "")
+    return int(metadata.get("step", 0)), int(metadata.get("total", 0))
 
 
 def read_supernet(space: Space, sharing: str, path: Path) -> Supernet:

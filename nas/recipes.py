@@ -11,10 +11,13 @@ from nas.train import Recipe
 LARGE = 96
 
 SMALL_SUPERNET = Recipe(epochs=24, batch_size=64, lr=3e-3, ema_decay=0.995)
-SMALL_RETRAINING = Recipe(epochs=12, batch_size=64, lr=2e-3, ema_decay=0.99)
+SMALL_RETRAINING = Recipe(epochs=16, batch_size=64, lr=4e-3, ema_decay=0.99)
 #: ViT recipes of the field (DeiT, Twins, CSWin): rates are those for 1024 images a step.
 LARGE_SUPERNET = Recipe(epochs=120, batch_size=1024, lr=1e-3, ema_decay=0.9998)
 LARGE_RETRAINING = Recipe(epochs=300, batch_size=1024, lr=1e-3, ema_decay=0.9998, drop_path=0.2)
+#: Workers without a GPU have one thread each; two of them train small networks 1.6 times as fast as one
+#: process of two threads (studies/performance/NOTES.md).
+CPU_SHARDS = 2
 #: Large images a step that a GPU and a machine without one hold.
 GPU_BATCH, CPU_BATCH = 128, 32
 
@@ -49,9 +52,9 @@ def fitting(settings: Settings, wishes: Wishes, image_size: int, gpus: int) -> S
         RequestError: If a wish is out of range.
     """
     if image_size < LARGE:
-        supernet, retraining = SMALL_SUPERNET, SMALL_RETRAINING
+        supernet, retraining = replace(SMALL_SUPERNET, shards=gpus or CPU_SHARDS), SMALL_RETRAINING
     else:
-        supernet = _scaled(LARGE_SUPERNET, gpus * GPU_BATCH or CPU_BATCH)
+        supernet = replace(_scaled(LARGE_SUPERNET, gpus * GPU_BATCH or CPU_BATCH), shards=gpus or 1)
         retraining = _scaled(LARGE_RETRAINING, GPU_BATCH if gpus else CPU_BATCH)
     supernet, retraining = (replace(recipe, seed=settings.seed) for recipe in (supernet, retraining))
     return _with(settings, wishes, supernet, retraining)
@@ -71,6 +74,7 @@ def resuming(settings: Settings, wishes: Wishes, stored: Settings) -> Settings:
 def _with(settings: Settings, wishes: Wishes, supernet: Recipe, retraining: Recipe) -> Settings:
     both = {name: value for name in ("batch_size", "lr") if (value := getattr(wishes, name)) is not None}
     supernet, retraining = replace(supernet, **both), replace(retraining, **both)
+    supernet = replace(supernet, shards=max(1, min(supernet.shards, supernet.batch_size // 2)))
     if wishes.epochs is not None:
         supernet = replace(supernet, epochs=wishes.epochs)
     if wishes.retrain_epochs is not None:

@@ -42,6 +42,10 @@ class _Findings:
         return [row for row in self.rows if row.evaluated]
 
     @property
+    def measured(self) -> list[Row]:
+        return [row for row in self.rows if row.measured]
+
+    @property
     def finished(self) -> bool:
         """Whether the search came to its end and nothing was found since."""
         return self.study.front_file.exists() and read_json(self.study.front_file)["trials"] == len(self.rows)
@@ -150,8 +154,10 @@ def _facts(found: _Findings) -> str:
     settings, facts, rows = found.study.settings(), found.study.facts(), found.rows
     rejected = sum(row.rejected is not None for row in rows)
     repeats = sum(row.repeat for row in rows)
+    stopped = len(found.evaluated) - len(found.measured)
     proposed = f"{len(rows)} proposed" + (f", {rejected} over a limit" if rejected else "")
     proposed += f", {repeats} proposed again" if repeats else ""
+    proposed += f", {stopped} stopped early" if stopped else ""
     supernet = (
         f"read from {settings.supernet}"
         if settings.supernet
@@ -253,7 +259,7 @@ def _front(found: _Findings) -> str:
 def _retraining(found: _Findings) -> str:
     if not found.results:
         return ""
-    supernet = {row.architecture.digest: row.scores.get("top1") for row in found.evaluated}
+    supernet = {row.architecture.digest: row.scores.get("top1") for row in found.measured}
     by_digest: dict[str, dict[str, Mapping[str, Any]]] = {}
     for result in found.results:
         by_digest.setdefault(result["digest"], {})[result["mode"]] = result
@@ -288,7 +294,7 @@ def _retraining(found: _Findings) -> str:
 
 
 def _published(found: _Findings) -> str:
-    likenesses = [row for row in found.evaluated if row.origin != "sampled"]
+    likenesses = [row for row in found.measured if row.origin != "sampled"]
     if not likenesses:
         return ""
     goal, rows = found.goal, []

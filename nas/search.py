@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 
 from nas.objectives import Goal
 from nas.pareto import front
+from nas.racing import bars
 from nas.storage import Row, Store, distributions
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
@@ -34,8 +35,13 @@ _IDLE_BATCHES = 25  # batches without a new design after which the space counts 
 class Evaluations(Protocol):
     """Evaluates designs somewhere and yields ``{index: scores}`` of those that are done together."""
 
-    def __call__(self, designs: list[Architecture]) -> Iterator[dict[int, dict[str, float]]]:
-        """Evaluate ``designs``."""
+    def __call__(
+        self, designs: list[Architecture], bars: list[float]
+    ) -> Iterator[dict[int, dict[str, float]]]:
+        """Evaluate ``designs``, each of which may be stopped once its ``top1`` is surely below its bar.
+
+        Scores of a stopped one are of the images it saw, whose number they tell as ``stopped_after``.
+        """
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class Plan:
         trials: Designs to evaluate.
         seconds: Time to stop proposing after; None for no limit.
         seed: Seed of the proposals.
+        racing: Largest probability of stopping a design wrongly; None stops none.
     """
 
     goal: Goal
@@ -57,6 +64,7 @@ class Plan:
     trials: int = 256
     seconds: float | None = None
     seed: int = 0
+    racing: float | None = None
 
 
 class _Evolution(NSGAIISampler):
@@ -138,8 +146,7 @@ class Search:
             if deadline is not None and time.monotonic() > deadline:
                 break
             before = len(known)
-            had = len([row for row in rows if row.evaluated])
-            batch = self._batch(study, number, stored.get(number, {}), known, report, had)
+            batch = self._batch(study, number, stored.get(number, {}), known, report, rows)
             rows.extend(batch)
             idle = idle + 1 if len(known) == before and number not in stored else 0
             number += 1
@@ -157,9 +164,12 @@ class Search:
         stored: Mapping[int, Row],
         known: dict[str, Row],
         report: Callable[[Row, int], None],
-        had: int,
+        past: Sequence[Row],
     ) -> list[Row]:
-        """Propose batch ``number``, finish what is not stored of it and tell the study in memory."""
+        """Propose batch ``number``, finish what is not stored of it and tell the study in memory.
+
+        ``past`` holds the rows of the batches before it.
+        """
         plan = self.plan
         seed = (plan.seed * 100_003 + number) % 2**32
         study.sampler = make_sampler(plan.sampler, seed, plan.batch_size, self.space.choices)
@@ -188,14 +198,11 @@ class Search:
         # The last batch may be cut short; a longer search proposes it again and finishes it.
         room = max(0, plan.trials - len(known))
         cut, todo = len(todo) > room, todo[:room]
-        evaluated = had + sum(row.evaluated for row in rows.values())
+        evaluated = sum(row.evaluated for row in (*past, *rows.values()))
         designs = [proposals[place].architecture for place in todo]
-        for done in self.evaluate(designs) if designs else ():
-            places = {todo[index]: scores for index, scores in done.items()}
-            finished = {
-                place: replace(proposals[place], scores={**proposals[place].scores, **scores})
-                for place, scores in places.items()
-            }
+        reach = self._bars([proposals[place] for place in todo], past)
+        for done in self.evaluate(designs, reach) if designs else ():
+            finished = {todo[index]: _finished(proposals[todo[index]], s) for index, s in done.items()}
             self.store.add(list(finished.values()))
             for place, row in finished.items():
                 rows[place] = known[row.architecture.digest] = row
@@ -204,7 +211,7 @@ class Search:
         if cut:
             return [rows[place] for place in sorted(rows)]
         repeats = {
-            place: replace(proposal, scores=known[proposal.architecture.digest].scores, repeat=True)
+            place: _repeated(proposal, known[proposal.architecture.digest])
             for place, proposal in enumerate(proposals)
             if place not in rows
         }
@@ -217,6 +224,13 @@ class Search:
             else:
                 study.tell(trial, state=TrialState.PRUNED)
         return ordered
+
+    def _bars(self, proposals: Sequence[Row], past: Sequence[Row]) -> list[float]:
+        """Return what the ``top1`` of each proposal must reach: that of finished batches alone, whatever runs."""
+        if self.plan.racing is None:
+            return [0.0] * len(proposals)
+        rivals = [row.scores for row in pareto_rows(past, self.plan.goal)]
+        return bars([row.scores for row in proposals], rivals, self.plan.goal)
 
     def _proposal(self, trial: optuna.Trial, number: int, place: int, origins: Mapping[str, str]) -> Row:
         architecture = self.space.suggest(trial)
@@ -247,7 +261,19 @@ def cheap_costs(architecture: Architecture) -> dict[str, float]:
     return {"macs": known.macs, "params": known.params, "activation_bytes": known.activation_bytes}
 
 
-def pareto_rows(rows: list[Row], goal: Goal) -> list[Row]:
+def pareto_rows(rows: Sequence[Row], goal: Goal) -> list[Row]:
     """Return the rows of the Pareto front, best in the first objective first."""
-    evaluated = [row for row in rows if row.evaluated]
-    return [evaluated[i] for i in front([goal.values(row.scores) for row in evaluated], goal.directions)]
+    measured = [row for row in rows if row.measured]
+    return [measured[i] for i in front([goal.values(row.scores) for row in measured], goal.directions)]
+
+
+def _finished(proposal: Row, found: Mapping[str, float]) -> Row:
+    """Return a proposal with the scores that an evaluation found."""
+    scores = {**proposal.scores, **found}
+    stopped = scores.pop("stopped_after", None)
+    return replace(proposal, scores=scores, stopped_after=None if stopped is None else int(stopped))
+
+
+def _repeated(proposal: Row, earlier: Row) -> Row:
+    """Return a proposal answered from an earlier trial of its design."""
+    return replace(proposal, scores=earlier.scores, repeat=True, stopped_after=earlier.stopped_after)

@@ -42,6 +42,7 @@ class Settings:
         validation_images: Most validation images a candidate is scored on.
         compile: Whether training runs blocks compiled by region.
         seed: Seed of everything.
+        racing: Largest probability of stopping a design that nothing dominates; None stops none.
         recipe: How the supernet is trained.
         retraining: How found designs are retrained.
     """
@@ -65,6 +66,7 @@ class Settings:
     validation_images: int = 2000
     compile: bool = False
     seed: int = 0
+    racing: float | None = None
     recipe: Recipe = field(default_factory=Recipe)
     retraining: Recipe = field(default_factory=Recipe)
 
@@ -94,11 +96,22 @@ class Settings:
                 raise RequestError(f"{option} must be at least 1, not {number}")
         if not 0 <= self.seed < 2**32:
             raise RequestError(f"--seed must be between 0 and {2**32 - 1}, not {self.seed}")
+        if self.racing is not None:
+            if not 0 < self.racing < 0.5:
+                raise RequestError(
+                    f"--racing must be a probability above 0 and below 0.5, not {self.racing:g}"
+                )
+            if "top1" not in parse_objectives(self.objectives):
+                raise RequestError("--racing stops designs by their top1; name it in --objective")
         for name, recipe in (("recipe", self.recipe), ("retraining", self.retraining)):
             if recipe.epochs < 1 or recipe.batch_size < 2 or not recipe.lr > 0:
                 raise RequestError(
                     f"{name}: epochs must be at least 1, batch_size at least 2 and lr positive, not "
                     f"{recipe.epochs}, {recipe.batch_size} and {recipe.lr:g}"
+                )
+            if not 1 <= recipe.shards <= recipe.batch_size // 2:
+                raise RequestError(
+                    f"{name}: shards must be from 1 to half of batch_size ({recipe.batch_size}), not {recipe.shards}"
                 )
 
     @property

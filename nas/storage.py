@@ -48,6 +48,7 @@ class Row:
         rejected: The limit it exceeds, or None.
         origin: ``sampled``, or the published design it is a likeness of.
         repeat: Whether its scores were answered from an earlier trial.
+        stopped_after: Validation images after which racing stopped it, and which its scores are of; or None.
         memory: What the sampler noted on the trial.
     """
 
@@ -59,12 +60,18 @@ class Row:
     rejected: str | None = None
     origin: str = "sampled"
     repeat: bool = False
+    stopped_after: int | None = None
     memory: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def evaluated(self) -> bool:
         """Whether a forward pass was spent on it."""
         return self.rejected is None and not self.repeat
+
+    @property
+    def measured(self) -> bool:
+        """Whether it was evaluated on all validation images, and so may be on the front."""
+        return self.evaluated and self.stopped_after is None
 
 
 class Store:
@@ -143,6 +150,10 @@ class Store:
         }
         if row.rejected is not None:
             attrs["rejected"] = row.rejected
+        # A stopped trial is complete: its accuracy so far is below that of a rival that is as good in all else,
+        # so it tells a sampler what it is worth, and is on no front of Optuna's either.
+        if row.stopped_after is not None:
+            attrs["stopped_after"] = row.stopped_after
         if limits := [value for name, value in memory.items() if name.startswith(f"{_CONSTRAINTS}:")]:
             memory[_CONSTRAINTS] = limits  # where optuna-dashboard 0.21 looks for them
         complete = row.rejected is None
@@ -235,7 +246,7 @@ def public(url: str) -> str:
 
 def _row(trial: FrozenTrial) -> Row:
     attrs, ours = trial.user_attrs, trial.system_attrs[_OURS]
-    known = {"digest", "design", "origin", "rejected"}
+    known = {"digest", "design", "origin", "rejected", "stopped_after"}
     return Row(
         batch=ours["batch"],
         place=ours["place"],
@@ -245,6 +256,7 @@ def _row(trial: FrozenTrial) -> Row:
         rejected=attrs.get("rejected"),
         origin=attrs["origin"],
         repeat=ours["repeat"],
+        stopped_after=attrs.get("stopped_after"),
         memory={k: v for k, v in trial.system_attrs.items() if k not in (_OURS, _CONSTRAINTS)},
     )
 

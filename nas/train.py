@@ -9,20 +9,22 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
 
 from nas import interrupt
 from nas.average import Average
 from nas.files import load_tensors, save_tensors
+from nas.pace import Meter
 from search_spaces.errors import CheckpointError, WorkError
+
+SAVE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Recipe:
     Args:
         epochs: Passes over the training images.
         batch_size: Images a step, over all workers.
+        shards: Equal parts of a batch whose gradients are computed apart and summed, by as many workers as
+            there are or by fewer in turn. It belongs to the recipe, not to the machine: BatchNorms see one
+            part at a time, and the sums do not depend on the number of workers.
         lr: Peak learning rate of AdamW.
         weight_decay: Decay of matrices and kernels; norms, biases and tables are not decayed.
         warmup: Share of the steps in which the rate rises linearly; then it falls as a cosine.
@@ -44,6 +49,7 @@ class Recipe:
 
     epochs: int = 40
     batch_size: int = 128
+    shards: int = 1
     lr: float = 2e-3
     weight_decay: float = 0.05
     warmup: float = 0.1
@@ -77,10 +83,14 @@ class Training:
     def __init__(
         self, model: nn.Module, recipe: Recipe, steps_per_epoch: int, checkpoint: Path, identity: str
     ) -> None:
+        # timm takes seconds to import, which workers that only evaluate are spared.
+        from timm.optim import create_optimizer_v2
+        from timm.scheduler import create_scheduler_v2
+
         self.model, self.recipe, self.steps_per_epoch = model, recipe, steps_per_epoch
         self.checkpoint, self.identity = checkpoint, identity
         self.total = recipe.epochs * steps_per_epoch
-        self.step = 0
+        self.step, self.meter = 0, Meter()
         self.optimizer = create_optimizer_v2(
             model, opt="adamw", lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )
@@ -109,7 +119,7 @@ class Training:
         batches: Batches,
         *,
         report: Callable[[int, float], None],
-        save_seconds: float = 20.0,
+        save_seconds: float | None = None,
         until: int | None = None,
         reduce: Callable[[list[Tensor]], None] | None = None,
         keeps: bool = True,
@@ -120,9 +130,10 @@ class Training:
             step: Forward and backward of one batch.
             batches: The images.
             report: Told ``(steps done, loss)`` after each step.
-            save_seconds: Least time between two checkpoints.
+            save_seconds: Least time between two checkpoints; ``NAS_CHECKPOINT_SECONDS`` of the environment,
+                or 20, where it is left out.
             until: Step to stop at; the recipe's last where it is left out.
-            reduce: Averages gradients over workers.
+            reduce: Sums gradients over workers.
             keeps: Whether this process writes the checkpoints (one of several workers does).
 
         Raises:
@@ -130,11 +141,15 @@ class Training:
             WorkError: If the loss is no longer finite.
         """
         saved, end = time.monotonic(), self.total if until is None else min(until, self.total)
+        if save_seconds is None:
+            save_seconds = float(os.environ.get("NAS_CHECKPOINT_SECONDS", SAVE_SECONDS))
         self.model.train()
         while self.step < end:
             epoch, first = divmod(self.step, self.steps_per_epoch)
             for images, labels in batches(epoch, first):
+                begun = time.perf_counter()
                 loss = self._advance(step, images, labels, reduce)
+                self.meter.add(time.perf_counter() - begun)
                 report(self.step, loss)
                 if keeps and (interrupt.asked() or time.monotonic() - saved > save_seconds):
                     self.save()
@@ -188,9 +203,8 @@ class Training:
 
     def _load(self) -> None:
         tensors, metadata = load_tensors(self.checkpoint)
-        if metadata.get("identity") != self.identity or metadata.get("recipe") != json.dumps(
-            asdict(self.recipe)
-        ):
+        recipe = {**asdict(Recipe()), **json.loads(metadata.get("recipe", "{}"))}
+        if metadata.get("identity") != self.identity or recipe != asdict(self.recipe):
             raise CheckpointError(
                 f"{self.checkpoint} belongs to another network or recipe; choose another study folder, or "
                 "delete that file to train anew"

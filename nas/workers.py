@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 _ANSWER_SECONDS = 3.0
+_SAVING_SECONDS = 60.0  # for rank 0 of an interrupted team to write its checkpoint
 
 
 def cluster_address() -> str | None:
@@ -467,6 +468,9 @@ class _Member:
     def progress(self) -> Any:
         return self.latest
 
+    def interrupt(self) -> None:
+        interrupt.ask()
+
 
 def run_together(
     function: Callable[[Any, int, int, Callable[[Any], None]], None],
@@ -477,7 +481,7 @@ def run_together(
     """Run one function on all workers of a plan at once, as ranks of a torch.distributed group.
 
     Plain actors rather than Ray Train, which takes some 15 s to its first step; and an interruption is
-    answered at once. A team that loses a member is formed anew and goes on from its checkpoint.
+    answered at once: rank 0 saves. A team that loses a member is formed anew and goes on from its checkpoint.
 
     Args:
         function: ``(payload, rank, world, report)``; resumes itself from what rank 0 saved.
@@ -501,6 +505,7 @@ def run_together(
                 member.work.remote(function, stored, rank, len(team), address)
                 for rank, member in enumerate(team)
             ]
+            first = running[0]
             while running:
                 interrupt.check()
                 done, running = ray.wait(running, timeout=0.5)
@@ -509,6 +514,10 @@ def run_together(
                 if latest is not None:
                     hear(latest)
             return
+        except interrupt.Interrupted:
+            team[0].interrupt.remote()
+            ray.wait([first], timeout=_SAVING_SECONDS)
+            raise
         except RayTaskError as error:
             raise _failure(error) from error
         except RayError as error:

@@ -7,6 +7,8 @@ arrow all the same. Only ``if TYPE_CHECKING`` blocks are left out of the circles
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,3 +201,11 @@ def test_a_sound_house_has_no_violations(tmp_path: Path) -> None:
 def test_each_fault_is_found(tmp_path: Path, file: str, text: str, sentence: str) -> None:
     found = violations(build(tmp_path, {**SOUND, file: text}))
     assert any(sentence in one for one in found), found
+
+
+@pytest.mark.parametrize("module", ["nas.population", "nas.pipeline"])
+def test_slow_imports_are_left_to_those_who_need_them(module: str) -> None:
+    """Workers that evaluate, and the command before it trains, start without timm: more than half of the time."""
+    program = f"import sys, {module}; print(*(n for n in ('timm', 'torchvision', 'torch._dynamo') if n in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

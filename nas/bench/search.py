@@ -83,7 +83,7 @@ def ours(space: Space, trials: int, folder: Path) -> list[dict[str, Any]]:
     store = Store(f"sqlite:///{folder}/ours.db", "ours", goal.objectives, space.choices)
     plan = Plan(goal, batch_size=_POPULATION, trials=trials)
 
-    def evaluate(designs: list[Architecture]) -> Iterator[dict[int, dict[str, float]]]:
+    def evaluate(designs: list[Architecture], bars: list[float]) -> Iterator[dict[int, dict[str, float]]]:
         found = watch.timed("evaluate", lambda: [{"top1": looked_up(design)} for design in designs])()
         # As workers report: a few at once, each few stored by themselves.
         for first in range(0, len(found), 8):

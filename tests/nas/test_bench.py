@@ -177,7 +177,7 @@ def test_compile_counts_what_it_waits_for(tiny: Setup) -> None:
 
 
 def test_population_compares_identical_scores(tiny: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    warm, cold = population.bench(tiny, parents=2, offspring=4, images=8, calibration=4)
+    warm, cold, *_ = population.bench(tiny, parents=2, offspring=4, images=8, calibration=4)
     assert warm.unit == "designs/s" and str(warm.target) == ">= 2" and cold.target is None
     monkeypatch.setattr(
         population.Evaluator,
@@ -186,6 +186,16 @@ def test_population_compares_identical_scores(tiny: Setup, monkeypatch: pytest.M
     )
     with pytest.raises(WorkError, match="different scores"):
         population.bench(tiny, parents=2, offspring=4, images=8, calibration=4)
+
+
+def test_a_raced_generation_is_checked_against_its_scores_in_full(tiny: Setup) -> None:
+    network = population.trained(space_of(tiny), tiny, steps=40)
+    speed, saved, wrong = population.raced(tiny, network, parents=2, offspring=8, images=200, calibration=4)
+    assert (speed.unit, saved.unit, str(wrong.target)) == ("images/s", "%", "<= 5")
+    details = speed.details
+    assert details["designs"] == 8 * tiny.count(3) >= details["stopped"] >= details["stopped_wrongly"]
+    assert (saved.ours > 0) == (details["stopped"] > 0)
+    assert wrong.ours == pytest.approx(100 * details["stopped_wrongly"] / max(1, details["not_dominated"]))
 
 
 def test_a_generation_is_of_distinct_mutants(tiny: Setup) -> None:

@@ -201,6 +201,8 @@ CASES = [
     Case("batch of one image", SEARCH + " --batch-size 1", "batch_size at least 2"),
     Case("learning rate 0", SEARCH + " --lr 0", "lr positive"),
     Case("learning rate NaN", SEARCH + " --lr nan", "lr positive"),
+    Case("racing at a toss", SEARCH + " --racing 0.5", "--racing must be a probability above 0"),
+    Case("racing without accuracy", SEARCH + " --racing 0.1 --objective macs", "name it in --objective"),
     Case("negative seed", SEARCH + " --seed=-1", "--seed must be between 0"),
     # studies
     Case("file in the way", SEARCH + "/a", "is a file", text("study", "")),
@@ -208,6 +210,7 @@ CASES = [
     Case("folder of something else", SEARCH, "holds no study", text("study/notes.txt", "mine")),
     Case("occupied study", OWN + " --seed 1", "was made with seed=0, not 1", studied()),
     Case("occupied study, recipe", OWN + " --lr 0.5", "recipe.lr=0.003, not 0.5", studied()),
+    Case("raced from now on", OWN + " --racing 0.1", "made with racing=None, not 0.1", studied()),
     Case("other images, same name", OWN, "made with other images", studied(more_images)),
     Case("damaged study.yaml", OWN, "study.yaml", studied(text("study/study.yaml", "space: [\n"))),
     Case("bad storage URL", SEARCH + " --storage nonsense", "cannot open the storage nonsense"),

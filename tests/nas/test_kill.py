@@ -47,7 +47,6 @@ class Command:
 
     Args:
         folder: Where it runs; holds the space and the study.
-        save_seconds: Least time between two checkpoints, so that one comes in seconds of training.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,19 +60,19 @@ class Command:
 
     def start(self) -> subprocess.Popen[str]:
         """Start it."""
-        # A checkpoint after every few steps: the program's own interval is longer than this whole training.
-        program = (
-            "import functools; from nas.train import Training; "
-            "Training.run = functools.partialmethod(Training.run, save_seconds=0.2); "
-            "from nas.cli import main; main()"
-        )
         return subprocess.Popen(
-            [sys.executable, "-c", program, *self.arguments],
+            [sys.executable, "-m", "nas.cli", *self.arguments],
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "RAY_ADDRESS": "local", "COLUMNS": "200"},
+            # A checkpoint after every few steps: the usual interval is longer than this whole training.
+            env={
+                **os.environ,
+                "RAY_ADDRESS": "local",
+                "COLUMNS": "200",
+                "NAS_CHECKPOINT_SECONDS": "0.2",
+            },
         )
 
     def finish(self) -> str:

@@ -253,7 +253,7 @@ def test_slow_designs_are_rejected_before_evaluation(space: Space, tmp_path: Pat
     rng = Random(2)
     limit = median(made.latency_ms(space.sample(rng)) for _ in range(50))
 
-    def evaluate(designs: list[Architecture]) -> Iterator[dict[int, dict[str, float]]]:
+    def evaluate(designs: list[Architecture], bars: list[float]) -> Iterator[dict[int, dict[str, float]]]:
         evaluated.extend(designs)
         yield {index: {"top1": 50.0} for index in range(len(designs))}
 

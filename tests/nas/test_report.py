@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ scales:
 """
 
 
-def evaluate(designs: list[Architecture]) -> Iterator[dict[int, dict[str, float]]]:
+def evaluate(designs: list[Architecture], bars: list[float]) -> Iterator[dict[int, dict[str, float]]]:
     for index, design in enumerate(designs):
         luck = int(design.digest[:4], 16) / 16**4
         yield {index: {"top1": 90 + 5 * luck, "top5": 99.0, "loss": 0.4 - 0.1 * luck, "seconds": 0.5}}
@@ -151,6 +152,18 @@ def test_an_interrupted_search(tmp_path: Path, trials: int) -> None:
     text, figures = page(make_study(tmp_path / "study", trials))
     assert "has not finished" in text
     assert bool(figures) == bool(trials)
+
+
+def test_stopped_designs_are_counted_and_not_drawn(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", 12)
+    before = pareto_rows(study.rows(), study.goal())
+    row = study.rows()[0]
+    # So good that it would be the whole front.
+    row = replace(row, batch=99, scores={**row.scores, "top1": 100.0, "macs": 1.0}, stopped_after=63)
+    study.store().add([row])
+    text, figures = page(study)
+    assert "13 evaluated" in text and "1 stopped early" in text and "100.00%" not in text
+    assert [len(trace["x"]) for trace in figures["tradeoff-macs"]["data"]] == [12, len(before)]  # type: ignore[attr-defined]
 
 
 def test_all_designs_rejected(tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ class Fake:
     dies_after: int | None = None
     seen: list[str] = field(default_factory=list)
 
-    def __call__(self, designs: list[Architecture]) -> Iterator[dict[int, dict[str, float]]]:
+    def __call__(
+        self, designs: list[Architecture], bars: list[float]
+    ) -> Iterator[dict[int, dict[str, float]]]:
         order = list(range(len(designs)))
         if self.shuffle is not None:
             Random(self.shuffle + len(self.seen)).shuffle(order)

@@ -36,6 +36,7 @@ OTHER = Settings(
     validation_images=99,
     compile=True,
     seed=2**32 - 1,
+    racing=0.05,
     recipe=Recipe(epochs=3, lr=1e-5),
     retraining=Recipe(epochs=4, drop_path=0.3),
 )
@@ -120,8 +121,13 @@ def test_wrong_files(text: str, says: str, tmp_path: Path) -> None:
         {"validation_images": 0},
         {"seed": -1},
         {"seed": 2**32},
+        {"racing": 0.0},
+        {"racing": 0.5},
+        {"racing": float("nan")},
+        {"racing": 0.05, "objectives": "macs,params"},
         {"recipe": Recipe(epochs=0)},
         {"recipe": Recipe(batch_size=1)},
+        {"recipe": Recipe(batch_size=8, shards=5)},
         {"retraining": Recipe(lr=0.0)},
     ],
     ids=str,
@@ -150,8 +156,10 @@ def test_difference_names_the_first_setting() -> None:
 
 def test_recipes_fit_the_images() -> None:
     base = Settings(seed=5)
-    assert fitting(base, Wishes(), LARGE - 1, gpus=8).recipe == replace(SMALL_SUPERNET, seed=5)
-    assert fitting(base, Wishes(), LARGE, gpus=8).recipe == replace(LARGE_SUPERNET, seed=5)
+    assert fitting(base, Wishes(), LARGE - 1, gpus=8).recipe == replace(SMALL_SUPERNET, seed=5, shards=8)
+    assert fitting(base, Wishes(), LARGE, gpus=8).recipe == replace(LARGE_SUPERNET, seed=5, shards=8)
+    assert fitting(base, Wishes(), LARGE - 1, gpus=0).recipe.shards == 2
+    assert fitting(base, Wishes(batch_size=3), LARGE - 1, gpus=0).recipe.shards == 1
     wished = fitting(base, Wishes(epochs=2, batch_size=16, lr=0.1, retrain_epochs=3), 28, gpus=0)
     assert wished.recipe == replace(SMALL_SUPERNET, epochs=2, batch_size=16, lr=0.1, seed=5)
     assert wished.retraining == replace(SMALL_RETRAINING, epochs=3, batch_size=16, lr=0.1, seed=5)

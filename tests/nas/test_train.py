@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import paint_folder
-from torch import Tensor, nn
+from torch import Tensor, distributed, multiprocessing, nn
 
 from nas import interrupt
 from nas.data import Data, load_data
 from nas.evaluate import recalibrate
 from nas.files import load_tensors
 from nas.interrupt import Interrupted
-from nas.pretrain import read_supernet, supernet_step, train_supernet
+from nas.pretrain import Share, read_supernet, steps_done, supernet_step, train_rank, train_supernet
 from nas.settings import Settings
 from nas.train import Recipe, Training
 from search_spaces.errors import CheckpointError, WorkError
@@ -141,6 +141,34 @@ def test_every_policy_trains_a_supernet(
             CheckpointError, match="does not hold the supernet of tiny/nano with --sharing block"
         ):
             read_supernet(space, "block", path)
+
+
+def test_shards_in_turn_equal_shards_of_two_ranks(
+    space: Space, settings: Settings, data: Data, tmp_path: Path
+) -> None:
+    """The number of workers does not change what is trained, to the last bit."""
+    settings = replace(settings, policy="sandwich", recipe=replace(RECIPE, shards=2))
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    expected = dict(train_supernet(space, settings, data, alone, CPU).state_dict())
+    address = f"file://{tmp_path / 'meeting'}"
+    share = Share(space, settings, data, together)
+    multiprocessing.start_processes(as_rank, (share, address), nprocs=2, start_method="spawn")
+    trained = dict(read_supernet(space, settings.sharing, together).state_dict())
+    # Statistics are those of the shards that a rank saw; every design's are recalibrated before it is scored.
+    learned = {name for name in expected if "running_" not in name and "num_batches" not in name}
+    assert learned and same({n: expected[n] for n in learned}, {n: trained[n] for n in learned})
+    assert steps_done(alone) == steps_done(together) == (12, 12)
+    whole = replace(settings, recipe=RECIPE)
+    other = dict(train_supernet(space, whole, data, tmp_path / "whole", CPU).state_dict())
+    assert all(torch.allclose(expected[n], other[n], atol=0.05) for n in learned)
+    assert not same({n: expected[n] for n in learned}, {n: other[n] for n in learned})
+
+
+def as_rank(rank: int, share: Share, address: str) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    train_rank(share, rank, 2, lambda latest: None)
+    distributed.destroy_process_group()
 
 
 # -- what is refused ---------------------------------------------------------------------------------

@@ -12,21 +12,22 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
 from nas.objectives import Goal
 from nas.pareto import front
 from nas.racing import bars
-from nas.storage import Row, Store, distributions
+from nas.storage import Row, Store
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from search_spaces.errors import RequestError, nearest
-from search_spaces.space import Choice, Space, Value
+from search_spaces.space import Space, Value
 
 SAMPLERS = ("nsga2", "tpe", "random")
 _IDLE_BATCHES = 25  # batches without a new design after which the space counts as searched
@@ -80,20 +81,31 @@ class _Evolution(NSGAIISampler):
         return self._drawn
 
 
-def make_sampler(name: str, seed: int, population: int, choices: Sequence[Choice] = ()) -> BaseSampler:
+class _Choice(CategoricalDistribution):
+    """A choice that knows itself: Optuna compares each of a trial's parameters with itself several times."""
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or super().__eq__(other)
+
+    __hash__ = CategoricalDistribution.__hash__
+
+
+def make_sampler(
+    name: str, seed: int, population: int, drawn: dict[str, BaseDistribution] | None = None
+) -> BaseSampler:
     """Return a fresh Optuna sampler.
 
     Args:
         name: ``nsga2``, ``tpe`` or ``random``.
         seed: Its seed.
         population: Trials of a generation.
-        choices: What every trial draws.
+        drawn: What every trial draws, by name; ``nsga2`` needs it.
 
     Raises:
         RequestError: If the name is unknown.
     """
     if name == "nsga2":
-        return _Evolution(distributions(choices), population, seed)
+        return _Evolution(drawn or {}, population, seed)
     if name == "tpe":
         return TPESampler(seed=seed, n_startup_trials=2 * population)
     if name == "random":
@@ -120,6 +132,11 @@ class Search:
     evaluate: Evaluations
     cheap: Callable[[Architecture], dict[str, float]]
     starts: list[tuple[str, Architecture]] = field(default_factory=list)
+
+    @cached_property
+    def drawn(self) -> dict[str, BaseDistribution]:
+        """What every trial draws, by name."""
+        return {choice.name: _Choice(choice.options) for choice in self.space.choices}
 
     def run(self, report: Callable[[Row, int], None]) -> list[Row]:
         """Search until the plan's trials or time are used up, or the space is.
@@ -172,13 +189,13 @@ class Search:
         """
         plan = self.plan
         seed = (plan.seed * 100_003 + number) % 2**32
-        study.sampler = make_sampler(plan.sampler, seed, plan.batch_size, self.space.choices)
+        study.sampler = make_sampler(plan.sampler, seed, plan.batch_size, self.drawn)
         origins = {}
         if number == 0:
             for name, start in self.starts:
                 origins[start.digest] = name
                 study.enqueue_trial(self.space.values(start))
-        trials = [study.ask() for _ in range(max(plan.batch_size, len(origins)))]
+        trials = [study.ask(self.drawn) for _ in range(max(plan.batch_size, len(origins)))]
         proposals = [self._proposal(trial, number, place, origins) for place, trial in enumerate(trials)]
         rows: dict[int, Row] = dict(stored)
         first: dict[str, int] = {}  # a design proposed twice in one batch is evaluated once
@@ -233,7 +250,7 @@ class Search:
         return bars([row.scores for row in proposals], rivals, self.plan.goal)
 
     def _proposal(self, trial: optuna.Trial, number: int, place: int, origins: Mapping[str, str]) -> Row:
-        architecture = self.space.suggest(trial)
+        architecture = self.space.assemble(trial.params)
         scores = self.cheap(architecture)
         if self.plan.goal.limits:
             with warnings.catch_warnings():

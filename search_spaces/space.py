@@ -264,9 +264,13 @@ class Space:
     @cached_property
     def choices(self) -> tuple[Choice, ...]:
         """The fixed list of decisions with more than one option."""
-        return tuple(choice for choice in self._all_choices() if len(choice.options) > 1)
+        return tuple(choice for choice in self._all_choices if len(choice.options) > 1)
 
-    def _all_choices(self) -> Iterator[Choice]:
+    @cached_property
+    def _all_choices(self) -> tuple[Choice, ...]:
+        return tuple(self._decisions())
+
+    def _decisions(self) -> Iterator[Choice]:
         yield Choice("stem", self.stems)
         for index, stage in enumerate(self.stages, start=1):
             if stage.downsamples:
@@ -299,7 +303,7 @@ class Space:
             SpaceError: If a value is missing or is no option of its choice.
         """
         taken: dict[str, Any] = {}
-        for choice in self._all_choices():
+        for choice in self._all_choices:
             value = values.get(choice.name, choice.options[0] if len(choice.options) == 1 else None)
             if value not in choice.options:
                 raise SpaceError(
@@ -494,7 +498,7 @@ class Space:
     def digest(self) -> str:
         """Identity of the choices and the skeleton; studies of different spaces do not mix."""
         content = {
-            "choices": [[choice.name, list(choice.options)] for choice in self._all_choices()],
+            "choices": [[choice.name, list(choice.options)] for choice in self._all_choices],
             "skeleton": [skeleton.to_json() for skeleton in self._skeletons()],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

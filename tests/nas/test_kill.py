@@ -165,7 +165,9 @@ def test_killed_in_training_and_in_searching(whole: Command, tmp_path: Path) -> 
     stored = command.rows()
     assert 8 <= len(stored) < len(whole.rows())
     log = command.study.log_file.read_text()
-    assert f"resuming the supernet at step {kept} of {STEPS}" in log
+    # The workers that train may end a step or two after the process that was killed.
+    resumed = re.search(rf"resuming the supernet at step (\d+) of {STEPS}", log)
+    assert resumed is not None and kept <= int(resumed[1]) < STEPS
 
     said = command.finish()
     assert "resuming the search at" in said and "training supernet" not in said

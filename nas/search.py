@@ -18,7 +18,7 @@ from typing import Protocol
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from nas.objectives import Goal
 from nas.pareto import front
@@ -69,14 +69,38 @@ class Plan:
 
 
 class _Evolution(NSGAIISampler):
-    """NSGA-II told what every trial draws, which it would else find out by comparing all trials."""
+    """NSGA-II for one batch, whose trials are all proposed before one of them is told.
+
+    It is told what every trial draws, and finds the batch's generation and parents once: for each trial anew
+    it would go through all trials, and a long search would spend its time there.
+    """
 
     def __init__(self, distributions: dict[str, BaseDistribution], population: int, seed: int) -> None:
         super().__init__(population_size=population, seed=seed)
         self._drawn = distributions
+        self._generation: int | None = None
+        self._parents: dict[int, list[FrozenTrial]] = {}
+
+    def get_trial_generation(self, study: optuna.Study, trial: FrozenTrial) -> int:
+        key = self._get_generation_key()
+        if key in trial.system_attrs:
+            return super().get_trial_generation(study, trial)
+        if self._generation is None:
+            self._generation = super().get_trial_generation(study, trial)
+        else:
+            study._storage.set_trial_system_attr(trial._trial_id, key, self._generation)
+        return self._generation
+
+    def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        if generation in self._parents:
+            return self._parents[generation]
+        found = super().get_parent_population(study, generation)
+        # Asked again, Optuna lists them by number: proposals are to be those of its own sampler.
+        self._parents[generation] = super().get_parent_population(study, generation)
+        return found
 
     def infer_relative_search_space(
-        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
+        self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         return self._drawn
 

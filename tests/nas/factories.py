@@ -1,10 +1,11 @@
-"""What the workers of ``test_workers.py`` hold: importable wherever Ray starts them."""
+"""What the workers and ranks of tests run: importable wherever they are started."""
 
 from __future__ import annotations
 
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,3 +72,16 @@ class Shared:
 def shared(payload: dict[str, np.ndarray], device: str) -> Shared:
     """Make a holder."""
     return Shared(payload, device)
+
+
+def as_rank(rank: int, share: Any, address: str) -> None:
+    """Train as one of two ranks, in a process of its own with one thread."""
+    import torch  # the workers' other tools do without
+    from torch import distributed
+
+    from nas.pretrain import train_rank
+
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    train_rank(share, rank, 2, lambda latest: None)
+    distributed.destroy_process_group()

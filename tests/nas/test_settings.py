@@ -161,7 +161,7 @@ def test_recipes_fit_the_images() -> None:
     assert fitting(base, Wishes(), LARGE - 1, gpus=0).recipe.shards == 2
     assert fitting(base, Wishes(batch_size=3), LARGE - 1, gpus=0).recipe.shards == 1
     wished = fitting(base, Wishes(epochs=2, batch_size=16, lr=0.1, retrain_epochs=3), 28, gpus=0)
-    assert wished.recipe == replace(SMALL_SUPERNET, epochs=2, batch_size=16, lr=0.1, seed=5)
+    assert wished.recipe == replace(SMALL_SUPERNET, epochs=2, batch_size=16, lr=0.1, seed=5, shards=2)
     assert wished.retraining == replace(SMALL_RETRAINING, epochs=3, batch_size=16, lr=0.1, seed=5)
     with pytest.raises(RequestError, match="epochs must be at least 1"):
         fitting(base, Wishes(epochs=0), 28, gpus=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,20 +13,23 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import paint_folder
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, multiprocessing, nn
 
 from nas import interrupt
 from nas.data import Data, load_data
 from nas.evaluate import recalibrate
 from nas.files import load_tensors
 from nas.interrupt import Interrupted
-from nas.pretrain import Share, read_supernet, steps_done, supernet_step, train_rank, train_supernet
+from nas.pretrain import Share, read_supernet, steps_done, supernet_step, train_supernet
 from nas.settings import Settings
 from nas.train import Recipe, Training
 from search_spaces.errors import CheckpointError, WorkError
 from search_spaces.space import Space
 from supernet.sampling import POLICIES
 from supernet.supernet import Supernet
+
+sys.path.insert(0, str(Path(__file__).parent))
+import factories
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=3, batch_size=8, lr=2e-3, warmup=0.34)
@@ -152,7 +156,7 @@ def test_shards_in_turn_equal_shards_of_two_ranks(
     expected = dict(train_supernet(space, settings, data, alone, CPU).state_dict())
     address = f"file://{tmp_path / 'meeting'}"
     share = Share(space, settings, data, together)
-    multiprocessing.start_processes(as_rank, (share, address), nprocs=2, start_method="spawn")
+    multiprocessing.start_processes(factories.as_rank, (share, address), nprocs=2, start_method="spawn")
     trained = dict(read_supernet(space, settings.sharing, together).state_dict())
     # Statistics are those of the shards that a rank saw; every design's are recalibrated before it is scored.
     learned = {name for name in expected if "running_" not in name and "num_batches" not in name}
@@ -162,13 +166,6 @@ def test_shards_in_turn_equal_shards_of_two_ranks(
     other = dict(train_supernet(space, whole, data, tmp_path / "whole", CPU).state_dict())
     assert all(torch.allclose(expected[n], other[n], atol=0.05) for n in learned)
     assert not same({n: expected[n] for n in learned}, {n: other[n] for n in learned})
-
-
-def as_rank(rank: int, share: Share, address: str) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
-    train_rank(share, rank, 2, lambda latest: None)
-    distributed.destroy_process_group()
 
 
 # -- what is refused ---------------------------------------------------------------------------------

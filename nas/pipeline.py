@@ -320,11 +320,19 @@ def ranks(job: Job) -> int:
     return max(n for n in range(1, min(shards, job.workers.workers) + 1) if shards % n == 0)
 
 
+def team_plan(plan: WorkerPlan, world: int, *, one_machine: bool) -> WorkerPlan:
+    """Return what each of ``world`` ranks gets: all cores of one machine are dealt out among them.
+
+    On a cluster each keeps to a worker's cores, as no machine there need have more.
+    """
+    cores = plan.workers * plan.cpus_per_worker // world if one_machine else 0
+    return replace(plan, workers=world, cpus_per_worker=max(plan.cpus_per_worker, cores))
+
+
 def train_team(job: Job) -> Supernet:
     """Train the supernet on several workers at once, each with its shards of every batch."""
-    checkpoint, settings, world = job.study.supernet_file.absolute(), job.settings, ranks(job)
-    cpus = max(job.workers.cpus_per_worker, job.workers.workers * job.workers.cpus_per_worker // world)
-    plan = replace(job.workers, workers=world, cpus_per_worker=cpus)
+    checkpoint, settings = job.study.supernet_file.absolute(), job.settings
+    plan = team_plan(job.workers, ranks(job), one_machine=not job.cluster.running)
     done, total = steps_done(checkpoint)
     if not total or done < total:
         workers.start(job.cluster)

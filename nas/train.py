@@ -22,7 +22,7 @@ from nas import interrupt
 from nas.average import Average
 from nas.files import load_tensors, save_tensors
 from nas.pace import Meter
-from search_spaces.errors import CheckpointError, WorkError
+from search_spaces.errors import CheckpointError, RequestError, WorkError
 
 SAVE_SECONDS = 20.0
 
@@ -141,8 +141,7 @@ class Training:
             WorkError: If the loss is no longer finite.
         """
         saved, end = time.monotonic(), self.total if until is None else min(until, self.total)
-        if save_seconds is None:
-            save_seconds = float(os.environ.get("NAS_CHECKPOINT_SECONDS", SAVE_SECONDS))
+        save_seconds = checkpoint_seconds() if save_seconds is None else save_seconds
         self.model.train()
         while self.step < end:
             epoch, first = divmod(self.step, self.steps_per_epoch)
@@ -232,6 +231,21 @@ def _matching(path: Path) -> Iterator[None]:
     except (RuntimeError, KeyError) as error:
         raise CheckpointError(
             f"{path} does not hold this network's weights ({str(error).splitlines()[0]})"
+        ) from None
+
+
+def checkpoint_seconds() -> float:
+    """Return the least time between two checkpoints, ``NAS_CHECKPOINT_SECONDS`` or 20.
+
+    Raises:
+        RequestError: If it is not a number.
+    """
+    text = os.environ.get("NAS_CHECKPOINT_SECONDS", str(SAVE_SECONDS))
+    try:
+        return float(text)
+    except ValueError:
+        raise RequestError(
+            f"NAS_CHECKPOINT_SECONDS must be a number of seconds, not '{text}'; set it to 20, or unset it"
         ) from None
 
 

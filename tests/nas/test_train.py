@@ -16,14 +16,16 @@ from conftest import paint_folder
 from torch import Tensor, multiprocessing, nn
 
 from nas import interrupt
+from nas.budget import WorkerPlan
 from nas.data import Data, load_data
 from nas.evaluate import recalibrate
 from nas.files import load_tensors
 from nas.interrupt import Interrupted
+from nas.pipeline import team_plan
 from nas.pretrain import Share, read_supernet, steps_done, supernet_step, train_supernet
 from nas.settings import Settings
-from nas.train import Recipe, Training
-from search_spaces.errors import CheckpointError, WorkError
+from nas.train import Recipe, Training, checkpoint_seconds
+from search_spaces.errors import CheckpointError, RequestError, WorkError
 from search_spaces.space import Space
 from supernet.sampling import POLICIES
 from supernet.supernet import Supernet
@@ -312,3 +314,22 @@ def test_recalibrate_leaves_networks_without_batchnorm_alone() -> None:
 
     recalibrate(network, never())
     assert network.training
+
+
+def test_interval_of_checkpoints_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NAS_CHECKPOINT_SECONDS", raising=False)
+    assert checkpoint_seconds() == 20
+    monkeypatch.setenv("NAS_CHECKPOINT_SECONDS", "0.5")
+    assert checkpoint_seconds() == 0.5
+    monkeypatch.setenv("NAS_CHECKPOINT_SECONDS", "often")
+    with pytest.raises(RequestError, match="NAS_CHECKPOINT_SECONDS must be a number of seconds, not 'often'"):
+        checkpoint_seconds()
+
+
+def test_cores_of_one_machine_are_dealt_out_among_ranks() -> None:
+    eight = WorkerPlan(8, 1.0, 0.0, "cpu")
+    assert team_plan(eight, 2, one_machine=True) == WorkerPlan(2, 4.0, 0.0, "cpu")
+    # A cluster's machines may have one core each.
+    assert team_plan(eight, 2, one_machine=False) == WorkerPlan(2, 1.0, 0.0, "cpu")
+    shared = WorkerPlan(8, 0.5, 1.0, "cuda")
+    assert team_plan(shared, 8, one_machine=True) == shared

@@ -25,6 +25,8 @@ from supernet.supernet import Supernet
 
 Prefix = tuple[Step, ...]
 
+GROUP = 8  # most designs that a worker evaluates before it reports
+
 
 class Kept:
     """Values by key, the least recently used ones let go when together they grow beyond a limit.

@@ -305,9 +305,8 @@ def latencies(job: Job) -> LatencyTable | None:
     if table is None:
         if not job.goal.needs_latency:
             return None
-        gpu = job.workers.gpus_per_worker and torch.cuda.is_available()
         with counting("measuring latencies") as progress:
-            table = measure(job.space, torch.device("cuda" if gpu else "cpu"), progress=progress)
+            table = measure(job.space, _device(job.workers), progress=progress)
     if not study.latency_file.exists():
         write_json(study.latency_file, table.to_json())
     log.note(f"latencies of {table}")
@@ -336,8 +335,6 @@ def train_team(job: Job) -> Supernet:
     done, total = steps_done(checkpoint)
     if not total or done < total:
         workers.start(job.cluster)
-        if done:
-            log.say(f"resuming the supernet at step {done} of {total}")
         share = Share(job.space, settings, job.data, checkpoint, job.starts)
         whole = settings.recipe.epochs * steps_per_epoch(settings, job.data)
         with progress_bar(done, whole) as report:

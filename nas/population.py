@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.branches import BranchEvaluator, in_order
+from nas.branches import GROUP, BranchEvaluator, in_order
 from nas.budget import WorkerPlan
 from nas.data import Data, Split
 from nas.evaluate import evaluation_batch
@@ -25,7 +25,6 @@ from supernet.subnet import template
 from supernet.supernet import Supernet
 
 CALIBRATION_IMAGES = 256
-GROUP = 8  # most designs that a worker evaluates before it reports
 KEPT_BYTES = 2**31  # most activations kept by a worker on the CPU
 
 

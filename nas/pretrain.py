@@ -123,13 +123,26 @@ def _paced(
 ) -> Callable[[int, float], None]:
     """Return what a training reports to; ``tell`` hears the pace as well once it is known."""
     images = training.recipe.batch_size
-    loader = loader_rate(batches(0, 0), images)
-    return lambda step, loss: tell((step, loss, compared(loader, training.meter.rate(images))))
+    loader, pace = loader_rate(batches(0, 0), images), None
+
+    def report(step: int, loss: float) -> None:
+        nonlocal pace
+        pace = pace or compared(loader, training.meter.rate(images))
+        tell((step, loss, pace))
+
+    return report
 
 
 @contextlib.contextmanager
 def progress_bar(done: int, total: int) -> Iterator[Callable[[Latest], None]]:
-    """Draw the progress of the training and yield what to tell the latest of it."""
+    """Draw the progress of the training and yield what to tell the latest of it.
+
+    Args:
+        done: Steps behind it, when resumed.
+        total: Steps in all.
+    """
+    if done:
+        log.say(f"resuming the supernet at step {done} of {total}")
     with bar("training supernet", total, done) as drawn:
         average, said = 0.0, False
 
@@ -160,10 +173,7 @@ def _training(share: Share, device: torch.device) -> tuple[Training, Supernet]:
     supernet.to(device)
     steps = steps_per_epoch(settings, share.data)
     mine = identity(space, settings, share.data)
-    training = Training(supernet, settings.recipe, steps, share.checkpoint, mine)
-    if 0 < training.step < training.total:
-        log.say(f"resuming the supernet at step {training.step} of {training.total}")
-    return training, supernet
+    return Training(supernet, settings.recipe, steps, share.checkpoint, mine), supernet
 
 
 def supernet_step(supernet: Supernet, settings: Settings, device: torch.device, parts: int = 1) -> Step:
@@ -197,7 +207,7 @@ def supernet_step(supernet: Supernet, settings: Settings, device: torch.device, 
         sums: dict[nn.Parameter, Tensor] = {}
         for n in range(parts):
             loss += one_part(paths, images[n::parts], labels[n::parts]) / parts
-            if n + 1 < parts or sums:  # added shard by shard, as ranks do it, not path by path
+            if parts > 1:  # added shard by shard, as ranks do it, not path by path
                 _move_gradients(parameters, sums)
         for parameter, gradient in sums.items():
             parameter.grad = gradient

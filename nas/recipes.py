@@ -15,8 +15,8 @@ SMALL_RETRAINING = Recipe(epochs=16, batch_size=64, lr=4e-3, ema_decay=0.99)
 #: ViT recipes of the field (DeiT, Twins, CSWin): rates are those for 1024 images a step.
 LARGE_SUPERNET = Recipe(epochs=120, batch_size=1024, lr=1e-3, ema_decay=0.9998)
 LARGE_RETRAINING = Recipe(epochs=300, batch_size=1024, lr=1e-3, ema_decay=0.9998, drop_path=0.2)
-#: Workers without a GPU have one thread each; two of them train small networks 1.6 times as fast as one
-#: process of two threads (studies/performance/NOTES.md).
+#: Workers without a GPU have one thread each; two of them train small networks 1.1 to 1.6 times as
+#: fast as one process of two threads (studies/performance/NOTES.md).
 CPU_SHARDS = 2
 #: Large images a step that a GPU and a machine without one hold.
 GPU_BATCH, CPU_BATCH = 128, 32

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from nas import interrupt
+from nas.train import autocast
 from search_spaces.errors import WorkError
 
 #: Runs on an input; what it returns does not matter to the clock.
@@ -217,6 +218,16 @@ class _Clock:
             self.called += 1
 
 
+def inferred(forward: Callable[[Tensor], Tensor]) -> Side:
+    """Return a side that runs ``forward`` as in inference, in the device's precision."""
+
+    def side(x: Tensor) -> Tensor:
+        with torch.inference_mode(), autocast(x.device):
+            return forward(x)
+
+    return side
+
+
 def rotating(shape: Sequence[int], setup: Setup) -> list[Tensor]:
     """Return random inputs: one on a CPU, on a GPU so many that they outgrow its L2 cache twice."""
     copies = 1
@@ -247,6 +258,12 @@ def peak_bytes(side: Side, inputs: Tensor, setup: Setup) -> int:
         held += event.nbytes()
         most = max(most, held)
     return most
+
+
+def peaks(sides: Sequence[Side], inputs: Tensor, setup: Setup) -> dict[str, int]:
+    """Return ``peak_bytes`` of our side and of theirs, by name."""
+    found = [peak_bytes(side, inputs, setup) for side in sides]
+    return dict(zip(("ours", "theirs"), found, strict=True))
 
 
 @contextlib.contextmanager

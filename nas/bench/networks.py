@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.bench.core import Row, Setup, Side, Target, agreed, compared, exact, in_turn, peak_bytes, rotating
+from nas.bench.core import (
+    Row,
+    Setup,
+    Side,
+    Target,
+    agreed,
+    compared,
+    exact,
+    in_turn,
+    inferred,
+    peaks,
+    rotating,
+)
 from nas.train import autocast
 from search_spaces.cost import costs
 from search_spaces.published import published
@@ -65,14 +77,13 @@ def _rows(name: str, timm_name: str, setup: Setup) -> list[Row]:
             network.train(training)
         with exact(), torch.no_grad():
             difference = agreed(networks[0](inputs[0]), networks[1](inputs[0]), name)
-        sides = [_step(network, batch, setup) if training else _inference(network) for network in networks]
+        sides = [_step(network, batch, setup) if training else inferred(network) for network in networks]
         ours, theirs = in_turn(sides, inputs, setup, setup.count(7))
-        memory = [peak_bytes(side, inputs[0], setup) for side in sides]
         times = 3 if training else 1
         details: dict[str, Any] = {
             "macs": times * batch * cost.macs,
             "bytes": times * 4 * (cost.params + inputs[0].numel()),
-            "peak_bytes": dict(zip(("ours", "theirs"), memory, strict=True)),
+            "peak_bytes": peaks(sides, inputs[0], setup),
             "max_abs_difference": difference,
         }
         rows.append(
@@ -87,14 +98,6 @@ def _rows(name: str, timm_name: str, setup: Setup) -> list[Row]:
             )
         )
     return rows
-
-
-def _inference(network: Callable[[Tensor], Tensor]) -> Side:
-    def side(images: Tensor) -> Tensor:
-        with torch.inference_mode(), autocast(images.device):
-            return network(images)
-
-    return side
 
 
 def _step(network: nn.Module, batch: int, setup: Setup) -> Side:

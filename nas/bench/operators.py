@@ -10,7 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from nas.bench import plain
-from nas.bench.core import Row, Setup, Side, Target, agreed, compared, exact, in_turn, peak_bytes, rotating
+from nas.bench.core import (
+    Row,
+    Setup,
+    Side,
+    Target,
+    agreed,
+    compared,
+    exact,
+    in_turn,
+    inferred,
+    peaks,
+    rotating,
+)
 from nas.train import autocast
 from search_spaces.architecture import Block
 from search_spaces.errors import RequestError
@@ -125,26 +137,17 @@ def _rows(case: Case, image_size: int, batch: int, setup: Setup) -> list[Row]:
     rows = []
     for training in (False, True):
         module.train(training)
-        sides = [stepped(f, module, inputs[0].shape, setup) if training else _inferred(f) for f in forwards]
+        sides = [stepped(f, module, inputs[0].shape, setup) if training else inferred(f) for f in forwards]
         name = f"{where}, {'training step' if training else 'inference'}"
         difference = _difference(forwards, module, inputs[0], name, training)
         ours, theirs = in_turn(sides, inputs, setup, setup.count(9))
-        memory = [peak_bytes(side, inputs[0], setup) for side in sides]
         details = {
             **work(cost, batch, site, training),
-            "peak_bytes": dict(zip(("ours", "theirs"), memory, strict=True)),
+            "peak_bytes": peaks(sides, inputs[0], setup),
             "max_abs_difference": difference,
         }
         rows.append(compared(name, ours, theirs, batch, details=details, **rest))
     return rows
-
-
-def _inferred(forward: Callable[[Tensor], Tensor]) -> Side:
-    def side(x: Tensor) -> Tensor:
-        with torch.inference_mode(), autocast(x.device):
-            return forward(x)
-
-    return side
 
 
 def stepped(

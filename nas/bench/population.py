@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from nas import interrupt
 from nas.bench.core import Row, Setup, Target, compared
 from nas.bench.spaces import space_of
-from nas.branches import BranchEvaluator, in_order
+from nas.branches import GROUP, BranchEvaluator, in_order
 from nas.evaluate import Batch, Evaluator, evaluation_batch
 from nas.objectives import Goal
 from nas.pareto import front
@@ -26,7 +26,6 @@ from search_spaces.errors import WorkError
 from search_spaces.space import Space
 from supernet.supernet import Supernet
 
-GROUP = 8  # designs that a worker evaluates together
 _CPU_BYTES = 2**30  # activations that are kept
 _RATE = 0.1  # of mutation, the space's own
 _DELTA = 0.05  # of racing

@@ -21,7 +21,7 @@ from nas.bench.core import (
     compared,
     exact,
     in_turn,
-    peak_bytes,
+    peaks,
     pooled,
     rotating,
 )
@@ -91,11 +91,10 @@ def _rows(
     ):
         sides = [_step(*run, parameters) for run, parameters in zip(runs, updated, strict=True)]
         times = in_turn(sides, inputs, setup, setup.count(7))
-        memory = [peak_bytes(side, inputs[0], setup) for side in sides]
         details: dict[str, Any] = {
             "macs": 3 * batch * cost.macs,
             "bytes": 3 * 4 * (cost.params + inputs[0].numel()),
-            "peak_bytes": dict(zip(("ours", "theirs"), memory, strict=True)),
+            "peak_bytes": peaks(sides, inputs[0], setup),
             "touched": touched,
             "max_abs_difference": difference,
         }

@@ -116,7 +116,7 @@ def test_one_thread_is_timed_on_its_core(threads: int, clock: str) -> None:
 )
 def test_both_sides_of_an_operator_agree(case: operators.Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operators, "in_turn", lambda sides, *rest: [[1.0], [2.0]])
-    monkeypatch.setattr(operators, "peak_bytes", lambda *rest: 1)
+    monkeypatch.setattr(core, "peak_bytes", lambda *rest: 1)
     inference, training = operators.bench(QUICK, [case])
     assert inference.name.endswith("inference") and training.name.endswith("training step")
     assert inference.ratio == training.ratio == 2.0
@@ -151,7 +151,7 @@ def test_our_networks_carry_the_weights_of_timms(name: str, timm_name: str) -> N
 
 def test_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(networks, "in_turn", lambda sides, *rest: [[1.0], [2.0]])
-    monkeypatch.setattr(networks, "peak_bytes", lambda *rest: 1)
+    monkeypatch.setattr(core, "peak_bytes", lambda *rest: 1)
     rows = networks.bench(QUICK, networks.TWINS[:1])
     assert [row.met for row in rows] == [True, True]
     assert rows[0].details["max_abs_difference"] < 1e-4

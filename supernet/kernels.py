@@ -19,23 +19,33 @@ def attention(
         q: Queries ``(B, heads, N, d)``.
         k: Keys ``(B, heads, M, d)``.
         v: Values ``(B, heads, M, d)``.
-        bias: Added to the scaled logits, broadcast to ``(B, heads, N, M)``.
+        bias: Added to the scaled logits: ``(heads, N, M)``, or ``(windows, heads, N, M)`` where every image
+            has as many windows and B counts them image by image; ``heads`` may be 1.
         scale: Factor of the logits; ``d ** -0.5`` where it is left out.
 
     Returns:
         ``(B, heads, N, d)``.
     """
-    if bias is not None and bias.ndim == 3:
-        bias = bias.unsqueeze(0)  # the fused back end of CPUs takes two or four dimensions
+    if bias is None:
+        return F.scaled_dot_product_attention(q, k, v, scale=scale)
+    if q.device.type == "cpu" and bias.requires_grad and torch.is_grad_enabled():
+        # The fused back end of CPUs has no gradient of a bias; what PyTorch falls back to makes more copies.
+        return plain_attention(q, k, v, bias, scale)
+    if bias.ndim == 3:
+        bias = bias.unsqueeze(0)  # it takes two or four dimensions
+    elif bias.shape[0] > 1:
+        bias = bias.repeat(q.shape[0] // bias.shape[0], 1, 1, 1)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
 
 
 def plain_attention(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, scale: float | None = None
 ) -> Tensor:
-    """The same as ``attention``, written out: the reference that the fast path is tested against."""
+    """The same as ``attention``, written out: the reference that the fused back ends are tested against."""
     logits = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1)
-    if bias is not None:
+    if bias is not None and bias.ndim == 4 and bias.shape[0] > 1:
+        logits = (logits.unflatten(0, (-1, bias.shape[0])) + bias).flatten(0, 1)
+    elif bias is not None:
         logits = logits + bias
     return torch.softmax(logits, dim=-1) @ v
 
@@ -47,10 +57,10 @@ def pad_to_multiple(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def window_partition(x: Tensor, height: int, width: int) -> Tensor:
-    """Cut a map ``(B, H, W, C)`` into windows ``(B * windows, height * width, C)``, row by row."""
-    B, H, W, C = x.shape
-    x = x.view(B, H // height, height, W // width, width, C).transpose(2, 3)
-    return x.reshape(-1, height * width, C)
+    """Cut a map ``(B, H, W, ...)`` into windows ``(B * windows, height * width, ...)``, row by row."""
+    B, H, W, *rest = x.shape
+    x = x.view(B, H // height, height, W // width, width, *rest).transpose(2, 3)
+    return x.reshape(-1, height * width, *rest)
 
 
 def window_merge(windows: Tensor, height: int, width: int, H: int, W: int) -> Tensor:

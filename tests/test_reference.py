@@ -149,8 +149,8 @@ def stripes(case: Case, qkv: Tensor) -> Outputs:
     odd = module.load_state_dict(weights, strict=False)
     assert not odd.unexpected_keys
     assert {name.partition(".")[0] for name in odd.missing_keys} == {"qkv", "proj"}
-    joint = qkv.permute(1, 2, 3, 0, 4).flatten(3)
-    return tokens(module.eval().stripes(joint, 0, dim, height, width, a["num_heads"], None))
+    joint = qkv.permute(1, 2, 3, 0, 4)
+    return tokens(module.eval().stripes(joint, height, width, module.lepe_of(0, 1), None))
 
 
 def cswin_lepe(case: Case) -> Outputs:

@@ -47,6 +47,7 @@ class CrossShapedWindowAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.head_dim = dim // num_heads
         self.stripe_width = stripe_width
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
@@ -61,52 +62,54 @@ class CrossShapedWindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, H, W, C)`` to the same shape, for any H and W."""
-        H, W, C = x.shape[1:]
+        H, W = x.shape[1:3]
         qkv, width = self.qkv(x), self.stripe_width
         if width is None:
-            return self.proj(self.stripes(qkv, 0, C, H, W, self.num_heads, self.rpe))
-        columns = self.stripes(qkv, 0, C // 2, H, width, self.num_heads // 2, self.rpe_columns)
-        rows = self.stripes(qkv, C // 2, C, width, W, self.num_heads // 2, self.rpe_rows)
+            return self.proj(self.stripes(qkv.unflatten(-1, (3, -1)), H, W, self.lepe_of(0, 1), self.rpe))
+        # Taken apart and put together whole, so that gradients are stacked and not added up in zeros.
+        first, second = qkv.unflatten(-1, (3, 2, -1)).unbind(4)
+        columns = self.stripes(first, H, width, self.lepe_of(0, 2), self.rpe_columns)
+        rows = self.stripes(second, width, W, self.lepe_of(1, 2), self.rpe_rows)
         return self.proj(torch.cat([columns, rows], dim=-1))
+
+    def lepe_of(self, part: int, parts: int) -> tuple[Tensor, Tensor] | None:
+        """Return LePE's kernels and biases of one of equal parts of the channels, or None."""
+        if self.lepe is None or self.lepe.bias is None:
+            return None
+        return self.lepe.weight.chunk(parts)[part], self.lepe.bias.chunk(parts)[part]
 
     def stripes(
         self,
         qkv: Tensor,
-        start: int,
-        end: int,
         height: int,
         width: int,
-        heads: int,
+        lepe: tuple[Tensor, Tensor] | None,
         rpe: RelativePositionBias | None,
     ) -> Tensor:
-        """Attend inside stripes with the channels from ``start`` to ``end``.
+        """Attend inside stripes.
 
         Args:
-            qkv: Queries, keys and values of all channels, ``(B, H, W, 3 C)``.
-            start: First channel.
-            end: Channel after the last.
+            qkv: Queries, keys and values of C channels, ``(B, H, W, 3, C)``.
             height: Rows of a stripe.
             width: Columns of a stripe.
-            heads: Heads of these channels.
+            lepe: Kernels ``(C, 1, 3, 3)`` and biases ``(C,)`` of LePE, if any.
             rpe: Relative position bias, if any.
 
         Returns:
-            ``(B, H, W, end - start)``. Maps are padded with zeros on all sides to whole stripes after the
-            projection, as the paper's dense-prediction code does; the padding is not masked.
+            ``(B, H, W, C)``. Maps are padded with zeros on all sides to whole stripes after the projection,
+            as the paper's dense-prediction code does; the padding is not masked.
         """
-        B, H, W = qkv.shape[:3]
-        C = end - start
-        part = qkv.view(B, H, W, 3, -1)[..., start:end].reshape(B, H, W, 3 * C)
+        H, W, C = qkv.shape[1], qkv.shape[2], qkv.shape[4]
         below, right = -H % height, -W % width
         if below or right:
-            part = F.pad(part, (0, 0, right // 2, right - right // 2, below // 2, below - below // 2))
-        windows = window_partition(part, height, width)
-        q, k, v = windows.view(-1, height * width, 3, heads, C // heads).permute(2, 0, 3, 1, 4)
+            sides = (right // 2, right - right // 2, below // 2, below - below // 2)
+            qkv = F.pad(qkv, (0, 0, 0, 0, *sides))
+        windows = window_partition(qkv, height, width)
+        q, k, v = windows.unflatten(-1, (-1, self.head_dim)).permute(2, 0, 3, 1, 4)
         bias = None if rpe is None else rpe(height, width)
         out = attention(q, k, v, bias).transpose(1, 2).reshape(-1, height * width, C)
-        if self.lepe is not None and self.lepe.bias is not None:
-            weight, shift = self.lepe.weight[start:end], self.lepe.bias[start:end]
-            out = out + windowed_lepe(windows[..., 2 * C :], height, width, weight, shift)
+        if lepe is not None:
+            out = out + windowed_lepe(v.transpose(1, 2).flatten(2), height, width, *lepe)
         merged = window_merge(out, height, width, H + below, W + right)
         return merged[:, below // 2 : below // 2 + H, right // 2 : right // 2 + W]
 

@@ -55,26 +55,27 @@ class LocallyGroupedAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, H, W, C)`` to the same shape, for any H and W."""
-        B, H, W, C = x.shape
+        H, W, C = x.shape[1:]
         k = self.window_size
         x = pad_to_multiple(x, k, k)
         padded_H, padded_W = x.shape[1:3]
         windows = window_partition(self.qkv(x), k, k)
         q, k_, v = windows.view(-1, k * k, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
-        out = attention(q, k_, v, self.bias(B, H, W)).transpose(1, 2).reshape(-1, k * k, C)
+        out = attention(q, k_, v, self.bias(H, W)).transpose(1, 2).reshape(-1, k * k, C)
         if self.lepe is not None:
-            out = out + windowed_lepe(windows[..., 2 * C :], k, k, self.lepe.weight, self.lepe.bias)
+            values = v.transpose(1, 2).flatten(2)
+            out = out + windowed_lepe(values, k, k, self.lepe.weight, self.lepe.bias)
         out = window_merge(out, k, k, padded_H, padded_W)
         return self.proj(out[:, :H, :W])
 
-    def bias(self, B: int, H: int, W: int) -> Tensor | None:
-        """Return what is added to the logits of all windows of ``B`` images, or None."""
+    def bias(self, H: int, W: int) -> Tensor | None:
+        """Return what is added to the logits of an image's windows, as ``attention`` takes it, or None."""
         k = self.window_size
         bias = None if self.rpe is None else self.rpe(k, k)
         if self.mask_padding and (H % k or W % k):
             real = torch.ones(1, H, W, 1, device=self.proj.weight.device, dtype=self.proj.weight.dtype)
             keys = window_partition(pad_to_multiple(real, k, k), k, k).transpose(1, 2)  # (windows, 1, keys)
-            mask = (1000.0 * (keys - 1.0)).unsqueeze(1).repeat(B, 1, k * k, 1)
+            mask = (1000.0 * (keys - 1.0)).unsqueeze(1).repeat(1, 1, k * k, 1)
             bias = mask if bias is None else mask + bias
         return bias
 

@@ -21,6 +21,10 @@ from supernet.elastic import Elastic, Mixer, Projections, Weights, centre
 from supernet.kernels import attention, pad_to_multiple, window_merge, window_partition
 from supernet.pos import RelativePositionBias
 
+#: Taken from the logits of masked pairs. The paper's code takes 100, whose exponential is a denormal number:
+#: CPUs multiply by those many times slower than by the zero that this one gives.
+_FAR = 1000.0
+
 
 class ShiftedWindowAttention(nn.Module):
     """Attention inside windows of a cyclically shifted map, ``softmax(Q K^T / sqrt(d) + B) V`` (eq. 4).
@@ -51,7 +55,7 @@ class ShiftedWindowAttention(nn.Module):
         Zeros complete the windows at the right and bottom after the shift; they are not masked, as in the
         paper's code.
         """
-        B, H, W, C = x.shape
+        H, W, C = x.shape[1:]
         size = self.window_size
         rows, columns = (0 if side <= size else self.shift_size for side in (H, W))
         if rows or columns:
@@ -62,8 +66,7 @@ class ShiftedWindowAttention(nn.Module):
         q, k, v = windows.view(-1, size * size, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
         bias = self.rpe(size, size)
         if rows or columns:
-            apart = self.apart(self.regions(padded_H, rows), self.regions(padded_W, columns))
-            bias = (bias - 100.0 * apart).repeat(B, 1, 1, 1)
+            bias = bias - _FAR * self.apart(self.regions(padded_H, rows), self.regions(padded_W, columns))
         out = attention(q, k, v, bias).transpose(1, 2).reshape(-1, size * size, C)
         x = self.proj(window_merge(out, size, size, padded_H, padded_W)[:, :H, :W])
         return x.roll((rows, columns), (1, 2)) if rows or columns else x

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from supernet.kernels import attention, plain_attention
 from supernet.operators.cswin import CrossShapedWindowAttention
@@ -123,12 +124,24 @@ def test_fused_attention_equals_plain(name: str, monkeypatch: pytest.MonkeyPatch
     assert calls
 
 
-@pytest.mark.parametrize("bias", [None, (5, 7), (2, 5, 7), (3, 1, 5, 7)])
+@pytest.mark.parametrize("bias", [None, (2, 5, 7), (1, 2, 5, 7), (3, 1, 5, 7), (3, 2, 5, 7), (6, 2, 5, 7)])
 @pytest.mark.parametrize("scale", [None, 0.3])
-def test_kernels_agree(bias: tuple[int, ...] | None, scale: float | None) -> None:
-    q, k, v = images(3, 2, 5, 4), images(3, 2, 7, 4) + 1, images(3, 2, 7, 4) - 1
-    added = None if bias is None else images(*bias)
-    torch.testing.assert_close(attention(q, k, v, added, scale), plain_attention(q, k, v, added, scale))
+@pytest.mark.parametrize("learned", [False, True])
+def test_kernels_agree(bias: tuple[int, ...] | None, scale: float | None, learned: bool) -> None:
+    q, k, v = images(6, 2, 5, 4), images(6, 2, 7, 4) + 1, images(6, 2, 7, 4) - 1
+    added = whole = None
+    if bias is not None:
+        added = images(*bias).requires_grad_(learned)
+        # Three windows of two images: those of the second are biased as those of the first.
+        whole = added if len(added) == 6 else added.expand(3, 2, 5, 7).repeat(2, 1, 1, 1)
+    expected = scaled_dot_product_attention(q, k, v, attn_mask=whole, scale=scale)
+    for attend in (attention, plain_attention):
+        out = attend(q, k, v, added, scale)
+        torch.testing.assert_close(out, expected)
+        if learned and added is not None:
+            gradient = images(*out.shape)
+            both = [torch.autograd.grad(made, added, gradient, retain_graph=True) for made in (out, expected)]
+            torch.testing.assert_close(*both)
 
 
 @every_operator

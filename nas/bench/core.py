@@ -97,6 +97,10 @@ class Target:
         return f"{'<=' if self.at_most else '>='} {self.limit:g}"
 
 
+#: Of peak memory: never above theirs.
+NO_MORE_MEMORY = Target(1.0, at_most=True)
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of a bench.
@@ -111,6 +115,7 @@ class Row:
         quartiles: Quarter of the rounds below the first, above the second.
         rounds: Rounds.
         target: What the ratio should reach, or our value where there is no ratio.
+        memory_target: What the ratio of peak memories should reach.
         details: Work compared, memory, differences of outputs.
     """
 
@@ -123,6 +128,7 @@ class Row:
     quartiles: tuple[float, float] | None = None
     rounds: int = 1
     target: Target | None = None
+    memory_target: Target | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -132,10 +138,25 @@ class Row:
             return None
         return self.target.met(self.ours if self.ratio is None else self.ratio)
 
+    @property
+    def memory(self) -> float | None:
+        """Our peak memory by theirs, to the percent: allocations of some bytes are no difference."""
+        peak = self.details.get("peak_bytes")
+        return None if not peak else round(peak["ours"] / max(1, peak["theirs"]), 2)
+
+    @property
+    def memory_met(self) -> bool | None:
+        """Whether the target of memory is met; None without one."""
+        if self.memory_target is None or self.memory is None:
+            return None
+        return self.memory_target.met(self.memory)
+
     def to_json(self) -> dict[str, Any]:
         """Return a plain object."""
-        target = None if self.target is None else str(self.target)
-        return {**asdict(self), "target": target, "met": self.met}
+        aims = {"target": self.target, "memory_target": self.memory_target}
+        spelled = {name: None if aim is None else str(aim) for name, aim in aims.items()}
+        found = {"met": self.met, "memory": self.memory, "memory_met": self.memory_met}
+        return {**asdict(self), **spelled, **found}
 
 
 def compared(

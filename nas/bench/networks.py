@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.bench.core import (
+    NO_MORE_MEMORY,
     Row,
     Setup,
     Side,
@@ -94,6 +95,7 @@ def _rows(name: str, timm_name: str, setup: Setup) -> list[Row]:
                 batch,
                 against=f"timm {timm.__version__} {timm_name}",
                 target=_TARGETS[setup.device.type],
+                memory_target=NO_MORE_MEMORY,
                 details=details,
             )
         )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nas.bench import plain
 from nas.bench.core import (
+    NO_MORE_MEMORY,
     Row,
     Setup,
     Side,
@@ -132,7 +133,7 @@ def _rows(case: Case, image_size: int, batch: int, setup: Setup) -> list[Row]:
     where = f"{_spelled(block)} on {site.height}x{site.width}x{site.dim}"
     forwards = (module, lambda x: case.plain(module, x))
     target = case.target if setup.device.type == "cpu" else None
-    rest: dict[str, Any] = {"against": case.against, "target": target}
+    rest: dict[str, Any] = {"against": case.against, "target": target, "memory_target": NO_MORE_MEMORY}
     cost = block.spec.cost(block.settings, block.pos, site)
     rows = []
     for training in (False, True):

@@ -25,20 +25,24 @@ def drawn(name: str, rows: Sequence[Row]) -> Table:
     result.add_column("ours / theirs")
     result.add_column("ratio (quartiles)", no_wrap=True, min_width=17)
     result.add_column("target", no_wrap=True, min_width=14)
+    result.add_column("memory", no_wrap=True, min_width=11)
     for row in rows:
-        what, against, ours, theirs, ratio, target, *_ = _cells(row)
+        what, against, ours, theirs, ratio, target, memory, *_ = _cells(row)
         both = f"{ours} / {theirs} {row.unit}" if theirs else f"{ours} {row.unit}"
         name = escape(f"{what}; against {against}" if against else what)
-        result.add_row(name, both, ratio, target)
+        result.add_row(name, both, ratio, target, memory)
     return result
 
 
 def _cells(row: Row) -> list[str]:
-    """Return name, other side, both values, ratio, target, MACs and memory as people read them."""
+    """Return name, other side, both values, ratio, target, memory by theirs, MACs and bytes as people read them."""
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
     if row.quartiles is not None:
         ratio += f" ({row.quartiles[0]:.2f}-{row.quartiles[1]:.2f})"
-    target = "" if row.target is None else f"{row.target} {'met' if row.met else 'missed'}"
+    target = "" if row.target is None else f"{row.target} {_verdict(row.met)}"
+    share = "" if row.memory is None else f"{row.memory:.2f}"
+    if row.memory_target is not None:
+        share = f"{share} {_verdict(row.memory_met)}"
     macs, memory = row.details.get("macs"), row.details.get("peak_bytes")
     return [
         row.name,
@@ -47,9 +51,14 @@ def _cells(row: Row) -> list[str]:
         "" if row.theirs is None else quantity(row.theirs),
         ratio,
         target,
+        share,
         "" if macs is None else quantity(macs),
         "" if memory is None else f"{quantity(memory['ours'], 'B')} / {quantity(memory['theirs'], 'B')}",
     ]
+
+
+def _verdict(met: bool | None) -> str:
+    return "met" if met else "missed"
 
 
 def written(rows: Mapping[str, Sequence[Row]], machine: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
@@ -69,6 +78,7 @@ def written(rows: Mapping[str, Sequence[Row]], machine: Mapping[str, Any], origi
         "theirs",
         "ratio (quartiles)",
         "target",
+        "memory / theirs",
         "MACs",
         "peak memory",
     )
@@ -76,7 +86,7 @@ def written(rows: Mapping[str, Sequence[Row]], machine: Mapping[str, Any], origi
     for name, found in rows.items():
         cells = [[html.escape(cell) for cell in _with_unit(row)] for row in found]
         drawing = figure(name, figures) if name in figures else ""
-        parts.append(section(name, _summary(found), drawing, table(heads, cells, 6, 3)))
+        parts.append(section(name, _summary(found), drawing, table(heads, cells, 7, 3)))
     commit = f"commit {origin['commit'] or 'unknown'}{' with changes' if origin['dirty'] else ''}"
     parts.append(
         f"<footer>{html.escape(commit)}, {origin['time']}: {html.escape(' '.join(origin['command']))}</footer>"
@@ -96,7 +106,11 @@ def _where(machine: Mapping[str, Any]) -> str:
 
 def _summary(rows: Sequence[Row]) -> str:
     judged = [row.met for row in rows if row.met is not None]
-    return f"{sum(judged)} of {len(judged)} targets met." if judged else "Nothing here has a target."
+    lean = [row.memory_met for row in rows if row.memory_met is not None]
+    said = [f"{sum(judged)} of {len(judged)} targets met."] if judged else []
+    if lean:
+        said.append(f"Peak memory is not above the other side's in {sum(lean)} of {len(lean)}.")
+    return " ".join(said) or "Nothing here has a target."
 
 
 def picture(rows: Sequence[Row]) -> go.Figure:

@@ -44,19 +44,27 @@ class OutlookAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, H, W, C)`` to the same shape, for any H and W; zeros lie beyond the border."""
-        B, H, W, C = x.shape
-        heads, d, area = self.num_heads, C // self.num_heads, self.kernel_size**2
-        padding = self.kernel_size // 2
-        # Neighbourhoods of values: (B, heads, centres, K * K, d).
-        v = F.unfold(self.v(x).permute(0, 3, 1, 2), self.kernel_size, padding=padding, stride=self.stride)
-        v = v.view(B, heads, d, area, -1).permute(0, 1, 4, 3, 2)
-        # Their weights, from the features at the centres: (B, heads, centres, K * K, K * K).
-        centres = F.avg_pool2d(x.permute(0, 3, 1, 2), self.stride, self.stride, ceil_mode=True)
-        logits = self.attention(centres.flatten(2).transpose(1, 2)).view(B, -1, heads, area, area)
-        weights = (logits.transpose(1, 2) * d**-0.5).softmax(dim=-1)
-        patches = (weights @ v).permute(0, 1, 4, 3, 2).reshape(B, C * area, -1)
-        out = F.fold(patches, (H, W), self.kernel_size, padding=padding, stride=self.stride)
+        H, W = x.shape[1:3]
+        # Nothing is named, so that each copy goes as soon as the next is made.
+        patches = (self.weights(x) @ self.neighbourhoods(x)).permute(0, 1, 4, 3, 2).flatten(1, 3)
+        out = F.fold(patches, (H, W), self.kernel_size, padding=self.kernel_size // 2, stride=self.stride)
         return self.proj(out.permute(0, 2, 3, 1))
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Return the weights ``(B, heads, centres, K * K, K * K)``, from the features at the centres."""
+        area = self.kernel_size**2
+        centres = F.avg_pool2d(x.permute(0, 3, 1, 2), self.stride, self.stride, ceil_mode=True)
+        logits = self.attention(centres.flatten(2).transpose(1, 2)).unflatten(
+            -1, (self.num_heads, area, area)
+        )
+        return (logits.transpose(1, 2) * (x.shape[-1] // self.num_heads) ** -0.5).softmax(dim=-1)
+
+    def neighbourhoods(self, x: Tensor) -> Tensor:
+        """Return the values around all centres, ``(B, heads, centres, K * K, d)``."""
+        padding = self.kernel_size // 2
+        v = F.unfold(self.v(x).permute(0, 3, 1, 2), self.kernel_size, padding=padding, stride=self.stride)
+        v = v.unflatten(1, (self.num_heads, -1, self.kernel_size**2))
+        return v.permute(0, 1, 4, 3, 2)
 
 
 def plan(block: Block, site: Site, style: Style) -> Call:

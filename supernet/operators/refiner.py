@@ -135,10 +135,10 @@ class RefinedAttention(nn.Module):
         d = C // self.num_heads
         q, k, v = self.qkv(tokens).view(B, N, 3, self.num_heads, d).permute(2, 0, 3, 1, 4)
         # Half the scale on each side keeps the product in range in half precision.
-        logits = (q * d**-0.25) @ (k * d**-0.25).transpose(-2, -1)
+        maps = (q * d**-0.25) @ (k * d**-0.25).transpose(-2, -1)
         if bias is not None:
-            logits = logits + bias
-        maps = logits.softmax(dim=-1)
+            maps = maps + bias
+        maps = maps.softmax(dim=-1)
         if previous is not None:
             maps = maps + previous * d**-0.5
         if self.refine is not None and self.norm is not None:

@@ -35,7 +35,9 @@ class Average:
         parameters = list(model.parameters())
         self._pairs = list(zip(parameters, self.module.parameters(), strict=True))
         self._numbers = {id(parameter): number for number, parameter in enumerate(parameters)}
-        self._buffers = list(zip(model.buffers(), self.module.buffers(), strict=True))
+        buffers = list(zip(model.buffers(), self.module.buffers(), strict=True))
+        self._statistics = [pair for pair in buffers if pair[0].is_floating_point()]
+        self._counts = [pair for pair in buffers if not pair[0].is_floating_point()]
         #: Steps that are in each parameter's average.
         self.seen = torch.zeros(len(parameters), dtype=torch.long)
 
@@ -54,11 +56,12 @@ class Average:
             pairs = [self._pairs[number] for number in numbers]
             torch._foreach_lerp_([mine for _, mine in pairs], [theirs for theirs, _ in pairs], weight)
             self.seen[numbers] = step + 1
-        for theirs, mine in self._buffers:
-            if mine.is_floating_point():
-                mine.lerp_(theirs, weight)
-            else:
-                mine.copy_(theirs)
+        if self._statistics:
+            theirs, mine = zip(*self._statistics, strict=True)
+            torch._foreach_lerp_(mine, theirs, weight)
+        if self._counts:
+            theirs, mine = zip(*self._counts, strict=True)
+            torch._foreach_copy_(mine, theirs)
 
     @torch.no_grad()
     def complete(self, step: int) -> nn.Module:

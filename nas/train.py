@@ -91,6 +91,7 @@ class Training:
         self.checkpoint, self.identity = checkpoint, identity
         self.total = recipe.epochs * steps_per_epoch
         self.step, self.meter = 0, Meter()
+        self.parameters = list(model.parameters())
         self.optimizer = create_optimizer_v2(
             model, opt="adamw", lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )
@@ -171,7 +172,7 @@ class Training:
                 f"training diverged at step {self.step + 1}: the loss is {loss}; lower the learning rate "
                 f"(it is {self.recipe.lr:g}) and start a new study"
             )
-        touched = [p for p in self.model.parameters() if p.grad is not None]
+        touched = [p for p in self.parameters if p.grad is not None]
         if reduce is not None:
             reduce([p.grad for p in touched if p.grad is not None])
         nn.utils.clip_grad_norm_(touched, self.recipe.clip_grad)

@@ -28,6 +28,16 @@ Value = str | int | float
 _CONVOLUTION: dict[str, KnobValue] = {"kernel_size": 3, "dynamic": "none"}
 
 
+def _names(of: type, *apart: str) -> tuple[str, ...]:
+    return tuple(part.name for part in fields(of) if part.name not in apart)
+
+
+# What all points of a space have in common.
+_OF_ALL = _names(Architecture, "stages", "stem", "style")
+_OF_STAGE = _names(Stage, "blocks", "downsample")
+_OF_STYLE = _names(Style)
+
+
 class Trial(Protocol):
     """Anything that suggests like an Optuna trial."""
 
@@ -136,7 +146,7 @@ class StageChoices:
 
     def misfits(self, place: str, stage: Stage) -> Iterator[str]:
         """Yield what keeps ``stage``, which stands at ``place``, from being one of these choices."""
-        for name in (part.name for part in fields(Stage) if part.name not in ("blocks", "downsample")):
+        for name in _OF_STAGE:
             if getattr(stage, name) != getattr(self, name):
                 yield f"{place} has {name} {getattr(stage, name)}, not {getattr(self, name)}"
         if stage.downsample not in (self.downsamples or (None,)):
@@ -375,15 +385,13 @@ class Space:
         return next(self._misfits(architecture), None)
 
     def _misfits(self, architecture: Architecture) -> Iterator[str]:
-        for name in (
-            part.name for part in fields(Architecture) if part.name not in ("stages", "stem", "style")
-        ):
+        for name in _OF_ALL:
             if getattr(architecture, name) != getattr(self, name):
                 yield f"{name} is {getattr(architecture, name)}, not {getattr(self, name)}"
-        for part in fields(Style):
-            own, given = getattr(self.style, part.name), getattr(architecture.style, part.name)
+        for name in _OF_STYLE if architecture.style != self.style else ():
+            own, given = getattr(self.style, name), getattr(architecture.style, name)
             if own != given:
-                yield f"style {part.name} is {given}, not {own}"
+                yield f"style {name} is {given}, not {own}"
         if architecture.stem not in self.stems:
             yield _no_option("stem", architecture.stem, self.stems)
         if len(architecture.stages) != len(self.stages):

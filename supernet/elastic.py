@@ -1,9 +1,9 @@
-"""Elastic layers: shared weights, and the views of them that one static module needs.
+"""Elastic layers: shared weights, and how one static module takes its own from them.
 
-An elastic layer never computes. It answers ``weights(...)`` with views of what it holds, named as the
-static module's own parameters; ``run`` applies the static module to them. The mathematics of an
-operator is therefore written once, in its static module, and ``supernet path == extracted subnet``
-holds by construction.
+An elastic layer never computes. It answers ``cuts(...)``: for each parameter of the static module, which
+shared weight it is cut from, and how. The static module is applied to what the cuts give, views of the shared
+weights. The mathematics of an operator is therefore written once, in its static module, and ``supernet path
+== extracted subnet`` holds by construction. Cuts are found once for a design and place; a step only takes them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 
@@ -21,14 +21,73 @@ from search_spaces.skeleton import Style
 from supernet.calls import Call
 
 Weights = dict[str, Tensor]
+Take = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A weight to be taken from a shared one.
+
+    Args:
+        store: The table of a module that holds the shared one, which others may put in its place.
+        name: Its name there.
+        take: What is taken of it; all of it where left out.
+    """
+
+    store: dict[str, Any]
+    name: str
+    take: Take | None = None
+
+    def __call__(self) -> Tensor:
+        """Return the weight, a view wherever ``take`` returns one."""
+        value: Tensor = self.store[self.name]
+        return value if self.take is None else self.take(value)
+
+    def then(self, take: Take) -> Cut:
+        """Return a cut of this whole weight."""
+        assert self.take is None, "a cut is made in one"
+        return Cut(self.store, self.name, take)
+
+
+Cuts = dict[str, Cut]
+
+
+def whole(module: nn.Module) -> Cuts:
+    """Return all parameters and buffers of a module by name, each whole."""
+    cuts: Cuts = {}
+    for prefix, part in module.named_modules():
+        for store in (part._parameters, part._buffers):
+            for name, value in store.items():
+                if value is not None:
+                    cuts[f"{prefix}.{name}" if prefix else name] = Cut(store, name)
+    return cuts
+
+
+def taken(cuts: Mapping[str, Cut]) -> Weights:
+    """Return what cuts give."""
+    return {name: cut() for name, cut in cuts.items()}
+
+
+def state(module: nn.Module) -> Weights:
+    """Return a module's parameters and buffers by name, as they are (not detached)."""
+    return taken(whole(module))
+
+
+def part(count: int, start: int = 0, dim: int = 0) -> Take:
+    """Return what takes ``count`` of a weight along ``dim``, from ``start`` on."""
+    return lambda weight: weight if weight.shape[dim] == count else weight.narrow(dim, start, count)
 
 
 class Elastic(nn.Module):
     """Weights of every setting of one operator at one place."""
 
     @abstractmethod
+    def cuts(self, block: Block, site: Site) -> Cuts:
+        """Return how ``block`` takes its weights at ``site``, by the static module's names."""
+
     def weights(self, block: Block, site: Site) -> Weights:
-        """Return views of the weights that ``block`` needs at ``site``, by the static module's names."""
+        """Return the weights that ``block`` needs at ``site``, by the static module's names."""
+        return taken(self.cuts(block, site))
 
 
 class Projections(nn.Module):
@@ -44,32 +103,31 @@ class Projections(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=bias)
         self.proj = nn.Linear(dim, dim)
 
-    def joint(self) -> Weights:
+    def joint(self) -> Cuts:
         """Return them as one ``qkv`` layer and ``proj``."""
-        return prefixed("qkv", state(self.qkv)) | prefixed("proj", state(self.proj))
+        return whole(self)
 
-    def apart(self) -> Weights:
+    def apart(self) -> Cuts:
         """Return them as ``q``, ``kv`` and ``proj``."""
         dim = self.proj.in_features
-        q = {name: value[:dim] for name, value in state(self.qkv).items()}
-        kv = {name: value[dim:] for name, value in state(self.qkv).items()}
-        return prefixed("q", q) | prefixed("kv", kv) | prefixed("proj", state(self.proj))
+        return self._rows("q", 0, dim) | self._rows("kv", dim, 2 * dim) | prefixed("proj", whole(self.proj))
 
-    def values(self) -> Weights:
+    def values(self) -> Cuts:
         """Return those of the values alone, as ``v``, and ``proj``."""
         dim = self.proj.in_features
-        v = {name: value[2 * dim :] for name, value in state(self.qkv).items()}
-        return prefixed("v", v) | prefixed("proj", state(self.proj))
+        return self._rows("v", 2 * dim, dim) | prefixed("proj", whole(self.proj))
+
+    def _rows(self, name: str, start: int, count: int) -> Cuts:
+        rows = {key: cut.then(part(count, start)) for key, cut in whole(self.qkv).items()}
+        return prefixed(name, rows)
 
 
-def state(module: nn.Module) -> Weights:
-    """Return a module's parameters and buffers by name, as they are (not detached)."""
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+Named = TypeVar("Named")
 
 
-def prefixed(prefix: str, weights: Mapping[str, Tensor]) -> Weights:
-    """Return ``weights`` under ``prefix.``."""
-    return {f"{prefix}.{name}": value for name, value in weights.items()}
+def prefixed(prefix: str, named: Mapping[str, Named]) -> dict[str, Named]:
+    """Return cuts or weights under ``prefix.``."""
+    return {f"{prefix}.{name}": value for name, value in named.items()}
 
 
 def centre(weight: Tensor, height: int, width: int, dim: int = 0) -> Tensor:
@@ -85,13 +143,22 @@ def centre(weight: Tensor, height: int, width: int, dim: int = 0) -> Tensor:
     return weight.narrow(dim, top, height).narrow(dim + 1, left, width)
 
 
-def batch_norm(module: nn.Module, channels: int) -> Weights:
-    """Return the first ``channels`` of a BatchNorm's weights and statistics."""
-    return {name: value if value.ndim == 0 else value[:channels] for name, value in state(module).items()}
+def centred(height: int, width: int, dim: int = 0) -> Take:
+    """Return what takes the ``centre`` of a weight."""
+    return lambda weight: centre(weight, height, width, dim)
+
+
+def batch_norm(module: nn.Module, channels: int) -> Cuts:
+    """Return the first ``channels`` of a BatchNorm's weights and statistics, and its count of batches."""
+    cuts = whole(module)
+    return {name: cut if cut().ndim == 0 else cut.then(part(channels)) for name, cut in cuts.items()}
 
 
 class Template:
     """A static module without weights of its own, to be run on weights given with every call.
+
+    ``torch.func.functional_call`` does the same at some 20 us a parameter, a tenth of a small block's time;
+    assigning to the module's own tables costs a tenth of that.
 
     Args:
         module: The static module, on the meta device.
@@ -99,31 +166,54 @@ class Template:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self.slots: dict[str, tuple[dict[str, Any], str]] = {}
-        for prefix, part in module.named_modules():
-            for store in (part._parameters, part._buffers):
-                for name, value in store.items():
-                    if value is not None:
-                        self.slots[f"{prefix}.{name}" if prefix else name] = (store, name)
+        self.slots = {name: (cut.store, cut.name) for name, cut in whole(module).items()}
 
     def run(self, weights: Weights, training: bool, *inputs: Tensor | None) -> Any:
         """Apply the module to ``inputs`` with ``weights``, every one of its parameters and buffers.
 
-        ``torch.func.functional_call`` does the same at some 20 us a parameter, a tenth of a small
-        block's time; assigning to the module's own tables costs a tenth of that.
-
         Raises:
             KeyError: If ``weights`` are not exactly the module's.
         """
-        if weights.keys() != self.slots.keys():
-            odd = sorted(weights.keys() ^ self.slots.keys())
-            raise KeyError(f"weights do not match {type(self.module).__name__}: {', '.join(odd)}")
+        self.check(weights)
         for name, value in weights.items():
             store, key = self.slots[name]
             store[key] = value
+        return self.applied(training, *inputs)
+
+    def applied(self, training: bool, *inputs: Tensor | None) -> Any:
+        """Apply the module to ``inputs`` with the weights it has."""
         if self.module.training != training:
             self.module.train(training)
         return self.module(*inputs)
+
+    def check(self, given: Mapping[str, object]) -> None:
+        """Raise a KeyError if what is given is not named exactly as the module's parameters and buffers."""
+        if given.keys() != self.slots.keys():
+            odd = sorted(given.keys() ^ self.slots.keys())
+            raise KeyError(f"weights do not match {type(self.module).__name__}: {', '.join(odd)}")
+
+
+class Wired:
+    """A static module that takes its weights anew from shared ones whenever it runs.
+
+    Args:
+        template: The static module.
+        cuts: How it takes them, every one of its parameters and buffers.
+
+    Raises:
+        KeyError: If ``cuts`` are not exactly the module's.
+    """
+
+    def __init__(self, template: Template, cuts: Cuts) -> None:
+        template.check(cuts)
+        self.template = template
+        self.wires = [(*template.slots[name], cut) for name, cut in cuts.items()]
+
+    def run(self, training: bool, *inputs: Tensor | None) -> Any:
+        """Apply the module to ``inputs``."""
+        for store, key, cut in self.wires:
+            store[key] = cut()
+        return self.template.applied(training, *inputs)
 
 
 class Operator(Protocol):

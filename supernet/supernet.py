@@ -17,7 +17,19 @@ from search_spaces.operators import Site
 from search_spaces.skeleton import Style
 from search_spaces.space import Space, StageChoices
 from supernet.block import MapBatchNorm, Network
-from supernet.elastic import Elastic, Projections, Template, Weights, prefixed, state
+from supernet.elastic import (
+    Cuts,
+    Elastic,
+    Projections,
+    Template,
+    Weights,
+    Wired,
+    part,
+    prefixed,
+    state,
+    taken,
+    whole,
+)
 from supernet.operators import MIXERS
 from supernet.pos import AbsolutePosition, PositionalEncodingGenerator
 from supernet.regions import compile_regions
@@ -44,15 +56,12 @@ class ElasticFeedForward(nn.Module):
         self.fc2 = nn.Linear(hidden_dim, dim)
         self.scale = nn.Parameter(torch.ones(dim)) if scaled else None
 
-    def weights(self, hidden_dim: int) -> Weights:
-        """Return views named as ``FeedForward`` names its parameters."""
-        weights: Weights = {
-            "fc1.weight": self.fc1.weight[:hidden_dim],
-            "fc1.bias": self.fc1.bias[:hidden_dim],
-            "fc2.weight": self.fc2.weight[:, :hidden_dim],
-            "fc2.bias": self.fc2.bias,
-        }
-        return weights if self.scale is None else {**weights, "scale": self.scale}
+    def cuts(self, hidden_dim: int) -> Cuts:
+        """Return cuts named as ``FeedForward`` names its parameters."""
+        cuts = whole(self)
+        for name, dim in (("fc1.weight", 0), ("fc1.bias", 0), ("fc2.weight", 1)):
+            cuts[name] = cuts[name].then(part(hidden_dim, dim=dim))
+        return cuts
 
 
 class ElasticBlock(nn.Module):
@@ -82,10 +91,10 @@ class ElasticBlock(nn.Module):
         self.ape = AbsolutePosition(site.height, site.width, dim) if "ape" in pos else None
         self.peg = PositionalEncodingGenerator(dim) if "cpe" in pos else None
         self.compiled = False
-        self._templates: dict[tuple[BlockDesign, Site, bool], Template] = {}
+        self._wired: dict[tuple[BlockDesign, Site, bool], Wired] = {}
 
-    def weights(self, block: BlockDesign, site: Site) -> Weights:
-        """Return views named as the static ``Block`` names its parameters.
+    def cuts(self, block: BlockDesign, site: Site) -> Cuts:
+        """Return cuts named as the static ``Block`` names its parameters.
 
         Raises:
             SpaceError: If the block may not stand here.
@@ -93,44 +102,51 @@ class ElasticBlock(nn.Module):
         if block.operator not in self.mixers:
             raise SpaceError(f"this supernet's block offers {', '.join(self.mixers)}, not '{block.operator}'")
         mixer: Elastic = self.mixers[block.operator]  # type: ignore[assignment]
-        weights = (
-            prefixed("norm1", state(self.norm1))
-            | prefixed("mixer", mixer.weights(block, site))
-            | prefixed("norm2", state(self.norm2))
-            | prefixed("mlp", self.mlp.weights(block.hidden_dim(site.dim)))
+        cuts = (
+            prefixed("norm1", whole(self.norm1))
+            | prefixed("mixer", mixer.cuts(block, site))
+            | prefixed("norm2", whole(self.norm2))
+            | prefixed("mlp", self.mlp.cuts(block.hidden_dim(site.dim)))
         )
         if block.pos == "ape" and self.ape is not None:
-            weights["before.table"] = self.ape.table[:, : site.height, : site.width]
+            table = whole(self.ape)["table"]
+            cuts["before.table"] = table.then(lambda full: full[:, : site.height, : site.width])
         if block.pos == "cpe" and self.peg is not None:
-            weights |= prefixed("after", state(self.peg))
-        return weights
+            cuts |= prefixed("after", whole(self.peg))
+        return cuts
+
+    def weights(self, block: BlockDesign, site: Site) -> Weights:
+        """Return the weights of ``block``, views of the shared ones, by the names of ``cuts``.
+
+        Raises:
+            SpaceError: If the block may not stand here.
+        """
+        return taken(self.cuts(block, site))
 
     def forward(self, x: Tensor, block: BlockDesign, site: Site) -> Tensor:
         """Run ``block`` on a map ``(B, H, W, C)``."""
-        output: Tensor = self._template(block, site).run(self.weights(block, site), self.training, x)
+        output: Tensor = self._static(block, site).run(self.training, x)
         return output
 
     def hand(
         self, x: Tensor, maps: Tensor | None, block: BlockDesign, site: Site
     ) -> tuple[Tensor, Tensor | None]:
         """Run ``block`` on a map and the attention maps of the block before; return its own maps too."""
-        handed: tuple[Tensor, Tensor] = self._template(block, site, hands=True).run(
-            self.weights(block, site), self.training, x, maps
-        )
+        handed: tuple[Tensor, Tensor] = self._static(block, site, hands=True).run(self.training, x, maps)
         return handed
 
-    def _template(self, block: BlockDesign, site: Site, hands: bool = False) -> Template:
+    def _static(self, block: BlockDesign, site: Site, hands: bool = False) -> Wired:
         key = (block, site, hands)
-        if key not in self._templates:
+        if key not in self._wired:
             module = template(plan_block(block, site, self.style, hands))
             if self.compiled:
                 compile_regions(module)
-            self._templates[key] = Template(module)
-        return self._templates[key]
+            self._wired[key] = Wired(Template(module), self.cuts(block, site))
+        return self._wired[key]
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave templates behind when copied or sent: they hold views of this block's weights, and compiled code."""
-        return {**self.__dict__, "_templates": {}, "compiled": False}
+        """Leave static modules behind when copied or sent: they are wired to this block, and hold compiled code."""
+        return {**self.__dict__, "_wired": {}, "compiled": False}
 
 
 class Supernet(nn.Module):
@@ -204,7 +220,7 @@ class Supernet(nn.Module):
         for stage in self.stages:
             for block in stage:  # type: ignore[attr-defined]
                 block.compiled = True
-                block._templates.clear()
+                block._wired.clear()
 
     def weights(self, architecture: Architecture) -> Weights:
         """Return views of every weight of one path, named as the subnet names them.

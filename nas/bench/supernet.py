@@ -127,7 +127,7 @@ def _copies(run: tuple[nn.Module, Callable[[Tensor], Tensor]], images: Tensor) -
 
 def _step(module: nn.Module, forward: Callable[[Tensor], Tensor], updated: Sequence[nn.Parameter]) -> Side:
     """Return forward and backward of ``module``, and an update of those of ``updated`` that have gradients."""
-    recipe = Recipe()
+    recipe, parameters = Recipe(), list(module.parameters())
     # A rate of zero leaves the weights as they are, so that every round computes the same.
     optimizer = (
         torch.optim.AdamW(updated, lr=0.0, weight_decay=recipe.weight_decay, fused=True) if updated else None
@@ -142,7 +142,8 @@ def _step(module: nn.Module, forward: Callable[[Tensor], Tensor], updated: Seque
             touched = [parameter for parameter in updated if parameter.grad is not None]
             nn.utils.clip_grad_norm_(touched, recipe.clip_grad)
             optimizer.step()
-        module.zero_grad(set_to_none=True)
+        for parameter in parameters:  # as an optimizer's ``zero_grad`` does
+            parameter.grad = None
 
     return side
 

@@ -18,7 +18,7 @@ from search_spaces.operators import Site
 from search_spaces.operators.cswin import covers
 from search_spaces.skeleton import Style
 from supernet.calls import Call, call
-from supernet.elastic import Elastic, Mixer, Projections, Weights, centre, prefixed, state
+from supernet.elastic import Cuts, Elastic, Mixer, Projections, centre, centred, prefixed, whole
 from supernet.kernels import attention, window_merge, window_partition
 from supernet.pos import RelativePositionBias, depthwise3x3, windowed_lepe
 
@@ -146,20 +146,20 @@ class ElasticCSWin(Elastic):
             height, width = max(site.height, *stripes), max(site.width, *stripes)
             self.rpe = RelativePositionBias(height, width, site.num_heads)
 
-    def weights(self, block: Block, site: Site) -> Weights:
-        """Return views named as ``CrossShapedWindowAttention`` names its parameters."""
-        weights, stripe = self.projections.joint(), int(block.knob("stripe_width"))
+    def cuts(self, block: Block, site: Site) -> Cuts:
+        """Return cuts named as ``CrossShapedWindowAttention`` names its parameters."""
+        cuts, stripe = self.projections.joint(), int(block.knob("stripe_width"))
         if block.pos == "lepe" and self.lepe is not None:
-            weights |= prefixed("lepe", state(self.lepe))
+            cuts |= prefixed("lepe", whole(self.lepe))
         if block.pos == "rpe" and self.rpe is not None:
             rows, columns, span = 2 * site.height - 1, 2 * site.width - 1, 2 * stripe - 1
-            table, half = self.rpe.table, site.num_heads // 2
+            table, half = whole(self.rpe)["table"], site.num_heads // 2
             if covers(stripe, site):
-                weights["rpe.table"] = centre(table, rows, columns)
+                cuts["rpe.table"] = table.then(centred(rows, columns))
             else:
-                weights["rpe_columns.table"] = centre(table[..., :half], rows, span)
-                weights["rpe_rows.table"] = centre(table[..., half:], span, columns)
-        return weights
+                cuts["rpe_columns.table"] = table.then(lambda full: centre(full[..., :half], rows, span))
+                cuts["rpe_rows.table"] = table.then(lambda full: centre(full[..., half:], span, columns))
+        return cuts
 
 
 MIXER = Mixer(plan, ElasticCSWin)

@@ -18,7 +18,7 @@ from search_spaces.architecture import Block
 from search_spaces.operators import Site
 from search_spaces.skeleton import Style
 from supernet.calls import Call, call
-from supernet.elastic import Elastic, Mixer, Projections, Weights, centre, prefixed, state
+from supernet.elastic import Cuts, Elastic, Mixer, Projections, centre, centred, prefixed, whole
 
 
 class DynamicDepthwise(nn.Module):
@@ -150,23 +150,26 @@ class ElasticDepthwise(Elastic):
                 site.dim, kernel, dynamic=dynamic, group_channels=int(group) if group else None
             ).depthwise
 
-    def weights(self, block: Block, site: Site) -> Weights:
-        """Return weights named as ``DepthwiseConvolution`` names its parameters.
+    def cuts(self, block: Block, site: Site) -> Cuts:
+        """Return cuts named as ``DepthwiseConvolution`` names its parameters.
 
-        All are views but the makers of smaller dynamic kernels, whose outputs do not lie side by side.
+        All give views but the makers of smaller dynamic kernels, whose outputs do not lie side by side.
         """
         kernel, form = int(block.knob("kernel_size")), _form(block)
-        depthwise = state(self.forms[form])
+        depthwise = whole(self.forms[form])
         if form == "none":
-            depthwise["weight"] = centre(depthwise["weight"], kernel, kernel, dim=2)
+            depthwise["weight"] = depthwise["weight"].then(centred(kernel, kernel, dim=2))
         else:
             largest = int(self.forms[form].kernel_size)  # type: ignore[arg-type]
-            for name in ("generate.weight", "generate.bias"):
-                full = depthwise[name]
+
+            def middle(full: Tensor) -> Tensor:
                 # Outputs of the maker are kernels, (channel or group, row, column).
                 kernels = full.view(-1, largest, largest, *full.shape[1:])
-                depthwise[name] = centre(kernels, kernel, kernel, dim=1).flatten(0, 2)
-        return state(self.common) | prefixed("depthwise", depthwise)
+                return centre(kernels, kernel, kernel, dim=1).flatten(0, 2)
+
+            for name in ("generate.weight", "generate.bias"):
+                depthwise[name] = depthwise[name].then(middle)
+        return whole(self.common) | prefixed("depthwise", depthwise)
 
 
 def _form(block: Block) -> str:

@@ -15,7 +15,7 @@ from search_spaces.architecture import Block
 from search_spaces.operators import Site
 from search_spaces.skeleton import Style
 from supernet.calls import Call, call
-from supernet.elastic import Elastic, Mixer, Projections, Weights, prefixed, state
+from supernet.elastic import Cuts, Elastic, Mixer, Projections, prefixed, whole
 from supernet.kernels import attention
 
 
@@ -80,12 +80,12 @@ class ElasticGSA(Elastic):
         self.sr = nn.ModuleDict({str(r): nn.Conv2d(site.dim, site.dim, r, r) for r in ratios})
         self.norm = nn.ModuleDict({str(r): nn.LayerNorm(site.dim) for r in ratios})
 
-    def weights(self, block: Block, site: Site) -> Weights:
-        """Return views named as ``GlobalSubsampledAttention`` names its parameters."""
-        weights, ratio = self.projections.apart(), str(block.knob("sr_ratio"))
+    def cuts(self, block: Block, site: Site) -> Cuts:
+        """Return cuts named as ``GlobalSubsampledAttention`` names its parameters."""
+        cuts, ratio = self.projections.apart(), str(block.knob("sr_ratio"))
         if ratio in self.sr:
-            weights |= prefixed("sr", state(self.sr[ratio])) | prefixed("norm", state(self.norm[ratio]))
-        return weights
+            cuts |= prefixed("sr", whole(self.sr[ratio])) | prefixed("norm", whole(self.norm[ratio]))
+        return cuts
 
 
 MIXER = Mixer(plan, ElasticGSA)

@@ -15,7 +15,7 @@ from search_spaces.architecture import Block
 from search_spaces.operators import Site
 from search_spaces.skeleton import Style
 from supernet.calls import Call, call
-from supernet.elastic import Elastic, Mixer, Projections, Weights, centre, prefixed, state
+from supernet.elastic import Cuts, Elastic, Mixer, Projections, centred, prefixed, whole
 from supernet.kernels import attention, pad_to_multiple, window_merge, window_partition
 from supernet.pos import RelativePositionBias, depthwise3x3, windowed_lepe
 
@@ -104,15 +104,15 @@ class ElasticLSA(Elastic):
         self.rpe = RelativePositionBias(largest, largest, site.num_heads) if "rpe" in pos else None
         self.lepe = depthwise3x3(site.dim) if "lepe" in pos else None
 
-    def weights(self, block: Block, site: Site) -> Weights:
-        """Return views named as ``LocallyGroupedAttention`` names its parameters."""
-        weights = self.projections.joint()
+    def cuts(self, block: Block, site: Site) -> Cuts:
+        """Return cuts named as ``LocallyGroupedAttention`` names its parameters."""
+        cuts = self.projections.joint()
         if block.pos == "rpe" and self.rpe is not None:
             span = 2 * int(block.knob("window_size")) - 1
-            weights["rpe.table"] = centre(self.rpe.table, span, span)
+            cuts["rpe.table"] = whole(self.rpe)["table"].then(centred(span, span))
         if block.pos == "lepe" and self.lepe is not None:
-            weights |= prefixed("lepe", state(self.lepe))
-        return weights
+            cuts |= prefixed("lepe", whole(self.lepe))
+        return cuts
 
 
 MIXER = Mixer(plan, ElasticLSA)

@@ -16,7 +16,7 @@ from search_spaces.architecture import Block
 from search_spaces.operators import Site
 from search_spaces.skeleton import Style
 from supernet.calls import Call, call
-from supernet.elastic import Elastic, Mixer, Projections, Weights, centre, prefixed
+from supernet.elastic import Cuts, Elastic, Mixer, Projections, centre, prefixed, whole
 
 
 class OutlookAttention(nn.Module):
@@ -88,14 +88,16 @@ class ElasticOutlook(Elastic):
         self.kernel_size = max(int(block.knob("kernel_size")) for block in blocks)
         self.attention = nn.Linear(site.dim, site.num_heads * self.kernel_size**4)
 
-    def weights(self, block: Block, site: Site) -> Weights:
-        """Return views named as ``OutlookAttention`` names its parameters."""
+    def cuts(self, block: Block, site: Site) -> Cuts:
+        """Return cuts named as ``OutlookAttention`` names its parameters."""
         k, largest = int(block.knob("kernel_size")), self.kernel_size
-        attention: Weights = {}
-        for name, full in self.attention.named_parameters():
+
+        def middle(full: Tensor) -> Tensor:
             # Outputs are weights, (head, row and column of the target, row and column of the source).
             weights = full.view(-1, largest, largest, largest, largest, *full.shape[1:])
-            attention[name] = centre(centre(weights, k, k, dim=1), k, k, dim=3).flatten(0, 4)
+            return centre(centre(weights, k, k, dim=1), k, k, dim=3).flatten(0, 4)
+
+        attention = {name: cut.then(middle) for name, cut in whole(self.attention).items()}
         return self.projections.values() | prefixed("attention", attention)
 
 

@@ -17,7 +17,18 @@ from search_spaces.operators import Knobs, Site
 from search_spaces.operators.refiner import REFINING
 from search_spaces.skeleton import Style
 from supernet.calls import Call, call
-from supernet.elastic import Elastic, Mixer, Projections, Weights, batch_norm, centre, prefixed, state
+from supernet.elastic import (
+    Cuts,
+    Elastic,
+    Mixer,
+    Projections,
+    batch_norm,
+    centre,
+    centred,
+    part,
+    prefixed,
+    whole,
+)
 from supernet.pos import RelativePositionBias
 
 
@@ -224,34 +235,36 @@ class ElasticRefiner(Elastic):
         biased = any(block.pos == "rpe" for block in blocks)
         self.rpe = RelativePositionBias(site.height, site.width, site.num_heads) if biased else None
 
-    def weights(self, block: Block, site: Site) -> Weights:
-        """Return views named as ``RefinedAttention`` or ``SharedRefinedAttention`` names its parameters."""
+    def cuts(self, block: Block, site: Site) -> Cuts:
+        """Return cuts named as ``RefinedAttention`` or ``SharedRefinedAttention`` names its parameters."""
         knobs = block.settings
         shared = knobs["maps"] == "shared"
-        weights = self.projections.values() if shared else self.projections.joint()
+        cuts = self.projections.values() if shared else self.projections.joint()
         if knobs["maps"] in REFINING:
             kept: Any = self.refinements["shared" if shared else "own"]
             refine = refinement(kept["refine"], site.num_heads, knobs)
-            weights |= prefixed("refine", refine) | prefixed("norm", state(kept["norm"]))
+            cuts |= prefixed("refine", refine) | prefixed("norm", whole(kept["norm"]))
         if block.pos == "rpe" and self.rpe is not None:
-            weights["rpe.table"] = centre(self.rpe.table, 2 * site.height - 1, 2 * site.width - 1)
-        return weights
+            spans = 2 * site.height - 1, 2 * site.width - 1
+            cuts["rpe.table"] = whole(self.rpe)["table"].then(centred(*spans))
+        return cuts
 
 
-def refinement(module: AttentionRefinement, num_heads: int, knobs: Knobs) -> Weights:
-    """Return views of the weights that a refinement of fewer maps and a smaller kernel needs."""
+def refinement(module: AttentionRefinement, num_heads: int, knobs: Knobs) -> Cuts:
+    """Return the cuts that a refinement of fewer maps and a smaller kernel needs."""
     expand, kernel = int(knobs["expand_ratio"]), int(knobs["kernel_size"])
     maps = num_heads * expand
-    weights: Weights = {
-        "depthwise.weight": centre(module.depthwise.weight[:maps], kernel, kernel, dim=2),
-        "reduce.weight": module.reduce.weight[:, :maps],
+    depthwise, reduce = whole(module.depthwise)["weight"], whole(module.reduce)["weight"]
+    cuts = {
+        "depthwise.weight": depthwise.then(lambda full: centre(full[:maps], kernel, kernel, dim=2)),
+        "reduce.weight": reduce.then(part(maps, dim=1)),
         **prefixed("norm_depthwise", batch_norm(module.norm_depthwise, maps)),
-        **prefixed("norm_reduce", state(module.norm_reduce)),
+        **prefixed("norm_reduce", whole(module.norm_reduce)),
     }
     if expand > 1 and module.expand is not None and module.norm_expand is not None:
-        weights["expand.weight"] = module.expand.weight[:maps]
-        weights |= prefixed("norm_expand", batch_norm(module.norm_expand, maps))
-    return weights
+        cuts["expand.weight"] = whole(module.expand)["weight"].then(part(maps))
+        cuts |= prefixed("norm_expand", batch_norm(module.norm_expand, maps))
+    return cuts
 
 
 def _refining(blocks: Sequence[Block]) -> dict[str, list[Knobs]]:

@@ -17,7 +17,7 @@ from search_spaces.operators import Site
 from search_spaces.operators.swin import shift_size
 from search_spaces.skeleton import Style
 from supernet.calls import Call, call
-from supernet.elastic import Elastic, Mixer, Projections, Weights, centre
+from supernet.elastic import Cuts, Elastic, Mixer, Projections, centred, whole
 from supernet.kernels import attention, pad_to_multiple, window_merge, window_partition
 from supernet.pos import RelativePositionBias
 
@@ -104,10 +104,10 @@ class ElasticSwin(Elastic):
         largest = max(int(block.knob("window_size")) for block in blocks)
         self.rpe = RelativePositionBias(largest, largest, site.num_heads)
 
-    def weights(self, block: Block, site: Site) -> Weights:
-        """Return views named as ``ShiftedWindowAttention`` names its parameters."""
+    def cuts(self, block: Block, site: Site) -> Cuts:
+        """Return cuts named as ``ShiftedWindowAttention`` names its parameters."""
         span = 2 * int(block.knob("window_size")) - 1
-        return {**self.projections.joint(), "rpe.table": centre(self.rpe.table, span, span)}
+        return {**self.projections.joint(), "rpe.table": whole(self.rpe)["table"].then(centred(span, span))}
 
 
 MIXER = Mixer(plan, ElasticSwin)

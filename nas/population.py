@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,13 +45,23 @@ def payload(
     # A design can be stopped between batches, so racing cuts them small enough for its looks.
     cut = batch if racing is None else min(batch, -(-count // LOOKS))
     validation = list(_take(data.val, count, cut, seed))
-    calibration = list(_take(data.train, CALIBRATION_IMAGES, batch, seed))
+    calibration = [images for images, _ in _take(data.train, CALIBRATION_IMAGES, batch, seed)]
+    return content(supernet, validation, calibration, racing)
+
+
+def content(
+    supernet: Supernet,
+    validation: Sequence[tuple[Tensor, Tensor]],
+    calibration: Sequence[Tensor],
+    racing: float | None = None,
+) -> dict[str, Any]:
+    """Return what workers need, as ``payload`` does, for batches of images that are at hand."""
     return {
         "space": supernet.space,
         "sharing": supernet.sharing,
         "weights": {name: value.detach().cpu().numpy() for name, value in supernet.state_dict().items()},
         "validation": [(images.numpy(), labels.numpy()) for images, labels in validation],
-        "calibration": [images.numpy() for images, _ in calibration],
+        "calibration": [images.numpy() for images in calibration],
         "racing": racing,
     }
 

@@ -13,7 +13,7 @@ import torch
 from nas.bench.core import Row, Setup
 from search_spaces.errors import RequestError, nearest
 
-BENCHES = ("operators", "networks", "supernet", "population", "search", "latency", "compile")
+BENCHES = ("operators", "networks", "supernet", "population", "search", "workers", "latency", "compile")
 #: What runs when none is named: latency measures a whole table first, compile waits for a compiler for minutes.
 USUAL = BENCHES[:-2]
 

@@ -25,12 +25,14 @@ def drawn(name: str, rows: Sequence[Row]) -> Table:
     result.add_column("ours / theirs")
     result.add_column("ratio (quartiles)", no_wrap=True, min_width=17)
     result.add_column("target", no_wrap=True, min_width=14)
-    result.add_column("memory", no_wrap=True, min_width=11)
+    lean = any(row.memory_target for row in rows)
+    if lean:
+        result.add_column("memory", no_wrap=True, min_width=11)
     for row in rows:
         what, against, ours, theirs, ratio, target, memory, *_ = _cells(row)
         both = f"{ours} / {theirs} {row.unit}" if theirs else f"{ours} {row.unit}"
         name = escape(f"{what}; against {against}" if against else what)
-        result.add_row(name, both, ratio, target, memory)
+        result.add_row(name, both, ratio, target, *([memory] if lean else []))
     return result
 
 

@@ -15,12 +15,37 @@ from conftest import Nas
 from rich.console import Console
 from torch import Tensor
 
-from nas.bench import command, compile, core, latency, networks, operators, population, search, show, supernet
-from nas.bench.core import Row, Setup, Target, agreed, compared, in_turn, peak_bytes, pooled, rotating
+from nas.bench import (
+    command,
+    compile,
+    core,
+    latency,
+    networks,
+    operators,
+    population,
+    search,
+    show,
+    supernet,
+    workers,
+)
+from nas.bench.core import (
+    NO_MORE_MEMORY,
+    Row,
+    Setup,
+    Target,
+    agreed,
+    compared,
+    in_turn,
+    peak_bytes,
+    pooled,
+    rotating,
+)
 from nas.bench.spaces import space_of
 from nas.latency import LatencyTable, parts
+from nas.population import content
 from search_spaces.errors import RequestError, WorkError
 from search_spaces.space import Space
+from supernet.supernet import Supernet
 
 QUICK = Setup(torch.device("cpu"), threads=1, rounds=1, quick=True)
 
@@ -227,6 +252,24 @@ def test_ray_tune_searches_the_same_space(tiny: Setup, tmp_path: Path) -> None:
     assert search.ray_tune(space_of(tiny), 2, tmp_path) > 0
 
 
+@pytest.mark.slow
+def test_a_worker_starts_and_maps_its_weights(tiny: Setup) -> None:
+    start, mapped = workers.bench(tiny)
+    assert len(start.details["start_s"]) == start.rounds and min(start.details["start_s"]) > 0
+    assert mapped.ours == 100 and mapped.details["bytes"] > 0
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_weights_are_mapped_where_they_are_used_as_they_came(tiny: Setup, writable: bool) -> None:
+    space = space_of(tiny)
+    images = torch.zeros(2, space.in_channels, *space.image_size)
+    given = content(Supernet(space), [(images, torch.zeros(2, dtype=torch.long))], [images])
+    for array in given["weights"].values():
+        array.flags.writeable = writable  # what Ray maps is read-only
+    counts = workers._look(given, "cpu").counts(None)
+    assert counts["mapped"] == (0 if writable else counts["bytes"]) and counts["bytes"] > 0
+
+
 def test_looked_up_accuracies_are_those_of_the_design(tiny: Setup) -> None:
     space = space_of(tiny)
     designs = [space.sample(Random(seed)) for seed in range(8)]
@@ -283,7 +326,14 @@ def stubbed(monkeypatch: pytest.MonkeyPatch) -> None:
         details = {"macs": 10, "bytes": 20, "peak_bytes": {"ours": 1, "theirs": 2}}
         rows = [
             compared(
-                f"{name} <b>", [1.0] * 2, [2.0] * 2, 4, against="[x]", target=Target(1.0), details=details
+                f"{name} <b>",
+                [1.0] * 2,
+                [2.0] * 2,
+                4,
+                against="[x]",
+                target=Target(1.0),
+                memory_target=NO_MORE_MEMORY,
+                details=details,
             ),
             Row(f"{name} alone", 1.0, "%", target=Target(0.5, at_most=True)),
         ]
@@ -296,11 +346,13 @@ def stubbed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_but_latency_run_where_none_is_named(stubbed: None) -> None:
     heard: list[str] = []
     outcome = command.run(command.check((), None), QUICK, lambda name, rows: heard.append(name))
-    assert heard == ["operators", "networks", "supernet", "population", "search"] == list(outcome.rows)
+    assert heard == list(outcome.rows)
+    assert heard == ["operators", "networks", "supernet", "population", "search", "workers"]
     value = json.loads(json.dumps(outcome.to_json({"commit": "c"})))
     row, alone = value["benches"]["operators"]
     assert (row["ratio"], row["target"], row["met"], row["rounds"]) == (2.0, ">= 1", True, 2)
-    assert (alone["ratio"], alone["met"]) == (None, False)
+    assert (row["memory"], row["memory_target"], row["memory_met"]) == (0.5, "<= 1", True)
+    assert (alone["ratio"], alone["met"], alone["memory_met"]) == (None, False, None)
     assert value["machine"]["clock"] == "core" and value["provenance"] == {"commit": "c"}
 
 
@@ -310,9 +362,15 @@ def test_tables_and_pages_say_which_targets_are_met(stubbed: None) -> None:
     console.print(show.drawn("operators", outcome.rows["operators"]))
     text = console.export_text()
     assert ">= 1 met" in text and "<= 0.5 missed" in text and "2.00 (2.00-2.00)" in text and "[x]" in text
+    assert "0.50 met" in text
     origin = {"commit": None, "dirty": None, "time": "now", "command": ["nas", "bench"]}
     page = show.written(outcome.rows, outcome.machine, origin)
-    assert "operators &lt;b&gt;" in page and "1 of 2 targets met" in page and "nas bench" in page
+    assert (
+        "operators &lt;b&gt;" in page
+        and "1 of 2 targets met" in page
+        and "above the other side's in 1 of 1" in page
+        and "nas bench" in page
+    )
 
 
 def test_the_command_writes_what_it_found(stubbed: None, nas: Nas, tmp_path: Path) -> None:

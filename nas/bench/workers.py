@@ -1,0 +1,97 @@
+"""How long a worker takes to be of use, and whether it maps the supernet's weights or copies them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from nas import interrupt, workers
+from nas.bench.core import Row, Setup, Target
+from nas.bench.spaces import space_of
+from nas.budget import WorkerPlan
+from nas.population import Held, content
+from supernet.supernet import Supernet
+
+_IMAGES = 500  # for validation
+
+
+def bench(setup: Setup) -> list[Row]:
+    """Return how long a worker's start takes beyond importing torch, and what of its weights it maps.
+
+    A start is from asking Ray for a worker, the weights and images put into its object store included, to the
+    worker's first answer; a fresh process that only imports torch takes turns with it.
+    """
+    space = space_of(setup)
+    torch.manual_seed(0)
+    images = torch.randn(_IMAGES, space.in_channels, *space.image_size)
+    given = content(Supernet(space), [(images, torch.zeros(_IMAGES, dtype=torch.long))], [images])
+    plan = WorkerPlan(1, 1, 1, "cuda") if setup.device.type == "cuda" else WorkerPlan(1, 1, 0, "cpu")
+    starts, imports, seen = list[float](), list[float](), dict[str, int]()
+    workers.start(workers.survey())
+    try:
+        for _ in range(setup.count(3)):
+            interrupt.check()
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-c", "import torch"], check=True)
+            imports.append(time.perf_counter() - began)
+            began = time.perf_counter()
+            pool = workers.Pool(plan, _look, given)
+            (answer,) = pool.map("counts", [None])
+            starts.append(time.perf_counter() - began)
+            seen = answer.value
+            pool.close()
+    finally:
+        workers.stop()
+    where = f"{space.name}/{space.scale}"
+    beyond = [start - imported for start, imported in zip(starts, imports, strict=True)]
+    return [
+        Row(
+            f"{where}: a worker's start beyond importing torch",
+            median(beyond),
+            "s",
+            rounds=len(beyond),
+            target=Target(5.0, at_most=True),
+            details={"start_s": starts, "import_torch_s": imports},
+        ),
+        Row(
+            f"{where}: weights that a worker maps from the node's store",
+            100 * seen["mapped"] / seen["bytes"],
+            "%",
+            target=Target(100.0),
+            details=seen,
+        ),
+    ]
+
+
+class _Looked(Held):
+    """A worker's object that says where its weights lie."""
+
+    def __init__(self, content: dict[str, Any], device: str) -> None:
+        super().__init__(content, device)
+        held, given = self.evaluator.runner.supernet.state_dict(), content["weights"]
+        # Ray hands out what it maps read-only; on a GPU that is what the device's copy is made from.
+        mapped = [
+            array.nbytes
+            for name, array in given.items()
+            if not array.flags.writeable and (device == "cuda" or held[name].data_ptr() == _address(array))
+        ]
+        self.found = {"bytes": sum(array.nbytes for array in given.values()), "mapped": sum(mapped)}
+
+    def counts(self, _: None) -> dict[str, int]:
+        """Return the bytes of all weights, and of those that lie in Ray's store."""
+        return self.found
+
+
+def _look(content: dict[str, Any], device: str) -> _Looked:
+    return _Looked(content, device)
+
+
+def _address(array: np.ndarray[Any, Any]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address

@@ -308,13 +308,38 @@ def measure(
     Raises:
         Interrupted: If the user asked to stop.
     """
+    return tabled(space, time_parts(needed(space), device, batch, dtype, progress), device, batch, dtype)
+
+
+def needed(space: Space) -> list[Part]:
+    """Return what has to be timed for the table of ``space``: all its parts, and the networks they are scaled by."""
+    return [*all_parts(space), *map(whole, _scaling(space))]
+
+
+def _scaling(space: Space) -> list[Architecture]:
     rng = Random(0)
-    wholes = [space.sample(rng) for _ in range(_WHOLES)]
-    found = all_parts(space)
-    times = time_parts((*found, *map(whole, wholes)), device, batch, dtype, progress)
-    factor = whole_over_parts(times, wholes)
+    return [space.sample(rng) for _ in range(_WHOLES)]
+
+
+def tabled(
+    space: Space,
+    times: Mapping[str, float],
+    device: torch.device,
+    batch: int = 1,
+    dtype: torch.dtype = torch.float32,
+) -> LatencyTable:
+    """Return the table of ``space`` that ``times`` make.
+
+    Args:
+        space: What was measured.
+        times: What ``time_parts`` found for all that is ``needed``, in milliseconds.
+        device: Where.
+        batch: Images at once.
+        dtype: Type of weights and activations.
+    """
+    factor = whole_over_parts(times, _scaling(space))
     return LatencyTable(
-        entries={part.name: factor * times[part.name] for part in found},
+        entries={part.name: factor * times[part.name] for part in all_parts(space)},
         device=device_name(device),
         dtype=str(dtype).removeprefix("torch."),
         batch=batch,

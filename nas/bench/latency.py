@@ -10,7 +10,7 @@ from scipy.stats import kendalltau
 from nas.bench.core import Row, Setup, Target
 from nas.bench.spaces import space_of
 from nas.console import counting
-from nas.latency import LatencyTable, measure, time_parts, whole
+from nas.latency import LatencyTable, needed, tabled, time_parts, whole
 from search_spaces.architecture import Architecture
 
 _DESIGNS = 30
@@ -18,19 +18,19 @@ _SEED = 1  # not that of the networks that the table is scaled by
 
 
 def bench(setup: Setup, designs: int = _DESIGNS) -> tuple[LatencyTable, list[Row]]:
-    """Measure a table, and random architectures beside it.
+    """Measure a table, and random architectures beside it, in the same rounds.
 
     Returns:
         The table, and the rows of rank correlation and error.
     """
     space = space_of(setup)
     batch = setup.batch_size or 1
-    with counting("measuring parts") as progress:
-        table = measure(space, setup.device, batch, progress=progress)
     rng = Random(_SEED)
     chosen = list({space.sample(rng): None for _ in range(4 if setup.quick else designs)})
-    with counting("measuring whole networks") as progress:
-        times = time_parts([whole(a) for a in chosen], setup.device, batch, progress=progress)
+    with counting("measuring parts and networks") as progress:
+        found = [*needed(space), *map(whole, chosen)]
+        times = time_parts(found, setup.device, batch, progress=progress)
+    table = tabled(space, times, setup.device, batch)
     return table, judged(table, chosen, [times[whole(a).name] for a in chosen], f"{space.name}/{space.scale}")
 
 

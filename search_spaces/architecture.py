@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from search_spaces.errors import ArchitectureError, SpaceError, nearest
 from search_spaces.operators import POSITIONS, KnobValue, OperatorSpec, Site, operator
@@ -227,8 +228,15 @@ class Architecture:
 
     def site(self, stage: int) -> Site:
         """Return where the blocks of the stage with index ``stage`` stand."""
-        dim, heads, style = self.stages[stage].dim, self.stages[stage].num_heads, self.style
-        return Site(dim, heads, *self.maps()[stage], style.qkv_bias, style.class_token)
+        return self._sites[stage]
+
+    @cached_property
+    def _sites(self) -> tuple[Site, ...]:
+        style = self.style
+        return tuple(
+            Site(stage.dim, stage.num_heads, *size, style.qkv_bias, style.class_token)
+            for stage, size in zip(self.stages, self.maps(), strict=True)
+        )
 
     def placed(self) -> Iterator[tuple[str, Block, Site]]:
         """Yield ``(place, block, site)`` of every block, first to last."""
@@ -293,7 +301,7 @@ class Architecture:
             style=Style.from_json(value["style"]),
         )
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of the canonical JSON."""
         canonical = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))

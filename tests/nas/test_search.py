@@ -20,7 +20,8 @@ import pytest
 
 from nas.objectives import Goal
 from nas.pareto import dominates
-from nas.search import Plan, Search, cheap_costs, make_sampler, pareto_rows
+from nas.proposals import Proposer
+from nas.search import Plan, Search, cheap_costs, pareto_rows
 from nas.storage import Row, Store, check_storage
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import load_declaration, parse_declaration
@@ -289,7 +290,7 @@ def test_samplers_and_objectives(sampler: str, count: int, space: Space) -> None
 
 def test_unknown_sampler() -> None:
     with pytest.raises(RequestError, match="did you mean 'nsga2'"):
-        make_sampler("nsga", 0, 10)
+        Proposer("nsga", (), 10, ["maximize"])
 
 
 # -- storage -----------------------------------------------------------------------------------------

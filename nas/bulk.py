@@ -162,13 +162,13 @@ class Trials:
             ValueError: If a trial has other parameters.
             sqlalchemy.exc.SQLAlchemyError: If the database refuses.
         """
-        with Session(self._engine) as session:
+        with self._engine.connect() as connection:
             own = models.TrialModel.study_id == self._study_id
             keys = select(models.TrialModel.trial_id).where(own).order_by(models.TrialModel.trial_id)
-            order = session.scalars(keys).all()
-            params = self._params(session)
-            user = self._attributes(session, models.TrialUserAttributeModel)
-            system = self._attributes(session, models.TrialSystemAttributeModel)
+            order = connection.scalars(keys).all()
+            params = self._params(connection)
+            user = self._attributes(connection, models.TrialUserAttributeModel)
+            system = self._attributes(connection, models.TrialSystemAttributeModel)
         return [Stored(params.get(key, {}), user.get(key, {}), system.get(key, {})) for key in order]
 
     def times(self) -> list[datetime]:
@@ -180,13 +180,13 @@ class Trials:
             ]
         return sorted(time for time in ended if time is not None)
 
-    def _params(self, session: Session) -> dict[int, dict[str, Any]]:
+    def _params(self, connection: Connection) -> dict[int, dict[str, Any]]:
         """Return the parameters of each trial, by its identity."""
         table = models.TrialParamModel
         known: dict[tuple[str, str], BaseDistribution] = {}  # every distinct spelling is compared once
         found: dict[int, dict[str, Any]] = {}
         for key, name, value, spelled in self._cells(
-            session, table, table.param_name, table.param_value, table.distribution_json
+            connection, table, table.param_name, table.param_value, table.distribution_json
         ):
             distribution = known.get((name, spelled))
             if distribution is None:
@@ -199,18 +199,18 @@ class Trials:
                 raise ValueError(f"a trial lacks the parameter '{min(missing)}'")
         return found
 
-    def _attributes(self, session: Session, table: Any) -> dict[int, dict[str, Any]]:
+    def _attributes(self, connection: Connection, table: Any) -> dict[int, dict[str, Any]]:
         """Return the attributes of each trial that ``table`` holds, by its identity."""
         found: dict[int, dict[str, Any]] = {}
-        for key, name, value in self._cells(session, table, table.key, table.value_json):
+        for key, name, value in self._cells(connection, table, table.key, table.value_json):
             found.setdefault(key, {})[name] = json.loads(value)
         return found
 
-    def _cells(self, session: Session, table: Any, *columns: Any) -> Iterator[Any]:
+    def _cells(self, connection: Connection, table: Any, *columns: Any) -> Iterator[Any]:
         """Yield ``(identity of the trial, *columns)`` of the rows of ``table`` that belong to this study."""
         own = models.TrialModel.study_id == self._study_id
         query = select(table.trial_id, *columns).join(models.TrialModel).where(own)
-        yield from session.execute(query, execution_options={"yield_per": _FETCHED})
+        yield from connection.execute(query, execution_options={"yield_per": _FETCHED})
 
 
 def _utc(time: datetime | None) -> datetime | None:

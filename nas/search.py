@@ -83,6 +83,11 @@ class Search:
     cheap: Callable[[Architecture], dict[str, float]]
     starts: list[tuple[str, Architecture]] = field(default_factory=list)
 
+    @cached_property
+    def earlier(self) -> list[Row]:
+        """The trials of earlier runs, read when they are first asked for."""
+        return self.store.rows()
+
     def run(self, report: Callable[[Row, int], None]) -> list[Row]:
         """Search until the plan's trials or time are used up, or the space is.
 
@@ -97,7 +102,7 @@ class Search:
         """
         deadline = None if self.plan.seconds is None else time.monotonic() + self.plan.seconds
         stored: dict[int, dict[int, Row]] = {}
-        for row in self.store.rows():
+        for row in self.earlier:
             stored.setdefault(row.batch, {})[row.place] = row
         known = {
             row.architecture.digest: row for rows in stored.values() for row in rows.values() if row.evaluated

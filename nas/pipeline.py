@@ -227,7 +227,7 @@ def run(job: Job, command: Sequence[str]) -> list[Row]:
         return costs if latency is None else {**costs, "latency_ms": latency.latency_ms(design)}
 
     search = Search(job.space, store, job.search_plan, population, cheap, likenesses(job.space))
-    done = len({row.architecture.digest for row in store.rows() if row.evaluated})
+    done = len({row.architecture.digest for row in search.earlier if row.evaluated})
     if done:
         log.say(f"resuming the search at {done} evaluated designs")
     try:

@@ -63,15 +63,7 @@ def write_report(study: Study) -> None:
     study.require()
     store, goal = study.store(), study.goal()
     rows = store.rows()
-    times = [trial.datetime_complete for trial in store.study.get_trials(deepcopy=False)]
-    found = _Findings(
-        study,
-        goal,
-        rows,
-        pareto_rows(rows, goal),
-        study.results(),
-        sorted(time for time in times if time is not None),
-    )
+    found = _Findings(study, goal, rows, pareto_rows(rows, goal), study.results(), store.times())
     write_text(study.report_file, _page(found))
 
 

@@ -10,7 +10,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from nas.objectives import parse_objectives, parse_quantity
-from nas.search import SAMPLERS
+from nas.proposals import SAMPLERS
 from nas.train import Recipe
 from search_spaces.errors import RequestError, StudyError, nearest
 from search_spaces.published import published

@@ -11,7 +11,7 @@ import sqlite3
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import sqlalchemy
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.bulk import add_trials
+from nas.bulk import Stored, Trials
 from nas.files import require_writable
 from nas.objectives import OBJECTIVES
 from search_spaces.architecture import Architecture
@@ -95,9 +95,8 @@ class Store:
         choices: tuple[Choice, ...],
     ) -> None:
         self.url, self.objectives = url, objectives
-        self.distributions = distributions(choices)
         directions = [OBJECTIVES[objective][0] for objective in objectives]
-        self.storage = storage = open_storage(url)
+        storage = open_storage(url)
         _check_objectives(storage, url, name, objectives)
         try:
             self.study = optuna.create_study(
@@ -108,6 +107,8 @@ class Store:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.study.set_metric_names(list(objectives))
+        self.distributions = distributions(choices)
+        self._trials = Trials(storage, self.study._study_id, self.distributions)
 
     def rows(self) -> list[Row]:
         """Return all finished trials in the order of their proposals.
@@ -115,20 +116,24 @@ class Store:
         Raises:
             StudyError: If the study holds trials of another space.
         """
-        trials = self.study.get_trials(deepcopy=False)
-        for trial in trials:
-            if trial.distributions and trial.distributions != self.distributions:
-                raise StudyError(
-                    f"study '{self.study.study_name}' in {public(self.url)} holds trials of another space; choose "
-                    "another --study or --storage"
-                )
+        try:
+            trials = self._trials.read()
+        except ValueError:
+            raise StudyError(
+                f"study '{self.study.study_name}' in {public(self.url)} holds trials of another space; choose "
+                "another --study or --storage"
+            ) from None
         rows = [_row(trial) for trial in trials if _OURS in trial.system_attrs]
         return sorted(rows, key=lambda row: (row.batch, row.place))
+
+    def times(self) -> list[datetime]:
+        """Return when the trials were finished, in local time and in order."""
+        return self._trials.times()
 
     def add(self, rows: Sequence[Row]) -> None:
         """Store finished trials; when this returns, no kill can lose them."""
         if rows:
-            add_trials(self.storage, self.study._study_id, [self.frozen(row) for row in rows])
+            self._trials.add([self.frozen(row) for row in rows])
 
     def frozen(self, row: Row) -> FrozenTrial:
         """Return a row as an Optuna trial."""
@@ -157,19 +162,22 @@ class Store:
         if limits := [value for name, value in memory.items() if name.startswith(f"{_CONSTRAINTS}:")]:
             memory[_CONSTRAINTS] = limits  # where optuna-dashboard 0.21 looks for them
         complete = row.rejected is None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            trial = optuna.trial.create_trial(
-                state=TrialState.COMPLETE if complete else TrialState.PRUNED,
-                values=[row.scores[name] for name in self.objectives] if complete else None,
-                params=dict(row.params),
-                distributions=self.distributions,
-                user_attrs=attrs,
-                system_attrs=memory,
-            )
-        if complete and trial.datetime_complete is not None:
-            trial.datetime_start = trial.datetime_complete - timedelta(seconds=row.scores.get("seconds", 0.0))
-        return trial
+        # Optuna's ``create_trial`` copies and compares the distributions of all parameters once more.
+        ended = datetime.now()
+        return FrozenTrial(
+            number=0,
+            trial_id=0,
+            state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+            value=None,
+            values=[row.scores[name] for name in self.objectives] if complete else None,
+            datetime_start=ended - timedelta(seconds=row.scores.get("seconds", 0.0) if complete else 0.0),
+            datetime_complete=ended,
+            params=dict(row.params),
+            distributions=self.distributions,
+            user_attrs=attrs,
+            system_attrs=memory,
+            intermediate_values={},
+        )
 
 
 def distributions(choices: Sequence[Choice]) -> dict[str, BaseDistribution]:
@@ -244,7 +252,7 @@ def public(url: str) -> str:
         return url
 
 
-def _row(trial: FrozenTrial) -> Row:
+def _row(trial: Stored) -> Row:
     attrs, ours = trial.user_attrs, trial.system_attrs[_OURS]
     known = {"digest", "design", "origin", "rejected", "stopped_after"}
     return Row(

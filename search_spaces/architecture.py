@@ -232,9 +232,9 @@ class Architecture:
 
     @cached_property
     def _sites(self) -> tuple[Site, ...]:
-        bias, token = self.style.qkv_bias, self.style.class_token
+        style = self.style
         return tuple(
-            Site(stage.dim, stage.num_heads, *size, bias, token)
+            Site(stage.dim, stage.num_heads, *size, style.qkv_bias, style.class_token)
             for stage, size in zip(self.stages, self.maps(), strict=True)
         )
 
@@ -301,7 +301,7 @@ class Architecture:
             style=Style.from_json(value["style"]),
         )
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of the canonical JSON."""
         canonical = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,10 +44,19 @@ from nas.bench.core import (
 from nas.bench.spaces import space_of
 from nas.latency import LatencyTable, parts
 from nas.population import content
+from search_spaces.architecture import Architecture
+from search_spaces.declaration import parse_declaration
 from search_spaces.errors import RequestError, WorkError
 from search_spaces.space import Space
 from supernet.supernet import Supernet
 
+SMALL = """
+name: small
+blocks:
+  mlp_ratio: [1, 2]
+  operators: {lsa: {window_size: [2, 4], pos: [none]}}
+scales: {one: {images: 16, stem: conv3x3_s2, stages: [{dim: 8, num_heads: 2, depth: [1]}]}}
+"""
 QUICK = Setup(torch.device("cpu"), threads=1, rounds=1, quick=True)
 
 
@@ -229,22 +239,44 @@ def test_a_generation_is_of_distinct_mutants(tiny: Setup) -> None:
 
 
 def test_a_search_is_split_into_its_phases(tmp_path: Path) -> None:
-    marks = search.ours(space_of(QUICK), 110, tmp_path)
-    assert [mark["trials"] for mark in marks] == [100, 110]
+    marks, seconds = search.ours(space_of(QUICK), 110, tmp_path)
+    assert [mark.trials for mark in marks] == [100, 110] and seconds > 0
     for mark in marks:
-        phases = mark["propose"] + mark["store"] + mark["evaluate"]
-        assert 0 < phases <= mark["total"]
-    rows = [search._window("x", None, marks[0]), search._window("x", marks[0], marks[1])]
-    assert [row.name.rpartition(" ")[2] for row in rows] == ["1-100", "101-110"]
-    spent = rows[1].details["ms_per_trial"]
+        assert 0 < mark.propose and 0 < mark.store and mark.propose + mark.store <= mark.wall
+        assert mark.proposals >= mark.trials
+    row = search._share("x", *marks)
+    assert row.name.endswith("trials 101-110")
+    spent = row.details["ms_per_trial"]
     assert sum(value for name, value in spent.items() if name != "total") == pytest.approx(spent["total"])
+
+
+def test_evaluations_are_not_counted_as_overhead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    now, quick = [0.0], search.looked_up
+
+    def slow(design: Architecture) -> float:
+        now[0] += 5.0
+        return quick(design)
+
+    monkeypatch.setattr(search, "looked_up", slow)
+    monkeypatch.setattr(
+        search, "time", SimpleNamespace(perf_counter=lambda: now[0], thread_time=lambda: now[0])
+    )
+    marks, _ = search.ours(space_of(QUICK), 40, tmp_path)
+    assert now[0] >= 40 * 5.0 and marks[-1].wall == marks[-1].core == 0
+
+
+def test_a_search_that_runs_out_of_designs_has_its_last_mark(tmp_path: Path) -> None:
+    space = parse_declaration(SMALL, "small").space("one", 16, 3, 3)
+    marks, _ = search.ours(space, 100, tmp_path)
+    assert [mark.trials for mark in marks] == [space.size] == [4]
 
 
 def test_a_search_against_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "ray_tune", lambda space, trials, folder: 4.0)
     rows = search.bench(replace(QUICK, trials=4))
-    assert [row.against[:8] for row in rows] == ["", "study.op", "Ray Tune"]
-    assert rows[2].theirs == 0.5
+    assert [row.against[:8] for row in rows] == ["", "", "study.op", "Ray Tune"]
+    assert rows[3].theirs == 0.5
+    assert [row.target is None for row in rows] == [False, True, True, True]
 
 
 @pytest.mark.slow

@@ -20,7 +20,8 @@ import pytest
 
 from nas.objectives import Goal
 from nas.pareto import dominates
-from nas.search import Plan, Search, cheap_costs, make_sampler, pareto_rows
+from nas.proposals import Proposer
+from nas.search import Plan, Search, cheap_costs, pareto_rows
 from nas.storage import Row, Store, check_storage
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import load_declaration, parse_declaration
@@ -289,7 +290,7 @@ def test_samplers_and_objectives(sampler: str, count: int, space: Space) -> None
 
 def test_unknown_sampler() -> None:
     with pytest.raises(RequestError, match="did you mean 'nsga2'"):
-        make_sampler("nsga", 0, 10)
+        Proposer("nsga", (), 10, ["maximize"])
 
 
 # -- storage -----------------------------------------------------------------------------------------
@@ -350,6 +351,37 @@ def test_trials_of_another_space_are_refused(space: Space, tmp_path: Path) -> No
     other = load_declaration("twins_cswin").space("tiny", 224, 3, 10)
     with pytest.raises(StudyError, match="holds trials of another space; choose another --study"):
         Store(url, "study", ("top1", "macs"), other.choices).rows()
+
+
+def test_a_trial_that_lacks_parameters_is_refused(space: Space, tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/s.db", "study", ("top1", "macs"), space.choices)
+    store.study.add_trial(optuna.trial.create_trial(values=[1.0, 2.0]))
+    assert store.rows() == []  # one without any is nobody's design
+    name = space.choices[0].name
+    store.study.add_trial(
+        optuna.trial.create_trial(
+            values=[1.0, 2.0],
+            params={name: space.choices[0].options[0]},
+            distributions={name: store.distributions[name]},
+        )
+    )
+    with pytest.raises(StudyError, match="holds trials of another space"):
+        store.rows()
+
+
+def test_studies_of_one_database_do_not_mix(space: Space, tmp_path: Path) -> None:
+    url, design = f"sqlite:///{tmp_path}/s.db", space.sample(Random(3))
+    rows = [
+        Row(0, place, space.values(design), design, {"top1": 50.0 + place, "macs": 7.0}) for place in range(3)
+    ]
+    mine, other = (Store(url, name, ("top1", "macs"), space.choices) for name in ("mine", "other"))
+    for first in range(3):  # in turn, so that their trials lie between one another
+        mine.add(rows[first : first + 1])
+        other.add(rows)
+    assert mine.rows() == rows and len(other.rows()) == 9
+    assert [trial.number for trial in mine.study.get_trials()] == [0, 1, 2]
+    ended = [trial.datetime_complete for trial in mine.study.get_trials()]
+    assert mine.times() == ended == sorted(mine.times())
 
 
 def test_other_objectives_are_refused(space: Space, tmp_path: Path) -> None:

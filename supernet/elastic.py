@@ -95,10 +95,12 @@ class Template:
 
     Args:
         module: The static module, on the meta device.
+        method: What of the module to apply; left out, all of it.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, method: str | None = None) -> None:
         self.module = module
+        self._apply: Callable[..., Any] = module if method is None else getattr(module, method)
         self.slots: dict[str, tuple[dict[str, Any], str]] = {}
         for prefix, part in module.named_modules():
             for store in (part._parameters, part._buffers):
@@ -123,7 +125,7 @@ class Template:
             store[key] = value
         if self.module.training != training:
             self.module.train(training)
-        return self.module(*inputs)
+        return self._apply(*inputs)
 
 
 class Operator(Protocol):

@@ -29,7 +29,7 @@ def bench(
     offspring: int = 64,
     images: int = 250,
     calibration: int = 128,
-    steps: int = 200,
+    steps: int = 80,
 ) -> list[Row]:
     """Return what a generation takes one by one, together after its parents, together from nothing, and raced.
 

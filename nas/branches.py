@@ -1,17 +1,18 @@
 """Scores of many paths of one supernet, computing once what they have in common.
 
-Designs of one generation descend from a few parents and begin alike. The activations after every step are
-kept, the least recently used ones leaving when memory runs short, so a design costs only the steps after
-the longest beginning that was seen before: in its own generation, or in an earlier one on the same worker.
-Scores are those of ``Evaluator.score``, to the last bit.
+Designs of one generation descend from a few parents and begin alike. A design goes on from where it leaves the
+path of the one before it, or from the longest beginning that is still kept: activations stay beyond the
+current path as long as memory allows, since the next generation begins like this one. Scores are those of
+``Evaluator.score``, to the last bit.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,16 +21,50 @@ from nas.evaluate import Batch, Tally
 from nas.train import autocast
 from search_spaces.architecture import Architecture
 from supernet.elastic import Weights
-from supernet.steps import Flow, Runner, Step, steps
+from supernet.steps import Flow, Mixing, Runner, Step, steps
 from supernet.supernet import Supernet
-
-Prefix = tuple[Step, ...]
 
 GROUP = 8  # most designs that a worker evaluates before it reports
 
 
+class Made(NamedTuple):
+    """What a step makes.
+
+    Args:
+        flows: Of every batch that it was given.
+        statistics: Of its BatchNorms, if it was calibrated.
+    """
+
+    flows: list[Flow]
+    statistics: Weights
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        tensors = [x for flow in self.flows for x in flow if x is not None]
+        return sum(tensor.nbytes for tensor in (*tensors, *self.statistics.values()))
+
+
+class Beginning(NamedTuple):
+    """A path as far as one of its steps.
+
+    Args:
+        step: The last step.
+        key: Digest of all the steps: equal keys, equal beginnings.
+    """
+
+    step: Step
+    key: bytes
+
+
+Path = tuple[Beginning, ...]
+
+
 class Kept:
-    """Values by key, the least recently used ones let go when together they grow beyond a limit.
+    """What steps made, by key, let go when together it grows beyond a limit.
+
+    What was made inside a block goes first: it saves half a block where two designs differ in an MLP alone,
+    the end of a block saves all of it wherever they part. Then what was not used for longest.
 
     Args:
         limit: Bytes.
@@ -37,22 +72,82 @@ class Kept:
 
     def __init__(self, limit: int) -> None:
         self.limit, self.bytes = limit, 0
-        self._held: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._inside: OrderedDict[Hashable, Made] = OrderedDict()
+        self._ends: OrderedDict[Hashable, Made] = OrderedDict()
 
-    def get(self, key: Hashable) -> Any:
+    def get(self, key: Hashable) -> Made | None:
         """Return what is kept under ``key``, or None."""
-        if key not in self._held:
-            return None
-        self._held.move_to_end(key)
-        return self._held[key][0]
+        for held in (self._inside, self._ends):
+            if key in held:
+                held.move_to_end(key)
+                return held[key]
+        return None
 
-    def put(self, key: Hashable, value: Any, tensors: Iterable[Tensor]) -> None:
-        """Keep a value under a key that is not in use, with ``tensors`` taking its memory."""
-        size = sum(tensor.nbytes for tensor in tensors)
-        self._held[key] = value, size
-        self.bytes += size
-        while self.bytes > self.limit and len(self._held) > 1:
-            self.bytes -= self._held.popitem(last=False)[1][1]
+    def put(self, key: Hashable, made: Made, inside: bool = False) -> None:
+        """Keep what was made inside a block or at the end of one, under a key that is not in use.
+
+        What is larger than the limit is not kept.
+        """
+        if made.nbytes > self.limit:
+            return
+        (self._inside if inside else self._ends)[key] = made
+        self.bytes += made.nbytes
+        self.fit()
+
+    def fit(self) -> None:
+        """Let go of what is beyond the limit."""
+        while self.bytes > self.limit:
+            self.bytes -= (self._inside or self._ends).popitem(last=False)[1].nbytes
+
+
+class Branch:
+    """What the steps of one path at a time make of the same images, and what is kept of other paths.
+
+    Args:
+        kept: What is kept.
+        name: Of these images, among others that share ``kept``.
+        images: Batches of them.
+        run: ``(path, number, flows) -> Made``: what step ``number`` of a path, counted from 1, makes of ``flows``.
+    """
+
+    def __init__(
+        self,
+        kept: Kept,
+        name: Hashable,
+        images: Sequence[Tensor],
+        run: Callable[[Path, int, list[Flow]], Made],
+    ) -> None:
+        self.kept, self.name, self.run = kept, name, run
+        self._path: Path = ()
+        self._made = {0: Made([(x, None) for x in images], {})}  # by number of steps
+
+    def at(self, path: Path, count: int) -> Made:
+        """Return what the first ``count`` steps of a path make."""
+        self._turn(path)
+        known = next(number for number in range(count, -1, -1) if self._recall(number))
+        for number in range(known + 1, count + 1):
+            made = self.run(path, number, self._made[number - 1].flows)
+            self._made[number] = made
+            if number < len(path):  # other paths seldom go on from where one ends
+                last = path[number - 1]
+                self.kept.put((self.name, last.key), made, isinstance(last.step, Mixing))
+        return self._made[count]
+
+    def _turn(self, path: Path) -> None:
+        """Let go of what the path does not have in common with the last one."""
+        pairs = zip(self._path, path, strict=False)
+        common = next((n for n, (one, other) in enumerate(pairs) if one.key != other.key), len(path))
+        self._made = {number: made for number, made in self._made.items() if number <= common}
+        self._path = path
+
+    def _recall(self, number: int) -> bool:
+        """Return whether it is known what the first steps of the path make."""
+        if number not in self._made:
+            made = self.kept.get((self.name, self._path[number - 1].key))
+            if made is None:
+                return False
+            self._made[number] = made
+        return True
 
 
 class BranchEvaluator:
@@ -70,7 +165,7 @@ class BranchEvaluator:
     ) -> None:
         self.runner = Runner(supernet.eval())
         self.validation, self.calibration = validation, calibration
-        self.kept = Kept(keep_bytes)
+        self.keep_bytes, self.kept = keep_bytes, Kept(keep_bytes)
 
     @torch.inference_mode()
     def score(
@@ -79,25 +174,36 @@ class BranchEvaluator:
         """Return ``top1``, ``top5``, ``loss`` and the ``seconds`` it took of every architecture.
 
         Args:
-            architectures: Best in the order of ``in_order``, so that what two share is still kept.
+            architectures: Best in the order of ``in_order``, so that what two share is at hand.
             floors: For each of them, what ``racing.floors`` returned; left out, none is stopped.
 
         Returns:
             Of an architecture that was stopped, the scores on the images it saw, and their number as
             ``stopped_after``.
         """
-        paths = [steps(architecture) for architecture in architectures]
+        paths = [path_of(architecture) for architecture in architectures]
         tallies, seconds = [Tally() for _ in paths], [0.0] * len(paths)
         floors = floors or [[-1] * len(self.validation)] * len(paths)
         stopped: set[int] = set()
-        for batches in self._portions(architectures):
+        calibrated = Branch(self.kept, "calibration", self.calibration, self._calibrate)
+        statistics: dict[bytes, Weights] = {}
+
+        def validate(path: Path, number: int, flows: list[Flow]) -> Made:
+            step, key = path[number - 1]
+            if key not in statistics:
+                normalises = self.runner.normalises(step)
+                statistics[key] = calibrated.at(path, number).statistics if normalises else {}
+            return Made([self.runner.run(step, flow, statistics[key]) for flow in flows], {})
+
+        for batches in self._portions(paths):
+            branches = [Branch(self.kept, batch, [self.validation[batch][0]], validate) for batch in batches]
             for number, path in enumerate(paths):
                 started = time.perf_counter()
-                for batch in batches if number not in stopped else ():
+                for batch, branch in zip(batches, branches, strict=True) if number not in stopped else ():
                     labels = self.validation[batch][1]
                     with autocast(labels.device):
-                        flow = self._validated(batch, path)
-                        tallies[number].add(self.runner.classify(flow), labels)
+                        logits = self.runner.classify(branch.at(path, len(path)).flows[0])
+                    tallies[number].add(logits, labels)
                     if tallies[number].first <= floors[number][batch]:
                         stopped.add(number)
                         break
@@ -108,40 +214,31 @@ class BranchEvaluator:
             found[number]["stopped_after"] = tallies[number].images
         return found
 
-    def _portions(self, architectures: Sequence[Architecture]) -> list[range]:
-        """Return numbers of validation batches, as many at once as leave two whole paths in memory."""
-        largest = max(_path_bytes(architecture) for architecture in architectures)
-        images = max(len(labels) for _, labels in self.validation)
-        size, count = max(1, self.kept.limit // (2 * largest * images)), len(self.validation)
+    def _portions(self, paths: Sequence[Path]) -> list[range]:
+        """Return numbers of validation batches, as many at once as let a path take a quarter of the memory.
+
+        The rest is for what is kept beyond the current path.
+        """
+        largest = max(_path_bytes(path) for path in paths)
+        images, count = max(len(labels) for _, labels in self.validation), len(self.validation)
+        size = min(count, max(1, self.keep_bytes // (4 * largest * images)))
+        current = largest * (size * images + sum(len(x) for x in self.calibration))
+        self.kept.limit = max(0, self.keep_bytes - current)
+        self.kept.fit()
         return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
-    def _validated(self, batch: int, path: Prefix) -> Flow:
-        """Return what a path makes of a batch of validation images."""
-        if not path:
-            return self.validation[batch][0], None
-        flow: Flow | None = self.kept.get((batch, path))
-        if flow is None:
-            before = self._validated(batch, path[:-1])
-            flow = self.runner.run(path[-1], before, self._statistics(path))
-            self.kept.put((batch, path), flow, _tensors([flow]))
-        return flow
+    def _calibrate(self, path: Path, number: int, flows: list[Flow]) -> Made:
+        """Return what a step makes of the training images: each batch is normalised by its own statistics."""
+        return Made(*self.runner.calibrate(path[number - 1].step, flows))
 
-    def _statistics(self, path: Prefix) -> Weights:
-        """Return the BatchNorm statistics of a path's last step."""
-        return self._calibrated(path)[1] if self.runner.normalises(path[-1]) else {}
 
-    def _calibrated(self, path: Prefix) -> tuple[Sequence[Flow], Weights]:
-        """Return what a path makes of the training images, and the statistics of its last step.
-
-        Each batch is normalised by its own statistics.
-        """
-        if not path:
-            return [(images, None) for images in self.calibration], {}
-        found: tuple[Sequence[Flow], Weights] | None = self.kept.get(path)
-        if found is None:
-            found = self.runner.calibrate(path[-1], self._calibrated(path[:-1])[0])
-            self.kept.put(path, found, [*_tensors(found[0]), *found[1].values()])
-        return found
+def path_of(architecture: Architecture) -> Path:
+    """Return the beginnings of a design's path, shortest first."""
+    path, key = [], b""
+    for step in steps(architecture):
+        key = blake2b(key + repr(step).encode(), digest_size=16).digest()
+        path.append(Beginning(step, key))
+    return tuple(path)
 
 
 def in_order(architectures: Sequence[Architecture]) -> list[int]:
@@ -150,11 +247,10 @@ def in_order(architectures: Sequence[Architecture]) -> list[int]:
     return sorted(range(len(named)), key=lambda place: named[place])
 
 
-def _tensors(flows: Sequence[Flow]) -> list[Tensor]:
-    return [x for flow in flows for x in flow if x is not None]
-
-
-def _path_bytes(architecture: Architecture) -> int:
-    """Return the bytes that one image's maps after every block take in float32."""
-    sites = [site for _, _, site in architecture.placed()]
-    return 4 * sum(site.height * site.width * site.dim for site in sites)
+def _path_bytes(path: Path) -> int:
+    """Return about how many bytes one image takes in float32 after all halves of blocks."""
+    halves = [begun.step for begun in path if isinstance(begun.step, Mixing)]
+    return 4 * sum(
+        2 * half.site.tokens * half.site.dim + half.hands * half.site.num_heads * half.site.tokens**2
+        for half in halves
+    )

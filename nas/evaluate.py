@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -134,9 +133,3 @@ def throughput(network: nn.Module, images: Tensor, seconds: float = 1.0) -> floa
                 torch.cuda.synchronize()
             rates.append(len(images) / (time.perf_counter() - started))
     return sorted(rates)[len(rates) // 2]
-
-
-def moved(batches: Iterable[Batch], device: Any) -> Iterator[Batch]:
-    """Yield batches on ``device``."""
-    for images, labels in batches:
-        yield images.to(device), labels.to(device)

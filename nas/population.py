@@ -17,6 +17,7 @@ from nas.budget import WorkerPlan
 from nas.data import Data, Split
 from nas.evaluate import evaluation_batch
 from nas.racing import LOOKS, floors
+from nas.train import compute_dtype
 from nas.workers import Pool
 from search_spaces.architecture import Architecture
 from supernet.calls import call
@@ -26,6 +27,7 @@ from supernet.supernet import Supernet
 
 CALIBRATION_IMAGES = 256
 KEPT_BYTES = 2**31  # most activations kept by a worker on the CPU
+_ROOT = 3  # steps that have one worker as their home: the stem and both halves of a block
 
 
 def payload(
@@ -82,9 +84,10 @@ class Held:
         supernet: Supernet = template(call(Supernet, content["space"], content["sharing"]))
         weights = {name: _tensor(value).to(device) for name, value in content["weights"].items()}
         supernet.load_state_dict(weights, assign=True)
-        validation = [(_tensor(x).to(device), _tensor(y).to(device)) for x, y in content["validation"]]
-        calibration = [_tensor(x).to(device) for x in content["calibration"]]
-        self.evaluator = BranchEvaluator(supernet, validation, calibration, _memory(device))
+        dtype = compute_dtype(torch.device(device))
+        validation = [(_tensor(x).to(device, dtype), _tensor(y).to(device)) for x, y in content["validation"]]
+        calibration = [_tensor(x).to(device, dtype) for x in content["calibration"]]
+        self.evaluator = BranchEvaluator(supernet, validation, calibration, kept_bytes(device))
         self.racing: float | None = content["racing"]
         self.sizes = [len(labels) for _, labels in validation]
 
@@ -135,7 +138,7 @@ def grouped(designs: list[Architecture], workers: int) -> list[tuple[int, list[i
     """
     homes: dict[int, list[int]] = {}
     for place in in_order(designs):
-        beginning = " ".join(map(str, steps(designs[place])[:2]))
+        beginning = " ".join(map(str, steps(designs[place])[:_ROOT]))
         homes.setdefault(zlib.crc32(beginning.encode()) % workers, []).append(place)
     # Small groups keep workers busy to the end of a generation, and lose little to a kill.
     size = max(1, min(GROUP, len(designs) // (2 * workers)))
@@ -146,7 +149,7 @@ def grouped(designs: list[Architecture], workers: int) -> list[tuple[int, list[i
     ]
 
 
-def _memory(device: str) -> int:
+def kept_bytes(device: str) -> int:
     """Return how many bytes of activations a worker keeps."""
     if device == "cuda":
         return torch.cuda.mem_get_info()[0] // 2

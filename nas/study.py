@@ -178,7 +178,7 @@ class Study:
         return self.store().rows()
 
     def write_front(self, rows: Sequence[Row], goal: Goal, front: Sequence[Row], seed: int) -> None:
-        """Write ``front.json``."""
+        """Write ``front.json``: the front, and of how many trials, evaluations and designs that racing stopped."""
         write_json(
             self.front_file,
             {
@@ -186,6 +186,7 @@ class Study:
                 "limits": dict(goal.limits),
                 "trials": len(rows),
                 "evaluated": sum(row.evaluated for row in rows),
+                "stopped": sum(row.evaluated and row.stopped_after is not None for row in rows),
                 "front": [
                     {
                         "digest": row.architecture.digest,

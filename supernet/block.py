@@ -58,10 +58,16 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, H, W, C)`` to ``(B, H, W, C)``."""
+        return self.after(self.feed(self.mix(x)))
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Apply the first half, the token mixer."""
         x = self.before(x)
-        x = x + self.dropped(self.mixer(self.norm1(x)))
-        x = x + self.dropped(self.mlp(self.norm2(x)))
-        return self.after(x)
+        return x + self.dropped(self.mixer(self.norm1(x)))
+
+    def feed(self, x: Tensor) -> Tensor:
+        """Apply the second half, the MLP."""
+        return x + self.dropped(self.mlp(self.norm2(x)))
 
     def dropped(self, branch: Tensor) -> Tensor:
         """Zero the branch of some images and scale up the others, in training only."""
@@ -86,12 +92,15 @@ class ScaledBlock(Block):
         super().__init__(**parts)
         self.residual_scale = residual_scale
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(B, H, W, C)`` to ``(B, H, W, C)``."""
+    def mix(self, x: Tensor) -> Tensor:
+        """Apply the first half, the token mixer."""
         x, s = self.before(x), self.residual_scale
-        x = x + self.dropped(self.mixer(self.norm1(x * s))) / s
-        x = x + self.dropped(self.mlp(self.norm2(x * s))) / s
-        return self.after(x)
+        return x + self.dropped(self.mixer(self.norm1(x * s))) / s
+
+    def feed(self, x: Tensor) -> Tensor:
+        """Apply the second half, the MLP."""
+        s = self.residual_scale
+        return x + self.dropped(self.mlp(self.norm2(x * s))) / s
 
 
 class HandingBlock(ScaledBlock):
@@ -107,11 +116,16 @@ class HandingBlock(ScaledBlock):
         self, x: Tensor, maps: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Map ``(B, H, W, C)`` and attention maps ``(B, heads, N, N)`` to their like."""
+        x, maps = self.mix(x, maps)
+        return self.after(self.feed(x)), maps
+
+    def mix(  # type: ignore[override]
+        self, x: Tensor, maps: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Apply the first half, the token mixer; return the attention maps that it hands on too."""
         x, s = self.before(x), self.residual_scale
         branch, maps = self.mixer.hand(self.norm1(x * s), maps)
-        x = x + self.dropped(branch) / s
-        x = x + self.dropped(self.mlp(self.norm2(x * s))) / s
-        return self.after(x), maps
+        return x + self.dropped(branch) / s, maps
 
 
 class Stage(nn.Module):

@@ -162,10 +162,12 @@ class Template:
 
     Args:
         module: The static module, on the meta device.
+        method: What of the module to apply; left out, all of it.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, method: str | None = None) -> None:
         self.module = module
+        self._apply: Callable[..., Any] = module if method is None else getattr(module, method)
         self.slots = {name: (cut.store, cut.name) for name, cut in whole(module).items()}
 
     def run(self, weights: Weights, training: bool, *inputs: Tensor | None) -> Any:
@@ -184,7 +186,7 @@ class Template:
         """Apply the module to ``inputs`` with the weights it has."""
         if self.module.training != training:
             self.module.train(training)
-        return self.module(*inputs)
+        return self._apply(*inputs)
 
     def check(self, given: Mapping[str, object]) -> None:
         """Raise a KeyError if what is given is not named exactly as the module's parameters and buffers."""

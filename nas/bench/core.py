@@ -190,6 +190,13 @@ def compared(
     )
 
 
+def now(setup: Setup) -> float:
+    """Return what the clock shows in seconds, on a GPU after all that it was given is done."""
+    if setup.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.thread_time() if setup.clock == "core" else time.perf_counter()
+
+
 def in_turn(sides: Sequence[Side], inputs: Sequence[Tensor], setup: Setup, rounds: int) -> list[list[float]]:
     """Return the seconds of one call of every side, round by round.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 import torch
 
-from nas.branches import BranchEvaluator, Kept, in_order
+from nas.branches import BranchEvaluator, Kept, Made, in_order, path_of
 from nas.evaluate import Evaluator
 from nas.population import grouped
-from search_spaces.architecture import Architecture
+from nas.train import compute_dtype
+from search_spaces.architecture import Architecture, Block
 from search_spaces.declaration import load_declaration
 from search_spaces.space import Space
 from supernet.steps import Runner, steps
@@ -74,20 +76,49 @@ def test_a_common_beginning_is_computed_once(monkeypatch: pytest.MonkeyPatch) ->
     evaluator.score([designs[place] for place in in_order(designs)])
     prefixes = {steps(design)[: n + 1] for design in designs for n in range(len(steps(design)))}
     assert len(runs) == len(prefixes) < sum(len(steps(design)) for design in designs)
-    evaluator.score(designs)
-    assert len(runs) == len(prefixes)
+    runs.clear()
+    evaluator.score([designs[place] for place in in_order(designs)])
+    assert len(runs) == len(designs)  # all is kept but what the last steps made
+
+
+def test_designs_that_differ_in_their_mlp_share_the_mixer() -> None:
+    drawn = space("twins_cswin").sample(Random(0))
+    *before, last = drawn.stages
+    plain, wider, encoded = (
+        replace(last, blocks=(Block("gsa", (("sr_ratio", 1),), pos, ratio),))
+        for pos, ratio in (("none", 2.0), ("none", 4.0), ("cpe", 2.0))
+    )
+    paths = [path_of(replace(drawn, stages=(*before, stage))) for stage in (plain, wider, encoded)]
+    keys = [{begun.key for begun in path} for path in paths]
+    assert len(keys[0] & keys[1]) == len(paths[0]) - 1 == len(paths[1]) - 1
+    assert len(keys[0] & keys[2]) == len(paths[0]) == len(paths[2]) - 1
+
+
+def made(count: int) -> Made:
+    return Made([(torch.zeros(count), None)], {})
 
 
 def test_memory_is_kept_within_its_limit() -> None:
-    kept = Kept(100)
+    kept, one = Kept(100), made(10)
     for name in "abc":
-        kept.put(name, name, [torch.zeros(10)])
-    assert (kept.get("a"), kept.get("b"), kept.get("c")) == (None, "b", "c") and kept.bytes == 80
+        kept.put(name, one)
+    assert (kept.get("a"), kept.get("b"), kept.get("c")) == (None, one, one) and kept.bytes == 80
     kept.get("b")
-    kept.put("d", "d", [torch.zeros(10)])
-    assert (kept.get("b"), kept.get("c"), kept.get("d")) == ("b", None, "d")
-    kept.put("large", "large", [torch.zeros(1000)])  # the one in use stays, however large
-    assert kept.get("large") == "large" and kept.get("d") is None
+    kept.put("d", one)
+    assert (kept.get("b"), kept.get("c"), kept.get("d")) == (one, None, one)
+    kept.put("inside", made(5), inside=True)
+    kept.put("e", made(5))  # what is inside a block leaves first
+    assert kept.get("inside") is None and kept.get("b") and kept.get("d") and kept.get("e")
+    kept.put("large", made(1000))
+    assert kept.get("large") is None and kept.get("e") and kept.bytes == 100
+
+
+@pytest.mark.parametrize("keep", [0, 2**20, 2**28])
+def test_memory_of_all_activations_is_within_what_was_given(keep: int) -> None:
+    chosen = space("twins_cswin")
+    evaluator = BranchEvaluator(Supernet(chosen), images((40, 40)), [x for x, _ in images((9,))], keep)
+    evaluator.score(generation(chosen, 0))
+    assert evaluator.kept.bytes <= evaluator.kept.limit <= keep
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
@@ -99,5 +130,15 @@ def test_groups_hold_every_design_once(workers: int) -> None:
     homes: dict[object, set[int]] = {}
     for home, places in groups:
         for place in places:
-            homes.setdefault(steps(designs[place])[:2], set()).add(home)
+            homes.setdefault(steps(designs[place])[:3], set()).add(home)
     assert all(len(found) == 1 for found in homes.values())
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_images_may_be_kept_in_the_precision_of_convolutions(name: str) -> None:
+    supernet, given = Supernet(space(name)).eval(), images((3,))[0][0]
+    for stem in supernet.stems.values():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(stem(given), stem(given.bfloat16()))
+    assert compute_dtype(torch.device("cuda")) == torch.bfloat16
+    assert compute_dtype(torch.device("cpu")) == torch.float32

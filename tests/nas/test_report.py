@@ -162,6 +162,9 @@ def test_stopped_designs_are_counted_and_not_drawn(tmp_path: Path) -> None:
     row = replace(row, batch=99, scores={**row.scores, "top1": 100.0, "macs": 1.0}, stopped_after=63)
     study.store().add([row])
     text, figures = page(study)
+    study.write_front(study.rows(), study.goal(), before, 0)
+    written = json.loads(study.front_file.read_text())
+    assert (written["evaluated"], written["stopped"], len(written["front"])) == (13, 1, len(before))
     assert "13 evaluated" in text and "1 stopped early" in text and "100.00%" not in text
     assert [len(trace["x"]) for trace in figures["tradeoff-macs"]["data"]] == [12, len(before)]  # type: ignore[attr-defined]
 

@@ -47,7 +47,10 @@ def payload(
     # A design can be stopped between batches, so racing cuts them small enough for its looks.
     cut = batch if racing is None else min(batch, -(-count // LOOKS))
     validation = list(_take(data.val, count, cut, seed))
-    calibration = [images for images, _ in _take(data.train, CALIBRATION_IMAGES, batch, seed)]
+    # Statistics are averaged over batches, each counting alike: so these are as even as they can be.
+    images = min(CALIBRATION_IMAGES, len(data.train))
+    even = -(-images // -(-images // batch))
+    calibration = [images for images, _ in _take(data.train, images, even, seed)]
     return content(supernet, validation, calibration, racing)
 
 

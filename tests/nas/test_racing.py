@@ -218,6 +218,7 @@ def test_without_racing_nothing_changes(trained: Supernet, data: Data, tmp_path:
     plain = Worker(trained, data, None)
     content = payload(trained, data, 2000, 0)
     assert [len(labels) for _, labels in content["validation"]] == [250, 250]
+    assert [len(images) for images in content["calibration"]] == [128, 128]  # each counts alike
     rng = Random(1)
     designs = [trained.space.sample(rng) for _ in range(6)]
     evaluator = plain.held.evaluator

@@ -150,7 +150,10 @@ def build_subnet(architecture: Architecture, drop_path: float = 0.0) -> Network:
 
 
 def initialise(network: nn.Module) -> None:
-    """Initialise weights in place, as ``build_subnet`` says."""
+    """Initialise weights in place, as ``build_subnet`` says; those of a ``template`` have no values."""
+    # PyTorch draws normal numbers for the meta device in Python, and imports its compiler for that: 6 to 9 s.
+    if any(parameter.is_meta for parameter in network.parameters()):
+        return
     for module in network.modules():
         if isinstance(module, nn.Linear):
             # The papers' fixed 0.02 starves networks of 24-64 channels: on mnist5k the loss after 60 steps

@@ -13,9 +13,9 @@ import itertools
 import json
 import math
 import platform
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -24,9 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas import interrupt
 from nas.console import log
 from nas.provenance import provenance
+from nas.timing import seconds_of
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.errors import CheckpointError, RequestError
 from search_spaces.operators import Site
@@ -37,13 +37,6 @@ from supernet.subnet import initialise, plan, plan_block, plan_downsample, plan_
 
 FORMAT = 1
 
-# The one rule for repeats: a part is timed once a round, after a run that is not timed, over as many runs in
-# a row as fit into _RUN_SECONDS (at least one), until it had _ROUNDS timings or spent _PART_SECONDS (at least
-# _MIN_ROUNDS). Timings of small parts are so far above what a clock or a CUDA event resolves, and a table of
-# n parts takes at most about n * max(_PART_SECONDS, _MIN_ROUNDS * one run) and the runs that are not timed.
-_RUN_SECONDS = 0.003
-_PART_SECONDS = 0.05
-_ROUNDS, _MIN_ROUNDS = 9, 3
 _WHOLES = 6  # whole networks measured beside the parts
 
 
@@ -293,9 +286,8 @@ def measure(
 ) -> LatencyTable:
     """Measure every distinct part of ``space``.
 
-    Parts are timed in turn, round after round, so that a machine that is slower for a while slows all of
-    them alike; a part's latency is the median over the rounds, scaled as the whole networks ask for
-    (``provenance`` says by how much). A CPU is measured with one thread: small
+    Parts are timed in turn, round after round (``timing.py``); a part's latency is the median over the rounds,
+    scaled as the whole networks ask for (``provenance`` says by how much). A CPU is measured with one thread: small
     maps do not gain from more, and its latencies do not depend on what else uses the other cores.
 
     Args:
@@ -377,79 +369,20 @@ def time_parts(
     # What is built and what goes in decide the time: parts that agree in both are measured once.
     key = {part.name: (repr(part.blueprint), part.shape) for part in found}
     distinct = {key[part.name]: part for part in found}
+
+    def made(part: Part) -> tuple[nn.Module, Tensor]:
+        module: nn.Module = part.blueprint.build()
+        initialise(module)
+        inputs = torch.randn(batch, *part.shape)
+        return module.eval().to(device, dtype), inputs.to(device, dtype)
+
     threads = torch.get_num_threads()
     # The weights' values do not matter, but drawing them may not change what is drawn after.
     with torch.random.fork_rng(devices=()), torch.inference_mode():
         torch.set_num_threads(1)
         try:
-            times = _rounds(distinct, device, batch, dtype, progress or (lambda done, total: None))
+            runs = {content: partial(made, part) for content, part in distinct.items()}
+            times = seconds_of(runs, device, progress or (lambda done, total: None))
         finally:
             torch.set_num_threads(threads)
-    return {name: 1e3 * median(times[content]) for name, content in key.items()}
-
-
-def _rounds(
-    found: Mapping[Any, Part],
-    device: torch.device,
-    batch: int,
-    dtype: torch.dtype,
-    progress: Callable[[int, int], None],
-) -> dict[Any, list[float]]:
-    """Return the seconds of one run of every part, from every round that timed it."""
-    timers: dict[Any, _Timer] = {}
-    total = (1 + _ROUNDS) * len(found)
-    for done, (content, part) in enumerate(found.items()):
-        interrupt.check()
-        progress(done, total)
-        module: nn.Module = part.blueprint.build()
-        initialise(module)
-        inputs = torch.randn(batch, *part.shape)
-        timers[content] = _Timer(module.eval().to(device, dtype), inputs.to(device, dtype))
-    times: dict[Any, list[float]] = {content: [] for content in found}
-    order = list(found)
-    for number in range(1, 1 + _ROUNDS):
-        # A new order each round, so that no part always follows the same one.
-        Random(number).shuffle(order)
-        for done, content in enumerate(order, start=number * len(order)):
-            interrupt.check()
-            progress(done, total)
-            past, timer = times[content], timers[content]
-            if len(past) < _MIN_ROUNDS or sum(past) * timer.runs < _PART_SECONDS:
-                past.append(timer.once())
-    progress(total, total)
-    return times
-
-
-class _Timer:
-    """Times one part, warmed up.
-
-    Args:
-        module: The part, where it is measured.
-        inputs: What goes in.
-    """
-
-    def __init__(self, module: nn.Module, inputs: Tensor) -> None:
-        self.module, self.inputs = module, inputs
-        self.runs = 1
-        self.once()  # allocates, chooses kernels
-        self.runs = max(1, math.floor(_RUN_SECONDS / self.once()))
-
-    def once(self) -> float:
-        """Run the part ``runs`` times after one that is not timed, and return the seconds of one run."""
-        self.module(self.inputs)  # brings back to the caches what other parts took out
-        if self.inputs.device.type == "cuda":
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            self._run()
-            end.record()
-            end.synchronize()
-            return 1e-3 * start.elapsed_time(end) / self.runs
-        # Time on the core rather than on the wall: the same on an idle machine, for one thread that never
-        # waits, and not lengthened by whatever else runs on a busy one.
-        began = time.thread_time()
-        self._run()
-        return (time.thread_time() - began) / self.runs
-
-    def _run(self) -> None:
-        for _ in range(self.runs):
-            self.module(self.inputs)
+    return {name: 1e3 * times[content] for name, content in key.items()}

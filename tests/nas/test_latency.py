@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from nas import interrupt, latency
+from nas import interrupt, latency, timing
 from nas.latency import (
     LatencyTable,
     Part,
@@ -138,8 +138,8 @@ def test_larger_designs_are_slower(space: Space, table: LatencyTable) -> None:
 
 
 def test_measuring_leaves_the_process_as_it_was(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency, "_ROUNDS", 3)
-    monkeypatch.setattr(latency, "_RUN_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "_ROUNDS", 3)
+    monkeypatch.setattr(timing, "_RUN_SECONDS", 0.0)
     threads, told = torch.get_num_threads(), list[tuple[int, int]]()
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -154,7 +154,7 @@ def test_measuring_leaves_the_process_as_it_was(space: Space, monkeypatch: pytes
 
 def test_equal_work_is_measured_once(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     built = list[object]()
-    monkeypatch.setattr(latency, "_ROUNDS", 1)
+    monkeypatch.setattr(timing, "_ROUNDS", 1)
     monkeypatch.setattr(latency, "initialise", built.append)
     twice = [replace(part, name=f"{part.name} {copy}") for part in all_parts(space) for copy in "ab"]
     times = time_parts(twice, CPU)

@@ -78,9 +78,8 @@ class Trials:
     def _begin(self, connection: Connection, trials: Sequence[FrozenTrial]) -> Sequence[int]:
         """Begin the trials of a transaction that no other process disturbs; return their identities."""
         if self._engine.dialect.name == "sqlite":
-            connection.exec_driver_sql(
-                "BEGIN IMMEDIATE"
-            )  # its driver would begin after the last number is read
+            # Its driver would begin after the last number is read.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         study = models.StudyModel.study_id
         if not connection.execute(select(study).where(study == self._study_id).with_for_update()).first():
             raise KeyError(f"there is no study {self._study_id}")

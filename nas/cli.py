@@ -410,7 +410,7 @@ def bench(
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of each comparison.")] = None,
     image_size: Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images at once.")] = None,
-    trials: Annotated[int | None, typer.Option(min=2, help="Trials of bench search; 1000.")] = None,
+    trials: Annotated[int | None, typer.Option(min=2, help="Trials of bench search; 2000.")] = None,
     space: Annotated[str, typer.Option(help="Name of a space, or a YAML file.")] = "twins_cswin",
     scale: Annotated[str | None, typer.Option(help="Scale of the space; the images' size decides.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes, to see that it runs.")] = False,

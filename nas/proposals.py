@@ -79,9 +79,8 @@ class _Evolution(NSGAIISampler):
         for trial in trials:
             generation = trial.system_attrs.get(self._get_generation_key())
             if generation is not None:
-                self.get_parent_population(
-                    study, generation
-                )  # a generation that was drawn earlier is entered
+                # A generation that was drawn in an earlier run is entered.
+                self.get_parent_population(study, generation)
                 if trial.state is TrialState.COMPLETE:
                     self._lineage.members.append(trial)
 

@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import median, quantiles
 from typing import Any
@@ -276,22 +276,37 @@ def peak_bytes(side: Side, inputs: Tensor, setup: Setup) -> int:
         side(inputs)
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    cpu = [torch.profiler.ProfilerActivity.CPU]
-    with _silent(), torch.profiler.profile(activities=cpu, profile_memory=True) as seen:
-        side(inputs)
     held = most = 0
     # torch's own allocations and frees, in order; scratch space inside oneDNN is not among them.
-    events = seen.profiler.kineto_results.events()
-    for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+    events = (event for event in _profiled(side, inputs) if event.name() == "[memory]")
+    for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()
         most = max(most, held)
     return most
 
 
+def copies(side: Side, inputs: Tensor) -> int:
+    """Return how many times one call of ``side`` copies or concatenates tensors, small ones too."""
+    side(inputs)
+    return sum(event.name() in ("aten::copy_", "aten::cat") for event in _profiled(side, inputs))
+
+
+def _profiled(side: Side, inputs: Tensor) -> list[Any]:
+    """Return the profiler's events of one call on the CPU."""
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    with _silent(), torch.profiler.profile(activities=cpu, profile_memory=True) as seen:
+        side(inputs)
+    return list(seen.profiler.kineto_results.events())
+
+
+def by_side(found: Iterable[int]) -> dict[str, int]:
+    """Return what was found of our side and of theirs, by name."""
+    return dict(zip(("ours", "theirs"), found, strict=True))
+
+
 def peaks(sides: Sequence[Side], inputs: Tensor, setup: Setup) -> dict[str, int]:
     """Return ``peak_bytes`` of our side and of theirs, by name."""
-    found = [peak_bytes(side, inputs, setup) for side in sides]
-    return dict(zip(("ours", "theirs"), found, strict=True))
+    return by_side(peak_bytes(side, inputs, setup) for side in sides)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,9 @@ from nas.bench.core import (
     Side,
     Target,
     agreed,
+    by_side,
     compared,
+    copies,
     exact,
     in_turn,
     inferred,
@@ -145,6 +147,7 @@ def _rows(case: Case, image_size: int, batch: int, setup: Setup) -> list[Row]:
         details = {
             **work(cost, batch, site, training),
             "peak_bytes": peaks(sides, inputs[0], setup),
+            "copies": by_side(copies(side, inputs[0]) for side in sides),
             "max_abs_difference": difference,
         }
         rows.append(compared(name, ours, theirs, batch, details=details, **rest))

@@ -27,8 +27,8 @@ def bench(
     setup: Setup,
     parents: int = 16,
     offspring: int = 64,
-    images: int = 250,
-    calibration: int = 128,
+    images: int = 500,
+    calibration: int = 256,
     steps: int = 80,
 ) -> list[Row]:
     """Return what a generation takes one by one, together after its parents, together from nothing, and raced.

@@ -38,6 +38,7 @@ from nas.bench.core import (
     Target,
     agreed,
     compared,
+    copies,
     in_turn,
     peak_bytes,
     pooled,
@@ -138,6 +139,12 @@ def test_peak_memory_is_what_a_call_holds_at_once(capfd: pytest.CaptureFixture[s
     # Scalars are tensors for a moment, too.
     assert peak_bytes(side, torch.zeros(1000), QUICK) == pytest.approx(2 * 4000, abs=64)
     assert capfd.readouterr().err == ""
+
+
+def test_copies_are_counted() -> None:
+    assert copies(lambda x: x + 1, torch.zeros(4, 4)) == 0
+    assert copies(lambda x: x.t() + 1, torch.zeros(4, 4)) == 0
+    assert copies(lambda x: torch.cat([x.t().contiguous(), x.clone()]), torch.zeros(4, 4)) == 3
 
 
 @pytest.mark.parametrize(("threads", "clock"), [(1, "core"), (2, "wall")])

@@ -34,14 +34,13 @@ def bench(
     """Return what a generation takes one by one, together after its parents, together from nothing, and raced.
 
     How far mutants share beginnings differs from one generation to the next, so every round has one of its own,
-    whose groups of designs go through all sides in turn. More rounds tell more than more images, of which there
-    are as many as a search on small ones takes at once, and half as many for calibration, as in a search.
+    whose groups of designs go through all sides in turn.
 
     Args:
         setup: Sizes.
         parents: Designs that were evaluated before.
         offspring: Their mutants, which are timed.
-        images: Validation images.
+        images: Validation images, as many as a search of the embedded images has.
         calibration: Training images for BatchNorm statistics.
         steps: Of training the supernet that is raced.
 
@@ -52,8 +51,7 @@ def bench(
         parents, offspring, images, calibration, steps = 2, 8, 64, 16, 2
     space = space_of(setup)
     rows = together(setup, space, parents, offspring, images, calibration)
-    # Twice the images: of few, racing cannot tell in time which designs are hopeless.
-    rows += raced(setup, trained(space, setup, steps), parents, offspring, 2 * images, 2 * calibration)
+    rows += raced(setup, trained(space, setup, steps), parents, offspring, images, calibration)
     return [replace(row, unit="designs/s") if row.unit == "images/s" else row for row in rows]
 
 

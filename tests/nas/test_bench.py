@@ -142,8 +142,7 @@ def test_peak_memory_is_what_a_call_holds_at_once(capfd: pytest.CaptureFixture[s
 
 
 def test_copies_are_counted() -> None:
-    assert copies(lambda x: x + 1, torch.zeros(4, 4)) == 0
-    assert copies(lambda x: x.t() + 1, torch.zeros(4, 4)) == 0
+    assert copies(lambda x: x.t() + x, torch.zeros(4, 4)) == 0
     assert copies(lambda x: torch.cat([x.t().contiguous(), x.clone()]), torch.zeros(4, 4)) == 3
 
 

@@ -57,10 +57,10 @@ def pad_to_multiple(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def window_partition(x: Tensor, height: int, width: int) -> Tensor:
-    """Cut a map ``(B, H, W, ...)`` into windows ``(B * windows, height * width, ...)``, row by row."""
-    B, H, W, *rest = x.shape
-    x = x.view(B, H // height, height, W // width, width, *rest).transpose(2, 3)
-    return x.reshape(-1, height * width, *rest)
+    """Cut a map ``(B, H, W, C)`` into windows ``(B * windows, height * width, C)``, row by row."""
+    B, H, W, C = x.shape
+    x = x.view(B, H // height, height, W // width, width, C).transpose(2, 3)
+    return x.reshape(-1, height * width, C)
 
 
 def window_merge(windows: Tensor, height: int, width: int, H: int, W: int) -> Tensor:

@@ -20,7 +20,7 @@ from supernet.operators.dwconv import DepthwiseConvolution, DynamicDepthwise
 from supernet.operators.gsa import GlobalSubsampledAttention
 from supernet.operators.lsa import LocallyGroupedAttention
 from supernet.operators.outlook import OutlookAttention
-from supernet.operators.refiner import RefinedAttention
+from supernet.operators.refiner import AttentionRefinement, RefinedAttention
 from supernet.operators.swin import ShiftedWindowAttention
 
 
@@ -153,8 +153,17 @@ def refiner(m: RefinedAttention, x: Tensor) -> Tensor:
     q, k, v = m.qkv(x.flatten(1, 2)).reshape(B, H * W, 3, heads, d).permute(2, 0, 3, 1, 4)
     maps = ((q * d**-0.5) @ k.transpose(-2, -1)).softmax(dim=-1)
     if m.refine is not None and m.norm is not None:
-        maps = m.norm(m.refine(maps))
+        maps = m.norm(_refined(m.refine, maps))
     return m.proj((maps @ v).transpose(1, 2).reshape(B, H, W, C))
+
+
+def _refined(m: nn.Module, maps: Tensor) -> Tensor:
+    if not isinstance(m, AttentionRefinement):
+        return m(maps)
+    x = maps
+    if m.expand is not None and m.norm_expand is not None:
+        x = F.relu6(m.norm_expand(m.expand(x)))
+    return maps + m.norm_reduce(m.reduce(F.relu6(m.norm_depthwise(m.depthwise(x)))))
 
 
 def outlook(m: OutlookAttention, x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from search_spaces.operators.cswin import covers
 from search_spaces.skeleton import Style
 from supernet.calls import Call, call
 from supernet.elastic import Cuts, Elastic, Mixer, Projections, centre, centred, prefixed, whole
-from supernet.kernels import attention, window_merge, window_partition
+from supernet.kernels import attention, window_merge
 from supernet.pos import RelativePositionBias, depthwise3x3, windowed_lepe
 
 
@@ -100,14 +100,17 @@ class CrossShapedWindowAttention(nn.Module):
             as the paper's dense-prediction code does; the padding is not masked.
         """
         H, W, C = qkv.shape[1], qkv.shape[2], qkv.shape[4]
+        tokens = height * width
         below, right = -H % height, -W % width
         if below or right:
             sides = (right // 2, right - right // 2, below // 2, below - below // 2)
             qkv = F.pad(qkv, (0, 0, 0, 0, *sides))
-        windows = window_partition(qkv, height, width)
-        q, k, v = windows.unflatten(-1, (-1, self.head_dim)).permute(2, 0, 3, 1, 4)
+        stripes = qkv.unflatten(1, (-1, height)).unflatten(3, (-1, width)).permute(5, 0, 1, 3, 2, 4, 6)
+        # One copy, after which queries, keys and values lie each by itself, as LePE's convolution wants them.
+        apart = stripes.reshape(3, -1, tokens, C)
+        q, k, v = apart.unflatten(-1, (-1, self.head_dim)).transpose(2, 3)
         bias = None if rpe is None else rpe(height, width)
-        out = attention(q, k, v, bias).transpose(1, 2).reshape(-1, height * width, C)
+        out = attention(q, k, v, bias).transpose(1, 2).reshape(-1, tokens, C)
         if lepe is not None:
             out = out + windowed_lepe(v.transpose(1, 2).flatten(2), height, width, *lepe)
         merged = window_merge(out, height, width, H + below, W + right)

@@ -149,7 +149,7 @@ def test_parts_stand_before_the_whole_and_helpers_before_their_users() -> None:
     found = definitions(source("all"))
     for earlier, later in [
         ("attention", "LocallyGroupedAttention"),
-        ("window_partition", "CrossShapedWindowAttention"),
+        ("window_merge", "CrossShapedWindowAttention"),
         ("RelativePositionBias", "LocallyGroupedAttention"),
         ("DynamicDepthwise", "DepthwiseConvolution"),
         ("ConvStem", "Network"),

@@ -85,10 +85,6 @@ class Elastic(nn.Module):
     def cuts(self, block: Block, site: Site) -> Cuts:
         """Return how ``block`` takes its weights at ``site``, by the static module's names."""
 
-    def weights(self, block: Block, site: Site) -> Weights:
-        """Return the weights that ``block`` needs at ``site``, by the static module's names."""
-        return taken(self.cuts(block, site))
-
 
 class Projections(nn.Module):
     """Query, key, value and output projections of attention, own or shared by a block's operators.

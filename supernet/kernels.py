@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+#: Taken from the logits of masked pairs, as in Twins' code. Swin's takes 100, whose exponential is a denormal
+#: number: CPUs multiply by those many times slower than by the zero that this one gives.
+FAR = 1000.0
+
 
 def attention(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, scale: float | None = None

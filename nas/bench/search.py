@@ -185,9 +185,8 @@ def _resumed(space: Space, trials: int, folder: Path) -> float:
         yield {index: {"top1": looked_up(design)} for index, design in enumerate(designs)}
 
     _search(space, trials, folder, evaluate).run(lambda row, done: None)
-    return (
-        reached[0] if reached else time.perf_counter() - began
-    )  # a space that is used up has no next design
+    # A space that is used up has no next design.
+    return reached[0] if reached else time.perf_counter() - began
 
 
 def _share(where: str, first: Mark, last: Mark, target: Target | None = None) -> Row:

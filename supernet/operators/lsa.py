@@ -16,7 +16,7 @@ from search_spaces.operators import Site
 from search_spaces.skeleton import Style
 from supernet.calls import Call, call
 from supernet.elastic import Cuts, Elastic, Mixer, Projections, centred, prefixed, whole
-from supernet.kernels import attention, pad_to_multiple, window_merge, window_partition
+from supernet.kernels import FAR, attention, pad_to_multiple, window_merge, window_partition
 from supernet.pos import RelativePositionBias, depthwise3x3, windowed_lepe
 
 
@@ -75,7 +75,7 @@ class LocallyGroupedAttention(nn.Module):
         if self.mask_padding and (H % k or W % k):
             real = torch.ones(1, H, W, 1, device=self.proj.weight.device, dtype=self.proj.weight.dtype)
             keys = window_partition(pad_to_multiple(real, k, k), k, k).transpose(1, 2)  # (windows, 1, keys)
-            mask = (1000.0 * (keys - 1.0)).unsqueeze(1).repeat(1, 1, k * k, 1)
+            mask = (FAR * (keys - 1.0)).unsqueeze(1).repeat(1, 1, k * k, 1)
             bias = mask if bias is None else mask + bias
         return bias
 

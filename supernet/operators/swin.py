@@ -18,12 +18,8 @@ from search_spaces.operators.swin import shift_size
 from search_spaces.skeleton import Style
 from supernet.calls import Call, call
 from supernet.elastic import Cuts, Elastic, Mixer, Projections, centred, whole
-from supernet.kernels import attention, pad_to_multiple, window_merge, window_partition
+from supernet.kernels import FAR, attention, pad_to_multiple, window_merge, window_partition
 from supernet.pos import RelativePositionBias
-
-#: Taken from the logits of masked pairs. The paper's code takes 100, whose exponential is a denormal number:
-#: CPUs multiply by those many times slower than by the zero that this one gives.
-_FAR = 1000.0
 
 
 class ShiftedWindowAttention(nn.Module):
@@ -66,7 +62,7 @@ class ShiftedWindowAttention(nn.Module):
         q, k, v = windows.view(-1, size * size, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
         bias = self.rpe(size, size)
         if rows or columns:
-            bias = bias - _FAR * self.apart(self.regions(padded_H, rows), self.regions(padded_W, columns))
+            bias = bias - FAR * self.apart(self.regions(padded_H, rows), self.regions(padded_W, columns))
         out = attention(q, k, v, bias).transpose(1, 2).reshape(-1, size * size, C)
         x = self.proj(window_merge(out, size, size, padded_H, padded_W)[:, :H, :W])
         return x.roll((rows, columns), (1, 2)) if rows or columns else x

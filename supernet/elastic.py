@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from search_spaces.architecture import Block
 from search_spaces.operators import Site
 from search_spaces.skeleton import Style
-from supernet.calls import Call
+from supernet.blueprint import Call
 
 Weights = dict[str, Tensor]
 Take = Callable[[Tensor], Tensor]

@@ -20,7 +20,7 @@ from itertools import groupby
 from typing import Any
 
 from search_spaces.architecture import Architecture
-from supernet.calls import Call
+from supernet.blueprint import Call
 from supernet.subnet import plan
 
 _OURS = ("supernet", "search_spaces")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from search_spaces.architecture import Architecture, Block
 from search_spaces.operators import Site
-from supernet.calls import Call, call
+from supernet.blueprint import Call, call
 from supernet.elastic import Template, Weights, state
 from supernet.pos import PositionalEncodingGenerator
 from supernet.subnet import handing, plan_block, plan_downsample, plan_stem, template

@@ -29,7 +29,7 @@ from supernet.block import (
     Stage,
     TokenNetwork,
 )
-from supernet.calls import Call, call
+from supernet.blueprint import Call, call
 from supernet.ffn import FeedForward
 from supernet.operators import MIXERS
 from supernet.pos import AbsolutePosition, PositionalEncodingGenerator

@@ -17,6 +17,7 @@ from search_spaces.operators import Site
 from search_spaces.skeleton import Style
 from search_spaces.space import Space, StageChoices
 from supernet.block import MapBatchNorm, Network
+from supernet.compile_blocks import compile_regions
 from supernet.elastic import (
     Cuts,
     Elastic,
@@ -32,7 +33,6 @@ from supernet.elastic import (
 )
 from supernet.operators import MIXERS
 from supernet.pos import AbsolutePosition, PositionalEncodingGenerator
-from supernet.regions import compile_regions
 from supernet.subnet import (
     handing,
     initialise,

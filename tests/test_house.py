@@ -158,10 +158,10 @@ SOUND = {
     "nas/__init__.py": "",
     "nas/workers.py": "import ray\nfrom ray import train",
     "nas/search.py": (
-        "from typing import TYPE_CHECKING\nfrom nas.workers import y\nfrom supernet.operators import lsa\n"
+        "from typing import TYPE_CHECKING\nfrom nas.cluster.pool import y\nfrom supernet.operators import lsa\n"
         "if TYPE_CHECKING:\n    from nas.late import z"
     ),
-    "nas/late.py": "from nas.search import s",
+    "nas/late.py": "from nas.search.loop import s",
 }
 
 
@@ -179,9 +179,9 @@ def test_a_sound_house_has_no_violations(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "sentence"),
     [
-        ("supernet/kernels.py", "import nas.search", "supernet/kernels.py:1 imports nas.search: imports run"),
+        ("supernet/kernels.py", "import nas.search.loop", "supernet/kernels.py:1 imports nas.search.loop: imports run"),
         ("search_spaces/errors.py", "from supernet import kernels", "imports supernet.kernels: imports run"),
-        ("search_spaces/errors.py", "def f():\n    from nas import search", "errors.py:2 imports nas.search"),
+        ("search_spaces/errors.py", "def f():\n    from nas import search", "errors.py:2 imports nas.search.loop"),
         ("search_spaces/errors.py", "import torch.nn as nn", "imports torch: search_spaces does without it"),
         ("search_spaces/errors.py", "from optuna.trial import Trial", "imports optuna: search_spaces does"),
         ("search_spaces/new/deep.py", "from torch import Tensor", "new/deep.py:1 imports torch"),
@@ -203,7 +203,7 @@ def test_each_fault_is_found(tmp_path: Path, file: str, text: str, sentence: str
     assert any(sentence in one for one in found), found
 
 
-@pytest.mark.parametrize("module", ["nas.population", "nas.pipeline"])
+@pytest.mark.parametrize("module", ["nas.evaluation.population", "nas.pipeline.run"])
 def test_slow_imports_are_left_to_those_who_need_them(module: str) -> None:
     """Workers that evaluate, and the command before it trains, start without timm: more than half of the time."""
     program = f"import sys, {module}; print(*(n for n in ('timm', 'torchvision', 'torch._dynamo') if n in sys.modules))"
@@ -215,7 +215,7 @@ def test_a_worker_holds_and_runs_a_supernet_without_the_compiler() -> None:
     """Modules on the meta device would load it to draw weights they have no memory for: 6 to 9 s for each worker."""
     program = """
 import sys, torch
-from nas.population import content, hold
+from nas.evaluation.population import content, hold
 from search_spaces.declaration import load_declaration
 from random import Random
 from supernet.supernet import Supernet

@@ -111,7 +111,7 @@ def machine(setup: Setup) -> dict[str, Any]:
     if setup.device.type == "cuda":
         device = torch.cuda.get_device_name(setup.device)
     else:
-        from nas.latency import device_name
+        from nas.latency.table import device_name
 
         device = device_name(setup.device).removesuffix(", 1 thread")
     return {

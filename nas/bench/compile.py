@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from nas.bench.core import Row, Setup, Side, agreed, compared, exact, in_turn, pooled, rotating
 from nas.bench.spaces import space_of
-from nas.train import autocast
+from nas.training.loop import autocast
 from search_spaces.architecture import Architecture
-from supernet.regions import compilations
+from supernet.compile_blocks import compilations
 from supernet.supernet import Supernet
 
 _MEASURED = 6  # architectures that are timed, once everything is compiled

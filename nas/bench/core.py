@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas import interrupt
-from nas.train import autocast
+from nas.runtime import interrupt
+from nas.training.loop import autocast
 from search_spaces.errors import WorkError
 
 #: Runs on an input; what it returns does not matter to the clock.

@@ -9,8 +9,8 @@ from scipy.stats import kendalltau
 
 from nas.bench.core import Row, Setup, Target
 from nas.bench.spaces import space_of
-from nas.console import counting
-from nas.latency import LatencyTable, needed, tabled, time_parts, whole
+from nas.latency.table import LatencyTable, needed, tabled, time_parts, whole
+from nas.runtime.console import counting
 from search_spaces.architecture import Architecture
 
 _DESIGNS = 30

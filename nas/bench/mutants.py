@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-from nas import interrupt
-from nas.branches import GROUP, in_order
+from nas.evaluation.prefix_cache import GROUP, in_order
+from nas.runtime import interrupt
 from search_spaces.architecture import Architecture
 from search_spaces.space import Space
 

@@ -14,9 +14,9 @@ from nas.bench.core import Row, Setup, Target, compared, now
 from nas.bench.mutants import generation, in_groups
 from nas.bench.racing import kept_by_each, raced, trained
 from nas.bench.spaces import space_of
-from nas.branches import GROUP, BranchEvaluator
-from nas.evaluate import Batch, Evaluator, evaluation_batch
-from nas.train import compute_dtype
+from nas.evaluation.accuracy import Batch, Evaluator, evaluation_batch
+from nas.evaluation.prefix_cache import GROUP, BranchEvaluator
+from nas.training.loop import compute_dtype
 from search_spaces.architecture import Architecture
 from search_spaces.errors import WorkError
 from search_spaces.space import Space

@@ -7,16 +7,16 @@ from random import Random
 import torch
 from torch.nn import functional as F
 
-from nas import interrupt
 from nas.bench.core import Row, Setup, Target, compared, now
 from nas.bench.mutants import in_groups, mutants
-from nas.branches import BranchEvaluator, in_order
-from nas.evaluate import Batch, evaluation_batch
-from nas.objectives import Goal
-from nas.pareto import front
-from nas.population import kept_bytes
-from nas.racing import LOOKS, bars, floors
-from nas.search import cheap_costs
+from nas.evaluation.accuracy import Batch, evaluation_batch
+from nas.evaluation.population import kept_bytes
+from nas.evaluation.prefix_cache import BranchEvaluator, in_order
+from nas.runtime import interrupt
+from nas.search.loop import cheap_costs
+from nas.search.objectives import Goal
+from nas.search.pareto import front
+from nas.search.racing import LOOKS, bars, floors
 from search_spaces.space import Space
 from supernet.supernet import Supernet
 

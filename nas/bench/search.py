@@ -19,10 +19,10 @@ from optuna.samplers import NSGAIISampler
 
 from nas.bench.core import Row, Setup, Target
 from nas.bench.spaces import space_of
-from nas.objectives import Goal
-from nas.search import Evaluations, Plan, Search, cheap_costs
-from nas.storage import Row as Trial
-from nas.storage import Store, open_storage
+from nas.search.loop import Evaluations, Plan, Search, cheap_costs
+from nas.search.objectives import Goal
+from nas.search.trial_store import Row as Trial
+from nas.search.trial_store import Store, open_storage
 from search_spaces.architecture import Architecture
 from search_spaces.space import Space
 
@@ -231,7 +231,7 @@ def plain_optuna(space: Space, trials: int, folder: Path) -> float:
 
 def ray_tune(space: Space, trials: int, folder: Path) -> float:
     """Return the seconds of Ray Tune with OptunaSearch: same sampler, parameters and objective."""
-    from nas import workers
+    from nas.cluster import pool as workers
 
     names = list(Goal().objectives)
     distributions: dict[str, BaseDistribution] = {

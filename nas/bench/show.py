@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from nas.bench.core import Row
-from nas.console import quantity
-from nas.page import figure, page, section, table
+from nas.report.html import figure, page, section, table
+from nas.runtime.console import quantity
 
 _MET, _SHORT, _PLAIN = "#1aa179", "#d55e00", "#0f8bc9"
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.average import Average
 from nas.bench.core import (
     Row,
     Setup,
@@ -26,7 +25,8 @@ from nas.bench.core import (
     rotating,
 )
 from nas.bench.spaces import space_of
-from nas.train import Recipe, autocast
+from nas.training.ema import Average
+from nas.training.loop import Recipe, autocast
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from supernet.supernet import Supernet

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas import interrupt, workers
 from nas.bench.core import Row, Setup, Target
 from nas.bench.spaces import space_of
-from nas.budget import WorkerPlan
-from nas.population import Held, content
+from nas.cluster import pool as workers
+from nas.cluster.budget import WorkerPlan
+from nas.evaluation.population import Held, content
+from nas.runtime import interrupt
 from supernet.supernet import Supernet
 
 _IMAGES = 500  # for validation

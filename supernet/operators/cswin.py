@@ -17,7 +17,7 @@ from search_spaces.architecture import Block
 from search_spaces.operators import Site
 from search_spaces.operators.cswin import covers
 from search_spaces.skeleton import Style
-from supernet.calls import Call, call
+from supernet.blueprint import Call, call
 from supernet.elastic import Cuts, Elastic, Mixer, Projections, centre, centred, prefixed, whole
 from supernet.kernels import attention, window_merge
 from supernet.pos import RelativePositionBias, depthwise3x3, windowed_lepe

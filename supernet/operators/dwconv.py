@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from search_spaces.architecture import Block
 from search_spaces.operators import Site
 from search_spaces.skeleton import Style
-from supernet.calls import Call, call
+from supernet.blueprint import Call, call
 from supernet.elastic import Cuts, Elastic, Mixer, Projections, centre, centred, prefixed, whole
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from search_spaces.architecture import Block
 from search_spaces.operators import Site
 from search_spaces.skeleton import Style
-from supernet.calls import Call, call
+from supernet.blueprint import Call, call
 from supernet.elastic import Cuts, Elastic, Mixer, Projections, centred, prefixed, whole
 from supernet.kernels import FAR, attention, pad_to_multiple, window_merge, window_partition
 from supernet.pos import RelativePositionBias, depthwise3x3, windowed_lepe

@@ -17,7 +17,7 @@ from search_spaces.architecture import Block
 from search_spaces.operators import Knobs, Site
 from search_spaces.operators.refiner import REFINING
 from search_spaces.skeleton import Style
-from supernet.calls import Call, call
+from supernet.blueprint import Call, call
 from supernet.elastic import (
     Cuts,
     Elastic,

@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from search_spaces.declaration import parse_declaration
 from search_spaces.space import Space
-
-TINY_SPACE = """\
-name: tiny
-summary: two stages for images of 16 to 32 px
-blocks:
-  mlp_ratio: [1, 2]
-  operators:
-    lsa: {window_size: [2, 4], pos: [none, rpe]}
-    gsa: {sr_ratio: [2], pos: [none]}
-    dwconv: {kernel_size: [3, 5], dynamic: [none], pos: [none]}
-scales:
-  nano:
-    images: [16, 32]
-    stem: conv3x3_s2
-    stages:
-      - {dim: 8, num_heads: 2, depth: [1, 2]}
-      - {dim: 16, num_heads: 2, depth: [1], downsample: conv2x2}
-"""
+from tests.helpers.command_line import TINY_SPACE, Nas, Outcome, paint_folder
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,40 +44,16 @@ def space_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def paint_folder(root: Path, classes: int = 3, images: int = 12, side: int = 16) -> Path:
-    """Write noise of a mean that tells the class; return the folder."""
-    rng = np.random.default_rng(0)
-    for label in range(classes):
-        folder = root / f"class{label}"
-        folder.mkdir(parents=True)
-        for number in range(images):
-            pixels = rng.integers(0, 90, (side, side, 3)) + 80 * label
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number:02}.png")
-    return root
-
-
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes of twelve RGB images of 16 px; not to be changed."""
     return paint_folder(tmp_path_factory.mktemp("images") / "set")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Nas = Callable[..., Outcome]
-
-
 @pytest.fixture
 def nas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Nas:
     """Run the real command line in this process."""
-    from nas.cli import main
+    from nas.cli.main import main
 
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["nas", *map(str, arguments)])
@@ -109,12 +64,3 @@ def nas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Outcome(end.value.code if isinstance(end.value.code, int) else 1, out, err)
 
     return run
-
-
-def tree(root: Path) -> dict[str, int]:
-    """Return every file and folder below ``root`` with its time of change."""
-    return {
-        os.path.join(place, name): os.lstat(os.path.join(place, name)).st_mtime_ns
-        for place, folders, files in os.walk(root)
-        for name in (*folders, *files)
-    }

@@ -8,12 +8,12 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from space_examples import mixed
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.cost import block_cost, costs, head_cost, stage_costs, stem_cost
 from search_spaces.operators import Cost, Site
 from search_spaces.skeleton import Style
+from tests.helpers.space_examples import mixed
 
 GSA = Block("gsa", (("sr_ratio", 1),), mlp_ratio=2)
 

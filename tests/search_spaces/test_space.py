@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from space_examples import TEXTS, everything, mixed, space
 
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from search_spaces.declaration import load_declaration
 from search_spaces.errors import SpaceError
+from tests.helpers.space_examples import TEXTS, everything, mixed, space
 
 TINY = sorted(TEXTS)
 MIXED = mixed()

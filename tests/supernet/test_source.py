@@ -11,7 +11,6 @@ from random import Random
 
 import pytest
 import torch
-from operator_contract import randomised
 from safetensors.torch import save_file
 from torch import nn
 
@@ -19,10 +18,11 @@ from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.declaration import load_declaration
 from search_spaces.operators import KnobValue
 from search_spaces.skeleton import Style
-from supernet.calls import call
+from supernet.blueprint import call
 from supernet.operators.cswin import CrossShapedWindowAttention
 from supernet.source import model_source, render
 from supernet.subnet import plan
+from tests.operator_contract import randomised
 
 # What may stand in a file: the name of every operator's class, and its block.
 CLASSES = {

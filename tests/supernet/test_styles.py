@@ -8,7 +8,6 @@ from random import Random
 
 import pytest
 import torch
-from operator_contract import counted_macs, executed, randomised, uncounted_macs
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.cost import costs
@@ -19,6 +18,7 @@ from search_spaces.space import OperatorChoices, Space, StageChoices
 from supernet.source import model_source
 from supernet.subnet import build_subnet, plan, plan_backbone
 from supernet.supernet import Supernet
+from tests.operator_contract import counted_macs, executed, randomised, uncounted_macs
 
 REFINER = Style(mlp_scale=True, residual_scale=0.5, stem_norm=False, head="dense_token")
 MAPS = ("refined", "plain", "previous", "plain_previous", "shared")

@@ -16,7 +16,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operator_contract import counted_macs, executed, flat, outside, places, randomised, uncounted_macs
 from torch import Tensor, nn
 
 from search_spaces.architecture import Architecture
@@ -28,6 +27,7 @@ from supernet.elastic import Template
 from supernet.source import model_source
 from supernet.subnet import build_subnet
 from supernet.supernet import ElasticBlock, Supernet
+from tests.operator_contract import counted_macs, executed, flat, outside, places, randomised, uncounted_macs
 
 VARIANTS = """
 name: variants

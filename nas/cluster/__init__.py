@@ -1,0 +1,1 @@
+"""Ray: the cluster, pools, trials, budgets."""

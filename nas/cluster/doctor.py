@@ -1,0 +1,266 @@
+"""What this machine and its cluster offer, and what is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+from search_spaces.errors import NasError
+
+_GIB = 2**30
+_PACKAGES = (
+    "torch", "torchvision", "timm", "ray", "optuna", "optuna-dashboard", "sqlalchemy", "plotly", "einops",
+    "safetensors", "onnx", "onnxruntime", "onnxscript", "mlxtend",
+)  # fmt: skip
+#: Module of a driver and how people write it in a storage URL.
+_DRIVERS = {
+    "psycopg": "postgresql+psycopg",
+    "psycopg2": "postgresql+psycopg2",
+    "pymysql": "mysql+pymysql",
+    "MySQLdb": "mysql+mysqldb",
+}
+_RAY_PROCESSES = ("gcs_server", "raylet")
+_MIN_MEMORY_GIB, _MIN_SHARED_GIB, _MIN_DISK_GIB = 4, 1, 5
+
+
+def examine() -> dict[str, object]:
+    """Look at this machine and its cluster; never fails, whatever is broken.
+
+    Returns:
+        Findings by name, as plain values. ``problems`` is a list of sentences that say what to do, empty
+        where nothing is wrong.
+    """
+    problems: list[str] = []
+    probes: dict[str, Callable[[list[str]], object]] = {
+        "python": _python,
+        "packages": _packages,
+        "cpu_cores": _cores,
+        "memory": _memory,
+        "shared_memory": _shared_memory,
+        "disk": _disk,
+        "cuda": _cuda,
+        "bf16": _bf16,
+        "ray_cluster": _cluster,
+        "ray_listens": _listens,
+        "databases": _databases,
+        "cache": _cache,
+    }
+    findings: dict[str, object] = {}
+    for name, probe in probes.items():
+        try:
+            findings[name] = probe(problems)
+        except Exception as error:
+            # A doctor that falls ill is no help: whatever breaks is a finding like any other.
+            reason = (str(error).strip().splitlines() or [""])[0]
+            findings[name] = "unknown"
+            problems.append(f"{name} could not be examined ({type(error).__name__}: {reason})")
+    findings["problems"] = problems
+    return findings
+
+
+def words(finding: object) -> str:
+    """Return a finding for people: lists and mappings a line each."""
+    if isinstance(finding, dict):
+        return "\n".join(f"{name} {value}" for name, value in finding.items()) or "none"
+    if isinstance(finding, list):
+        return "\n".join(map(str, finding)) or "none"
+    return str(finding)
+
+
+def _python(problems: list[str]) -> str:
+    return f"{platform.python_version()} ({sys.executable})"
+
+
+def _packages(problems: list[str]) -> dict[str, str]:
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "missing"
+    if missing := [name for name, version in versions.items() if version == "missing"]:
+        problems.append(
+            f"{', '.join(missing)} not installed; run make setup, or pip install {' '.join(missing)}"
+        )
+    return versions
+
+
+def _cores(problems: list[str]) -> int:
+    cores = len(os.sched_getaffinity(0))
+    quota = _first(Path("/sys/fs/cgroup/cpu.max"))
+    if quota is not None and quota[0] != "max" and (granted := int(quota[0]) / int(quota[1])) < 0.9 * cores:
+        problems.append(
+            f"this container may use {granted:g} of the {cores} CPU cores it sees; give "
+            f"--budget {max(1, int(granted))}cpu"
+        )
+    return cores
+
+
+def _memory(problems: list[str]) -> str:
+    known = {}
+    for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+        name, _, rest = line.partition(":")
+        known[name] = int(rest.split()[0]) * 1024
+    total, free = known["MemTotal"], known["MemAvailable"]
+    limit = _first(Path("/sys/fs/cgroup/memory.max"))
+    if limit is not None and limit[0] != "max":
+        used = _first(Path("/sys/fs/cgroup/memory.current"))
+        total = min(total, int(limit[0]))
+        free = min(free, total - int(used[0]) if used else total)
+    if free < _MIN_MEMORY_GIB * _GIB:
+        problems.append(
+            f"only {free / _GIB:.1f} GiB of memory are free where {_MIN_MEMORY_GIB} are wanted; close other "
+            "programs or use fewer workers, for example --budget 1cpu"
+        )
+    return f"{total / _GIB:.1f} GiB, {free / _GIB:.1f} GiB free"
+
+
+def _shared_memory(problems: list[str]) -> str:
+    usage = shutil.disk_usage("/dev/shm")
+    if usage.free < _MIN_SHARED_GIB * _GIB:
+        problems.append(
+            f"/dev/shm has {usage.free / _GIB:.2g} GiB free, too few for what Ray's workers share; start the "
+            "container with --shm-size=4g"
+        )
+    return f"{usage.total / _GIB:.1f} GiB, {usage.free / _GIB:.1f} GiB free"
+
+
+def _disk(problems: list[str]) -> dict[str, str]:
+    findings = {}
+    for what, path in (("studies", Path.cwd()), ("temporary files", Path(tempfile.gettempdir()))):
+        free = shutil.disk_usage(path).free / _GIB
+        findings[what] = f"{free:.1f} GiB free at {path}"
+        if free < _MIN_DISK_GIB:
+            problems.append(
+                f"only {free:.1f} GiB of disk are free at {path}; free some space before a long search"
+            )
+    return findings
+
+
+def _cuda(problems: list[str]) -> list[str]:
+    import torch
+
+    if not torch.cuda.is_available():
+        if Path("/proc/driver/nvidia/version").exists():
+            problems.append(
+                f"an NVIDIA driver is here but torch {torch.__version__} cannot use it; install the torch "
+                "build for its CUDA version (https://pytorch.org/get-started)"
+            )
+        return []
+    devices = []
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        devices.append(f"{properties.name}, {properties.total_memory / _GIB:.0f} GiB")
+    return devices
+
+
+def _bf16(problems: list[str]) -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "yes, by the GPU" if torch.cuda.is_bf16_supported() else "no, this GPU emulates it"
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    if any(name in flags for name in ("avx512_bf16", "amx_bf16", " bf16")):
+        return "yes, by the CPU (training on CPUs is float32 all the same)"
+    return "no, this CPU emulates it slowly (training on CPUs is float32)"
+
+
+def _cluster(problems: list[str]) -> str:
+    from nas.cluster import pool as workers
+
+    try:
+        cluster = workers.survey()
+    except NasError as error:
+        problems.append(str(error))
+        return "does not answer"
+    if not cluster.running:
+        return "none runs; a search starts its own on this machine"
+    return f"{cluster.where}: {cluster.cpus:g} CPU cores, {cluster.gpus:g} GPUs"
+
+
+def _listens(problems: list[str]) -> str:
+    """Say where the Ray processes of this machine listen, from the kernel's own tables."""
+    addresses: set[str] = set()
+    found = False
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "comm").read_text(encoding="utf-8").strip() in _RAY_PROCESSES:
+                found = True
+                addresses |= _listening(process)
+        except OSError:
+            continue  # it ended meanwhile, or belongs to somebody else
+    if found:
+        outside = sorted(
+            address for address in addresses if not address.startswith("127.") and address != "::1"
+        )
+        if outside:
+            problems.append(
+                f"Ray listens on {', '.join(outside)} and runs the code of whoever connects; keep its ports "
+                "behind a firewall, or, for this machine alone, set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 "
+                "before ray start"
+            )
+        return ", ".join(sorted(addresses)) or "unknown (its processes belong to another user)"
+    from nas.cluster import pool as workers  # importing it settles where Ray will listen
+
+    if os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0":
+        return "127.0.0.1, once started"
+    if workers.cluster_address() is None:
+        problems.append(
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER is set, so Ray will listen on all interfaces; unset it to "
+            "keep Ray on 127.0.0.1"
+        )
+    return "all interfaces, once started"
+
+
+def _listening(process: Path) -> set[str]:
+    """Return the addresses on which a process accepts TCP connections."""
+    sockets = set()
+    for handle in (process / "fd").iterdir():
+        try:
+            target = os.readlink(handle)
+        except OSError:
+            continue  # closed meanwhile
+        if target.startswith("socket:["):
+            sockets.add(target[8:-1])
+    addresses = set()
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        path = process / "net" / table
+        for line in path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else ():
+            _, local, _, state, *rest = line.split()
+            if state == "0A" and rest[5] in sockets:  # 0A is LISTEN
+                # The kernel prints the address as 32-bit words in the machine's byte order.
+                digits = local.partition(":")[0]
+                parts = [bytes.fromhex(digits[at : at + 8])[::-1] for at in range(0, len(digits), 8)]
+                text = socket.inet_ntop(family, b"".join(parts)).removeprefix("::ffff:")
+                addresses.add("all interfaces" if text in ("0.0.0.0", "::") else text)
+    return addresses
+
+
+def _databases(problems: list[str]) -> list[str]:
+    found = ["sqlite"]
+    found += [scheme for module, scheme in _DRIVERS.items() if importlib.util.find_spec(module) is not None]
+    return found
+
+
+def _cache(problems: list[str]) -> str:
+    folder = Path(os.environ.get("NAS_CACHE_DIR") or Path.home() / ".cache" / "nas")
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        problems.append(f"the cache folder {folder} cannot be written; set NAS_CACHE_DIR to one that can")
+    if not folder.is_dir():
+        return f"{folder} (not made yet)"
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{folder} ({size / 2**20:.0f} MiB)"
+
+
+def _first(path: Path) -> list[str] | None:
+    """Return the words of a file of one line, or None where there is none."""
+    return path.read_text(encoding="utf-8").split() if path.exists() else None

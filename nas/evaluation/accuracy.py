@@ -1,0 +1,135 @@
+"""Scores of networks on images: accuracy, recalibrated statistics, throughput."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nas.training.loop import autocast
+from search_spaces.architecture import Architecture
+from supernet.steps import BATCH_NORMS
+from supernet.supernet import Supernet
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Tally:
+    """Accuracy over batches of logits."""
+
+    def __init__(self) -> None:
+        self.images, self.first, self.fifth, self.loss = 0, 0, 0, 0.0
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch of logits ``(B, classes)``."""
+        logits = logits.float()
+        ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+        self.first += int(ranked[:, 0].sum())
+        self.fifth += int(ranked.any(dim=1).sum())
+        self.loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+        self.images += len(labels)
+
+    def scores(self) -> dict[str, float]:
+        """Return ``top1`` and ``top5`` in percent and the mean cross-entropy ``loss``."""
+        if not self.images:
+            raise ValueError("there are no images to evaluate on")
+        return {
+            "top1": 100 * self.first / self.images,
+            "top5": 100 * self.fifth / self.images,
+            "loss": self.loss / self.images,
+        }
+
+
+@torch.inference_mode()
+def accuracy(network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+    """Return ``top1`` and ``top5`` in percent and the mean cross-entropy ``loss`` of a network.
+
+    Args:
+        network: Maps images ``(B, C, H, W)`` to logits ``(B, classes)``.
+        batches: Images and labels on the network's device.
+    """
+    network.eval()
+    tally = Tally()
+    for images, labels in batches:
+        with autocast(images.device):
+            logits = network(images)
+        tally.add(logits, labels)
+    return tally.scores()
+
+
+@torch.no_grad()
+def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Replace the BatchNorm statistics of a network by those of ``batches``.
+
+    A supernet's statistics are averages over all paths and fit none of them (OFA, arXiv 1908.09791,
+    and SPOS, arXiv 1904.00420, do the same). A network without BatchNorm is left alone.
+
+    Args:
+        network: The network, with statistics of its own.
+        batches: Training images ``(B, C, H, W)``, not augmented.
+    """
+    norms = [module for module in network.modules() if isinstance(module, BATCH_NORMS)]
+    if not norms:
+        return
+    network.eval()
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over the batches
+        norm.train()
+    for images in batches:
+        with autocast(images.device):
+            network(images)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+def evaluation_batch(image_size: tuple[int, int]) -> int:
+    """Return how many images are evaluated at once: 250 small ones, about 60 of 224 px."""
+    height, width = image_size
+    return max(16, min(250, 3_000_000 // (height * width)))
+
+
+class Evaluator:
+    """Scores paths of one supernet, each by itself.
+
+    Args:
+        supernet: The trained supernet, on its device.
+        validation: Batches of validation images and labels, kept on the device.
+        calibration: Batches of training images for BatchNorm statistics, kept on the device.
+    """
+
+    def __init__(self, supernet: Supernet, validation: list[Batch], calibration: list[Tensor]) -> None:
+        self.supernet, self.validation, self.calibration = supernet, validation, calibration
+
+    def score(self, architecture: Architecture) -> dict[str, float]:
+        """Return ``top1``, ``top5``, ``loss`` and the ``seconds`` it took.
+
+        The path is extracted, so that its recalibrated statistics are its own.
+        """
+        started = time.perf_counter()
+        network = self.supernet.extract(architecture)
+        recalibrate(network, self.calibration)
+        scores = accuracy(network, self.validation)
+        return {**scores, "seconds": time.perf_counter() - started}
+
+
+def throughput(network: nn.Module, images: Tensor, seconds: float = 1.0) -> float:
+    """Return images/s of inference on ``images``, the median of repeated batches."""
+    network.eval()
+    rates: list[float] = []
+    with torch.inference_mode():
+        for _ in range(2):
+            network(images)
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end or len(rates) < 3:
+            started = time.perf_counter()
+            network(images)
+            if images.is_cuda:
+                torch.cuda.synchronize()
+            rates.append(len(images) / (time.perf_counter() - started))
+    return sorted(rates)[len(rates) // 2]

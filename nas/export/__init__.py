@@ -1,0 +1,1 @@
+"""Standalone models: writing, importing, evaluating them."""

@@ -1,0 +1,136 @@
+"""Measuring an export folder: the model as others will use it, on the test images of a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nas.data.splits import Data, load_data
+from nas.evaluation.accuracy import accuracy, throughput
+from nas.export.writer import load_source
+from nas.runtime.files import load_tensors
+from nas.study.folder import read_json
+from search_spaces.errors import CheckpointError, DataError, RequestError, StudyError
+
+_BATCH = 250
+
+
+@dataclass(frozen=True)
+class _Config:
+    """What ``config.json`` says of the model's images."""
+
+    channels: int
+    side: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    num_classes: int
+    class_names: tuple[str, ...]  # empty where they are not known
+
+
+def evaluate_folder(folder: Path, data: str, data_dir: Path | None) -> dict[str, Any]:
+    """Return the scores of an exported model on the test split of ``data``.
+
+    Args:
+        folder: An export folder; its ``model.py`` is run.
+        data: What ``load_data`` understands.
+        data_dir: Where timm's data sets lie.
+
+    Returns:
+        ``top1`` and ``top5`` in percent, ``loss``, ``images``, ``images_per_second`` and ``device``.
+
+    Raises:
+        RequestError: If the folder holds no export.
+        CheckpointError: If its weights or its source are damaged.
+        DataError: If the images are not such as the model was made for.
+    """
+    config = _read(folder)
+    network = _load(folder)
+    images = load_data(data, data_dir=data_dir, image_size=config.side)
+    _compare(folder, config, data, images)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device)
+    # Normalised as the model was trained, whatever these images' own statistics are.
+    split = replace(images.final_test(), mean=config.mean, std=config.std)
+    scores = accuracy(network, split.batches(_BATCH, device=device))
+    batch, _ = next(split.batches(_BATCH, device=device))
+    return {
+        **scores,
+        "images": len(split),
+        "images_per_second": throughput(network, batch),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+    }
+
+
+def _read(folder: Path) -> _Config:
+    missing = [name for name in ("config.json", "model.py") if not (folder / name).is_file()]
+    if missing:
+        raise RequestError(
+            f"{folder} is not an export folder (no {' and no '.join(missing)}); give one that nas export made"
+        )
+    try:
+        content = read_json(folder / "config.json")
+        channels, height, width = content["input_size"]
+        config = _Config(
+            int(channels),
+            int(height),
+            tuple(float(value) for value in content["mean"]),
+            tuple(float(value) for value in content["std"]),
+            int(content["num_classes"]),
+            tuple(str(name) for name in content["class_names"]),
+        )
+    except (StudyError, KeyError, TypeError, ValueError) as error:
+        raise RequestError(
+            f"{folder / 'config.json'} is not that of an export ({_reason(error)}); export the model again"
+        ) from None
+    if height != width:
+        raise RequestError(f"{folder} takes images of {height}x{width} px; only square ones can be evaluated")
+    return config
+
+
+def _load(folder: Path) -> nn.Module:
+    load_tensors(folder / "model.safetensors")  # says in a sentence what a damaged file would else raise
+    try:
+        network: nn.Module = load_source(folder).load_model()
+    except Exception as error:
+        # The file may be edited, foreign or of another version, so it may raise anything.
+        raise CheckpointError(
+            f"{folder / 'model.py'} cannot load its weights ({_reason(error)}); export the model again"
+        ) from error
+    return network
+
+
+def _compare(folder: Path, config: _Config, spec: str, images: Data) -> None:
+    """Raise unless ``images`` are of the model's kind."""
+    if images.in_channels != config.channels:
+        raise DataError(
+            f"{folder} takes images of {_channels(config.channels)} but --data {spec} has "
+            f"{_channels(images.in_channels)}; give images such as it was trained on"
+        )
+    own, theirs = config.class_names, images.class_names
+    if config.num_classes != len(theirs):
+        raise DataError(
+            f"{folder} tells {config.num_classes} classes apart but --data {spec} has {len(theirs)}; give images of "
+            "its classes"
+        )
+    if own and own != theirs:
+        place = next(
+            number for number, pair in enumerate(zip(own, theirs, strict=True)) if pair[0] != pair[1]
+        )
+        raise DataError(
+            f"class {place} of {folder} is '{own[place]}' but that of --data {spec} is '{theirs[place]}'; "
+            "give images of its classes, named and ordered as in its config.json"
+        )
+
+
+def _channels(count: int) -> str:
+    return f"{count} channel{'' if count == 1 else 's'}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"no {error}"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

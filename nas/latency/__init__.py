@@ -1,0 +1,1 @@
+"""Latencies of designs from a table of parts."""

@@ -1,0 +1,65 @@
+"""Optuna's dashboard of a study, for this machine alone."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import optuna_dashboard
+
+from nas.search.trial_store import open_storage, public
+from search_spaces.errors import RequestError
+
+#: The only address served: the dashboard has no login and lets anyone delete studies.
+HOST = "127.0.0.1"
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Answers requests side by side: a page asks for several things at once."""
+
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    """Keeps the terminal free of a line for every request."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def serve(url: str, port: int) -> None:
+    """Serve the dashboard of a storage on 127.0.0.1 until Ctrl-C.
+
+    Args:
+        url: SQLAlchemy URL of the storage.
+        port: TCP port.
+
+    Raises:
+        RequestError: If the port cannot be used.
+        StudyError: If the storage cannot be opened.
+    """
+    app = optuna_dashboard.wsgi(open_storage(url))
+    try:
+        server = make_server(HOST, port, app, _Server, _Handler)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            what = f"port {port} is in use"
+        elif error.errno == errno.EACCES:
+            what = f"port {port} may not be used by this user"
+        else:
+            what = f"port {port} cannot be used ({error.strerror})"
+        raise RequestError(f"{what}; choose another with --port, for example --port {_free_port()}") from None
+    with server:
+        sys.stderr.write(f"dashboard of {public(url)} at http://{HOST}:{port}/dashboard (Ctrl-C ends it)\n")
+        sys.stderr.flush()
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            sys.stderr.write("dashboard ended\n")
+
+
+def _free_port() -> int:
+    with WSGIServer((HOST, 0), _Handler) as probe:
+        return int(probe.server_port)

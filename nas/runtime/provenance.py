@@ -1,0 +1,87 @@
+"""Where a result came from: code, versions, machine, seed, command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGES = (
+    "nas",
+    "einops",
+    "mlxtend",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "optuna",
+    "pillow",
+    "ray",
+    "safetensors",
+    "sqlalchemy",
+    "timm",
+    "torch",
+    "torchvision",
+)
+
+
+def provenance(seed: int, command: Sequence[str]) -> dict[str, Any]:
+    """Describe this run as a value that JSON takes.
+
+    Args:
+        seed: The run's seed.
+        command: The command line, one argument an item.
+
+    Returns:
+        ``commit`` (null outside a checkout), ``dirty``, ``packages``, ``python``, ``platform``,
+        ``cpu_count``, ``devices`` (CUDA device names), ``seed``, ``command`` and ``time`` (UTC, ISO 8601).
+    """
+    commit, dirty = _git()
+    return {
+        "commit": commit,
+        "dirty": dirty,
+        "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "seed": seed,
+        "command": list(command),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _git() -> tuple[str | None, bool | None]:
+    """Return the checkout's commit and whether files differ from it; (None, None) outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    # An installed copy may lie inside some other repository, whose commit would say nothing about this code.
+    if (top := _ask_git(root, "rev-parse", "--show-toplevel")) is None or Path(top).resolve() != root:
+        return None, None
+    commit = _ask_git(root, "rev-parse", "HEAD")
+    # Studies are what the code makes; the search that is being recorded is one of them.
+    changes = _ask_git(root, "status", "--porcelain", "--", ".", ":(exclude)studies")
+    return commit, None if commit is None or changes is None else bool(changes)
+
+
+def _ask_git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""Proposing designs, storing trials, the Pareto front."""

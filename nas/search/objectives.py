@@ -1,0 +1,88 @@
+"""What a search optimises, and the limits no candidate may exceed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from nas.runtime.console import quantity
+from search_spaces.errors import RequestError, nearest
+
+Direction = Literal["minimize", "maximize"]
+
+#: Score names that may be objectives, with Optuna's direction and the unit people read.
+OBJECTIVES: dict[str, tuple[Direction, str]] = {
+    "top1": ("maximize", "%"),
+    "macs": ("minimize", "MACs"),
+    "params": ("minimize", "parameters"),
+    "latency_ms": ("minimize", "ms"),
+}
+
+_FACTORS = {"k": 1e3, "m": 1e6, "g": 1e9}
+
+
+def parse_objectives(text: str) -> tuple[str, ...]:
+    """Read ``top1,macs``.
+
+    Raises:
+        RequestError: If a name is unknown or given twice.
+    """
+    names = tuple(part.strip() for part in text.split(","))
+    for position, name in enumerate(names):
+        if name not in OBJECTIVES:
+            raise RequestError(f"--objective: unknown objective '{name}' ({nearest(name, OBJECTIVES)})")
+        if name in names[:position]:
+            raise RequestError(f"--objective: '{name}' is given twice; name each objective once")
+    return names
+
+
+def parse_quantity(option: str, text: str) -> float:
+    """Read a positive number with an optional metric suffix: ``600M``, ``4.3G``, ``250k``, ``1e6``.
+
+    Raises:
+        RequestError: If it is no such number.
+    """
+    cleaned = text.strip().lower()
+    factor = _FACTORS.get(cleaned[-1:], 1.0)
+    try:
+        value = float(cleaned[:-1] if factor != 1.0 else cleaned) * factor
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise RequestError(f"{option} must be a positive number such as 600M, 4.3G or 250k, not '{text}'")
+    return value
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Objectives and limits of a search.
+
+    Args:
+        objectives: Score names, first the most important.
+        limits: Largest value allowed of a score, by name.
+    """
+
+    objectives: tuple[str, ...] = ("top1", "macs")
+    limits: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def directions(self) -> list[Direction]:
+        """Optuna's direction of every objective."""
+        return [OBJECTIVES[name][0] for name in self.objectives]
+
+    @property
+    def needs_latency(self) -> bool:
+        """Whether latencies have to be known."""
+        return "latency_ms" in (*self.objectives, *dict(self.limits))
+
+    def excess(self, scores: Mapping[str, float]) -> str | None:
+        """Return which limit the cheap ``scores`` exceed, in words, or None."""
+        for name, limit in self.limits:
+            if scores[name] > limit:
+                return f"{name} {quantity(scores[name])} > {quantity(limit)}"
+        return None
+
+    def values(self, scores: Mapping[str, float]) -> list[float]:
+        """Return the objectives' values, in order."""
+        return [float(scores[name]) for name in self.objectives]

@@ -1,0 +1,1 @@
+"""A study: its folder, settings and recipes."""

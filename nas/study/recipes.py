@@ -1,0 +1,87 @@
+"""Training recipes that fit the images, where the user does not say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from nas.study.settings import Settings
+from nas.training.loop import Recipe
+
+#: For images below this side the small recipes are used.
+LARGE = 96
+
+SMALL_SUPERNET = Recipe(epochs=24, batch_size=64, lr=3e-3, ema_decay=0.995)
+SMALL_RETRAINING = Recipe(epochs=16, batch_size=64, lr=4e-3, ema_decay=0.99)
+#: ViT recipes of the field (DeiT, Twins, CSWin): rates are those for 1024 images a step.
+LARGE_SUPERNET = Recipe(epochs=120, batch_size=1024, lr=1e-3, ema_decay=0.9998)
+LARGE_RETRAINING = Recipe(epochs=300, batch_size=1024, lr=1e-3, ema_decay=0.9998, drop_path=0.2)
+#: Workers without a GPU have one thread each; two of them train small networks 1.1 to 1.6 times as
+#: fast as one process of two threads (studies/performance/NOTES.md).
+CPU_SHARDS = 2
+#: Large images a step that a GPU and a machine without one hold.
+GPU_BATCH, CPU_BATCH = 128, 32
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user says of training; None leaves it to the images.
+
+    Args:
+        epochs: Epochs of the supernet.
+        batch_size: Images a step of supernet and retraining.
+        lr: Peak learning rate of both.
+        retrain_epochs: Epochs of retraining.
+    """
+
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    retrain_epochs: int | None = None
+
+
+def fitting(settings: Settings, wishes: Wishes, image_size: int, gpus: int) -> Settings:
+    """Return ``settings`` with recipes for images of a side, as far as the user did not choose.
+
+    Args:
+        settings: Without recipes.
+        wishes: What the user chose.
+        image_size: Side of the images in pixels.
+        gpus: GPUs that train the supernet together; a retraining has one of them.
+
+    Raises:
+        RequestError: If a wish is out of range.
+    """
+    if image_size < LARGE:
+        supernet, retraining = replace(SMALL_SUPERNET, shards=gpus or CPU_SHARDS), SMALL_RETRAINING
+    else:
+        supernet = replace(_scaled(LARGE_SUPERNET, gpus * GPU_BATCH or CPU_BATCH), shards=gpus or 1)
+        retraining = _scaled(LARGE_RETRAINING, GPU_BATCH if gpus else CPU_BATCH)
+    supernet, retraining = (replace(recipe, seed=settings.seed) for recipe in (supernet, retraining))
+    return _with(settings, wishes, supernet, retraining)
+
+
+def resuming(settings: Settings, wishes: Wishes, stored: Settings) -> Settings:
+    """Return ``settings`` with the recipes a study began with, but for what the user chooses now.
+
+    Which batch fits depends on the GPUs of the day; a study keeps the one it began with.
+    """
+    supernet, retraining = (
+        replace(recipe, seed=settings.seed) for recipe in (stored.recipe, stored.retraining)
+    )
+    return _with(settings, wishes, supernet, retraining)
+
+
+def _with(settings: Settings, wishes: Wishes, supernet: Recipe, retraining: Recipe) -> Settings:
+    both = {name: value for name in ("batch_size", "lr") if (value := getattr(wishes, name)) is not None}
+    supernet, retraining = replace(supernet, **both), replace(retraining, **both)
+    supernet = replace(supernet, shards=max(1, min(supernet.shards, supernet.batch_size // 2)))
+    if wishes.epochs is not None:
+        supernet = replace(supernet, epochs=wishes.epochs)
+    if wishes.retrain_epochs is not None:
+        retraining = replace(retraining, epochs=wishes.retrain_epochs)
+    return replace(settings, recipe=supernet, retraining=retraining)
+
+
+def _scaled(recipe: Recipe, batch_size: int) -> Recipe:
+    """Return a recipe for another batch; adaptive optimizers' rates go with its square root (arXiv 2006.09092)."""
+    return replace(recipe, batch_size=batch_size, lr=recipe.lr * (batch_size / recipe.batch_size) ** 0.5)

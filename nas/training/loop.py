@@ -1,0 +1,266 @@
+"""One training loop, for supernets and for single networks, that can be stopped at any step.
+
+Everything random is a function of the seed and the step, and a checkpoint holds weights, average and
+optimizer, so a resumed run computes what an uninterrupted one would have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from nas.runtime import interrupt
+from nas.runtime.files import load_tensors, save_tensors
+from nas.training.ema import Average
+from nas.training.throughput import Meter
+from search_spaces.errors import CheckpointError, RequestError, WorkError
+
+SAVE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Args:
+        epochs: Passes over the training images.
+        batch_size: Images a step, over all workers.
+        shards: Equal parts of a batch whose gradients are computed apart and summed, by as many workers as
+            there are or by fewer in turn. It belongs to the recipe, not to the machine: BatchNorms see one
+            part at a time, and the sums do not depend on the number of workers.
+        lr: Peak learning rate of AdamW.
+        weight_decay: Decay of matrices and kernels; norms, biases and tables are not decayed.
+        warmup: Share of the steps in which the rate rises linearly; then it falls as a cosine.
+        label_smoothing: Share of the target spread over all classes.
+        clip_grad: Largest norm of the gradient.
+        ema_decay: Decay of the average of the weights, which is what is evaluated.
+        drop_path: Stochastic depth of the last block.
+        seed: Seed of weights, batches and paths.
+    """
+
+    epochs: int = 40
+    batch_size: int = 128
+    shards: int = 1
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    label_smoothing: float = 0.1
+    clip_grad: float = 5.0
+    ema_decay: float = 0.998
+    drop_path: float = 0.0
+    seed: int = 0
+
+
+#: ``(step, images, labels) -> loss``: runs forward and backward, leaving gradients.
+Step = Callable[[int, Tensor, Tensor], float]
+#: ``(epoch, first batch) -> batches`` of one epoch from that batch on.
+Batches = Callable[[int, int], Iterator[tuple[Tensor, Tensor]]]
+
+
+class Training:
+    """A network in training.
+
+    Args:
+        model: The network, on its device.
+        recipe: How to train it.
+        steps_per_epoch: Batches of an epoch.
+        checkpoint: Where the state is kept; read at once if it is there.
+        identity: What the state belongs to; a checkpoint of something else is refused.
+
+    Raises:
+        CheckpointError: If the checkpoint is damaged or belongs to something else.
+    """
+
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, steps_per_epoch: int, checkpoint: Path, identity: str
+    ) -> None:
+        # timm takes seconds to import, which workers that only evaluate are spared.
+        from timm.optim import create_optimizer_v2
+        from timm.scheduler import create_scheduler_v2
+
+        self.model, self.recipe, self.steps_per_epoch = model, recipe, steps_per_epoch
+        self.checkpoint, self.identity = checkpoint, identity
+        self.total = recipe.epochs * steps_per_epoch
+        self.step, self.meter = 0, Meter()
+        self.parameters = list(model.parameters())
+        self.optimizer = create_optimizer_v2(
+            model, opt="adamw", lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+        )
+        self.schedule, _ = create_scheduler_v2(
+            self.optimizer,
+            sched="cosine",
+            num_epochs=recipe.epochs,
+            warmup_epochs=math.ceil(recipe.warmup * recipe.epochs),
+            warmup_lr=recipe.lr / 100,
+            min_lr=recipe.lr / 100,
+            step_on_epochs=False,
+            updates_per_epoch=steps_per_epoch,
+        )
+        self.average = Average(model, recipe.ema_decay, self.total)
+        if checkpoint.exists():
+            self._load()
+
+    @property
+    def network(self) -> nn.Module:
+        """The averaged network, which is what gets evaluated."""
+        return self.average.complete(self.step)
+
+    def run(
+        self,
+        step: Step,
+        batches: Batches,
+        *,
+        report: Callable[[int, float], None],
+        save_seconds: float | None = None,
+        until: int | None = None,
+        reduce: Callable[[list[Tensor]], None] | None = None,
+        keeps: bool = True,
+    ) -> None:
+        """Train on, saving now and then, at the end, and when interrupted.
+
+        Args:
+            step: Forward and backward of one batch.
+            batches: The images.
+            report: Told ``(steps done, loss)`` after each step.
+            save_seconds: Least time between two checkpoints; ``NAS_CHECKPOINT_SECONDS`` of the environment,
+                or 20, where it is left out.
+            until: Step to stop at; the recipe's last where it is left out.
+            reduce: Sums gradients over workers.
+            keeps: Whether this process writes the checkpoints (one of several workers does).
+
+        Raises:
+            Interrupted: After saving, if the user asked to stop.
+            WorkError: If the loss is no longer finite.
+        """
+        saved, end = time.monotonic(), self.total if until is None else min(until, self.total)
+        save_seconds = checkpoint_seconds() if save_seconds is None else save_seconds
+        self.model.train()
+        while self.step < end:
+            epoch, first = divmod(self.step, self.steps_per_epoch)
+            for images, labels in batches(epoch, first):
+                begun = time.perf_counter()
+                loss = self._advance(step, images, labels, reduce)
+                self.meter.add(time.perf_counter() - begun)
+                report(self.step, loss)
+                if keeps and (interrupt.asked() or time.monotonic() - saved > save_seconds):
+                    self.save()
+                    saved = time.monotonic()
+                interrupt.check()
+                if self.step >= end or self.step % self.steps_per_epoch == 0:
+                    break
+        if keeps:
+            self.save()
+
+    def _advance(
+        self, step: Step, images: Tensor, labels: Tensor, reduce: Callable[[list[Tensor]], None] | None
+    ) -> float:
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)  # stochastic depth, on resumption too
+        self.schedule.step_update(self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = step(self.step, images, labels)
+        if not math.isfinite(loss):
+            raise WorkError(
+                f"training diverged at step {self.step + 1}: the loss is {loss}; lower the learning rate "
+                f"(it is {self.recipe.lr:g}) and start a new study"
+            )
+        touched = [p for p in self.parameters if p.grad is not None]
+        if reduce is not None:
+            reduce([p.grad for p in touched if p.grad is not None])
+        nn.utils.clip_grad_norm_(touched, self.recipe.clip_grad)
+        self.average.before(self.step, touched)
+        self.optimizer.step()
+        self.average.after(self.step, touched)
+        self.step += 1
+        return loss
+
+    # -- state -------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write the whole state atomically."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        if self.step == self.total:
+            self.average.complete(self.step)  # others read a finished checkpoint
+        tensors |= {f"ema.{name}": value for name, value in self.average.module.state_dict().items()}
+        tensors["seen"] = self.average.seen
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
+        metadata = {
+            "identity": self.identity,
+            "step": str(self.step),
+            "total": str(self.total),
+            "recipe": json.dumps(asdict(self.recipe)),
+        }
+        save_tensors(self.checkpoint, tensors, metadata)
+
+    def _load(self) -> None:
+        tensors, metadata = load_tensors(self.checkpoint)
+        recipe = {**asdict(Recipe()), **json.loads(metadata.get("recipe", "{}"))}
+        if metadata.get("identity") != self.identity or recipe != asdict(self.recipe):
+            raise CheckpointError(
+                f"{self.checkpoint} belongs to another network or recipe; choose another study folder, or "
+                "delete that file to train anew"
+            )
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}
+        for name, value in tensors.items():
+            group, _, rest = name.partition(".")
+            groups.setdefault(group, {})[rest] = value
+        with _matching(self.checkpoint):
+            self.model.load_state_dict(groups["model"])
+            self.average.module.load_state_dict(groups["ema"])
+            self.average.seen.copy_(tensors.pop("seen"))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in groups["optimizer"].items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        self.step = int(metadata["step"])
+
+
+@contextlib.contextmanager
+def _matching(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} does not hold this network's weights ({str(error).splitlines()[0]})"
+        ) from None
+
+
+def checkpoint_seconds() -> float:
+    """Return the least time between two checkpoints, ``NAS_CHECKPOINT_SECONDS`` or 20.
+
+    Raises:
+        RequestError: If it is not a number.
+    """
+    text = os.environ.get("NAS_CHECKPOINT_SECONDS", str(SAVE_SECONDS))
+    try:
+        return float(text)
+    except ValueError:
+        raise RequestError(
+            f"NAS_CHECKPOINT_SECONDS must be a number of seconds, not '{text}'; set it to 20, or unset it"
+        ) from None
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Return mixed precision where it pays: bfloat16 on GPUs, float32 on CPUs."""
+    dtype = compute_dtype(device)
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """Return what convolutions and products are computed in under ``autocast``.
+
+    Images may be kept in it: a stem begins with a convolution, for which they would be rounded anyway.
+    """
+    return torch.bfloat16 if device.type == "cuda" else torch.float32

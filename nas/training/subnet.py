@@ -1,0 +1,204 @@
+"""Training chosen designs by themselves: from scratch and from the supernet's weights, side by side."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nas.cluster.budget import WorkerPlan
+from nas.cluster.pool import run_trials
+from nas.data.splits import Data
+from nas.evaluation.accuracy import accuracy, evaluation_batch
+from nas.runtime import interrupt
+from nas.runtime.console import bar, log
+from nas.runtime.files import load_tensors, save_tensors, write_json
+from nas.runtime.provenance import provenance
+from nas.study.folder import Study, read_json
+from nas.training.compiled import whole_batches
+from nas.training.loop import Recipe, Step, Training, autocast
+from search_spaces.architecture import Architecture
+from search_spaces.cost import costs
+from supernet.block import Network
+from supernet.compile_blocks import compile_regions
+from supernet.subnet import build_subnet
+
+MODES = ("scratch", "inherit")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One design to train.
+
+    Args:
+        architecture: The design.
+        mode: ``scratch`` or ``inherit``.
+        folder: Where its checkpoint and its result go.
+        recipe: How to train it.
+        compile: Whether its blocks are compiled by region.
+    """
+
+    architecture: Architecture
+    mode: str
+    folder: Path
+    recipe: Recipe
+    compile: bool = False
+
+    @property
+    def result_file(self) -> Path:
+        """What says that it is finished."""
+        return self.folder / "result.json"
+
+
+def retrain(
+    study: Study,
+    designs: list[Architecture],
+    modes: tuple[str, ...],
+    recipe: Recipe,
+    data: Data,
+    inherited: Mapping[str, Mapping[str, Tensor]],
+    plan: WorkerPlan,
+    compile: bool = False,
+) -> list[dict[str, Any]]:
+    """Train designs and return their results, best validation accuracy first.
+
+    Finished ones are taken from the study; a design that was interrupted goes on where it stopped.
+
+    Args:
+        study: Where results are kept.
+        designs: What to train.
+        modes: From where.
+        recipe: How.
+        data: Images; the test split is read once, by the last evaluation of each network.
+        inherited: Weights of every design from the supernet, by digest; needed for ``inherit``.
+        plan: What each training gets.
+        compile: Whether blocks are compiled by region.
+    """
+    # Tune's trials run in folders of their own, where a relative path would mean another place.
+    jobs = [
+        Job(design, mode, study.retrained(design.digest, mode).absolute(), recipe, compile)
+        for design in designs
+        for mode in modes
+    ]
+    waiting = [job for job in jobs if not _finished(job)]
+    if waiting:
+        weights = {
+            digest: {name: w.numpy() for name, w in state.items()} for digest, state in inherited.items()
+        }
+        scratch = study.folder.absolute() / "retrained" / ".tune"
+        shutil.rmtree(scratch, ignore_errors=True)  # Tune's own notes; the jobs resume themselves
+        with bar("retraining", len(waiting) * recipe.epochs) as progress:
+            epochs: dict[str, int] = {}
+
+            def hear(result: Mapping[str, Any]) -> None:
+                epochs[result["name"]] = result["epoch"]
+                latest = f"{result['name']} {result['top1']:.2f}% val"
+                progress.update(sum(epochs.values()), latest)
+
+            run_trials(train_one, waiting, {"data": data, "inherited": weights}, plan, str(scratch), hear)
+        shutil.rmtree(scratch, ignore_errors=True)
+    results = [read_json(job.result_file) for job in jobs]
+    for result in results:
+        log.say(
+            f"retrained {result['digest']} ({result['mode']}): {result['val_top1']:.2f}% validation, "
+            f"{result['test_top1']:.2f}% test top-1"
+        )
+    return sorted(results, key=lambda result: -result["val_top1"])
+
+
+def _finished(job: Job) -> bool:
+    return job.result_file.exists() and read_json(job.result_file)["recipe"] == asdict(job.recipe)
+
+
+def train_one(job: Job, payload: Mapping[str, Any], report: Callable[[dict[str, Any]], None]) -> None:
+    """Train one design, from where it stopped if it was begun; run in a worker."""
+    if _finished(job):
+        return
+    data: Data = payload["data"]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    recipe, design = job.recipe, job.architecture
+    size = design.image_size
+    torch.manual_seed(recipe.seed)
+    network = build_subnet(design, recipe.drop_path)
+    if job.mode == "inherit":
+        network.load_state_dict({k: torch.tensor(v) for k, v in payload["inherited"][design.digest].items()})
+    network.to(device)
+    steps_per_epoch = math.ceil(len(data.train) / recipe.batch_size)
+    training = Training(
+        network, recipe, steps_per_epoch, job.folder / "checkpoint.safetensors", f"{design.digest}/{job.mode}"
+    )
+
+    def step(number: int, images: Tensor, labels: Tensor) -> float:
+        with autocast(device):
+            loss = F.cross_entropy(network(images), labels, label_smoothing=recipe.label_smoothing)
+        loss.backward()
+        return loss.item()
+
+    advance: Step = step
+    if job.compile:
+        compile_regions(network)
+        advance = whole_batches(step, recipe.batch_size)
+
+    def batches(epoch: int, first: int) -> Any:
+        return data.train.batches(
+            recipe.batch_size, device=device, shuffle_seed=recipe.seed, epoch=epoch, augment=True, start=first
+        )
+
+    while training.step < training.total:
+        until = (training.step // steps_per_epoch + 1) * steps_per_epoch
+        training.run(advance, batches, report=lambda done, loss: None, until=until)
+        scores = accuracy(training.network, data.val.batches(evaluation_batch(size), device=device))
+        report(
+            {
+                "name": f"{design.digest}/{job.mode}",
+                "epoch": training.step // steps_per_epoch,
+                "top1": scores["top1"],
+            }
+        )
+        interrupt.check()
+    _finish(job, training.network, data, device)
+
+
+def _finish(job: Job, network: Any, data: Data, device: torch.device) -> None:
+    size = job.architecture.image_size
+    validation = accuracy(network, data.val.batches(evaluation_batch(size), device=device))
+    # The one place where a test image meets a network.
+    test = accuracy(network, data.final_test().batches(evaluation_batch(size), device=device))
+    weights = job.folder / "model.safetensors"
+    save_tensors(weights, network.state_dict(), {"digest": job.architecture.digest})
+    known = costs(job.architecture)
+    write_json(
+        job.result_file,
+        {
+            "digest": job.architecture.digest,
+            "design": str(job.architecture),
+            "mode": job.mode,
+            "architecture": job.architecture.to_json(),
+            "macs": known.macs,
+            "params": known.params,
+            "val_top1": validation["top1"],
+            "test_top1": test["top1"],
+            "test_top5": test["top5"],
+            "test_images": len(data.final_test()),
+            "weights": str(weights.name),
+            "recipe": asdict(job.recipe),
+            "provenance": provenance(job.recipe.seed, []),
+        },
+    )
+    (job.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+
+
+def trained_network(study: Study, result: Mapping[str, Any]) -> Network:
+    """Return the network of a retraining's result."""
+    design = Architecture.from_json(result["architecture"])
+    network = build_subnet(design)
+    weights, _ = load_tensors(study.retrained(design.digest, result["mode"]) / result["weights"])
+    network.load_state_dict(weights)
+    return network.eval()

@@ -1,0 +1,87 @@
+"""What the workers and ranks of tests run: importable wherever they are started."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search_spaces.errors import CheckpointError
+
+
+class Tool:
+    """Does what an item says; ``folder`` remembers what was done before a death."""
+
+    def __init__(self, folder: str, device: str) -> None:
+        self.folder, self.device = Path(folder), device
+
+    def square(self, item: int) -> int:
+        return item * item
+
+    def slow(self, item: int) -> tuple[int, str]:
+        time.sleep(0.3)
+        return item, os.environ.get("RAY_NODE_ID", "") or str(os.getpid())
+
+    def process(self, item: int) -> int:
+        time.sleep(0.2)
+        return os.getpid()
+
+    def dies_once(self, item: int) -> int:
+        mark = self.folder / str(item)
+        if item % 3 == 0 and not mark.exists():
+            mark.touch()
+            os._exit(1)
+        return item
+
+    def dies_always(self, item: int) -> int:
+        if item == 2:
+            with open(self.folder / "deaths", "a") as file:
+                file.write("x")
+            os._exit(1)
+        return item
+
+    def fails(self, item: str) -> None:
+        if item == "ours":
+            raise CheckpointError("the weights are foreign")
+        raise ValueError("a wrong value\nin two lines")
+
+
+def tool(folder: str, device: str) -> Tool:
+    """Make a tool."""
+    return Tool(folder, device)
+
+
+def broken(payload: object, device: str) -> Tool:
+    """Fail to make one."""
+    raise RuntimeError("no tool today")
+
+
+class Shared:
+    """Holds an array."""
+
+    def __init__(self, payload: dict[str, np.ndarray], device: str) -> None:
+        self.array, self.device = payload["array"], device
+
+    def look(self, item: int) -> tuple[float, bool, str]:
+        return float(self.array[item]), bool(self.array.flags.writeable), self.device
+
+
+def shared(payload: dict[str, np.ndarray], device: str) -> Shared:
+    """Make a holder."""
+    return Shared(payload, device)
+
+
+def as_rank(rank: int, share: Any, address: str) -> None:
+    """Train as one of two ranks, in a process of its own with one thread."""
+    import torch  # the workers' other tools do without
+    from torch import distributed
+
+    from nas.training.supernet import train_rank
+
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    train_rank(share, rank, 2, lambda latest: None)
+    distributed.destroy_process_group()

@@ -1,0 +1,213 @@
+"""Workers on real Ray: complete results whoever dies, nothing that listens to the outside."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas.cluster import pool as workers
+from nas.cluster.budget import WorkerPlan
+from nas.cluster.pool import Cluster, Pool
+from search_spaces.errors import CheckpointError, WorkError
+from tests.helpers import workers as factories
+
+pytestmark = [
+    pytest.mark.slow,
+    # Ray leaves the log files of a cluster it stopped to the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+]
+
+TWO = WorkerPlan(2, 1.0, 0.0, "cpu")
+LISTENING = "0A"
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[None]:
+    """Ray as a search starts it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", "local")
+        # Workers import the helpers of tests.
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
+        )
+        assert not workers.ray.is_initialized()
+        workers.start(Cluster(2, 0, "this machine", running=False))
+        yield
+        workers.stop()
+    assert not workers.ray.is_initialized()
+
+
+@pytest.fixture
+def pool(started: None, tmp_path: Path) -> Iterator[Pool]:
+    pool = Pool(TWO, factories.tool, str(tmp_path))
+    yield pool
+    pool.close()
+
+
+def results(pool: Pool, method: str, items: list[object]) -> dict[int, object]:
+    """Return what came, by place; fail if an item came twice."""
+    found: dict[int, object] = {}
+    for done in pool.map(method, items):
+        assert done.index not in found
+        found[done.index] = done.value
+    return found
+
+
+def descendants(pid: int) -> set[int]:
+    """Return the processes started by ``pid``, directly or not."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+    found, border = set(), {pid}
+    while border:
+        border = {child for child, parent in parents.items() if parent in border} - found
+        found |= border
+    return found
+
+
+def listening(pids: set[int]) -> dict[str, set[int]]:
+    """Return the addresses on which processes listen for TCP."""
+    sockets: dict[str, int] = {}
+    for pid in pids:
+        try:
+            for handle in Path(f"/proc/{pid}/fd").iterdir():
+                target = os.readlink(handle)
+                if target.startswith("socket:["):
+                    sockets[target[8:-1]] = pid
+        except OSError:
+            continue
+    found: dict[str, set[int]] = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == LISTENING and fields[9] in sockets:
+                raw = bytes.fromhex(fields[1].split(":")[0])
+                # The kernel prints words of four bytes in its own order.
+                words = [
+                    raw[i : i + 4][:: -1 if sys.byteorder == "little" else 1] for i in range(0, len(raw), 4)
+                ]
+                found.setdefault(str(ipaddress.ip_address(b"".join(words))), set()).add(sockets[fields[9]])
+    return found
+
+
+def test_items_go_home_and_idle_workers_help(pool: Pool) -> None:
+    homes, seen = [0, 1] * 6, set[object]()
+    while len(seen) < 2:  # both have started
+        seen.update(done.value for done in pool.map("process", range(2), homes))
+    found = {done.index: done.value for done in pool.map("process", range(12), homes)}
+    again = {done.index: done.value for done in pool.map("process", range(12), homes)}
+    assert len(set(found.values())) == 2
+    for place in range(2):  # the last item may be taken by the other worker, which has no more of its own
+        at_home = [found[i] for i in range(12) if homes[i] == place]
+        assert max(map(at_home.count, at_home)) >= 5
+        assert [again[i] == found[i] for i in range(12)].count(True) >= 10
+    assert len({done.value for done in pool.map("process", range(6), [0] * 6)}) == 2
+
+
+def test_map_is_complete(pool: Pool) -> None:
+    assert results(pool, "square", list(range(50))) == {i: i * i for i in range(50)}
+    assert results(pool, "square", []) == {}
+    assert results(pool, "square", [7]) == {0: 49}  # the same workers, again
+
+
+def test_every_worker_takes_part(pool: Pool) -> None:
+    assert len(set(results(pool, "process", list(range(8))).values())) == 2
+
+
+def test_all_sockets_are_on_this_machine_alone(pool: Pool) -> None:
+    results(pool, "square", [1, 2])
+    everyone = descendants(os.getpid())
+    names = [
+        Path(f"/proc/{pid}/comm").read_text().strip() for pid in everyone if Path(f"/proc/{pid}").exists()
+    ]
+    assert "raylet" in names and "gcs_server" in names
+    found = listening(everyone | {os.getpid()})
+    assert found and all(_loopback(address) for address in found), found
+
+
+def _loopback(text: str) -> bool:
+    """Return whether an address is 127.0.0.1, also as IPv6 writes it (::ffff:127.0.0.1)."""
+    address = ipaddress.ip_address(text)
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def test_abandoned_map_leaves_the_pool_usable(pool: Pool) -> None:
+    for _ in pool.map("slow", list(range(6))):
+        break
+    assert results(pool, "square", list(range(10))) == {i: i * i for i in range(10)}
+
+
+def test_item_of_a_dead_worker_is_done_by_another(pool: Pool, tmp_path: Path) -> None:
+    assert results(pool, "dies_once", list(range(7))) == {i: i for i in range(7)}
+    assert {mark.name for mark in tmp_path.iterdir()} == {"0", "3", "6"}
+
+
+def test_item_that_always_kills_is_given_up(pool: Pool, tmp_path: Path) -> None:
+    with pytest.raises(WorkError, match="evaluating 2 killed 3 workers") as error:
+        results(pool, "dies_always", list(range(4)))
+    assert error.value.exit_code == 1
+    assert (tmp_path / "deaths").read_text() == "xxx"
+
+
+def test_errors_of_the_method(pool: Pool) -> None:
+    with pytest.raises(CheckpointError, match=r"^the weights are foreign$") as ours:
+        results(pool, "fails", ["ours"])
+    assert ours.value.exit_code == 2
+    with pytest.raises(WorkError, match=r"a worker failed: .*in two lines") as theirs:
+        results(pool, "fails", ["theirs"])
+    assert "\n" not in str(theirs.value)
+    with pytest.raises(WorkError, match="no_such_method"):
+        results(pool, "no_such_method", [1])
+
+
+def test_workers_that_cannot_start_are_not_started_forever(started: None) -> None:
+    pool = Pool(TWO, factories.broken, None)
+    with pytest.raises(WorkError, match=r"die while they start: .*no tool today"):
+        results(pool, "square", [1])
+    pool.close()
+
+
+def test_payload_arrays_are_mapped_not_copied(started: None) -> None:
+    pool = Pool(TWO, factories.shared, {"array": np.arange(1_000_000.0)})
+    assert results(pool, "look", [3, 999_999]) == {0: (3.0, False, "cpu"), 1: (999_999.0, False, "cpu")}
+    pool.close()
+
+
+def test_a_lost_node_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.cluster_utils import Cluster as Machines
+
+    workers.stop()
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
+    )
+    quiet = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
+    machines = Machines(initialize_head=True, head_node_args={"num_cpus": 1, **quiet})
+    try:
+        others = [machines.add_node(num_cpus=1, object_store_memory=80 * 2**20) for _ in range(2)]
+        machines.wait_for_nodes()
+        monkeypatch.setenv("RAY_ADDRESS", machines.address)
+        found = workers.survey()
+        assert (found.cpus, found.gpus, found.running) == (3, 0, True)
+        assert found.where == "the Ray cluster of 3 nodes"
+        pool = Pool(WorkerPlan(3, 1.0, 0.0, "cpu"), factories.tool, str(tmp_path))
+        came: dict[int, object] = {}
+        for done in pool.map("slow", list(range(30))):
+            assert done.index not in came
+            came[done.index] = done.value
+            if len(came) == 6:
+                machines.remove_node(others[0], allow_graceful=False)
+        assert {index: value[0] for index, value in came.items()} == {i: i for i in range(30)}  # type: ignore[index]
+        pool.close()
+    finally:
+        workers.stop()
+        machines.shutdown()

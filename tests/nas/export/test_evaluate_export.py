@@ -1,0 +1,154 @@
+"""Export folders are measured on test images of their own kind, or refused in a sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from PIL import Image
+
+from nas.data.splits import load_data
+from nas.evaluation.accuracy import accuracy
+from nas.export.evaluate_export import evaluate_folder
+from nas.export.writer import export_model
+from search_spaces.declaration import parse_declaration
+from search_spaces.errors import CheckpointError, DataError, RequestError
+from supernet.subnet import build_subnet
+
+SPACE = """
+name: small
+blocks:
+  mlp_ratio: [2]
+  operators:
+    dwconv: {kernel_size: [3], dynamic: [none], pos: [none]}
+    lsa: {window_size: [2], pos: [rpe]}
+scales:
+  only:
+    images: 8
+    stem: conv3x3_s2
+    stages:
+      - {dim: 8, num_heads: 2, depth: [2]}
+"""
+MEAN, STD = (0.25, 0.5, 0.75), (0.5, 0.25, 0.125)
+
+
+def folder_of_images(path: Path, classes: tuple[str, ...], mode: str = "RGB") -> Path:
+    rng = Random(0)
+    for name in classes:
+        (path / name).mkdir(parents=True)
+        for number in range(10):
+            shape = (8, 8, 3) if mode == "RGB" else (8, 8)
+            size = 192 if mode == "RGB" else 64
+            pixels = torch.tensor([rng.randrange(256) for _ in range(size)], dtype=torch.uint8).view(shape)
+            Image.fromarray(pixels.numpy()).save(path / name / f"{number}.png")
+    return path
+
+
+@pytest.fixture
+def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NAS_CACHE_DIR", str(tmp_path / "cache"))
+    space = parse_declaration(SPACE, "space.yaml").space(None, 8, 3, 3)
+    torch.manual_seed(0)
+    design = space.sample(Random(0))
+    folder = tmp_path / "model"
+    export_model(
+        build_subnet(design),
+        design,
+        folder,
+        name="small",
+        mean=MEAN,
+        std=STD,
+        class_names=("ant", "bee", "fly"),
+        metrics={},
+        provenance={},
+        formats=(),
+    )
+    return folder
+
+
+def test_scores_are_those_of_the_model_on_test_images(exported: Path, tmp_path: Path) -> None:
+    spec = f"folder:{folder_of_images(tmp_path / 'images', ('ant', 'bee', 'fly'))}"
+    scores = evaluate_folder(exported, spec, None)
+    # By hand, from raw pixels: its own normalisation, not that of the images.
+    split = load_data(spec, image_size=8).final_test()
+    images, labels = next(split.batches(100))
+    raw = images * torch.tensor(split.std).view(3, 1, 1) + torch.tensor(split.mean).view(3, 1, 1)
+    own = (raw - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    namespace: dict[str, object] = {"__name__": "model", "__file__": str(exported / "model.py")}
+    exec((exported / "model.py").read_text(), namespace)
+    model = namespace["load_model"]()  # type: ignore[operator]
+    expected = accuracy(model, [(own, labels)])
+    assert {name: scores[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert accuracy(model, [(images, labels)])["loss"] != pytest.approx(expected["loss"], rel=1e-3)
+    assert scores["images"] == len(split) == 6
+    assert scores["images_per_second"] > 0
+    assert isinstance(scores["device"], str)
+    json.dumps(scores)
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.py"])
+def test_not_an_export_folder(exported: Path, missing: str) -> None:
+    (exported / missing).unlink()
+    with pytest.raises(RequestError, match=f"is not an export folder .no {missing}."):
+        evaluate_folder(exported, "mnist5k", None)
+
+
+def test_no_folder_at_all(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"is not an export folder .no config.json and no model.py."):
+        evaluate_folder(tmp_path / "nothing", "mnist5k", None)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"input_size": [3]}', '{"input_size": [3, 8, 8], "mean": 1}']
+)
+def test_a_config_that_is_none(exported: Path, content: str) -> None:
+    (exported / "config.json").write_text(content)
+    with pytest.raises(RequestError, match=r"config\.json is not that of an export"):
+        evaluate_folder(exported, "mnist5k", None)
+
+
+def test_images_that_are_not_square(exported: Path) -> None:
+    config = json.loads((exported / "config.json").read_text())
+    (exported / "config.json").write_text(json.dumps({**config, "input_size": [3, 8, 16]}))
+    with pytest.raises(RequestError, match="8x16 px; only square"):
+        evaluate_folder(exported, "mnist5k", None)
+
+
+def test_truncated_weights(exported: Path) -> None:
+    weights = exported / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="truncated"):
+        evaluate_folder(exported, "mnist5k", None)
+
+
+def test_weights_of_another_model(exported: Path) -> None:
+    from nas.runtime.files import save_tensors
+
+    save_tensors(exported / "model.safetensors", {"other": torch.zeros(3)})
+    with pytest.raises(CheckpointError, match=r"cannot load its weights .* export the model again"):
+        evaluate_folder(exported, "mnist5k", None)
+
+
+def test_a_source_that_is_damaged(exported: Path) -> None:
+    (exported / "model.py").write_text("def load_model(:")
+    with pytest.raises(CheckpointError, match=r"model\.py cannot load"):
+        evaluate_folder(exported, "mnist5k", None)
+
+
+@pytest.mark.parametrize(
+    ("classes", "mode", "message"),
+    [
+        (("ant", "bee"), "RGB", "tells 3 classes apart but --data .* has 2"),
+        (("ant", "bee", "gnat"), "RGB", "class 2 of .* is 'fly' but that of --data .* is 'gnat'"),
+        (("ant", "bee", "fly"), "L", "takes images of 3 channels but --data .* has 1 channel"),
+    ],
+)
+def test_images_of_another_kind(
+    exported: Path, tmp_path: Path, classes: tuple[str, ...], mode: str, message: str
+) -> None:
+    images = folder_of_images(tmp_path / "images", classes, mode)
+    with pytest.raises(DataError, match=message):
+        evaluate_folder(exported, f"folder:{images}", None)

@@ -1,0 +1,171 @@
+"""Atomic files: whole or absent, whatever happens in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas.runtime import files
+from search_spaces.errors import CheckpointError, StudyError, WorkError
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_text_and_json_round_trip_and_make_their_folder(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "a" / "b" / "note.txt", "größer\n")
+    assert (tmp_path / "a" / "b" / "note.txt").read_text(encoding="utf-8") == "größer\n"
+    files.write_json(tmp_path / "v.json", {"b": [1, 2.5], "a": None})
+    text = (tmp_path / "v.json").read_text()
+    assert json.loads(text) == {"b": [1, 2.5], "a": None}
+    assert text.startswith('{\n  "b"') and text.endswith("}\n")
+    assert names(tmp_path) == ["a", "v.json"]
+
+
+def test_json_refuses_what_is_not_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError):
+        files.write_json(tmp_path / "v.json", {"top1": float("nan")})
+    assert names(tmp_path) == []
+
+
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        files.write_text(tmp_path / "shared", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failing_step_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    target = tmp_path / "front.json"
+    files.write_text(target, "old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(WorkError, match=r"front\.json cannot be written \(No space left on device\)"):
+        files.write_text(target, "new")
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["front.json"]
+
+
+def test_an_interrupt_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "front.json"
+    files.write_text(target, "old")
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_text(target, "new")
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["front.json"]
+
+
+def test_a_full_disk_is_one_sentence_and_tears_nothing(tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_text("old")
+    (tmp_path / "tensors").write_text("old")
+    program = """
+from pathlib import Path
+from torch import zeros
+from nas.runtime.files import save_tensors, write_bytes
+from search_spaces.errors import WorkError
+import sys
+folder = Path(sys.argv[1])
+calls = [(write_bytes, "bytes", bytes(10**6)), (save_tensors, "tensors", {"w": zeros(10**6)})]
+for write, name, value in calls:
+    try:
+        write(folder / name, value)
+    except WorkError as error:
+        print(error)
+"""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        cwd=Path(__file__).parents[3],
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert "bytes cannot be written (" in first and "tensors cannot be written (" in second
+    assert (tmp_path / "bytes").read_text() == (tmp_path / "tensors").read_text() == "old"
+    assert names(tmp_path) == ["bytes", "tensors"]
+
+
+def test_tensors_round_trip_with_views_and_ties(tmp_path: Path) -> None:
+    weight = torch.arange(12.0).view(3, 4)
+    tensors = {
+        "weight": weight,
+        "tied": weight,
+        "transposed": weight.T,
+        "slice": weight[1:, :2],
+        "parameter": torch.nn.Parameter(torch.ones(2, dtype=torch.bfloat16)),
+        "scalar": torch.tensor(3),
+        "empty": torch.empty(0, 2),
+    }
+    files.save_tensors(tmp_path / "w.safetensors", tensors, {"digest": "abc"})
+    loaded, metadata = files.load_tensors(tmp_path / "w.safetensors")
+    assert metadata == {"digest": "abc"}
+    assert loaded.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert loaded[name].dtype == tensor.dtype
+        assert torch.equal(loaded[name], tensor)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "folder", "absent"])
+def test_damaged_weights_are_one_sentence(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "w.safetensors"
+    files.save_tensors(path, {"w": torch.ones(1000)})
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "foreign":
+        path.write_bytes(b"PK\x03\x04" + bytes(500))
+    else:
+        path.unlink()
+        if damage == "folder":
+            path.mkdir()
+    with pytest.raises(CheckpointError, match=r"w\.safetensors") as caught:
+        files.load_tensors(path)
+    assert "\n" not in str(caught.value) and "; " in str(caught.value)
+
+
+def test_require_writable_accepts_folders_to_be_and_leaves_nothing(tmp_path: Path) -> None:
+    files.require_writable(tmp_path)
+    files.require_writable(tmp_path / "studies" / "first")
+    assert names(tmp_path) == []
+
+
+def test_require_writable_refuses_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(StudyError, match="is a file"):
+        files.require_writable(tmp_path / "taken" / "study")
+
+
+def test_require_writable_refuses_a_folder_without_rights() -> None:
+    # /proc refuses root too, whom no file mode stops.
+    with pytest.raises(StudyError, match="cannot be written"):
+        files.require_writable("/proc/study")

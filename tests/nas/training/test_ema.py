@@ -1,0 +1,49 @@
+"""The average that is made up for later is the average that is taken at every step."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import torch
+from torch import nn
+
+from nas.training.ema import Average
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)).double()
+
+
+@pytest.mark.parametrize("asks", [0.0, 0.3])
+@pytest.mark.parametrize("seed", range(5))
+def test_late_is_the_same_as_always(seed: int, asks: float) -> None:
+    rng, model, steps, decay = Random(seed), network(), 40, 0.9
+    average = Average(model, decay, steps)
+    plain = {name: value.clone() for name, value in model.state_dict().items()}
+    for step in range(steps):
+        touched = [parameter for parameter in model.parameters() if rng.random() < 0.3]
+        average.before(step, touched)
+        with torch.no_grad():
+            for parameter in touched:
+                parameter.add_(torch.randn_like(parameter))
+            model[1].running_mean.normal_()
+            model[1].num_batches_tracked += 1
+        average.after(step, touched)
+        rate = 1 - min(decay, 1 - (1 + step) ** (-2 / 3))
+        for name, value in model.state_dict().items():
+            plain[name] = plain[name].lerp(value, rate) if value.is_floating_point() else value.clone()
+        if rng.random() < asks:
+            average.complete(step + 1)
+    found = average.complete(steps).state_dict()
+    for name, value in plain.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(average.complete(steps).state_dict(), found, rtol=0, atol=0)
+
+
+def test_the_average_is_not_trained() -> None:
+    model = network().train()
+    average = Average(model, 0.9, 3)
+    assert not average.module.training and not any(p.requires_grad for p in average.module.parameters())
+    assert model.training and all(p.requires_grad for p in model.parameters())

@@ -52,7 +52,7 @@ class Model:
         )
 
 
-def likenesses(space: Space) -> list[tuple[str, Architecture]]:
+def analogues(space: Space) -> list[tuple[str, Architecture]]:
     """Return ``(name, architecture)`` of every published family that ``space`` can express.
 
     All lie in the space and have distinct digests. A family is left out where a stage offers none of its
@@ -64,9 +64,9 @@ def likenesses(space: Space) -> list[tuple[str, Architecture]]:
     for name, renditions in _families().items():
         for models in renditions:
             nearest = min(models, key=lambda model: _width_distance(model, space))
-            likeness = _likeness(nearest, space)
-            if likeness is not None:
-                found.setdefault(likeness.digest, (name, likeness))
+            analogue = _analogue(nearest, space)
+            if analogue is not None:
+                found.setdefault(analogue.digest, (name, analogue))
                 break
     return list(found.values())
 
@@ -104,7 +104,7 @@ def _all(model: Model, block: Block) -> Model:
     return replace(model, stages=tuple(replace(s, blocks=(block,) * len(s.blocks)) for s in model.stages))
 
 
-def _likeness(model: Model, space: Space) -> Architecture | None:
+def _analogue(model: Model, space: Space) -> Architecture | None:
     """Return the design of ``space`` nearest to ``model``, or None if the space lacks its operators."""
     matched = _matched(model, space)
     # Stages of the space that share a stage of the paper share its depth.
@@ -139,8 +139,8 @@ def _matched(model: Model, space: Space) -> list[Pattern]:
     if len(model.stages) == len(space.stages):
         return list(model.stages)
     return [
-        min(model.stages, key=lambda pattern: _apart(pattern.side, math.sqrt(site.tokens)))
-        for site in space.sites()
+        min(model.stages, key=lambda pattern: _apart(pattern.side, math.sqrt(feature_map.tokens)))
+        for feature_map in space.feature_maps()
     ]
 
 

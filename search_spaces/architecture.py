@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from search_spaces.errors import ArchitectureError, SpaceError, nearest
-from search_spaces.operators import POSITIONS, KnobValue, OperatorSpec, Site, operator
+from search_spaces.operators import POSITIONS, FeatureMap, KnobValue, OperatorSpec, operator
 from search_spaces.skeleton import DOWNSAMPLES, STEMS, Style, downsampled_size, stem_size
 
 FORMAT = 1
@@ -47,7 +47,7 @@ class Block:
             raise ArchitectureError(str(error)) from None
         pairs = self.knobs.items() if isinstance(self.knobs, Mapping) else self.knobs
         given = {str(name): value for name, value in pairs}
-        if why := spec.complaint(spec.completed(given)):
+        if why := spec.validation_error(spec.with_defaults(given)):
             raise ArchitectureError(why)
         spelled = ((name, value) for name, value in given.items() if value != spec.knobs[name].default)
         object.__setattr__(self, "knobs", tuple(sorted(spelled)))
@@ -60,7 +60,7 @@ class Block:
                 f"operator '{self.operator}' does not admit the positional encoding '{self.pos}' "
                 f"(it admits: {', '.join(spec.pos)})"
             )
-        if spec.idle(self.settings, self.pos):
+        if spec.pos_has_no_effect(self.settings, self.pos):
             raise ArchitectureError(f"the encoding '{self.pos}' has nothing to act on in {self}")
         ratio = self.mlp_ratio
         if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 16:
@@ -75,12 +75,12 @@ class Block:
     @property
     def settings(self) -> dict[str, KnobValue]:
         """The knobs by name, defaults included."""
-        return self.spec.completed(dict(self.knobs))
+        return self.spec.with_defaults(dict(self.knobs))
 
     @property
-    def takes_maps(self) -> bool:
+    def needs_previous_attention(self) -> bool:
         """Whether the operator applies the attention maps of the block before."""
-        return self.spec.takes_maps(self.settings)
+        return self.spec.needs_previous_attention(self.settings)
 
     def knob(self, name: str) -> KnobValue:
         """Return the value of the knob ``name`` of this block's operator."""
@@ -90,16 +90,16 @@ class Block:
         """Return the hidden width of the MLP in a stage of width ``dim``."""
         return int(dim * self.mlp_ratio)
 
-    def misfit(self, site: Site) -> str | None:
-        """Return why this block cannot stand at ``site``, or None."""
-        if self.hidden_dim(site.dim) < 1:
-            return f"mlp_ratio {self.mlp_ratio:g} leaves no hidden channels on {site}"
-        if site.class_token and (not self.spec.sequence or self.pos != "none"):
+    def incompatibility(self, feature_map: FeatureMap) -> str | None:
+        """Return why this block cannot stand at ``feature_map``, or None."""
+        if self.hidden_dim(feature_map.dim) < 1:
+            return f"mlp_ratio {self.mlp_ratio:g} leaves no hidden channels on {feature_map}"
+        if feature_map.class_token and (not self.spec.sequence or self.pos != "none"):
             return (
                 f"a class token has no place on the map that '{self.operator}' with pos {self.pos} reads; "
                 "use refiner or gsa with pos none"
             )
-        return self.spec.misfit(self.settings, site)
+        return self.spec.incompatibility(self.settings, feature_map)
 
     def to_json(self) -> dict[str, object]:
         """Return a plain object: operator, its knobs by name, pos, mlp_ratio."""
@@ -201,15 +201,15 @@ class Architecture:
             raise ArchitectureError(
                 f"a class token (style head '{self.style.head}') asks for a single stage, not {len(self.stages)}"
             )
-        for place, block, site in self.placed():
-            if min(site.height, site.width) < 1:
+        for place, block, feature_map in self.placed():
+            if min(feature_map.height, feature_map.width) < 1:
                 raise ArchitectureError(f"{place} stands on an empty map; use larger images or fewer stages")
-            if why := block.misfit(site):
+            if why := block.incompatibility(feature_map):
                 raise ArchitectureError(f"{place}: {why}")
         for number, stage in enumerate(self.stages, start=1):
             pairs = zip((None, *stage.blocks), stage.blocks, strict=False)
             for position, (before, block) in enumerate(pairs, start=1):
-                if block.takes_maps and (before is None or not before.spec.hands_maps):
+                if block.needs_previous_attention and (before is None or not before.spec.returns_attention):
                     lack = "there is none" if before is None else f"{before} hands none on"
                     raise ArchitectureError(
                         f"stage{number}.block{position}: {block} takes the attention maps of the block before, "
@@ -226,24 +226,24 @@ class Architecture:
             maps.append((height, width))
         return tuple(maps)
 
-    def site(self, stage: int) -> Site:
+    def feature_map(self, stage: int) -> FeatureMap:
         """Return where the blocks of the stage with index ``stage`` stand."""
-        return self._sites[stage]
+        return self._feature_maps[stage]
 
     @cached_property
-    def _sites(self) -> tuple[Site, ...]:
+    def _feature_maps(self) -> tuple[FeatureMap, ...]:
         style = self.style
         return tuple(
-            Site(stage.dim, stage.num_heads, *size, style.qkv_bias, style.class_token)
+            FeatureMap(stage.dim, stage.num_heads, *size, style.qkv_bias, style.class_token)
             for stage, size in zip(self.stages, self.maps(), strict=True)
         )
 
-    def placed(self) -> Iterator[tuple[str, Block, Site]]:
-        """Yield ``(place, block, site)`` of every block, first to last."""
+    def placed(self) -> Iterator[tuple[str, Block, FeatureMap]]:
+        """Yield ``(place, block, feature_map)`` of every block, first to last."""
         for index, stage in enumerate(self.stages):
-            site = self.site(index)
+            feature_map = self.feature_map(index)
             for number, block in enumerate(stage.blocks, start=1):
-                yield f"stage{index + 1}.block{number}", block, site
+                yield f"stage{index + 1}.block{number}", block, feature_map
 
     def to_json(self) -> dict[str, object]:
         """Return a plain object that ``from_json`` reads back to an equal architecture."""

@@ -14,7 +14,7 @@ from math import sqrt
 
 from search_spaces.architecture import Architecture, Block
 from search_spaces.cost import stage_costs
-from search_spaces.operators import Cost, Site
+from search_spaces.operators import Cost, FeatureMap
 from search_spaces.operators._base import up
 from search_spaces.operators.cswin import covers
 
@@ -97,61 +97,74 @@ def window_advice(architecture: Architecture) -> tuple[WindowAdvice, ...]:
     """Return a row for every stage of ``architecture``."""
     rows = []
     for index, stage in enumerate(architecture.stages):
-        site = architecture.site(index)
+        feature_map = architecture.feature_map(index)
         parts = stage_costs(architecture, index)
         blocks = parts[-len(stage.blocks) :]
         split = Split(rest=sum(part.macs for part in parts[: -len(stage.blocks)]))
         for block, cost in zip(stage.blocks, blocks, strict=True):
-            split += block_split(block, cost, site)
-        windows = sorted({size for block in stage.blocks if (size := window_of(block, site))})
+            split += block_split(block, cost, feature_map)
+        windows = sorted({size for block in stage.blocks if (size := window_of(block, feature_map))})
         ratios = sorted({int(b.knob("sr_ratio")) ** 2 for b in stage.blocks if b.operator == "gsa"})
-        optimum, excess = sqrt(site.tokens), None
+        optimum, excess = sqrt(feature_map.tokens), None
         if windows and ratios:
-            chosen = pair_cost(site.height, site.width, 1, sum(windows) / len(windows))
-            excess = chosen / pair_cost(site.height, site.width, 1, optimum)
+            chosen = pair_cost(feature_map.height, feature_map.width, 1, sum(windows) / len(windows))
+            excess = chosen / pair_cost(feature_map.height, feature_map.width, 1, optimum)
         rows.append(
             WindowAdvice(
-                index + 1, site.height, site.width, split, optimum, tuple(windows), tuple(ratios), excess
+                index + 1,
+                feature_map.height,
+                feature_map.width,
+                split,
+                optimum,
+                tuple(windows),
+                tuple(ratios),
+                excess,
             )
         )
     return tuple(rows)
 
 
-def window_of(block: Block, site: Site) -> int | None:
+def window_of(block: Block, feature_map: FeatureMap) -> int | None:
     """Return how many positions attend together in a local operator's window or stripe; None for others."""
     if block.operator in ("lsa", "swin"):
         return int(block.knob("window_size")) ** 2
-    if block.operator == "cswin" and not covers(width := int(block.knob("stripe_width")), site):
-        return width * max(site.height, site.width)
+    if block.operator == "cswin" and not covers(width := int(block.knob("stripe_width")), feature_map):
+        return width * max(feature_map.height, feature_map.width)
     return None
 
 
-def block_split(block: Block, cost: Cost, site: Site) -> Split:
-    """Return what one block's ``cost.macs`` at ``site`` are spent on."""
-    mixer = block.spec.cost(block.settings, block.pos, site).macs
-    spent = _SPENT[block.operator](block, site)
-    mlp = 2 * site.tokens * site.dim * block.hidden_dim(site.dim)
+def block_split(block: Block, cost: Cost, feature_map: FeatureMap) -> Split:
+    """Return what one block's ``cost.macs`` at ``feature_map`` are spent on."""
+    mixer = block.spec.cost(block.settings, block.pos, feature_map).macs
+    spent = _SPENT[block.operator](block, feature_map)
+    mlp = 2 * feature_map.tokens * feature_map.dim * block.hidden_dim(feature_map.dim)
     # What is neither a product nor a convolution of an operator is a projection of it.
     operator = spent + Split(projections=mixer - spent.total)
     return operator + Split(mlp=mlp, rest=cost.macs - mixer - mlp)
 
 
-def _lsa(block: Block, site: Site) -> Split:
+def _lsa(block: Block, feature_map: FeatureMap) -> Split:
     size = int(block.knob("window_size"))
-    padded = up(site.height, size) * up(site.width, size)
-    return Split(local=2 * padded * size**2 * site.dim, convolutions=_lepe(block, padded * site.dim))
-
-
-def _cswin(block: Block, site: Site) -> Split:
-    width = int(block.knob("stripe_width"))
-    if covers(width, site):
-        return Split(
-            globally=2 * site.tokens**2 * site.dim, convolutions=_lepe(block, site.tokens * site.dim)
-        )
-    columns, rows = site.height * up(site.width, width), up(site.height, width) * site.width
+    padded = up(feature_map.height, size) * up(feature_map.width, size)
     return Split(
-        local=(columns * site.height + rows * site.width) * width * site.dim,
-        convolutions=_lepe(block, (columns + rows) * site.dim // 2),
+        local=2 * padded * size**2 * feature_map.dim, convolutions=_lepe(block, padded * feature_map.dim)
+    )
+
+
+def _cswin(block: Block, feature_map: FeatureMap) -> Split:
+    width = int(block.knob("stripe_width"))
+    if covers(width, feature_map):
+        return Split(
+            globally=2 * feature_map.tokens**2 * feature_map.dim,
+            convolutions=_lepe(block, feature_map.tokens * feature_map.dim),
+        )
+    columns, rows = (
+        feature_map.height * up(feature_map.width, width),
+        up(feature_map.height, width) * feature_map.width,
+    )
+    return Split(
+        local=(columns * feature_map.height + rows * feature_map.width) * width * feature_map.dim,
+        convolutions=_lepe(block, (columns + rows) * feature_map.dim // 2),
     )
 
 
@@ -159,31 +172,33 @@ def _lepe(block: Block, values: int) -> int:
     return 9 * values if block.pos == "lepe" else 0
 
 
-def _gsa(block: Block, site: Site) -> Split:
+def _gsa(block: Block, feature_map: FeatureMap) -> Split:
     ratio = int(block.knob("sr_ratio"))
-    keys = site.tokens if ratio == 1 else (site.height // ratio) * (site.width // ratio)
-    return Split(globally=2 * site.tokens * keys * site.dim)
+    keys = feature_map.tokens if ratio == 1 else (feature_map.height // ratio) * (feature_map.width // ratio)
+    return Split(globally=2 * feature_map.tokens * keys * feature_map.dim)
 
 
-def _refiner(block: Block, site: Site) -> Split:
+def _refiner(block: Block, feature_map: FeatureMap) -> Split:
     # Blocks that share maps multiply values alone, and project to values and the output alone.
     own = 1 if block.knob("maps") == "shared" else 2
-    products = own * site.tokens**2 * site.dim
-    mixer = block.spec.cost(block.settings, block.pos, site).macs
-    return Split(globally=products, convolutions=mixer - products - 2 * own * site.tokens * site.dim**2)
+    products = own * feature_map.tokens**2 * feature_map.dim
+    mixer = block.spec.cost(block.settings, block.pos, feature_map).macs
+    return Split(
+        globally=products, convolutions=mixer - products - 2 * own * feature_map.tokens * feature_map.dim**2
+    )
 
 
-def _dwconv(block: Block, site: Site) -> Split:
-    return Split(convolutions=site.tokens * int(block.knob("kernel_size")) ** 2 * site.dim)
+def _dwconv(block: Block, feature_map: FeatureMap) -> Split:
+    return Split(convolutions=feature_map.tokens * int(block.knob("kernel_size")) ** 2 * feature_map.dim)
 
 
-def _outlook(block: Block, site: Site) -> Split:
+def _outlook(block: Block, feature_map: FeatureMap) -> Split:
     stride, area = int(block.knob("stride")), int(block.knob("kernel_size")) ** 2
-    centres = -(-site.height // stride) * -(-site.width // stride)
-    return Split(local=centres * area**2 * site.dim)
+    centres = -(-feature_map.height // stride) * -(-feature_map.width // stride)
+    return Split(local=centres * area**2 * feature_map.dim)
 
 
-_SPENT: dict[str, Callable[[Block, Site], Split]] = {
+_SPENT: dict[str, Callable[[Block, FeatureMap], Split]] = {
     "lsa": _lsa,
     "gsa": _gsa,
     "cswin": _cswin,

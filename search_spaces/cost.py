@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from search_spaces.architecture import Architecture, Block
-from search_spaces.operators import Cost, Site
+from search_spaces.operators import Cost, FeatureMap
 from search_spaces.operators._base import linear_params
 from search_spaces.skeleton import DOWNSAMPLES, STEMS, ConvolutionalPatches, Style
 
@@ -45,19 +45,19 @@ def costs(architecture: Architecture) -> Costs:
 
 def stage_costs(architecture: Architecture, index: int) -> list[Cost]:
     """Return the cost of a stage's downsampling (absent in the first stage) and of each of its blocks."""
-    stage, site = architecture.stages[index], architecture.site(index)
+    stage, feature_map = architecture.stages[index], architecture.feature_map(index)
     parts = []
     if stage.downsample is not None:
-        before = architecture.site(index - 1)
-        parts.append(_downsample(stage.downsample, before, site))
-    parts.extend(block_cost(block, site, architecture.style) for block in stage.blocks)
+        before = architecture.feature_map(index - 1)
+        parts.append(_downsample(stage.downsample, before, feature_map))
+    parts.extend(block_cost(block, feature_map, architecture.style) for block in stage.blocks)
     return parts
 
 
-def block_cost(block: Block, site: Site, style: Style) -> Cost:
+def block_cost(block: Block, feature_map: FeatureMap, style: Style) -> Cost:
     """Return the cost of one block: norms, operator, MLP and the encodings around them."""
-    dim, tokens, hidden = site.dim, site.tokens, block.hidden_dim(site.dim)
-    mixer = block.spec.cost(block.settings, block.pos, site)
+    dim, tokens, hidden = feature_map.dim, feature_map.tokens, block.hidden_dim(feature_map.dim)
+    mixer = block.spec.cost(block.settings, block.pos, feature_map)
     mlp = Cost(
         2 * tokens * dim * hidden,
         linear_params(dim, hidden) + linear_params(hidden, dim),
@@ -73,9 +73,9 @@ def block_cost(block: Block, site: Site, style: Style) -> Cost:
 
 def stem_cost(architecture: Architecture) -> Cost:
     """Return the cost of the stem: its convolutions and norms, a class token and its positions."""
-    site, style, geometry = architecture.site(0), architecture.style, STEMS[architecture.stem]
+    feature_map, style, geometry = architecture.feature_map(0), architecture.style, STEMS[architecture.stem]
     image = architecture.in_channels * architecture.image_size[0] * architecture.image_size[1]
-    token = (1 + site.tokens) * site.dim if style.class_token else 0
+    token = (1 + feature_map.tokens) * feature_map.dim if style.class_token else 0
     macs, params, working, inputs = 0, token, image, architecture.in_channels
     if isinstance(geometry, ConvolutionalPatches):
         height, width = (geometry.half(side) for side in architecture.image_size)
@@ -85,12 +85,12 @@ def stem_cost(architecture: Architecture) -> Cost:
             inputs = channels
         working = 2 * height * width * inputs
     elif style.stem_norm:
-        params += 2 * site.dim
+        params += 2 * feature_map.dim
     inputs *= geometry.kernel_size**2
     return Cost(
-        macs + site.height * site.width * inputs * site.dim,
-        params + linear_params(inputs, site.dim),
-        working=working + 2 * site.tokens * site.dim,
+        macs + feature_map.height * feature_map.width * inputs * feature_map.dim,
+        params + linear_params(inputs, feature_map.dim),
+        working=working + 2 * feature_map.tokens * feature_map.dim,
     )
 
 
@@ -99,13 +99,13 @@ def head_cost(architecture: Architecture) -> Cost:
     last, classes = architecture.stages[-1].dim, architecture.num_classes
     classifier = Cost(last * classes, linear_params(last, classes))
     if architecture.style.head == "dense_token":
-        site = architecture.site(0)
-        positions = site.height * site.width
+        feature_map = architecture.feature_map(0)
+        positions = feature_map.height * feature_map.width
         classifier += Cost(positions * last * classes, linear_params(last, classes), positions * classes)
     return classifier + Cost(params=2 * last)
 
 
-def _downsample(name: str, before: Site, after: Site) -> Cost:
+def _downsample(name: str, before: FeatureMap, after: FeatureMap) -> Cost:
     working = before.tokens * before.dim + 2 * after.tokens * after.dim
     if name == "merging":
         return Cost(

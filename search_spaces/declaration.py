@@ -243,7 +243,7 @@ class Declaration:
                 continue
             values = self._options(options[knob], f"{key}.{knob}")
             for value in values:
-                if why := declared.complaint(value):
+                if why := declared.validation_error(value):
                     raise self._wrong(f"{key}.{knob}", why)
             knobs.append((knob, tuple(values)))
         pos = self._options(options.get("pos", spec.pos[0]), f"{key}.pos")

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.cost import block_cost, costs
 from search_spaces.errors import ArchitectureError, SpaceError
-from search_spaces.operators import KnobValue, Site, operator
+from search_spaces.operators import FeatureMap, KnobValue, operator
 from search_spaces.skeleton import Style
 
 Value = str | int | float
@@ -73,7 +73,7 @@ class OperatorChoices:
         for values in itertools.product(*(options for _, options in self.knobs)):
             drawn = dict(zip((name for name, _ in self.knobs), values, strict=True))
             for word in self.pos:
-                active, pos = spec.settled(drawn, word)
+                active, pos = spec.canonical(drawn, word)
                 key = (*active.items(), pos)
                 if key not in seen:
                     seen.add(key)
@@ -81,7 +81,7 @@ class OperatorChoices:
 
     def drawn_pos(self, block: Block) -> str | None:
         """Return the option that gives ``block`` its encoding, or None; one that is idle there gives none."""
-        return next((w for w in self.pos if block.spec.settled(block.settings, w)[1] == block.pos), None)
+        return next((w for w in self.pos if block.spec.canonical(block.settings, w)[1] == block.pos), None)
 
 
 @dataclass(frozen=True)
@@ -115,20 +115,20 @@ class StageChoices:
             for knobs, pos in choice.settings()
             for ratio in self.mlp_ratios
         )
-        return tuple(sorted(found, key=lambda block: block.takes_maps))
+        return tuple(sorted(found, key=lambda block: block.needs_previous_attention))
 
     @cached_property
-    def starters(self) -> tuple[Block, ...]:
+    def first_blocks(self) -> tuple[Block, ...]:
         """Every block that may come first: it takes no maps of a block before."""
-        return tuple(block for block in self.blocks if not block.takes_maps)
+        return tuple(block for block in self.blocks if not block.needs_previous_attention)
 
-    def ways(self, depth: int) -> int:
+    def num_sequences(self, depth: int) -> int:
         """Return how many different rows of ``depth`` blocks there are."""
         rest: int = len(self.blocks) ** (depth - 1)
-        return len(self.starters) * rest
+        return len(self.first_blocks) * rest
 
     @cached_property
-    def offered(self) -> frozenset[Block]:
+    def block_set(self) -> frozenset[Block]:
         """The same blocks, to look one up."""
         return frozenset(self.blocks)
 
@@ -144,7 +144,7 @@ class StageChoices:
                 options.setdefault(name, set()).add(tuple(values))
         return {name: next(iter(values)) for name, values in options.items() if len(values) == 1}
 
-    def misfits(self, place: str, stage: Stage) -> Iterator[str]:
+    def incompatibilities(self, place: str, stage: Stage) -> Iterator[str]:
         """Yield what keeps ``stage``, which stands at ``place``, from being one of these choices."""
         for name in _OF_STAGE:
             if getattr(stage, name) != getattr(self, name):
@@ -154,10 +154,10 @@ class StageChoices:
         if len(stage.blocks) not in self.depths:
             yield _no_option(f"{place}.depth", len(stage.blocks), self.depths)
         for number, block in enumerate(stage.blocks, start=1):
-            if block not in self.offered:
-                yield from self._block_misfits(f"{place}.block{number}", block)
+            if block not in self.block_set:
+                yield from self._block_incompatibilities(f"{place}.block{number}", block)
 
-    def _block_misfits(self, place: str, block: Block) -> Iterator[str]:
+    def _block_incompatibilities(self, place: str, block: Block) -> Iterator[str]:
         named = {choice.name: choice for choice in self.operators}
         if block.operator not in named:
             yield _no_option(f"{place}.operator", block.operator, tuple(named))
@@ -165,9 +165,9 @@ class StageChoices:
         choice = named[block.operator]
         options = dict(choice.knobs)
         for name, value in block.settings.items():
-            offered = options.get(name, (block.spec.knobs[name].default,))
-            if value not in offered:
-                yield _no_option(f"{place}.{name}", value, offered)
+            block_set = options.get(name, (block.spec.knobs[name].default,))
+            if value not in block_set:
+                yield _no_option(f"{place}.{name}", value, block_set)
         if choice.drawn_pos(block) is None:
             yield _no_option(f"{place}.pos", block.pos, choice.pos)
         if block.mlp_ratio not in self.mlp_ratios:
@@ -210,9 +210,9 @@ class Space:
             self._check_maps_are_handed(number, stage)
         for skeleton in self._skeletons():
             for index, stage in enumerate(self.stages):
-                site = skeleton.site(index)
+                feature_map = skeleton.feature_map(index)
                 for block in stage.blocks:
-                    if why := block.misfit(site):
+                    if why := block.incompatibility(feature_map):
                         raise SpaceError(
                             f"space '{self.name}', scale '{self.scale}', stage {index + 1}, operator "
                             f"'{block.operator}': {why} (images of {self.image_size[0]}x{self.image_size[1]} px, "
@@ -221,14 +221,18 @@ class Space:
 
     def _check_maps_are_handed(self, number: int, stage: StageChoices) -> None:
         """Refuse blocks that take the maps of the block before where that one may not have any."""
-        if len(stage.starters) == len(stage.blocks):
+        if len(stage.first_blocks) == len(stage.blocks):
             return
         place = f"space '{self.name}', scale '{self.scale}', stage {number}: {stage.blocks[-1]}"
-        if silent := [choice.name for choice in stage.operators if not operator(choice.name).hands_maps]:
+        if silent := [
+            choice.name for choice in stage.operators if not operator(choice.name).returns_attention
+        ]:
             raise SpaceError(
                 f"{place} takes the attention maps of the block before, which may be '{silent[0]}' and hand none on"
             )
-        if len({choice.name for choice in stage.operators} - {block.operator for block in stage.starters}):
+        if len(
+            {choice.name for choice in stage.operators} - {block.operator for block in stage.first_blocks}
+        ):
             raise SpaceError(
                 f"{place} takes the attention maps of the block before, but no option suits the first block, "
                 "which has none before it; offer maps refined or plain too"
@@ -255,19 +259,19 @@ class Space:
             except ArchitectureError as error:
                 raise SpaceError(f"space '{self.name}', scale '{self.scale}': {error}") from None
 
-    def sites(self, stem: str | None = None) -> tuple[Site, ...]:
+    def feature_maps(self, stem: str | None = None) -> tuple[FeatureMap, ...]:
         """Return for every stage the largest map that any combination of stem and downsamplings gives.
 
         Args:
             stem: The only stem to look at; all where it is left out.
         """
         skeletons = [skeleton for skeleton in self._skeletons() if stem in (None, skeleton.stem)]
-        sites = []
+        feature_maps = []
         for index in range(len(self.stages)):
-            found = [skeleton.site(index) for skeleton in skeletons]
+            found = [skeleton.feature_map(index) for skeleton in skeletons]
             height, width = max(s.height for s in found), max(s.width for s in found)
-            sites.append(replace(found[0], height=height, width=width))
-        return tuple(sites)
+            feature_maps.append(replace(found[0], height=height, width=width))
+        return tuple(feature_maps)
 
     # -- choices ---------------------------------------------------------------------------------
 
@@ -293,7 +297,7 @@ class Space:
                 for choice in stage.operators:
                     spec = operator(choice.name)
                     for knob, options in (*choice.knobs, ("pos", choice.pos)):
-                        barred = spec.knobs[knob].follows if block == 1 and knob != "pos" else ()
+                        barred = spec.knobs[knob].needs_predecessor if block == 1 and knob != "pos" else ()
                         kept = tuple(option for option in options if option not in barred)
                         named[stage.parameter(choice, knob)] = kept
                 for name, values in named.items():
@@ -328,7 +332,7 @@ class Space:
                 chosen = next(c for c in stage.operators if c.name == taken[f"{place}.operator"])
                 drawn = {knob: taken[f"{place}.{stage.parameter(chosen, knob)}"] for knob, _ in chosen.knobs}
                 spec = operator(chosen.name)
-                active, pos = spec.settled(drawn, taken[f"{place}.{stage.parameter(chosen, 'pos')}"])
+                active, pos = spec.canonical(drawn, taken[f"{place}.{stage.parameter(chosen, 'pos')}"])
                 blocks.append(Block(chosen.name, tuple(active.items()), pos, taken[f"{place}.mlp_ratio"]))
             stages.append(
                 Stage(stage.dim, stage.num_heads, tuple(blocks), taken.get(f"stage{index}.downsample"))
@@ -348,7 +352,7 @@ class Space:
         Raises:
             SpaceError: If the architecture is not in this space.
         """
-        if why := self.misfit(architecture):
+        if why := self.incompatibility(architecture):
             raise SpaceError(
                 f"architecture {architecture.digest} is not in space '{self.name}' ({self.scale}): {why}"
             )
@@ -378,9 +382,9 @@ class Space:
 
     def contains(self, architecture: Architecture) -> bool:
         """Return whether ``architecture`` is a point of this space; cheap enough to ask at every step."""
-        return self.misfit(architecture) is None
+        return self.incompatibility(architecture) is None
 
-    def misfit(self, architecture: Architecture) -> str | None:
+    def incompatibility(self, architecture: Architecture) -> str | None:
         """Return the first thing that keeps ``architecture`` out of this space, in words, or None."""
         return next(self._misfits(architecture), None)
 
@@ -397,7 +401,7 @@ class Space:
         if len(architecture.stages) != len(self.stages):
             yield f"it has {len(architecture.stages)} stages, not {len(self.stages)}"
         for index, (stage, chosen) in enumerate(zip(self.stages, architecture.stages, strict=False), start=1):
-            yield from stage.misfits(f"stage{index}", chosen)
+            yield from stage.incompatibilities(f"stage{index}", chosen)
 
     # -- counting and drawing --------------------------------------------------------------------
 
@@ -406,7 +410,9 @@ class Space:
         """Exact number of distinct architectures."""
         total = len(self.stems)
         for stage in self.stages:
-            total *= max(1, len(stage.downsamples)) * sum(stage.ways(depth) for depth in stage.depths)
+            total *= max(1, len(stage.downsamples)) * sum(
+                stage.num_sequences(depth) for depth in stage.depths
+            )
         return total
 
     def sample(self, rng: Random, uniform_over: str = "choices") -> Architecture:
@@ -423,13 +429,15 @@ class Space:
             raise SpaceError(f"uniform_over must be 'choices' or 'architectures', not '{uniform_over}'")
         stages = []
         for stage in self.stages:
-            ways = [stage.ways(depth) for depth in stage.depths]
+            num_sequences = [stage.num_sequences(depth) for depth in stage.depths]
             # Python integers: the number of ways can exceed what a float can weigh exactly.
-            ticket = rng.randrange(sum(ways))
+            ticket = rng.randrange(sum(num_sequences))
             depth = next(
-                d for d, end in zip(stage.depths, itertools.accumulate(ways), strict=True) if ticket < end
+                d
+                for d, end in zip(stage.depths, itertools.accumulate(num_sequences), strict=True)
+                if ticket < end
             )
-            blocks = tuple(rng.choice(stage.blocks if n else stage.starters) for n in range(depth))
+            blocks = tuple(rng.choice(stage.blocks if n else stage.first_blocks) for n in range(depth))
             downsample = rng.choice(stage.downsamples) if stage.downsamples else None
             stages.append(Stage(stage.dim, stage.num_heads, blocks, downsample))
         return self._architecture(tuple(stages), rng.choice(self.stems))
@@ -488,10 +496,10 @@ class Space:
         for skeleton in self._skeletons():
             stages = []
             for index, stage in enumerate(self.stages):
-                site = skeleton.site(index)
+                feature_map = skeleton.feature_map(index)
                 first, other = (
-                    pick(blocks, key=lambda b, s=site: _weight(block_cost(b, s, self.style)))
-                    for blocks in (stage.starters, stage.blocks)
+                    pick(blocks, key=lambda b, s=feature_map: _weight(block_cost(b, s, self.style)))
+                    for blocks in (stage.first_blocks, stage.blocks)
                 )
                 blocks = (first, *(other,) * (pick(stage.depths) - 1))
                 downsample = skeleton.stages[index].downsample

@@ -58,14 +58,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, H, W, C)`` to ``(B, H, W, C)``."""
-        return self.after(self.feed(self.mix(x)))
+        return self.after(self.apply_mlp(self.apply_mixer(x)))
 
-    def mix(self, x: Tensor) -> Tensor:
+    def apply_mixer(self, x: Tensor) -> Tensor:
         """Apply the first half, the token mixer."""
         x = self.before(x)
         return x + self.dropped(self.mixer(self.norm1(x)))
 
-    def feed(self, x: Tensor) -> Tensor:
+    def apply_mlp(self, x: Tensor) -> Tensor:
         """Apply the second half, the MLP."""
         return x + self.dropped(self.mlp(self.norm2(x)))
 
@@ -92,22 +92,22 @@ class ScaledBlock(Block):
         super().__init__(**parts)
         self.residual_scale = residual_scale
 
-    def mix(self, x: Tensor) -> Tensor:
+    def apply_mixer(self, x: Tensor) -> Tensor:
         """Apply the first half, the token mixer."""
         x, s = self.before(x), self.residual_scale
         return x + self.dropped(self.mixer(self.norm1(x * s))) / s
 
-    def feed(self, x: Tensor) -> Tensor:
+    def apply_mlp(self, x: Tensor) -> Tensor:
         """Apply the second half, the MLP."""
         s = self.residual_scale
         return x + self.dropped(self.mlp(self.norm2(x * s))) / s
 
 
-class HandingBlock(ScaledBlock):
+class SharedAttentionBlock(ScaledBlock):
     """A block that is given the attention maps of the block before and hands maps on to the next.
 
     Args:
-        parts: What a ``ScaledBlock`` has; the mixer has a method ``hand``.
+        parts: What a ``ScaledBlock`` has; the mixer has a method ``forward_with_attention``.
     """
 
     mixer: Any
@@ -116,15 +116,15 @@ class HandingBlock(ScaledBlock):
         self, x: Tensor, maps: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Map ``(B, H, W, C)`` and attention maps ``(B, heads, N, N)`` to their like."""
-        x, maps = self.mix(x, maps)
-        return self.after(self.feed(x)), maps
+        x, maps = self.apply_mixer(x, maps)
+        return self.after(self.apply_mlp(x)), maps
 
-    def mix(  # type: ignore[override]
+    def apply_mixer(  # type: ignore[override]
         self, x: Tensor, maps: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Apply the first half, the token mixer; return the attention maps that it hands on too."""
         x, s = self.before(x), self.residual_scale
-        branch, maps = self.mixer.hand(self.norm1(x * s), maps)
+        branch, maps = self.mixer.forward_with_attention(self.norm1(x * s), maps)
         return x + self.dropped(branch) / s, maps
 
 
@@ -146,14 +146,14 @@ class Stage(nn.Module):
         return self.blocks(self.downsample(x))
 
 
-class HandingStage(Stage):
+class SharedAttentionStage(Stage):
     """A stage some of whose blocks take the attention maps of the block before."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the previous stage's ``(B, H, W, C)`` to this stage's."""
         x, maps = self.downsample(x), None
         for block in self.blocks:
-            x, maps = block(x, maps) if isinstance(block, HandingBlock) else (block(x), None)
+            x, maps = block(x, maps) if isinstance(block, SharedAttentionBlock) else (block(x), None)
         return x
 
 

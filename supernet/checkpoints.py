@@ -19,7 +19,7 @@ from torch import Tensor
 from search_spaces.architecture import Architecture
 from search_spaces.errors import CheckpointError
 from supernet.block import Network
-from supernet.subnet import plan, template
+from supernet.subnet import build_on_meta, network_blueprint
 
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 
@@ -48,9 +48,9 @@ class Naming:
         return name
 
 
-def _later(pattern: str, template: str, by: int) -> Rule:
+def _later(pattern: str, build_on_meta: str, by: int) -> Rule:
     """Return a rule whose first group is a number, ``by`` more in the ``{}`` of the replacement."""
-    return pattern, lambda match: template.format(int(match[1]) + by)
+    return pattern, lambda match: build_on_meta.format(int(match[1]) + by)
 
 
 _TWINS: tuple[Rule, ...] = (
@@ -212,7 +212,7 @@ def loaded(architecture: Architecture, state: Mapping[str, Tensor]) -> Network:
         CheckpointError: If a parameter is missing, left over, of another shape or not finite; the sentence
             counts and names them.
     """
-    network: Network = template(plan(architecture))
+    network: Network = build_on_meta(network_blueprint(architecture))
     expected = network.state_dict()
     odd = {
         "missing": sorted(expected.keys() - state.keys()),

@@ -19,7 +19,7 @@ _OPTIONS = {"layout_optimization": False}
 _MOST_KINDS = 4096
 
 
-def compile_regions(network: nn.Module) -> None:
+def compile_blocks(network: nn.Module) -> None:
     """Have the regions of a network's blocks compiled when they first run, in place; names stay as they are.
 
     torch keeps what it compiled by class and takes it up again wherever settings, shapes and strides are the

@@ -1,6 +1,6 @@
 """Elastic layers: shared weights, and how one static module takes its own from them.
 
-An elastic layer never computes. It answers ``cuts(...)``: for each parameter of the static module, which
+An elastic layer never computes. It answers ``weight_slices(...)``: for each parameter of the static module, which
 shared weight it is cut from, and how. The static module is applied to what the cuts give, views of the shared
 weights. The mathematics of an operator is therefore written once, in its static module, and ``supernet path
 == extracted subnet`` holds by construction. Cuts are found once for a design and place; a step only takes them.
@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 from torch import Tensor, nn
 
 from search_spaces.architecture import Block
-from search_spaces.operators import Site
+from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call
 
@@ -25,7 +25,7 @@ Take = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class WeightSlice:
     """A weight to be taken from a shared one.
 
     Args:
@@ -43,37 +43,37 @@ class Cut:
         value: Tensor = self.store[self.name]
         return value if self.take is None else self.take(value)
 
-    def then(self, take: Take) -> Cut:
+    def then(self, take: Take) -> WeightSlice:
         """Return a cut of this whole weight."""
         assert self.take is None, "a cut is made in one"
-        return Cut(self.store, self.name, take)
+        return WeightSlice(self.store, self.name, take)
 
 
-Cuts = dict[str, Cut]
+WeightSlices = dict[str, WeightSlice]
 
 
-def whole(module: nn.Module) -> Cuts:
+def full(module: nn.Module) -> WeightSlices:
     """Return all parameters and buffers of a module by name, each whole."""
-    cuts: Cuts = {}
-    for prefix, part in module.named_modules():
-        for store in (part._parameters, part._buffers):
+    weight_slices: WeightSlices = {}
+    for prefix, narrow in module.named_modules():
+        for store in (narrow._parameters, narrow._buffers):
             for name, value in store.items():
                 if value is not None:
-                    cuts[f"{prefix}.{name}" if prefix else name] = Cut(store, name)
-    return cuts
+                    weight_slices[f"{prefix}.{name}" if prefix else name] = WeightSlice(store, name)
+    return weight_slices
 
 
-def taken(cuts: Mapping[str, Cut]) -> Weights:
+def materialize(weight_slices: Mapping[str, WeightSlice]) -> Weights:
     """Return what cuts give."""
-    return {name: cut() for name, cut in cuts.items()}
+    return {name: cut() for name, cut in weight_slices.items()}
 
 
 def state(module: nn.Module) -> Weights:
     """Return a module's parameters and buffers by name, as they are (not detached)."""
-    return taken(whole(module))
+    return materialize(full(module))
 
 
-def part(count: int, start: int = 0, dim: int = 0) -> Take:
+def narrow(count: int, start: int = 0, dim: int = 0) -> Take:
     """Return what takes ``count`` of a weight along ``dim``, from ``start`` on."""
     return lambda weight: weight if weight.shape[dim] == count else weight.narrow(dim, start, count)
 
@@ -82,8 +82,8 @@ class Elastic(nn.Module):
     """Weights of every setting of one operator at one place."""
 
     @abstractmethod
-    def cuts(self, block: Block, site: Site) -> Cuts:
-        """Return how ``block`` takes its weights at ``site``, by the static module's names."""
+    def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
+        """Return how ``block`` takes its weights at ``feature_map``, by the static module's names."""
 
 
 class Projections(nn.Module):
@@ -99,22 +99,22 @@ class Projections(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=bias)
         self.proj = nn.Linear(dim, dim)
 
-    def joint(self) -> Cuts:
+    def joint(self) -> WeightSlices:
         """Return them as one ``qkv`` layer and ``proj``."""
-        return whole(self)
+        return full(self)
 
-    def apart(self) -> Cuts:
+    def apart(self) -> WeightSlices:
         """Return them as ``q``, ``kv`` and ``proj``."""
         dim = self.proj.in_features
-        return self._rows("q", 0, dim) | self._rows("kv", dim, 2 * dim) | prefixed("proj", whole(self.proj))
+        return self._rows("q", 0, dim) | self._rows("kv", dim, 2 * dim) | prefixed("proj", full(self.proj))
 
-    def values(self) -> Cuts:
+    def values(self) -> WeightSlices:
         """Return those of the values alone, as ``v``, and ``proj``."""
         dim = self.proj.in_features
-        return self._rows("v", 2 * dim, dim) | prefixed("proj", whole(self.proj))
+        return self._rows("v", 2 * dim, dim) | prefixed("proj", full(self.proj))
 
-    def _rows(self, name: str, start: int, count: int) -> Cuts:
-        rows = {key: cut.then(part(count, start)) for key, cut in whole(self.qkv).items()}
+    def _rows(self, name: str, start: int, count: int) -> WeightSlices:
+        rows = {key: cut.then(narrow(count, start)) for key, cut in full(self.qkv).items()}
         return prefixed(name, rows)
 
 
@@ -144,13 +144,15 @@ def centred(height: int, width: int, dim: int = 0) -> Take:
     return lambda weight: centre(weight, height, width, dim)
 
 
-def batch_norm(module: nn.Module, channels: int) -> Cuts:
+def batch_norm(module: nn.Module, channels: int) -> WeightSlices:
     """Return the first ``channels`` of a BatchNorm's weights and statistics, and its count of batches."""
-    cuts = whole(module)
-    return {name: cut if cut().ndim == 0 else cut.then(part(channels)) for name, cut in cuts.items()}
+    weight_slices = full(module)
+    return {
+        name: cut if cut().ndim == 0 else cut.then(narrow(channels)) for name, cut in weight_slices.items()
+    }
 
 
-class Template:
+class FunctionalModule:
     """A static module without weights of its own, to be run on weights given with every call.
 
     ``torch.func.functional_call`` does the same at some 20 us a parameter, a tenth of a small block's time;
@@ -164,7 +166,7 @@ class Template:
     def __init__(self, module: nn.Module, method: str | None = None) -> None:
         self.module = module
         self._apply: Callable[..., Any] = module if method is None else getattr(module, method)
-        self.slots = {name: (cut.store, cut.name) for name, cut in whole(module).items()}
+        self.slots = {name: (cut.store, cut.name) for name, cut in full(module).items()}
 
     def run(self, weights: Weights, training: bool, *inputs: Tensor | None) -> Any:
         """Apply the module to ``inputs`` with ``weights``, every one of its parameters and buffers.
@@ -191,7 +193,7 @@ class Template:
             raise KeyError(f"weights do not match {type(self.module).__name__}: {', '.join(odd)}")
 
 
-class Wired:
+class BoundModule:
     """A static module that takes its weights anew from shared ones whenever it runs.
 
     Args:
@@ -199,25 +201,25 @@ class Wired:
         cuts: How it takes them, every one of its parameters and buffers.
 
     Raises:
-        KeyError: If ``cuts`` are not exactly the module's.
+        KeyError: If ``weight_slices`` are not exactly the module's.
     """
 
-    def __init__(self, template: Template, cuts: Cuts) -> None:
-        template.check(cuts)
-        self.template = template
-        self.wires = [(*template.slots[name], cut) for name, cut in cuts.items()]
+    def __init__(self, build_on_meta: FunctionalModule, weight_slices: WeightSlices) -> None:
+        build_on_meta.check(weight_slices)
+        self.build_on_meta = build_on_meta
+        self.wires = [(*build_on_meta.slots[name], cut) for name, cut in weight_slices.items()]
 
     def run(self, training: bool, *inputs: Tensor | None) -> Any:
         """Apply the module to ``inputs``."""
         for store, key, cut in self.wires:
             store[key] = cut()
-        return self.template.applied(training, *inputs)
+        return self.build_on_meta.applied(training, *inputs)
 
 
 class Operator(Protocol):
     """Makes the elastic layer of an operator from every block that may choose it at one place."""
 
-    def __call__(self, blocks: Sequence[Block], site: Site, projections: Projections) -> Elastic:
+    def __call__(self, blocks: Sequence[Block], feature_map: FeatureMap, projections: Projections) -> Elastic:
         """Return the elastic layer."""
 
 
@@ -226,9 +228,9 @@ class Mixer:
     """The two shells of an operator.
 
     Args:
-        plan: ``(block, site, style) -> Call`` of the static module.
+        plan: ``(block, feature_map, style) -> Call`` of the static module.
         elastic: Makes the elastic layer.
     """
 
-    plan: Callable[[Block, Site, Style], Call]
+    blueprint: Callable[[Block, FeatureMap, Style], Call]
     elastic: Operator

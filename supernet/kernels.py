@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 #: Taken from the logits of masked pairs, as in Twins' code. Swin's takes 100, whose exponential is a denormal
 #: number: CPUs multiply by those many times slower than by the zero that this one gives.
-FAR = 1000.0
+MASK_LOGIT = 1000.0
 
 
 def attention(

@@ -17,7 +17,7 @@ from search_spaces.space import Space
 
 
 @dataclass(frozen=True)
-class Path:
+class SampledPath:
     """One path of a step.
 
     Args:
@@ -30,15 +30,15 @@ class Path:
 
 
 #: ``(space, seed, step) -> paths`` of that step.
-Policy = Callable[[Space, int, int], list[Path]]
+Policy = Callable[[Space, int, int], list[SampledPath]]
 
 
-def uniform(space: Space, seed: int, step: int) -> list[Path]:
+def uniform(space: Space, seed: int, step: int) -> list[SampledPath]:
     """One path, every choice drawn evenly (single path one-shot, arXiv 1904.00420, section 3.2)."""
-    return [Path(space.sample(Random(f"uniform-{seed}-{step}")))]
+    return [SampledPath(space.sample(Random(f"uniform-{seed}-{step}")))]
 
 
-def fair(space: Space, seed: int, step: int) -> list[Path]:
+def fair(space: Space, seed: int, step: int) -> list[SampledPath]:
     """One path a step, dealt so that rounds are strictly fair (FairNAS, arXiv 1907.01845, section 3.2).
 
     A round fixes the depths and deals the operators of every block from shuffled decks: within a round
@@ -61,14 +61,17 @@ def fair(space: Space, seed: int, step: int) -> list[Path]:
             deck = [name for _ in range(length // len(names)) for name in dealer.sample(names, len(names))]
             if len(names) > 1:
                 values[f"stage{index}.block{block}.operator"] = deck[position]
-    return [Path(space.assemble(values))]
+    return [SampledPath(space.assemble(values))]
 
 
-def sandwich(space: Space, seed: int, step: int) -> list[Path]:
+def sandwich(space: Space, seed: int, step: int) -> list[SampledPath]:
     """Largest, smallest and two random paths; all but the largest learn from it (arXiv 1903.05134)."""
     rng = Random(f"sandwich-{seed}-{step}")
     students = [space.smallest, space.sample(rng), space.sample(rng)]
-    return [Path(space.largest), *(Path(student, learns_from="teacher") for student in students)]
+    return [
+        SampledPath(space.largest),
+        *(SampledPath(student, learns_from="teacher") for student in students),
+    ]
 
 
 POLICIES: dict[str, Policy] = {"uniform": uniform, "fair": fair, "sandwich": sandwich}

@@ -1,7 +1,7 @@
 """The source of a subnet as one readable file that needs torch alone.
 
 The file is not a template: it carries the text of the very classes that the subnet was built from, those
-of this network's operators and nothing else, and the constructor calls of its ``plan``. Which
+of this network's operators and nothing else, and the constructor calls of its ``network_blueprint``. Which
 definitions belong is found by following names through the syntax trees of the modules.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 
 from search_spaces.architecture import Architecture
 from supernet.blueprint import Call
-from supernet.subnet import plan
+from supernet.subnet import network_blueprint
 
 _OURS = ("supernet", "search_spaces")
 _WIDTH = 110
@@ -38,7 +38,7 @@ def model_source(
         std: Standard deviation of each channel.
         title: First line of the file's docstring.
     """
-    blueprint = plan(architecture)
+    blueprint = network_blueprint(architecture)
     collector = _Collector()
     collector.need_all(blueprint)
     imports = collector.imports | {("pathlib", "Path"), ("torch", ""), ("torch", "Tensor"), ("torch", "nn")}

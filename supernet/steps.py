@@ -15,11 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.architecture import Architecture, Block
-from search_spaces.operators import Site
+from search_spaces.operators import FeatureMap
 from supernet.blueprint import Call, call
-from supernet.elastic import Template, Weights, state
+from supernet.elastic import FunctionalModule, Weights, state
 from supernet.pos import PositionalEncodingGenerator
-from supernet.subnet import handing, plan_block, plan_downsample, plan_stem, template
+from supernet.subnet import (
+    attention_sharing,
+    block_blueprint,
+    build_on_meta,
+    downsample_blueprint,
+    stem_blueprint,
+)
 from supernet.supernet import ElasticBlock, Supernet
 
 #: Layers whose statistics a path does not share with others.
@@ -29,7 +35,7 @@ Flow = tuple[Tensor, Tensor | None]
 
 
 @dataclass(frozen=True)
-class Stem:
+class StemStep:
     """The stem of this name.
 
     Args:
@@ -38,11 +44,11 @@ class Stem:
     """
 
     name: str
-    site: Site
+    feature_map: FeatureMap
 
 
 @dataclass(frozen=True)
-class Downsample:
+class DownsampleStep:
     """The downsampling of this name before a stage.
 
     Args:
@@ -55,7 +61,7 @@ class Downsample:
 
 
 @dataclass(frozen=True)
-class Mixing:
+class MixerStep:
     """The first half of a block at its place, up to its token mixer.
 
     Args:
@@ -69,12 +75,12 @@ class Mixing:
     stage: int
     number: int
     block: Block
-    site: Site
-    hands: bool
+    feature_map: FeatureMap
+    shares_attention: bool
 
 
 @dataclass(frozen=True)
-class Feeding:
+class MlpStep:
     """The second half of a block at its place, the MLP.
 
     Args:
@@ -88,12 +94,12 @@ class Feeding:
     stage: int
     number: int
     hidden_dim: int
-    site: Site
+    feature_map: FeatureMap
     block: Block = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
-class Encoding:
+class EncodingStep:
     """The positional encoding of a block's output (PEG).
 
     Args:
@@ -107,30 +113,32 @@ class Encoding:
     dim: int
 
 
-Step = Stem | Downsample | Mixing | Feeding | Encoding
+Step = StemStep | DownsampleStep | MixerStep | MlpStep | EncodingStep
 
 #: The submodules of a block that each half applies, by the method that does.
-_HALVES = {"mix": ("before", "norm1", "mixer"), "feed": ("norm2", "mlp")}
+_HALVES = {"apply_mixer": ("before", "norm1", "mixer"), "apply_mlp": ("norm2", "mlp")}
 
 
 def steps(architecture: Architecture) -> tuple[Step, ...]:
     """Return the steps of a path, first to last; the classifier is not one."""
-    row: list[Step] = [Stem(architecture.stem, architecture.site(0))]
+    row: list[Step] = [StemStep(architecture.stem, architecture.feature_map(0))]
     for index, stage in enumerate(architecture.stages):
         if stage.downsample is not None:
-            row.append(Downsample(index, stage.downsample))
-        site = architecture.site(index)
-        for number, (block, hands) in enumerate(zip(stage.blocks, handing(stage.blocks), strict=True)):
+            row.append(DownsampleStep(index, stage.downsample))
+        feature_map = architecture.feature_map(index)
+        for number, (block, shares_attention) in enumerate(
+            zip(stage.blocks, attention_sharing(stage.blocks), strict=True)
+        ):
             encoded = block.pos == "cpe"
             mixer = replace(block, pos="none" if encoded else block.pos, mlp_ratio=1.0)
-            row.append(Mixing(index, number, mixer, site, hands))
-            row.append(Feeding(index, number, block.hidden_dim(site.dim), site, block))
+            row.append(MixerStep(index, number, mixer, feature_map, shares_attention))
+            row.append(MlpStep(index, number, block.hidden_dim(feature_map.dim), feature_map, block))
             if encoded:
-                row.append(Encoding(index, number, site.dim))
+                row.append(EncodingStep(index, number, feature_map.dim))
     return tuple(row)
 
 
-class Runner:
+class StepRunner:
     """Runs steps with the weights of a supernet that is no longer trained.
 
     Args:
@@ -139,7 +147,7 @@ class Runner:
 
     def __init__(self, supernet: Supernet) -> None:
         self.supernet = supernet
-        self._templates: dict[Step, Template] = {}
+        self._templates: dict[Step, FunctionalModule] = {}
         self._weights: dict[Step, Weights] = {}
         self._norms: dict[Step, list[str]] = {}
 
@@ -173,10 +181,10 @@ class Runner:
     def _run(self, step: Step, flow: Flow, statistics: Weights, training: bool) -> Flow:
         weights = {**self._fitting(step), **statistics}
         x, maps = flow
-        if isinstance(step, Mixing) and step.hands:
-            handed: Flow = self._template(step).run(weights, training, x, maps)
-            return handed
-        inside = isinstance(step, Feeding | Encoding)  # a block, whose maps pass by
+        if isinstance(step, MixerStep) and step.shares_attention:
+            outputs: Flow = self._template(step).run(weights, training, x, maps)
+            return outputs
+        inside = isinstance(step, MlpStep | EncodingStep)  # a block, whose maps pass by
         return self._template(step).run(weights, training, x), maps if inside else None
 
     def classify(self, flow: Flow) -> Tensor:
@@ -189,10 +197,10 @@ class Runner:
             self._norms[step] = [name for name, part in parts if isinstance(part, BATCH_NORMS)]
         return self._norms[step]
 
-    def _template(self, step: Step) -> Template:
+    def _template(self, step: Step) -> FunctionalModule:
         if step not in self._templates:
-            method = "mix" if isinstance(step, Mixing) else "feed" if isinstance(step, Feeding) else None
-            module: nn.Module = template(self._plan(step))
+            method = "apply_mixer" if isinstance(step, MixerStep) else "apply_mlp" if isinstance(step, MlpStep) else None
+            module: nn.Module = build_on_meta(self._plan(step))
             if method is not None:
                 for name, _ in list(module.named_children()):
                     if name not in _HALVES[method]:
@@ -200,24 +208,24 @@ class Runner:
             for part in module.modules():
                 if isinstance(part, BATCH_NORMS):
                     part.momentum = None  # statistics are a plain average over batches
-            self._templates[step] = Template(module.eval(), method)
+            self._templates[step] = FunctionalModule(module.eval(), method)
         return self._templates[step]
 
     def _plan(self, step: Step) -> Call:
         """Return what makes a step's module; of half a block, the block."""
         space = self.supernet.space
         match step:
-            case Stem():
-                return plan_stem(step.name, space.in_channels, step.site, space.style)
-            case Downsample():
+            case StemStep():
+                return stem_blueprint(step.name, space.in_channels, step.feature_map, space.style)
+            case DownsampleStep():
                 dims = space.stages[step.stage - 1].dim, space.stages[step.stage].dim
-                return plan_downsample(step.name, *dims)
-            case Encoding():
+                return downsample_blueprint(step.name, *dims)
+            case EncodingStep():
                 return call(PositionalEncodingGenerator, step.dim)
-            case Mixing():
-                return plan_block(step.block, step.site, space.style, step.hands)
-            case Feeding():
-                return plan_block(step.block, step.site, space.style)
+            case MixerStep():
+                return block_blueprint(step.block, step.feature_map, space.style, step.shares_attention)
+            case MlpStep():
+                return block_blueprint(step.block, step.feature_map, space.style)
 
     def _fitting(self, step: Step) -> Weights:
         """Return the step's weights, laid out as those of an extracted subnet are."""
@@ -228,12 +236,12 @@ class Runner:
 
     def _shared(self, step: Step) -> Weights:
         """Return views of the supernet's weights for a step; of half a block, for the block."""
-        if isinstance(step, Stem):
+        if isinstance(step, StemStep):
             return state(self.supernet.stems[step.name])
-        if isinstance(step, Downsample):
+        if isinstance(step, DownsampleStep):
             return state(self.supernet.downsamples[step.stage][step.name])  # type: ignore[index]
         elastic: ElasticBlock = self.supernet.stages[step.stage][step.number]  # type: ignore[index]
-        if isinstance(step, Encoding):
+        if isinstance(step, EncodingStep):
             assert elastic.peg is not None, "a path with PEG is of a space with PEG"
             return state(elastic.peg)
-        return elastic.weights(step.block, step.site)
+        return elastic.weights(step.block, step.feature_map)

@@ -1,6 +1,6 @@
 """Subnet: the plain standalone network of one architecture.
 
-``plan`` says which classes with which arguments make it, as a tree of ``Call``. Building the network
+``network_blueprint`` says which classes with which arguments make it, as a tree of ``Call``. Building the network
 and printing the exported source both walk this one tree, so they cannot disagree.
 """
 
@@ -15,17 +15,17 @@ from torch import nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.architecture import Block as BlockDesign
-from search_spaces.operators import Site
+from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import DOWNSAMPLES, STEMS, ConvolutionalPatches, Style
 from supernet.block import (
     Backbone,
     Block,
     DenseTokenNetwork,
-    HandingBlock,
-    HandingStage,
     MapBatchNorm,
     Network,
     ScaledBlock,
+    SharedAttentionBlock,
+    SharedAttentionStage,
     Stage,
     TokenNetwork,
 )
@@ -39,68 +39,71 @@ from supernet.stem import ConvDownsample, ConvStem, PatchMerging, RefinerStem, T
 NETWORKS = {"mean": Network, "token": TokenNetwork, "dense_token": DenseTokenNetwork}
 
 
-def plan(architecture: Architecture) -> Call:
+def network_blueprint(architecture: Architecture) -> Call:
     """Return the tree of constructors that makes the network of ``architecture``."""
     style, classes = architecture.style, architecture.num_classes
-    stem, stages = plan_maps(architecture)
+    stem, stages = stages_blueprint(architecture)
     return call(
         NETWORKS[style.head], stem, stages, architecture.stages[-1].dim, classes, norm_eps=style.norm_eps
     )
 
 
-def plan_backbone(architecture: Architecture, norms: bool = False) -> Call:
+def backbone_blueprint(architecture: Architecture, norms: bool = False) -> Call:
     """Return what makes the network without its classifier, for dense prediction.
 
     Args:
         architecture: The design.
         norms: Whether a LayerNorm of each stage's output is returned in its place.
     """
-    stem, stages = plan_maps(architecture)
+    stem, stages = stages_blueprint(architecture)
     eps = architecture.style.norm_eps
     sides = [call(nn.LayerNorm, stage.dim, eps=eps) for stage in architecture.stages] if norms else None
     return call(Backbone, stem, stages, norms=sides)
 
 
-def plan_maps(architecture: Architecture) -> tuple[Call, list[Call]]:
+def stages_blueprint(architecture: Architecture) -> tuple[Call, list[Call]]:
     """Return what makes the stem and what makes every stage."""
-    style, first = architecture.style, architecture.site(0)
+    style, first = architecture.style, architecture.feature_map(0)
     stages = []
     for index, stage in enumerate(architecture.stages):
-        site, hands = architecture.site(index), handing(stage.blocks)
+        feature_map, shares_attention = architecture.feature_map(index), attention_sharing(stage.blocks)
         blocks = [
-            plan_block(block, site, style, hand) for block, hand in zip(stage.blocks, hands, strict=True)
+            block_blueprint(block, feature_map, style, forward_with_attention)
+            for block, forward_with_attention in zip(stage.blocks, shares_attention, strict=True)
         ]
         downsample = None
         if stage.downsample is not None:
-            downsample = plan_downsample(stage.downsample, architecture.stages[index - 1].dim, stage.dim)
-        stages.append(call(HandingStage if any(hands) else Stage, blocks, downsample=downsample))
-    return plan_stem(architecture.stem, architecture.in_channels, first, style), stages
+            downsample = downsample_blueprint(stage.downsample, architecture.stages[index - 1].dim, stage.dim)
+        stages.append(
+            call(SharedAttentionStage if any(shares_attention) else Stage, blocks, downsample=downsample)
+        )
+    return stem_blueprint(architecture.stem, architecture.in_channels, first, style), stages
 
 
-def plan_stem(name: str, in_channels: int, site: Site, style: Style) -> Call:
-    """Return what makes the stem called ``name`` for the first stage at ``site``."""
-    geometry, dim = STEMS[name], site.dim
+def stem_blueprint(name: str, in_channels: int, feature_map: FeatureMap, style: Style) -> Call:
+    """Return what makes the stem called ``name`` for the first stage at ``feature_map``."""
+    geometry, dim = STEMS[name], feature_map.dim
     if isinstance(geometry, ConvolutionalPatches):
         stem = call(RefinerStem, in_channels, dim, geometry.patch_size)
     else:
         sides = (geometry.kernel_size, geometry.stride, geometry.padding)
         stem = call(ConvStem, in_channels, dim, *sides, norm=None if style.stem_norm else False)
-    return call(TokenStem, stem, site.height, site.width, dim) if style.class_token else stem
+    return call(TokenStem, stem, feature_map.height, feature_map.width, dim) if style.class_token else stem
 
 
-def plan_ends(dim: int, num_classes: int, style: Style) -> Call:
+def ends_blueprint(dim: int, num_classes: int, style: Style) -> Call:
     """Return what makes a network of nothing but its classifier."""
     nothing = call(nn.Identity)
     return call(NETWORKS[style.head], nothing, [nothing], dim, num_classes, norm_eps=style.norm_eps)
 
 
-def handing(blocks: Sequence[BlockDesign]) -> list[bool]:
+def attention_sharing(blocks: Sequence[BlockDesign]) -> list[bool]:
     """Return for each block of a stage whether attention maps come from the one before or go to the next."""
-    takes = [block.takes_maps for block in blocks]
+    takes = [block.needs_previous_attention for block in blocks]
     return [one or other for one, other in zip(takes, [*takes[1:], False], strict=True)]
 
 
-def plan_downsample(name: str, dim: int, out_dim: int) -> Call:
+def downsample_blueprint(name: str, dim: int, out_dim: int) -> Call:
     """Return what makes the downsampling called ``name``."""
     if name == "merging":
         return call(PatchMerging, dim, out_dim)
@@ -108,8 +111,10 @@ def plan_downsample(name: str, dim: int, out_dim: int) -> Call:
 
 
 @lru_cache(maxsize=4096)
-def plan_block(block: BlockDesign, site: Site, style: Style, hands: bool = False) -> Call:
-    """Return what makes one block at ``site``.
+def block_blueprint(
+    block: BlockDesign, feature_map: FeatureMap, style: Style, shares_attention: bool = False
+) -> Call:
+    """Return what makes one block at ``feature_map``.
 
     Args:
         block: The design.
@@ -117,15 +122,17 @@ def plan_block(block: BlockDesign, site: Site, style: Style, hands: bool = False
         style: How it is put together.
         hands: Whether it is given and hands on attention maps.
     """
-    dim, scaled = site.dim, style.residual_scale != 1.0
+    dim, scaled = feature_map.dim, style.residual_scale != 1.0
     layer_norm = call(nn.LayerNorm, dim, eps=style.norm_eps)
     return call(
-        HandingBlock if hands else ScaledBlock if scaled else Block,
-        mixer=MIXERS[block.operator].plan(block, site, style),
+        SharedAttentionBlock if shares_attention else ScaledBlock if scaled else Block,
+        mixer=MIXERS[block.operator].blueprint(block, feature_map, style),
         mlp=call(FeedForward, dim, block.hidden_dim(dim), scaled=True if style.mlp_scale else None),
         norm1=layer_norm if style.mixer_norm == "layer" else call(nn.Identity),
         norm2=layer_norm if style.mlp_norm == "layer" else call(MapBatchNorm, dim),
-        before=call(AbsolutePosition, site.height, site.width, dim) if block.pos == "ape" else None,
+        before=call(AbsolutePosition, feature_map.height, feature_map.width, dim)
+        if block.pos == "ape"
+        else None,
         after=call(PositionalEncodingGenerator, dim) if block.pos == "cpe" else None,
         residual_scale=style.residual_scale if scaled else None,
     )
@@ -141,7 +148,7 @@ def build_subnet(architecture: Architecture, drop_path: float = 0.0) -> Network:
         architecture: What to build.
         drop_path: Stochastic depth of the last block; earlier blocks rise to it linearly.
     """
-    network: Network = plan(architecture).build()
+    network: Network = network_blueprint(architecture).build()
     initialise(network)
     blocks = [module for module in network.modules() if isinstance(module, Block)]
     for index, block in enumerate(blocks):
@@ -150,7 +157,7 @@ def build_subnet(architecture: Architecture, drop_path: float = 0.0) -> Network:
 
 
 def initialise(network: nn.Module) -> None:
-    """Initialise weights in place, as ``build_subnet`` says; those of a ``template`` have no values."""
+    """Initialise weights in place, as ``build_subnet`` says; those of a ``build_on_meta`` have no values."""
     # PyTorch draws normal numbers for the meta device in Python, and imports its compiler for that: 6 to 9 s.
     if any(parameter.is_meta for parameter in network.parameters()):
         return
@@ -179,7 +186,7 @@ def count_parameters(modules: nn.Module | Sequence[nn.Module]) -> int:
     return sum(p.numel() for module in parts for p in module.parameters() if p.requires_grad)
 
 
-def template(blueprint: Call) -> Any:
+def build_on_meta(blueprint: Call) -> Any:
     """Return the module of ``blueprint`` without memory for its weights."""
     with torch.device("meta"):
         return blueprint.build()

@@ -13,35 +13,35 @@ from torch import Tensor, nn
 from search_spaces.architecture import Architecture
 from search_spaces.architecture import Block as BlockDesign
 from search_spaces.errors import SpaceError
-from search_spaces.operators import Site
+from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from search_spaces.space import Space, StageChoices
 from supernet.block import MapBatchNorm, Network
-from supernet.compile_blocks import compile_regions
+from supernet.compile_blocks import compile_blocks
 from supernet.elastic import (
-    Cuts,
+    BoundModule,
     Elastic,
+    FunctionalModule,
     Projections,
-    Template,
     Weights,
-    Wired,
-    part,
+    WeightSlices,
+    full,
+    materialize,
+    narrow,
     prefixed,
     state,
-    taken,
-    whole,
 )
 from supernet.operators import MIXERS
 from supernet.pos import AbsolutePosition, PositionalEncodingGenerator
 from supernet.subnet import (
-    handing,
+    attention_sharing,
+    block_blueprint,
+    build_on_meta,
+    downsample_blueprint,
+    ends_blueprint,
     initialise,
-    plan,
-    plan_block,
-    plan_downsample,
-    plan_ends,
-    plan_stem,
-    template,
+    network_blueprint,
+    stem_blueprint,
 )
 
 SHARINGS = ("operator", "block")
@@ -56,12 +56,12 @@ class ElasticFeedForward(nn.Module):
         self.fc2 = nn.Linear(hidden_dim, dim)
         self.scale = nn.Parameter(torch.ones(dim)) if scaled else None
 
-    def cuts(self, hidden_dim: int) -> Cuts:
+    def weight_slices(self, hidden_dim: int) -> WeightSlices:
         """Return cuts named as ``FeedForward`` names its parameters."""
-        cuts = whole(self)
+        weight_slices = full(self)
         for name, dim in (("fc1.weight", 0), ("fc1.bias", 0), ("fc2.weight", 1)):
-            cuts[name] = cuts[name].then(part(hidden_dim, dim=dim))
-        return cuts
+            weight_slices[name] = weight_slices[name].then(narrow(hidden_dim, dim=dim))
+        return weight_slices
 
 
 class ElasticBlock(nn.Module):
@@ -74,26 +74,26 @@ class ElasticBlock(nn.Module):
         sharing: ``operator`` gives every attention operator its own projections, ``block`` one set to all.
     """
 
-    def __init__(self, choices: StageChoices, site: Site, style: Style, sharing: str) -> None:
+    def __init__(self, choices: StageChoices, feature_map: FeatureMap, style: Style, sharing: str) -> None:
         super().__init__()
         self.style = style
-        dim, pos = site.dim, {block.pos for block in choices.blocks}
+        dim, pos = feature_map.dim, {block.pos for block in choices.blocks}
         common = Projections(dim, style.qkv_bias) if sharing == "block" else None
         self.mixers = nn.ModuleDict()
         for operator in choices.operators:
             blocks = [block for block in choices.blocks if block.operator == operator.name]
             projections = common or Projections(dim, style.qkv_bias)
-            self.mixers[operator.name] = MIXERS[operator.name].elastic(blocks, site, projections)
+            self.mixers[operator.name] = MIXERS[operator.name].elastic(blocks, feature_map, projections)
         self.norm1 = nn.LayerNorm(dim) if style.mixer_norm == "layer" else nn.Identity()
         self.norm2 = nn.LayerNorm(dim) if style.mlp_norm == "layer" else MapBatchNorm(dim)
         widest = max(block.hidden_dim(dim) for block in choices.blocks)
         self.mlp = ElasticFeedForward(dim, widest, style.mlp_scale)
-        self.ape = AbsolutePosition(site.height, site.width, dim) if "ape" in pos else None
+        self.ape = AbsolutePosition(feature_map.height, feature_map.width, dim) if "ape" in pos else None
         self.peg = PositionalEncodingGenerator(dim) if "cpe" in pos else None
         self.compiled = False
-        self._wired: dict[tuple[BlockDesign, Site, bool], Wired] = {}
+        self._bound_modules: dict[tuple[BlockDesign, FeatureMap, bool], BoundModule] = {}
 
-    def cuts(self, block: BlockDesign, site: Site) -> Cuts:
+    def weight_slices(self, block: BlockDesign, feature_map: FeatureMap) -> WeightSlices:
         """Return cuts named as the static ``Block`` names its parameters.
 
         Raises:
@@ -102,51 +102,59 @@ class ElasticBlock(nn.Module):
         if block.operator not in self.mixers:
             raise SpaceError(f"this supernet's block offers {', '.join(self.mixers)}, not '{block.operator}'")
         mixer: Elastic = self.mixers[block.operator]  # type: ignore[assignment]
-        cuts = (
-            prefixed("norm1", whole(self.norm1))
-            | prefixed("mixer", mixer.cuts(block, site))
-            | prefixed("norm2", whole(self.norm2))
-            | prefixed("mlp", self.mlp.cuts(block.hidden_dim(site.dim)))
+        weight_slices = (
+            prefixed("norm1", full(self.norm1))
+            | prefixed("mixer", mixer.weight_slices(block, feature_map))
+            | prefixed("norm2", full(self.norm2))
+            | prefixed("mlp", self.mlp.weight_slices(block.hidden_dim(feature_map.dim)))
         )
         if block.pos == "ape" and self.ape is not None:
-            table = whole(self.ape)["table"]
-            cuts["before.table"] = table.then(lambda full: full[:, : site.height, : site.width])
+            table = full(self.ape)["table"]
+            weight_slices["before.table"] = table.then(
+                lambda full: full[:, : feature_map.height, : feature_map.width]
+            )
         if block.pos == "cpe" and self.peg is not None:
-            cuts |= prefixed("after", whole(self.peg))
-        return cuts
+            weight_slices |= prefixed("after", full(self.peg))
+        return weight_slices
 
-    def weights(self, block: BlockDesign, site: Site) -> Weights:
-        """Return the weights of ``block``, views of the shared ones, by the names of ``cuts``.
+    def weights(self, block: BlockDesign, feature_map: FeatureMap) -> Weights:
+        """Return the weights of ``block``, views of the shared ones, by the names of ``weight_slices``.
 
         Raises:
             SpaceError: If the block may not stand here.
         """
-        return taken(self.cuts(block, site))
+        return materialize(self.weight_slices(block, feature_map))
 
-    def forward(self, x: Tensor, block: BlockDesign, site: Site) -> Tensor:
+    def forward(self, x: Tensor, block: BlockDesign, feature_map: FeatureMap) -> Tensor:
         """Run ``block`` on a map ``(B, H, W, C)``."""
-        output: Tensor = self._static(block, site).run(self.training, x)
+        output: Tensor = self._static(block, feature_map).run(self.training, x)
         return output
 
-    def hand(
-        self, x: Tensor, maps: Tensor | None, block: BlockDesign, site: Site
+    def forward_with_attention(
+        self, x: Tensor, maps: Tensor | None, block: BlockDesign, feature_map: FeatureMap
     ) -> tuple[Tensor, Tensor | None]:
         """Run ``block`` on a map and the attention maps of the block before; return its own maps too."""
-        handed: tuple[Tensor, Tensor] = self._static(block, site, hands=True).run(self.training, x, maps)
-        return handed
+        outputs: tuple[Tensor, Tensor] = self._static(block, feature_map, shares_attention=True).run(
+            self.training, x, maps
+        )
+        return outputs
 
-    def _static(self, block: BlockDesign, site: Site, hands: bool = False) -> Wired:
-        key = (block, site, hands)
-        if key not in self._wired:
-            module = template(plan_block(block, site, self.style, hands))
+    def _static(
+        self, block: BlockDesign, feature_map: FeatureMap, shares_attention: bool = False
+    ) -> BoundModule:
+        key = (block, feature_map, shares_attention)
+        if key not in self._bound_modules:
+            module = build_on_meta(block_blueprint(block, feature_map, self.style, shares_attention))
             if self.compiled:
-                compile_regions(module)
-            self._wired[key] = Wired(Template(module), self.cuts(block, site))
-        return self._wired[key]
+                compile_blocks(module)
+            self._bound_modules[key] = BoundModule(
+                FunctionalModule(module), self.weight_slices(block, feature_map)
+            )
+        return self._bound_modules[key]
 
     def __getstate__(self) -> dict[str, object]:
         """Leave static modules behind when copied or sent: they are wired to this block, and hold compiled code."""
-        return {**self.__dict__, "_wired": {}, "compiled": False}
+        return {**self.__dict__, "_bound_modules": {}, "compiled": False}
 
 
 class Supernet(nn.Module):
@@ -166,27 +174,31 @@ class Supernet(nn.Module):
         if sharing not in SHARINGS:
             raise SpaceError(f"sharing must be one of {', '.join(SHARINGS)}, not '{sharing}'")
         self.space, self.sharing = space, sharing
-        stages, sites = space.stages, space.sites()
+        stages, feature_maps = space.stages, space.feature_maps()
         self.stems = nn.ModuleDict(
             {
-                name: plan_stem(name, space.in_channels, space.sites(name)[0], space.style).build()
+                name: stem_blueprint(
+                    name, space.in_channels, space.feature_maps(name)[0], space.style
+                ).build()
                 for name in space.stems
             }
         )
         self.downsamples = nn.ModuleList(
             nn.ModuleDict(
                 {
-                    name: plan_downsample(name, stages[i - 1].dim, stage.dim).build()
+                    name: downsample_blueprint(name, stages[i - 1].dim, stage.dim).build()
                     for name in stage.downsamples
                 }
             )
             for i, stage in enumerate(stages)
         )
         self.stages = nn.ModuleList(
-            nn.ModuleList(ElasticBlock(stage, site, space.style, sharing) for _ in range(max(stage.depths)))
-            for stage, site in zip(stages, sites, strict=True)
+            nn.ModuleList(
+                ElasticBlock(stage, feature_map, space.style, sharing) for _ in range(max(stage.depths))
+            )
+            for stage, feature_map in zip(stages, feature_maps, strict=True)
         )
-        self.ends: Network = plan_ends(stages[-1].dim, space.num_classes, space.style).build()
+        self.ends: Network = ends_blueprint(stages[-1].dim, space.num_classes, space.style).build()
         initialise(self)
 
     def forward(self, images: Tensor, architecture: Architecture) -> Tensor:
@@ -205,22 +217,28 @@ class Supernet(nn.Module):
         self._refuse_foreign(architecture)
         x = self.stems[architecture.stem](images)
         for index, stage in enumerate(architecture.stages):
-            site = architecture.site(index)
+            feature_map = architecture.feature_map(index)
             if stage.downsample is not None:
                 x = self.downsamples[index][stage.downsample](x)  # type: ignore[index]
             maps = None
-            for number, (block, hands) in enumerate(zip(stage.blocks, handing(stage.blocks), strict=True)):
+            for number, (block, shares_attention) in enumerate(
+                zip(stage.blocks, attention_sharing(stage.blocks), strict=True)
+            ):
                 elastic: ElasticBlock = self.stages[index][number]  # type: ignore[index]
-                x, maps = elastic.hand(x, maps, block, site) if hands else (elastic(x, block, site), None)
+                x, maps = (
+                    elastic.forward_with_attention(x, maps, block, feature_map)
+                    if shares_attention
+                    else (elastic(x, block, feature_map), None)
+                )
         logits: Tensor = self.ends.classify(x)
         return logits
 
-    def compile_regions(self) -> None:
+    def compile_blocks(self) -> None:
         """Have the blocks of every path compiled by region when they first run (``regions.py``)."""
         for stage in self.stages:
             for block in stage:  # type: ignore[attr-defined]
                 block.compiled = True
-                block._wired.clear()
+                block._bound_modules.clear()
 
     def weights(self, architecture: Architecture) -> Weights:
         """Return views of every weight of one path, named as the subnet names them.
@@ -231,18 +249,18 @@ class Supernet(nn.Module):
         self._refuse_foreign(architecture)
         weights = prefixed("stem", state(self.stems[architecture.stem]))
         for index, stage in enumerate(architecture.stages):
-            site = architecture.site(index)
+            feature_map = architecture.feature_map(index)
             if stage.downsample is not None:
                 downsample = self.downsamples[index][stage.downsample]  # type: ignore[index]
                 weights |= prefixed(f"stages.{index}.downsample", state(downsample))
             for number, block in enumerate(stage.blocks):
                 elastic: ElasticBlock = self.stages[index][number]  # type: ignore[index]
-                weights |= prefixed(f"stages.{index}.blocks.{number}", elastic.weights(block, site))
+                weights |= prefixed(f"stages.{index}.blocks.{number}", elastic.weights(block, feature_map))
         return weights | state(self.ends)
 
     def extract(self, architecture: Architecture) -> Network:
         """Return the standalone network of one path, with a copy of its weights."""
-        network: Network = template(plan(architecture))
+        network: Network = build_on_meta(network_blueprint(architecture))
         copies = {name: value.detach().clone() for name, value in self.weights(architecture).items()}
         network.load_state_dict(copies, assign=True)
         return network.train(self.training)

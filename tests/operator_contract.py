@@ -22,11 +22,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.cost import block_cost
-from search_spaces.operators import KnobValue, Site, operator
+from search_spaces.operators import FeatureMap, KnobValue, operator
 from search_spaces.skeleton import Style
 from search_spaces.space import OperatorChoices, StageChoices
 from supernet.source import model_source
-from supernet.subnet import plan, plan_block
+from supernet.subnet import block_blueprint, network_blueprint
 from supernet.supernet import ElasticBlock, Supernet
 
 M = TypeVar("M", bound=nn.Module)
@@ -44,27 +44,32 @@ class Case:
     """A block and the map it stands on."""
 
     block: Block
-    site: Site
+    feature_map: FeatureMap
 
     @property
     def style(self) -> Style:
         # An epsilon that no torch module has by default, so that one left out shows.
-        return Style(norm_eps=1e-3, qkv_bias=self.site.qkv_bias)
+        return Style(norm_eps=1e-3, qkv_bias=self.feature_map.qkv_bias)
 
     def static(self) -> nn.Module:
         """Return the subnet's block."""
-        module: nn.Module = plan_block(self.block, self.site, self.style).build()
+        module: nn.Module = block_blueprint(self.block, self.feature_map, self.style).build()
         return randomised(module)
 
     def images(
         self, batch: int, height: int = 0, width: int = 0, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """Return maps of the declared size, or of another."""
-        shape = (batch, height or self.site.height, width or self.site.width, self.site.dim)
+        shape = (
+            batch,
+            height or self.feature_map.height,
+            width or self.feature_map.width,
+            self.feature_map.dim,
+        )
         return torch.randn(shape, generator=torch.Generator().manual_seed(5)).to(dtype)
 
     def __str__(self) -> str:
-        return f"{self.block}@{self.site.height}x{self.site.width}x{self.site.dim}"
+        return f"{self.block}@{self.feature_map.height}x{self.feature_map.width}x{self.feature_map.dim}"
 
 
 def randomised(module: M, seed: int = 0) -> M:
@@ -138,12 +143,12 @@ def counted_macs(module: nn.Module, images: Tensor) -> float:
     return counter.get_total_flops() / 2
 
 
-def uncounted_macs(block: Block, site: Site) -> int:
+def uncounted_macs(block: Block, feature_map: FeatureMap) -> int:
     """Return the MACs of an inhomogeneous kernel's product, an element-wise one that torch does not count."""
     knobs = dict(block.knobs)
     if knobs.get("dynamic") != "inhomogeneous":
         return 0
-    return site.tokens * site.dim * int(knobs["kernel_size"]) ** 2
+    return feature_map.tokens * feature_map.dim * int(knobs["kernel_size"]) ** 2
 
 
 class OperatorContract:
@@ -155,7 +160,10 @@ class OperatorContract:
 
     operator: ClassVar[str]
     settings: ClassVar[tuple[dict[str, KnobValue], ...]]
-    sites: ClassVar[tuple[Site, ...]] = (Site(16, 4, 6, 6), Site(24, 4, 5, 7, qkv_bias=False))
+    feature_maps: ClassVar[tuple[FeatureMap, ...]] = (
+        FeatureMap(16, 4, 6, 6),
+        FeatureMap(24, 4, 5, 7, qkv_bias=False),
+    )
 
     def whole(self, block: Block) -> tuple[int, int]:
         """Return a size of map, other than the declared one, that the operator divides without a rest."""
@@ -163,11 +171,11 @@ class OperatorContract:
 
     @classmethod
     def cases(cls) -> Iterator[Case]:
-        for site, knobs, pos in product(cls.sites, cls.settings, operator(cls.operator).pos):
-            if site != cls.sites[0] and pos in ("ape", "cpe"):
+        for feature_map, knobs, pos in product(cls.feature_maps, cls.settings, operator(cls.operator).pos):
+            if feature_map != cls.feature_maps[0] and pos in ("ape", "cpe"):
                 continue
-            case = Case(Block(cls.operator, tuple(knobs.items()), pos, mlp_ratio=1.5), site)
-            assert case.block.misfit(site) is None
+            case = Case(Block(cls.operator, tuple(knobs.items()), pos, mlp_ratio=1.5), feature_map)
+            assert case.block.incompatibility(feature_map) is None
             yield case
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
@@ -183,14 +191,18 @@ class OperatorContract:
         )
         own = OperatorChoices(self.operator, options, operator(self.operator).pos)
         others = [choice for name, choice in BYSTANDERS.items() if name != self.operator]
-        site = replace(case.site, height=case.site.height + 1, width=case.site.width + 2)
-        choices = StageChoices(site.dim, site.num_heads, (1,), (*others[:1], own, *others[1:]), (1.5, 2.0))
-        return randomised(ElasticBlock(choices, site, case.style, "operator"))
+        feature_map = replace(
+            case.feature_map, height=case.feature_map.height + 1, width=case.feature_map.width + 2
+        )
+        choices = StageChoices(
+            feature_map.dim, feature_map.num_heads, (1,), (*others[:1], own, *others[1:]), (1.5, 2.0)
+        )
+        return randomised(ElasticBlock(choices, feature_map, case.style, "operator"))
 
     def extracted(self, elastic: ElasticBlock, case: Case) -> nn.Module:
         """Return the static block with a copy of the elastic one's weights."""
         static = case.static().train(elastic.training)
-        weights = elastic.weights(case.block, case.site)
+        weights = elastic.weights(case.block, case.feature_map)
         static.load_state_dict({name: value.detach().clone() for name, value in weights.items()})
         return static
 
@@ -210,12 +222,12 @@ class OperatorContract:
         exact = static(x)
         with torch.autocast("cpu", torch.bfloat16):
             rounded = static(x)
-            assert torch.equal(elastic(x, case.block, case.site), rounded)
+            assert torch.equal(elastic(x, case.block, case.feature_map), rounded)
         assert rounded.isfinite().all()
         assert (rounded - exact).norm() < 0.05 * exact.norm()
 
     def test_weights_have_the_names_and_shapes_of_the_static_module(self, case: Case) -> None:
-        weights = self.elastic(case).weights(case.block, case.site)
+        weights = self.elastic(case).weights(case.block, case.feature_map)
         built = case.static().state_dict()
         assert {name: value.shape for name, value in weights.items()} == {
             name: value.shape for name, value in built.items()
@@ -225,18 +237,18 @@ class OperatorContract:
     def test_elastic_slice_equals_static_module(self, case: Case, training: bool) -> None:
         elastic, x = self.elastic(case).train(training), case.images(3)
         static = self.extracted(elastic, case)
-        torch.testing.assert_close(elastic(x, case.block, case.site), static(x), rtol=0, atol=1e-5)
+        torch.testing.assert_close(elastic(x, case.block, case.feature_map), static(x), rtol=0, atol=1e-5)
         # Statistics included, which training has moved.
-        weights, own = elastic.weights(case.block, case.site), static.state_dict()
+        weights, own = elastic.weights(case.block, case.feature_map), static.state_dict()
         for name, value in weights.items():
             assert torch.equal(value, own[name]), name
 
     def test_gradients_reach_the_slice_and_nothing_else(self, case: Case) -> None:
         elastic, x = self.elastic(case).double().eval(), case.images(3, dtype=torch.float64)
         static, probe = self.extracted(elastic, case).double(), torch.randn_like(x)
-        (elastic(x, case.block, case.site) * probe).sum().backward()
+        (elastic(x, case.block, case.feature_map) * probe).sum().backward()
         (static(x) * probe).sum().backward()
-        gradients, found = flat(elastic, gradients=True), places(elastic, case.block, case.site)
+        gradients, found = flat(elastic, gradients=True), places(elastic, case.block, case.feature_map)
         for name, parameter in static.named_parameters():
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
             torch.testing.assert_close(gradients[found[name]], parameter.grad)
@@ -246,9 +258,9 @@ class OperatorContract:
                 assert parameter.grad is None
 
     def test_declared_cost_equals_the_counted_one(self, case: Case) -> None:
-        cost, static = block_cost(case.block, case.site, case.style), case.static().eval()
+        cost, static = block_cost(case.block, case.feature_map, case.style), case.static().eval()
         assert cost.params == sum(parameter.numel() for parameter in static.parameters())
-        counted = counted_macs(static, case.images(1)) + uncounted_macs(case.block, case.site)
+        counted = counted_macs(static, case.images(1)) + uncounted_macs(case.block, case.feature_map)
         assert cost.macs == counted
 
     @torch.no_grad()
@@ -266,7 +278,7 @@ class OperatorContract:
             y = static(x)
             assert y.shape == x.shape
             assert y.isfinite().all()
-            torch.testing.assert_close(elastic(x, case.block, case.site), y, rtol=0, atol=1e-5)
+            torch.testing.assert_close(elastic(x, case.block, case.feature_map), y, rtol=0, atol=1e-5)
 
     @torch.no_grad()
     def test_a_map_that_divides_is_not_padded(self, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,18 +293,18 @@ class OperatorContract:
 
     @torch.no_grad()
     def test_exported_source_gives_the_same_output(self, case: Case) -> None:
-        site = case.site
+        feature_map = case.feature_map
         design = Architecture(
-            (Stage(site.dim, site.num_heads, (case.block,)),),
-            (site.height, site.width),
+            (Stage(feature_map.dim, feature_map.num_heads, (case.block,)),),
+            (feature_map.height, feature_map.width),
             num_classes=4,
             stem="conv3x3_s1",
             style=case.style,
         )
-        network = randomised(plan(design).build()).eval()
+        network = randomised(network_blueprint(design).build()).eval()
         exported = executed(model_source(design, (0.5,) * 3, (0.2,) * 3, "One block"))[
             "create_model"
         ]().eval()
         exported.load_state_dict(network.state_dict())
-        images = torch.randn(2, 3, site.height, site.width)
+        images = torch.randn(2, 3, feature_map.height, feature_map.width)
         torch.testing.assert_close(exported(images), network(images), rtol=0, atol=1e-5)

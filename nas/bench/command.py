@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from nas.bench.core import Row, Setup
+from nas.bench.core import Measurement, Setup
 from search_spaces.errors import RequestError, nearest
 
 BENCHES = ("operators", "networks", "supernet", "population", "search", "workers", "latency", "compile")
@@ -28,7 +28,7 @@ class Outcome:
         machine: Device, threads and clock.
     """
 
-    rows: dict[str, list[Row]]
+    rows: dict[str, list[Measurement]]
     table: Any
     machine: dict[str, Any]
 
@@ -73,7 +73,7 @@ def device_of(name: str) -> torch.device:
     return torch.device("cuda" if there and name != "cpu" else "cpu")
 
 
-def run(names: Sequence[str], setup: Setup, hear: Callable[[str, list[Row]], None]) -> Outcome:
+def run(names: Sequence[str], setup: Setup, hear: Callable[[str, list[Measurement]], None]) -> Outcome:
     """Run benches one after the other.
 
     Args:
@@ -87,7 +87,7 @@ def run(names: Sequence[str], setup: Setup, hear: Callable[[str, list[Row]], Non
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(setup.threads)
-    rows: dict[str, list[Row]] = {}
+    rows: dict[str, list[Measurement]] = {}
     table = None
     try:
         for name in names:

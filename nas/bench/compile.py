@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas.bench.core import Row, Setup, Side, agreed, compared, exact, in_turn, pooled, rotating
+from nas.bench.core import Measurement, Setup, Side, agreed, compared, exact, in_turn, pooled, rotating
 from nas.bench.spaces import space_of
 from nas.training.loop import autocast
 from search_spaces.architecture import Architecture
@@ -21,7 +21,7 @@ from supernet.supernet import Supernet
 _MEASURED = 6  # architectures that are timed, once everything is compiled
 
 
-def bench(setup: Setup) -> list[Row]:
+def bench(setup: Setup) -> list[Measurement]:
     """Return what compilation costs for 1, 8 and 32 random architectures, and what a step takes afterwards.
 
     Batches are those of training: 64 images below 128 px. Compilations level off at the kinds of operators and
@@ -35,7 +35,7 @@ def bench(setup: Setup) -> list[Row]:
     torch.manual_seed(0)
     plain = Supernet(space).to(setup.device).train()
     regional = copy.deepcopy(plain)
-    regional.compile_regions()
+    regional.compile_blocks()
     inputs = rotating((batch, space.in_channels, *space.image_size), setup)
     rows, done, seconds, before = [], 0, 0.0, compilations()
     for size in sizes:
@@ -46,7 +46,7 @@ def bench(setup: Setup) -> list[Row]:
         done = size
         details = {"compilations": compilations() - before, "kinds_of_the_space": _kinds(regional)}
         name = f"{where}, first steps of {size} architectures, {details['compilations']} compilations"
-        rows.append(Row(name, seconds, "s", details=details))
+        rows.append(Measurement(name, seconds, "s", details=details))
     steps = [_compared(plain, regional, one, inputs, setup) for one in chosen[:_MEASURED]]
     each = [{"name": row.name, "ours": row.ours, "theirs": row.theirs, "ratio": row.ratio} for row in steps]
     name = f"{where}, forward and backward, {len(steps)} architectures"
@@ -66,7 +66,7 @@ def _kinds(supernet: Supernet) -> int:
 
 def _compared(
     plain: Supernet, regional: Supernet, architecture: Architecture, inputs: Sequence[Tensor], setup: Setup
-) -> Row:
+) -> Measurement:
     with exact(), torch.no_grad():
         agreed(regional(inputs[0], architecture), plain(inputs[0], architecture), architecture.digest)
     sides = [_step(supernet, architecture) for supernet in (regional, plain)]

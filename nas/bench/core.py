@@ -102,7 +102,7 @@ NO_MORE_MEMORY = Target(1.0, at_most=True)
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """One line of a bench.
 
     Args:
@@ -161,7 +161,7 @@ class Row:
 
 def compared(
     name: str, ours: Sequence[float], theirs: Sequence[float], images: int | None = None, **rest: Any
-) -> Row:
+) -> Measurement:
     """Return the row of two sides that took turns.
 
     Args:
@@ -178,7 +178,7 @@ def compared(
     def shown(seconds: Sequence[float]) -> float:
         return 1e3 * median(seconds) if images is None else images / median(seconds)
 
-    return Row(
+    return Measurement(
         name=name,
         ours=shown(ours),
         theirs=shown(theirs),
@@ -349,7 +349,7 @@ def exact() -> Iterator[None]:
         yield
 
 
-def pooled(rows: Sequence[Row], name: str, **changes: Any) -> Row:
+def pooled(rows: Sequence[Measurement], name: str, **changes: Any) -> Measurement:
     """Return one row for several of the same kind: the medians over all of them."""
     ratios = [row.ratio for row in rows if row.ratio is not None]
     low, _, high = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3

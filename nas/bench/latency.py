@@ -7,7 +7,7 @@ from statistics import median
 
 from scipy.stats import kendalltau
 
-from nas.bench.core import Row, Setup, Target
+from nas.bench.core import Measurement, Setup, Target
 from nas.bench.spaces import space_of
 from nas.latency.table import LatencyTable, needed, tabled, time_parts, whole
 from nas.runtime.console import counting
@@ -17,7 +17,7 @@ _DESIGNS = 30
 _SEED = 1  # not that of the networks that the table is scaled by
 
 
-def bench(setup: Setup, designs: int = _DESIGNS) -> tuple[LatencyTable, list[Row]]:
+def bench(setup: Setup, designs: int = _DESIGNS) -> tuple[LatencyTable, list[Measurement]]:
     """Measure a table, and random architectures beside it, in the same rounds.
 
     Returns:
@@ -34,7 +34,9 @@ def bench(setup: Setup, designs: int = _DESIGNS) -> tuple[LatencyTable, list[Row
     return table, judged(table, chosen, [times[whole(a).name] for a in chosen], f"{space.name}/{space.scale}")
 
 
-def judged(table: LatencyTable, designs: list[Architecture], measured: list[float], where: str) -> list[Row]:
+def judged(
+    table: LatencyTable, designs: list[Architecture], measured: list[float], where: str
+) -> list[Measurement]:
     """Return how predictions agree with measurements: Kendall's tau and the median relative error.
 
     Args:
@@ -56,6 +58,6 @@ def judged(table: LatencyTable, designs: list[Architecture], measured: list[floa
     }
     name = f"{where}, {len(designs)} random architectures, {table}"
     return [
-        Row(f"{name}: rank correlation", tau, "Kendall's tau", target=Target(0.9), details=details),
-        Row(f"{name}: median error", median(errors), "%", target=Target(10.0, at_most=True)),
+        Measurement(f"{name}: rank correlation", tau, "Kendall's tau", target=Target(0.9), details=details),
+        Measurement(f"{name}: median error", median(errors), "%", target=Target(10.0, at_most=True)),
     ]

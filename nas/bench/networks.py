@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from nas.bench.core import (
     NO_MORE_MEMORY,
-    Row,
+    Measurement,
     Setup,
     Side,
     Target,
@@ -36,7 +36,7 @@ TWINS = (("twins_svt_small", "twins_svt_small"), ("swin_tiny", "swin_tiny_patch4
 _TARGETS = {"cpu": Target(1.0), "cuda": Target(1.1)}
 
 
-def bench(setup: Setup, pairs: Sequence[tuple[str, str]] = TWINS) -> list[Row]:
+def bench(setup: Setup, pairs: Sequence[tuple[str, str]] = TWINS) -> list[Measurement]:
     """Return two rows a network, inference and training step.
 
     Raises:
@@ -65,7 +65,7 @@ def pair(name: str, timm_name: str, image_size: int) -> tuple[Network, nn.Module
     return loaded(design, translated(theirs.state_dict())), theirs
 
 
-def _rows(name: str, timm_name: str, setup: Setup) -> list[Row]:
+def _rows(name: str, timm_name: str, setup: Setup) -> list[Measurement]:
     image_size = setup.pick(setup.image_size, 224, 224, 224)
     batch = setup.pick(setup.batch_size, 4, 128, 1)
     networks = [network.to(setup.device) for network in pair(name, timm_name, image_size)]

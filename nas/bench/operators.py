@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nas.bench import plain
 from nas.bench.core import (
     NO_MORE_MEMORY,
-    Row,
+    Measurement,
     Setup,
     Side,
     Target,
@@ -28,7 +28,7 @@ from nas.bench.core import (
 from nas.training.loop import autocast
 from search_spaces.architecture import Block
 from search_spaces.errors import RequestError
-from search_spaces.operators import Site
+from search_spaces.operators import FeatureMap
 from search_spaces.operators._base import Cost
 from search_spaces.skeleton import Style
 from supernet.operators import MIXERS
@@ -60,10 +60,10 @@ class Case:
     against: str = _PLAIN
     target: Target | None = None
 
-    def site(self, image_size: int) -> Site:
+    def feature_map(self, image_size: int) -> FeatureMap:
         """Return the map for images of ``image_size`` px."""
         side = image_size // 4 // 2**self.stage
-        return Site(self.dim, self.num_heads, side, side)
+        return FeatureMap(self.dim, self.num_heads, side, side)
 
 
 def _dwconv(dynamic: str) -> Block:
@@ -103,7 +103,7 @@ CASES = (
 )
 
 
-def bench(setup: Setup, cases: Sequence[Case] = CASES) -> list[Row]:
+def bench(setup: Setup, cases: Sequence[Case] = CASES) -> list[Measurement]:
     """Return two rows a case, inference and training step.
 
     Raises:
@@ -124,18 +124,18 @@ def bench(setup: Setup, cases: Sequence[Case] = CASES) -> list[Row]:
     return [row for case in cases for row in _rows(case, image_size, batch, setup)]
 
 
-def _rows(case: Case, image_size: int, batch: int, setup: Setup) -> list[Row]:
-    block, site, style = case.block, case.site(image_size), Style()
+def _rows(case: Case, image_size: int, batch: int, setup: Setup) -> list[Measurement]:
+    block, feature_map, style = case.block, case.feature_map(image_size), Style()
     torch.manual_seed(0)
-    module: nn.Module = MIXERS[block.operator].plan(block, site, style).build()
+    module: nn.Module = MIXERS[block.operator].blueprint(block, feature_map, style).build()
     initialise(module)
     module.to(setup.device)
-    inputs = rotating((batch, site.height, site.width, site.dim), setup)
-    where = f"{_spelled(block)} on {site.height}x{site.width}x{site.dim}"
+    inputs = rotating((batch, feature_map.height, feature_map.width, feature_map.dim), setup)
+    where = f"{_spelled(block)} on {feature_map.height}x{feature_map.width}x{feature_map.dim}"
     forwards = (module, lambda x: case.plain(module, x))
     target = case.target if setup.device.type == "cpu" else None
     rest: dict[str, Any] = {"against": case.against, "target": target, "memory_target": NO_MORE_MEMORY}
-    cost = block.spec.cost(block.settings, block.pos, site)
+    cost = block.spec.cost(block.settings, block.pos, feature_map)
     rows = []
     for training in (False, True):
         module.train(training)
@@ -144,7 +144,7 @@ def _rows(case: Case, image_size: int, batch: int, setup: Setup) -> list[Row]:
         difference = _difference(forwards, module, inputs[0], name, training)
         ours, theirs = in_turn(sides, inputs, setup, setup.count(9))
         details = {
-            **work(cost, batch, site, training),
+            **work(cost, batch, feature_map, training),
             "peak_bytes": peaks(sides, inputs[0], setup),
             "copies": by_side(copies(side, inputs[0]) for side in sides),
             "max_abs_difference": difference,
@@ -199,12 +199,12 @@ def _difference(
     return max(agreed(ours, theirs, name), agreed(our_grad, their_grad, f"{name}, gradients", 1e-3))
 
 
-def work(cost: Cost, batch: int, site: Site, training: bool) -> dict[str, int]:
+def work(cost: Cost, batch: int, feature_map: FeatureMap, training: bool) -> dict[str, int]:
     """Return MACs, and the bytes that have to be read and written at least: weights, input and output.
 
     A training step takes three times both: gradients by the input and by the weights.
     """
-    times, values = 3 if training else 1, cost.params + 2 * batch * site.tokens * site.dim
+    times, values = 3 if training else 1, cost.params + 2 * batch * feature_map.tokens * feature_map.dim
     return {"macs": times * batch * cost.macs, "bytes": times * 4 * values}
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.bench.core import Row, Setup, Target, compared, now
+from nas.bench.core import Measurement, Setup, Target, compared, now
 from nas.bench.mutants import generation, in_groups
 from nas.bench.racing import kept_by_each, raced, trained
 from nas.bench.spaces import space_of
 from nas.evaluation.accuracy import Batch, Evaluator, evaluation_batch
-from nas.evaluation.prefix_cache import GROUP, BranchEvaluator
+from nas.evaluation.prefix_cache import GROUP, PrefixCacheEvaluator
 from nas.training.loop import compute_dtype
 from search_spaces.architecture import Architecture
 from search_spaces.errors import WorkError
@@ -30,7 +30,7 @@ def bench(
     images: int = 500,
     calibration: int = 256,
     steps: int = 80,
-) -> list[Row]:
+) -> list[Measurement]:
     """Return what a generation takes one by one, together after its parents, together from nothing, and raced.
 
     How far mutants share beginnings differs from one generation to the next, so every round has one of its own,
@@ -57,7 +57,7 @@ def bench(
 
 def together(
     setup: Setup, space: Space, parents: int, offspring: int, images: int, calibration: int
-) -> list[Row]:
+) -> list[Measurement]:
     """Return what a generation takes one by one and together, after its parents and from nothing.
 
     Args:
@@ -80,7 +80,7 @@ def together(
     times: dict[str, list[float]] = {"alone": [], "warm": [], "cold": []}
     for number in range(setup.count(2)):
         first, designs = generation(space, Random(number), parents, offspring)
-        warm, cold = (BranchEvaluator(supernet, validation, training, memory) for _ in range(2))
+        warm, cold = (PrefixCacheEvaluator(supernet, validation, training, memory) for _ in range(2))
         warm.score(first)
         if not number:
             alone.score(designs[0])  # warms up

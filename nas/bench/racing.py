@@ -7,16 +7,16 @@ from random import Random
 import torch
 from torch.nn import functional as F
 
-from nas.bench.core import Row, Setup, Target, compared, now
+from nas.bench.core import Measurement, Setup, Target, compared, now
 from nas.bench.mutants import in_groups, mutants
 from nas.evaluation.accuracy import Batch, evaluation_batch
 from nas.evaluation.population import kept_bytes
-from nas.evaluation.prefix_cache import BranchEvaluator, in_order
+from nas.evaluation.prefix_cache import PrefixCacheEvaluator, in_order
 from nas.runtime import interrupt
-from nas.search.loop import cheap_costs
+from nas.search.loop import analytic_costs
 from nas.search.objectives import Goal
 from nas.search.pareto import front
-from nas.search.racing import LOOKS, bars, floors
+from nas.search.racing import LOOKS, required_top1, stop_thresholds
 from search_spaces.space import Space
 from supernet.supernet import Supernet
 
@@ -27,7 +27,7 @@ _NOISE = 2.0  # standard deviation, that of the classes' patterns being 1
 
 def raced(
     setup: Setup, supernet: Supernet, parents: int, offspring: int, images: int, calibration: int
-) -> list[Row]:
+) -> list[Measurement]:
     """Return what racing a generation takes against evaluating it in full, what it saves and what it costs.
 
     Every round samples twice as many designs as there are parents, evaluates them in full and takes as parents
@@ -56,10 +56,11 @@ def raced(
         known = [space.sample(rng) for _ in range(2 * parents)]
         known = [known[place] for place in in_order(known)]
         judge, plain, quick = (
-            BranchEvaluator(supernet, _split(given, size), training, memory) for size in (batch, *sizes)
+            PrefixCacheEvaluator(supernet, _split(given, size), training, memory) for size in (batch, *sizes)
         )
         rivals = [
-            {**cheap_costs(design), **found} for design, found in zip(known, judge.score(known), strict=True)
+            {**analytic_costs(design), **found}
+            for design, found in zip(known, judge.score(known), strict=True)
         ]
         del judge  # and what it keeps
         ranked = sorted(range(len(known)), key=lambda place: -rivals[place]["top1"])
@@ -70,9 +71,9 @@ def raced(
             began = now(setup)
             full = plain.score(group)
             between = now(setup)
-            reach = bars([cheap_costs(design) for design in group], rivals, goal)
+            reach = required_top1([analytic_costs(design) for design in group], rivals, goal)
             lengths = [len(labels) for _, labels in quick.validation]
-            found = quick.score(group, [floors(lengths, bar, _DELTA) for bar in reach])
+            found = quick.score(group, [stop_thresholds(lengths, bar, _DELTA) for bar in reach])
             spent = [spent[0] + between - began, spent[1] + now(setup) - between]
             for bar, true, scores in zip(reach, full, found, strict=True):
                 stops, reaches = "stopped_after" in scores, true["top1"] >= bar
@@ -87,8 +88,8 @@ def raced(
     error = 100 * wrong / max(1, reached)
     return [
         compared(where, times[1], times[0], images=offspring, against="in full", details=details),
-        Row(f"{where}: validation images saved", saved, "%", details=details),
-        Row(
+        Measurement(f"{where}: validation images saved", saved, "%", details=details),
+        Measurement(
             f"{where}: stopped of those not dominated",
             error,
             "%",

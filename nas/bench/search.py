@@ -17,12 +17,12 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import NSGAIISampler
 
-from nas.bench.core import Row, Setup, Target
+from nas.bench.core import Measurement, Setup, Target
 from nas.bench.spaces import space_of
-from nas.search.loop import Evaluations, Plan, Search, cheap_costs
+from nas.search.loop import Evaluations, Search, SearchConfig, analytic_costs
 from nas.search.objectives import Goal
-from nas.search.trial_store import Row as Trial
 from nas.search.trial_store import Store, open_storage
+from nas.search.trial_store import TrialRecord as Trial
 from search_spaces.architecture import Architecture
 from search_spaces.space import Space
 
@@ -44,7 +44,9 @@ def looked_up(architecture: Architecture) -> float:
         f"{number} {block}" for number, stage in enumerate(architecture.stages) for block in stage.blocks
     ]
     parts = sum(map(_chance, blocks)) / math.sqrt(len(blocks))
-    return 9 * math.log10(cheap_costs(architecture)["macs"]) + 2 * parts + _chance(architecture.digest) - 20
+    return (
+        9 * math.log10(analytic_costs(architecture)["macs"]) + 2 * parts + _chance(architecture.digest) - 20
+    )
 
 
 def _chance(text: str) -> float:
@@ -100,7 +102,7 @@ class Mark:
         return Mark(*(now - then for now, then in zip(astuple(self), astuple(before), strict=True)))
 
 
-def bench(setup: Setup) -> list[Row]:
+def bench(setup: Setup) -> list[Measurement]:
     """Return seconds a trial of our search, as it grows, and trials/s of ours, Optuna's and Ray Tune's."""
     trials = setup.pick(setup.trials, _JUDGED, _JUDGED, 20)
     space = space_of(setup)
@@ -111,7 +113,7 @@ def bench(setup: Setup) -> list[Row]:
         judged = next((mark for mark in marks if mark.trials >= _JUDGED), marks[-1])
         rows = [_share(where, Mark(), judged, Target(5.0, at_most=True))]
         rows += [_share(where, first, last) for first, last in windows if len(windows) > 1]
-        rows.append(Row(f"{where}: resuming after {marks[-1].trials} trials", seconds, "s"))
+        rows.append(Measurement(f"{where}: resuming after {marks[-1].trials} trials", seconds, "s"))
         few = min(trials, _PLAIN_TRIALS)
         rate = marks[0].trials / marks[0].wall
         plain = few / plain_optuna(space, few, Path(folder))
@@ -141,7 +143,9 @@ def ours(space: Space, trials: int, folder: Path) -> tuple[list[Mark], float]:
         if done in _MARKS or done == trials:
             mark(done)
 
-    def evaluate(designs: list[Architecture], bars: list[float]) -> Iterator[dict[int, dict[str, float]]]:
+    def evaluate(
+        designs: list[Architecture], required_top1: list[float]
+    ) -> Iterator[dict[int, dict[str, float]]]:
         scores = watch.timed("evaluate", lambda: [{"top1": looked_up(design)} for design in designs])()
         # As workers report: a few at once, each few stored by themselves.
         for first in range(0, len(scores), 8):
@@ -162,7 +166,9 @@ def _search(
     """Return our search, with clocks on its parts where there is a stopwatch."""
     goal = Goal()
     store = Store(f"sqlite:///{folder}/ours.db", "ours", goal.objectives, space.choices)
-    search = Search(space, store, Plan(goal, batch_size=_POPULATION, trials=trials), evaluate, cheap_costs)
+    search = Search(
+        space, store, SearchConfig(goal, batch_size=_POPULATION, trials=trials), evaluate, analytic_costs
+    )
     if watch is not None:
         proposer = search._proposer()
         for target, name, phase in (
@@ -180,7 +186,9 @@ def _resumed(space: Space, trials: int, folder: Path) -> float:
     """Return the seconds from opening the store to the first designs to evaluate."""
     began, reached = time.perf_counter(), list[float]()
 
-    def evaluate(designs: list[Architecture], bars: list[float]) -> Iterator[dict[int, dict[str, float]]]:
+    def evaluate(
+        designs: list[Architecture], required_top1: list[float]
+    ) -> Iterator[dict[int, dict[str, float]]]:
         reached.append(time.perf_counter() - began)
         yield {index: {"top1": looked_up(design)} for index, design in enumerate(designs)}
 
@@ -189,13 +197,13 @@ def _resumed(space: Space, trials: int, folder: Path) -> float:
     return reached[0] if reached else time.perf_counter() - began
 
 
-def _share(where: str, first: Mark, last: Mark, target: Target | None = None) -> Row:
+def _share(where: str, first: Mark, last: Mark, target: Target | None = None) -> Measurement:
     """Return the row of the trials between two marks."""
     spent = last.since(first)
     wall, core, propose, store = (
         1e3 * seconds / spent.trials for seconds in (spent.wall, spent.core, spent.propose, spent.store)
     )
-    return Row(
+    return Measurement(
         f"{where}: share of a {EVALUATION_SECONDS} s evaluation, trials {first.trials + 1}-{last.trials}",
         100 * wall / (wall + 1e3 * EVALUATION_SECONDS),
         "%",
@@ -213,8 +221,8 @@ def _share(where: str, first: Mark, last: Mark, target: Target | None = None) ->
     )
 
 
-def _against(where: str, ours: float, theirs: float, what: str, mark: Mark) -> Row:
-    return Row(f"{where}: first {mark.trials} trials", ours, "trials/s", theirs, what, ours / theirs)
+def _against(where: str, ours: float, theirs: float, what: str, mark: Mark) -> Measurement:
+    return Measurement(f"{where}: first {mark.trials} trials", ours, "trials/s", theirs, what, ours / theirs)
 
 
 def plain_optuna(space: Space, trials: int, folder: Path) -> float:
@@ -254,4 +262,4 @@ def ray_tune(space: Space, trials: int, folder: Path) -> float:
 
 
 def _objectives(architecture: Architecture) -> Sequence[float]:
-    return looked_up(architecture), cheap_costs(architecture)["macs"]
+    return looked_up(architecture), analytic_costs(architecture)["macs"]

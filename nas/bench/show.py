@@ -11,14 +11,14 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
-from nas.bench.core import Row
+from nas.bench.core import Measurement
 from nas.report.html import figure, page, section, table
 from nas.runtime.console import quantity
 
 _MET, _SHORT, _PLAIN = "#1aa179", "#d55e00", "#0f8bc9"
 
 
-def drawn(name: str, rows: Sequence[Row]) -> Table:
+def drawn(name: str, rows: Sequence[Measurement]) -> Table:
     """Return the terminal's table of one bench; its page and its JSON say more."""
     result = Table(title=name, box=SIMPLE)
     result.add_column("what", min_width=20)
@@ -36,7 +36,7 @@ def drawn(name: str, rows: Sequence[Row]) -> Table:
     return result
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Measurement) -> list[str]:
     """Return name, other side, both values, ratio, target, memory by theirs, MACs and bytes as people read them."""
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
     if row.quartiles is not None:
@@ -63,7 +63,9 @@ def _verdict(met: bool | None) -> str:
     return "met" if met else "missed"
 
 
-def written(rows: Mapping[str, Sequence[Row]], machine: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
+def written(
+    rows: Mapping[str, Sequence[Measurement]], machine: Mapping[str, Any], origin: Mapping[str, Any]
+) -> str:
     """Return a page with a picture and a table of every bench.
 
     Args:
@@ -96,7 +98,7 @@ def written(rows: Mapping[str, Sequence[Row]], machine: Mapping[str, Any], origi
     return page("Benchmarks", parts, figures)
 
 
-def _with_unit(row: Row) -> list[str]:
+def _with_unit(row: Measurement) -> list[str]:
     name, against, *rest = _cells(row)
     return [name, against, row.unit, *rest]
 
@@ -106,7 +108,7 @@ def _where(machine: Mapping[str, Any]) -> str:
     return f"{machine['device']}, {threads}, {machine['dtype']}, time of {machine['clock']}"
 
 
-def _summary(rows: Sequence[Row]) -> str:
+def _summary(rows: Sequence[Measurement]) -> str:
     judged = [row.met for row in rows if row.met is not None]
     lean = [row.memory_met for row in rows if row.memory_met is not None]
     said = [f"{sum(judged)} of {len(judged)} targets met."] if judged else []
@@ -115,7 +117,7 @@ def _summary(rows: Sequence[Row]) -> str:
     return " ".join(said) or "Nothing here has a target."
 
 
-def picture(rows: Sequence[Row]) -> go.Figure:
+def picture(rows: Sequence[Measurement]) -> go.Figure:
     """Draw the ratio of every row that has one, its quartiles and its target."""
     shown = [row for row in rows if row.ratio is not None][::-1]
     names = [f"{row.name}<br>against {row.against}" for row in shown]
@@ -152,5 +154,5 @@ def picture(rows: Sequence[Row]) -> go.Figure:
     return result
 
 
-def _colour(row: Row) -> str:
+def _colour(row: Measurement) -> str:
     return _PLAIN if row.met is None else _MET if row.met else _SHORT

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.bench.core import (
-    Row,
+    Measurement,
     Setup,
     Side,
     Target,
@@ -25,7 +25,7 @@ from nas.bench.core import (
     rotating,
 )
 from nas.bench.spaces import space_of
-from nas.training.ema import Average
+from nas.training.ema import ModelEma
 from nas.training.loop import Recipe, autocast
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
@@ -34,7 +34,7 @@ from supernet.supernet import Supernet
 TARGET = Target(1.05, at_most=True)
 
 
-def bench(setup: Setup) -> list[Row]:
+def bench(setup: Setup) -> list[Measurement]:
     """Return, over random architectures, what a path's step takes beside its subnet's.
 
     The first row is forward and backward; the others add clipping and AdamW over the parameters that the
@@ -48,7 +48,7 @@ def bench(setup: Setup) -> list[Row]:
     supernet = Supernet(space).to(setup.device)
     rng, where = Random(0), f"{space.name}/{space.scale} at {space.image_size[0]} px"
     inputs = rotating((batch, space.in_channels, *space.image_size), setup)
-    rows: dict[str, list[Row]] = {}
+    rows: dict[str, list[Measurement]] = {}
     for _ in range(count):
         for kind, row in _rows(supernet, space.sample(rng), inputs, setup):
             rows.setdefault(kind, []).append(row)
@@ -66,7 +66,7 @@ def bench(setup: Setup) -> list[Row]:
 
 def _rows(
     supernet: Supernet, architecture: Architecture, inputs: Sequence[Tensor], setup: Setup
-) -> list[tuple[str, Row]]:
+) -> list[tuple[str, Measurement]]:
     """Return the rows of one architecture, by kind."""
     supernet.eval()
     network: nn.Module = supernet.extract(architecture)
@@ -150,9 +150,9 @@ def _step(module: nn.Module, forward: Callable[[Tensor], Tensor], updated: Seque
 
 def _bookkeeping(
     supernet: Supernet, architecture: Architecture, inputs: Sequence[Tensor], setup: Setup, where: str
-) -> list[Row]:
+) -> list[Measurement]:
     """Return what clipping with AdamW and what the average of the weights take after a path's backward."""
-    average = Average(supernet, Recipe().ema_decay, 20_000)
+    average = ModelEma(supernet, Recipe().ema_decay, 20_000)
     optimizer = torch.optim.AdamW(supernet.parameters(), lr=0.0, fused=True)
     supernet.zero_grad(set_to_none=True)
     supernet(inputs[0], architecture).float().square().mean().backward()
@@ -177,6 +177,6 @@ def _bookkeeping(
     rows = []
     for name, times in zip(names, both, strict=True):
         median = sorted(times)[len(times) // 2]
-        rows.append(Row(f"{where}, {name}", 1e3 * median, "ms", rounds=len(times), details=details))
+        rows.append(Measurement(f"{where}, {name}", 1e3 * median, "ms", rounds=len(times), details=details))
     supernet.zero_grad(set_to_none=True)
     return rows

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas.bench.core import Row, Setup, Target
+from nas.bench.core import Measurement, Setup, Target
 from nas.bench.spaces import space_of
 from nas.cluster import pool as workers
-from nas.cluster.budget import WorkerPlan
-from nas.evaluation.population import Held, content
+from nas.cluster.budget import WorkerAllocation
+from nas.evaluation.population import EvaluationWorker, content
 from nas.runtime import interrupt
 from supernet.supernet import Supernet
 
 _IMAGES = 500  # for validation
 
 
-def bench(setup: Setup) -> list[Row]:
+def bench(setup: Setup) -> list[Measurement]:
     """Return how long a worker's start takes beyond importing torch, and what of its weights it maps.
 
     A start is from asking Ray for a worker, the weights and images put into its object store included, to the
@@ -32,7 +32,9 @@ def bench(setup: Setup) -> list[Row]:
     torch.manual_seed(0)
     images = torch.randn(_IMAGES, space.in_channels, *space.image_size)
     given = content(Supernet(space), [(images, torch.zeros(_IMAGES, dtype=torch.long))], [images])
-    plan = WorkerPlan(1, 1, 1, "cuda") if setup.device.type == "cuda" else WorkerPlan(1, 1, 0, "cpu")
+    plan = (
+        WorkerAllocation(1, 1, 1, "cuda") if setup.device.type == "cuda" else WorkerAllocation(1, 1, 0, "cpu")
+    )
     starts, imports, seen = list[float](), list[float](), dict[str, int]()
     workers.start(workers.survey())
     try:
@@ -52,7 +54,7 @@ def bench(setup: Setup) -> list[Row]:
     where = f"{space.name}/{space.scale}"
     beyond = [start - imported for start, imported in zip(starts, imports, strict=True)]
     return [
-        Row(
+        Measurement(
             f"{where}: a worker's start beyond importing torch",
             median(beyond),
             "s",
@@ -60,7 +62,7 @@ def bench(setup: Setup) -> list[Row]:
             target=Target(5.0, at_most=True),
             details={"start_s": starts, "import_torch_s": imports},
         ),
-        Row(
+        Measurement(
             f"{where}: weights that a worker maps from the node's store",
             100 * seen["mapped"] / seen["bytes"],
             "%",
@@ -70,7 +72,7 @@ def bench(setup: Setup) -> list[Row]:
     ]
 
 
-class _Looked(Held):
+class _Looked(EvaluationWorker):
     """A worker's object that says where its weights lie."""
 
     def __init__(self, content: dict[str, Any], device: str) -> None:

@@ -23,7 +23,7 @@ from rich.table import Table
 from search_spaces.errors import NasError, RequestError
 
 if TYPE_CHECKING:
-    from nas.search.trial_store import Row
+    from nas.search.trial_store import TrialRecord
     from nas.study.folder import Study
 
 app = typer.Typer(
@@ -98,7 +98,7 @@ def search(
     """Train a supernet, search it, and print the Pareto front; run again, it resumes."""
     from nas.pipeline import run as pipeline
     from nas.study.folder import STUDIES, Study, find_study
-    from nas.study.recipes import Wishes
+    from nas.study.recipes import RecipeOverrides
     from nas.study.settings import Settings, read_settings
 
     if config is not None:
@@ -129,8 +129,8 @@ def search(
     if export and not retrain:
         raise RequestError("--export exports a retrained design; add --retrain 1")
     where = Study(STUDIES / Path(settings.space).stem) if study is None else find_study(study)
-    wishes = None if config is not None else Wishes(epochs, batch_size, lr, retrain_epochs)
-    job = pipeline.prepare(settings, budget, where, storage, wishes)
+    overrides = None if config is not None else RecipeOverrides(epochs, batch_size, lr, retrain_epochs)
+    job = pipeline.prepare(settings, budget, where, storage, overrides)
     for line in pipeline.describe(job):
         _say(line)
     if dry_run:
@@ -174,7 +174,7 @@ def retrain_command(
 ) -> None:
     """Train designs of a study by themselves, from scratch and from the supernet's weights."""
     from nas.cluster import pool as workers
-    from nas.cluster.budget import parse_budget, plan_workers
+    from nas.cluster.budget import allocate_workers, parse_budget
     from nas.pipeline import run as pipeline
     from nas.runtime.console import log
     from nas.study.folder import find_architecture, find_study
@@ -182,7 +182,7 @@ def retrain_command(
     where = find_study(study)
     where.require()
     parsed, cluster = parse_budget(budget), workers.survey()
-    plan = plan_workers(parsed, cluster.cpus, cluster.gpus, where=cluster.where)
+    plan = allocate_workers(parsed, cluster.cpus, cluster.gpus, where=cluster.where)
     if from_scratch and inherit:
         raise RequestError("--from-scratch and --inherit exclude one another; leave both out to do both")
     modes = ("scratch",) if from_scratch else ("inherit",) if inherit else pipeline.MODES
@@ -509,7 +509,7 @@ def _write_report(study: Study) -> None:
     write_report(study)
 
 
-def _front_table(front: list[Row], results: list[dict[str, Any]]) -> Table:
+def _front_table(front: list[TrialRecord], results: list[dict[str, Any]]) -> Table:
     from nas.runtime.console import quantity
 
     table = Table("digest", "val top-1", "MACs", "params", title="Pareto front", box=SIMPLE)
@@ -573,7 +573,7 @@ def _next_steps(study: Study, results: list[dict[str, Any]], exported: Path | No
 
 
 def _summary(
-    study: Study, front: list[Row], results: list[dict[str, Any]], exported: Path | None
+    study: Study, front: list[TrialRecord], results: list[dict[str, Any]], exported: Path | None
 ) -> dict[str, Any]:
     return {
         "study": str(study.folder),

@@ -53,7 +53,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerPlan:
+class WorkerAllocation:
     """How a budget is cut into workers.
 
     Attributes:
@@ -102,7 +102,9 @@ def parse_budget(text: str) -> Budget:
     return budget
 
 
-def plan_workers(budget: Budget, cpus: float, gpus: float, *, where: str = "this machine") -> WorkerPlan:
+def allocate_workers(
+    budget: Budget, cpus: float, gpus: float, *, where: str = "this machine"
+) -> WorkerAllocation:
     """Cut a budget into workers: one per GPU, sharing the cores among them, or one per core.
 
     Args:
@@ -137,10 +139,10 @@ def plan_workers(budget: Budget, cpus: float, gpus: float, *, where: str = "this
             f"{_count(cores, 'cpu')}; {advice}start the command on a Ray cluster with {_count(asked, kind)}"
         )
     if kind == "cpu":
-        return WorkerPlan(asked, 1.0, 0.0, "cpu")
+        return WorkerAllocation(asked, 1.0, 0.0, "cpu")
     # Ray takes whole cores, or a fraction of one: never 2.5.
     share = cpus / asked
-    return WorkerPlan(asked, float(int(share)) if share >= 1 else int(share * 1000) / 1000, 1.0, "cuda")
+    return WorkerAllocation(asked, float(int(share)) if share >= 1 else int(share * 1000) / 1000, 1.0, "cuda")
 
 
 def _count(number: int, kind: str) -> str:

@@ -80,7 +80,7 @@ _settle()
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from nas.cluster.budget import WorkerPlan
+from nas.cluster.budget import WorkerAllocation
 from nas.runtime import interrupt
 from nas.runtime.console import log
 from search_spaces.errors import BudgetError, NasError, WorkError
@@ -228,26 +228,26 @@ class Pool:
         payload: What the factory needs; arrays in it are stored once per node and mapped by its workers.
     """
 
-    def __init__(self, plan: WorkerPlan, factory: Callable[..., Any], payload: Any) -> None:
+    def __init__(self, plan: WorkerAllocation, factory: Callable[..., Any], payload: Any) -> None:
         self.plan, self.factory = plan, factory
         self.payload = ray.put(payload)
         self._actors: dict[Any, Any] = {}  # ready-reference or running call -> actor
         self._idle: list[Any] = []
-        self._places: dict[Any, int] = {}  # actor -> its place among the workers
+        self._slots: dict[Any, int] = {}  # actor -> its place among the workers
         self._stillborn = 0  # workers in a row that died before they were ready
         for place in range(plan.workers):
-            self._hire(place)
+            self._spawn(place)
 
-    def _hire(self, place: int) -> None:
+    def _spawn(self, place: int) -> None:
         options: Any = ray.remote(_Worker).options(
             num_cpus=self.plan.cpus_per_worker, num_gpus=self.plan.gpus_per_worker
         )
         threads = max(1, int(self.plan.cpus_per_worker))
         actor = options.remote(self.factory, threads, self.plan.device, self.payload)
         self._actors[actor.ready.remote()] = actor
-        self._places[actor] = place
+        self._slots[actor] = place
 
-    def map(self, method: str, items: Iterable[Any], homes: Sequence[int] = ()) -> Iterator[Done]:
+    def map(self, method: str, items: Iterable[Any], preferred_workers: Sequence[int] = ()) -> Iterator[Done]:
         """Yield results as they come, each item exactly once, whatever workers die.
 
         Args:
@@ -266,7 +266,7 @@ class Pool:
         while waiting or running:
             while waiting and self._idle:
                 actor = self._idle.pop()
-                index, item = waiting.pop(self._preferred(actor, waiting, homes))
+                index, item = waiting.pop(self._preferred(actor, waiting, preferred_workers))
                 reference = actor.call.remote(method, item)
                 self._actors[reference] = actor
                 running[reference] = (index, item)
@@ -288,7 +288,7 @@ class Pool:
                         self._stillborn += 1
                         if self._stillborn >= max(TRIES, self.plan.workers):
                             raise WorkError(f"workers die while they start: {_last(error)}") from None
-                    self._hire(self._places.pop(actor))
+                    self._spawn(self._slots.pop(actor))
                     if task is not None:
                         deaths[task[0]] = deaths.get(task[0], 0) + 1
                         if deaths[task[0]] >= TRIES:
@@ -303,11 +303,15 @@ class Pool:
                 if task is not None:
                     yield Done(task[0], value)
 
-    def _preferred(self, actor: Any, waiting: list[tuple[int, Any]], homes: Sequence[int]) -> int:
+    def _preferred(self, actor: Any, waiting: list[tuple[int, Any]], preferred_workers: Sequence[int]) -> int:
         """Return the position in ``waiting`` of what a worker does next."""
-        if not homes:
+        if not preferred_workers:
             return 0
-        own = [n for n, (i, _) in enumerate(waiting) if homes[i] % self.plan.workers == self._places[actor]]
+        own = [
+            n
+            for n, (i, _) in enumerate(waiting)
+            if preferred_workers[i] % self.plan.workers == self._slots[actor]
+        ]
         return own[0] if own else len(waiting) - 1
 
     def close(self) -> None:
@@ -315,7 +319,7 @@ class Pool:
         for actor in (*self._idle, *self._actors.values()):
             with contextlib.suppress(RayError):
                 ray.kill(actor)
-        self._idle, self._actors, self._places = [], {}, {}
+        self._idle, self._actors, self._slots = [], {}, {}
 
 
 def _failure(error: RayTaskError) -> Exception:
@@ -335,7 +339,7 @@ def run_trials(
     function: Callable[[Any, Any, Callable[[dict[str, Any]], None]], None],
     jobs: list[Any],
     payload: Any,
-    plan: WorkerPlan,
+    plan: WorkerAllocation,
     folder: str,
     hear: Callable[[dict[str, Any]], None],
 ) -> None:
@@ -437,7 +441,7 @@ def tune_with_optuna(
         raise WorkError(f"{results.num_errors} of {trials} trials of Ray Tune failed: {results.errors[0]}")
 
 
-class _Member:
+class _Rank:
     """One rank of a team; answers ``progress`` while ``work`` runs."""
 
     def __init__(self, threads: int) -> None:
@@ -472,10 +476,10 @@ class _Member:
         interrupt.ask()
 
 
-def run_together(
+def run_distributed(
     function: Callable[[Any, int, int, Callable[[Any], None]], None],
     payload: Any,
-    plan: WorkerPlan,
+    plan: WorkerAllocation,
     hear: Callable[[Any], None],
 ) -> None:
     """Run one function on all workers of a plan at once, as ranks of a torch.distributed group.
@@ -495,7 +499,7 @@ def run_together(
     """
     stored = ray.put(payload)
     for attempt in range(TRIES):
-        options: Any = ray.remote(_Member).options(
+        options: Any = ray.remote(_Rank).options(
             num_cpus=plan.cpus_per_worker, num_gpus=plan.gpus_per_worker, max_concurrency=2
         )
         team = [options.remote(max(1, int(plan.cpus_per_worker))) for _ in range(plan.workers)]

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.cluster.budget import WorkerPlan
+from nas.cluster.budget import WorkerAllocation
 from nas.cluster.pool import Pool
 from nas.data.splits import Data, Split
 from nas.evaluation.accuracy import evaluation_batch
-from nas.evaluation.prefix_cache import GROUP, BranchEvaluator, in_order
-from nas.search.racing import LOOKS, floors
+from nas.evaluation.prefix_cache import GROUP, PrefixCacheEvaluator, in_order
+from nas.search.racing import LOOKS, stop_thresholds
 from nas.training.loop import compute_dtype
 from search_spaces.architecture import Architecture
 from supernet.blueprint import call
 from supernet.steps import steps
-from supernet.subnet import template
+from supernet.subnet import build_on_meta
 from supernet.supernet import Supernet
 
 CALIBRATION_IMAGES = 256
@@ -80,17 +80,17 @@ def _take(split: Split, count: int, batch: int, seed: int) -> Iterator[tuple[Ten
             return
 
 
-class Held:
+class EvaluationWorker:
     """A worker's object."""
 
     def __init__(self, content: dict[str, Any], device: str) -> None:
-        supernet: Supernet = template(call(Supernet, content["space"], content["sharing"]))
+        supernet: Supernet = build_on_meta(call(Supernet, content["space"], content["sharing"]))
         weights = {name: _tensor(value).to(device) for name, value in content["weights"].items()}
         supernet.load_state_dict(weights, assign=True)
         dtype = compute_dtype(torch.device(device))
         validation = [(_tensor(x).to(device, dtype), _tensor(y).to(device)) for x, y in content["validation"]]
         calibration = [_tensor(x).to(device, dtype) for x in content["calibration"]]
-        self.evaluator = BranchEvaluator(supernet, validation, calibration, kept_bytes(device))
+        self.evaluator = PrefixCacheEvaluator(supernet, validation, calibration, kept_bytes(device))
         self.racing: float | None = content["racing"]
         self.sizes = [len(labels) for _, labels in validation]
 
@@ -99,12 +99,14 @@ class Held:
         designs = [Architecture.from_json(design) for design, _ in group]
         if self.racing is None:
             return self.evaluator.score(designs)
-        return self.evaluator.score(designs, [floors(self.sizes, bar, self.racing) for _, bar in group])
+        return self.evaluator.score(
+            designs, [stop_thresholds(self.sizes, bar, self.racing) for _, bar in group]
+        )
 
 
-def hold(content: dict[str, Any], device: str) -> Held:
+def hold(content: dict[str, Any], device: str) -> EvaluationWorker:
     """Make a worker's object."""
-    return Held(content, device)
+    return EvaluationWorker(content, device)
 
 
 class Population:
@@ -117,15 +119,17 @@ class Population:
         content: What ``payload`` returned.
     """
 
-    def __init__(self, plan: WorkerPlan, content: dict[str, Any]) -> None:
+    def __init__(self, plan: WorkerAllocation, content: dict[str, Any]) -> None:
         self.pool = Pool(plan, hold, content)
 
     def __call__(
-        self, designs: list[Architecture], bars: list[float]
+        self, designs: list[Architecture], required_top1: list[float]
     ) -> Iterator[dict[int, dict[str, float]]]:
         """Yield ``{index: scores}`` of the designs that are done together."""
         groups = grouped(designs, self.pool.plan.workers)
-        items = [[(designs[place].to_json(), bars[place]) for place in places] for _, places in groups]
+        items = [
+            [(designs[place].to_json(), required_top1[place]) for place in places] for _, places in groups
+        ]
         for done in self.pool.map("score", items, [home for home, _ in groups]):
             yield dict(zip(groups[done.index][1], done.value, strict=True))
 
@@ -139,15 +143,15 @@ def grouped(designs: list[Architecture], workers: int) -> list[tuple[int, list[i
 
     The home is that of the design's stem and first block, the same in every generation.
     """
-    homes: dict[int, list[int]] = {}
+    preferred_workers: dict[int, list[int]] = {}
     for place in in_order(designs):
         beginning = " ".join(map(str, steps(designs[place])[:_ROOT]))
-        homes.setdefault(zlib.crc32(beginning.encode()) % workers, []).append(place)
+        preferred_workers.setdefault(zlib.crc32(beginning.encode()) % workers, []).append(place)
     # Small groups keep workers busy to the end of a generation, and lose little to a kill.
     size = max(1, min(GROUP, len(designs) // (2 * workers)))
     return [
         (home, places[first : first + size])
-        for home, places in sorted(homes.items())
+        for home, places in sorted(preferred_workers.items())
         for first in range(0, len(places), size)
     ]
 

@@ -21,13 +21,13 @@ from nas.evaluation.accuracy import Batch, Tally
 from nas.training.loop import autocast
 from search_spaces.architecture import Architecture
 from supernet.elastic import Weights
-from supernet.steps import Flow, Mixing, Runner, Step, steps
+from supernet.steps import Flow, MixerStep, Step, StepRunner, steps
 from supernet.supernet import Supernet
 
 GROUP = 8  # most designs that a worker evaluates before it reports
 
 
-class Made(NamedTuple):
+class StepOutput(NamedTuple):
     """What a step makes.
 
     Args:
@@ -45,7 +45,7 @@ class Made(NamedTuple):
         return sum(tensor.nbytes for tensor in (*tensors, *self.statistics.values()))
 
 
-class Beginning(NamedTuple):
+class Prefix(NamedTuple):
     """A path as far as one of its steps.
 
     Args:
@@ -57,10 +57,10 @@ class Beginning(NamedTuple):
     key: bytes
 
 
-Path = tuple[Beginning, ...]
+PrefixChain = tuple[Prefix, ...]
 
 
-class Kept:
+class ActivationCache:
     """What steps made, by key, let go when together it grows beyond a limit.
 
     What was made inside a block goes first: it saves half a block where two designs differ in an MLP alone,
@@ -72,10 +72,10 @@ class Kept:
 
     def __init__(self, limit: int) -> None:
         self.limit, self.bytes = limit, 0
-        self._inside: OrderedDict[Hashable, Made] = OrderedDict()
-        self._ends: OrderedDict[Hashable, Made] = OrderedDict()
+        self._inside: OrderedDict[Hashable, StepOutput] = OrderedDict()
+        self._ends: OrderedDict[Hashable, StepOutput] = OrderedDict()
 
-    def get(self, key: Hashable) -> Made | None:
+    def get(self, key: Hashable) -> StepOutput | None:
         """Return what is kept under ``key``, or None."""
         for held in (self._inside, self._ends):
             if key in held:
@@ -83,7 +83,7 @@ class Kept:
                 return held[key]
         return None
 
-    def put(self, key: Hashable, made: Made, inside: bool = False) -> None:
+    def put(self, key: Hashable, made: StepOutput, inside: bool = False) -> None:
         """Keep what was made inside a block or at the end of one, under a key that is not in use.
 
         What is larger than the limit is not kept.
@@ -100,28 +100,28 @@ class Kept:
             self.bytes -= (self._inside or self._ends).popitem(last=False)[1].nbytes
 
 
-class Branch:
+class PrefixRunner:
     """What the steps of one path at a time make of the same images, and what is kept of other paths.
 
     Args:
         kept: What is kept.
         name: Of these images, among others that share ``kept``.
         images: Batches of them.
-        run: ``(path, number, flows) -> Made``: what step ``number`` of a path, counted from 1, makes of ``flows``.
+        run: ``(path, number, flows) -> StepOutput``: what step ``number`` of a path, counted from 1, makes of ``flows``.
     """
 
     def __init__(
         self,
-        kept: Kept,
+        kept: ActivationCache,
         name: Hashable,
         images: Sequence[Tensor],
-        run: Callable[[Path, int, list[Flow]], Made],
+        run: Callable[[PrefixChain, int, list[Flow]], StepOutput],
     ) -> None:
         self.kept, self.name, self.run = kept, name, run
-        self._path: Path = ()
-        self._made = {0: Made([(x, None) for x in images], {})}  # by number of steps
+        self._path: PrefixChain = ()
+        self._made = {0: StepOutput([(x, None) for x in images], {})}  # by number of steps
 
-    def at(self, path: Path, count: int) -> Made:
+    def at(self, path: PrefixChain, count: int) -> StepOutput:
         """Return what the first ``count`` steps of a path make."""
         self._turn(path)
         known = next(number for number in range(count, -1, -1) if self._recall(number))
@@ -130,10 +130,10 @@ class Branch:
             self._made[number] = made
             if number < len(path):  # other paths seldom go on from where one ends
                 last = path[number - 1]
-                self.kept.put((self.name, last.key), made, isinstance(last.step, Mixing))
+                self.kept.put((self.name, last.key), made, isinstance(last.step, MixerStep))
         return self._made[count]
 
-    def _turn(self, path: Path) -> None:
+    def _turn(self, path: PrefixChain) -> None:
         """Let go of what the path does not have in common with the last one."""
         pairs = zip(self._path, path, strict=False)
         common = next((n for n, (one, other) in enumerate(pairs) if one.key != other.key), len(path))
@@ -150,7 +150,7 @@ class Branch:
         return True
 
 
-class BranchEvaluator:
+class PrefixCacheEvaluator:
     """Scores paths of one supernet together.
 
     Args:
@@ -163,19 +163,19 @@ class BranchEvaluator:
     def __init__(
         self, supernet: Supernet, validation: list[Batch], calibration: list[Tensor], keep_bytes: int
     ) -> None:
-        self.runner = Runner(supernet.eval())
+        self.runner = StepRunner(supernet.eval())
         self.validation, self.calibration = validation, calibration
-        self.keep_bytes, self.kept = keep_bytes, Kept(keep_bytes)
+        self.keep_bytes, self.kept = keep_bytes, ActivationCache(keep_bytes)
 
     @torch.inference_mode()
     def score(
-        self, architectures: Sequence[Architecture], floors: Sequence[Sequence[int]] = ()
+        self, architectures: Sequence[Architecture], stop_thresholds: Sequence[Sequence[int]] = ()
     ) -> list[dict[str, float]]:
         """Return ``top1``, ``top5``, ``loss`` and the ``seconds`` it took of every architecture.
 
         Args:
             architectures: Best in the order of ``in_order``, so that what two share is at hand.
-            floors: For each of them, what ``racing.floors`` returned; left out, none is stopped.
+            floors: For each of them, what ``racing.stop_thresholds`` returned; left out, none is stopped.
 
         Returns:
             Of an architecture that was stopped, the scores on the images it saw, and their number as
@@ -183,20 +183,22 @@ class BranchEvaluator:
         """
         paths = [path_of(architecture) for architecture in architectures]
         tallies, seconds = [Tally() for _ in paths], [0.0] * len(paths)
-        floors = floors or [[-1] * len(self.validation)] * len(paths)
+        stop_thresholds = stop_thresholds or [[-1] * len(self.validation)] * len(paths)
         stopped: set[int] = set()
-        calibrated = Branch(self.kept, "calibration", self.calibration, self._calibrate)
+        calibrated = PrefixRunner(self.kept, "calibration", self.calibration, self._calibrate)
         statistics: dict[bytes, Weights] = {}
 
-        def validate(path: Path, number: int, flows: list[Flow]) -> Made:
+        def validate(path: PrefixChain, number: int, flows: list[Flow]) -> StepOutput:
             step, key = path[number - 1]
             if key not in statistics:
                 normalises = self.runner.normalises(step)
                 statistics[key] = calibrated.at(path, number).statistics if normalises else {}
-            return Made([self.runner.run(step, flow, statistics[key]) for flow in flows], {})
+            return StepOutput([self.runner.run(step, flow, statistics[key]) for flow in flows], {})
 
         for batches in self._portions(paths):
-            branches = [Branch(self.kept, batch, [self.validation[batch][0]], validate) for batch in batches]
+            branches = [
+                PrefixRunner(self.kept, batch, [self.validation[batch][0]], validate) for batch in batches
+            ]
             for number, path in enumerate(paths):
                 started = time.perf_counter()
                 for batch, branch in zip(batches, branches, strict=True) if number not in stopped else ():
@@ -204,7 +206,7 @@ class BranchEvaluator:
                     with autocast(labels.device):
                         logits = self.runner.classify(branch.at(path, len(path)).flows[0])
                     tallies[number].add(logits, labels)
-                    if tallies[number].first <= floors[number][batch]:
+                    if tallies[number].first <= stop_thresholds[number][batch]:
                         stopped.add(number)
                         break
                 seconds[number] += time.perf_counter() - started
@@ -214,7 +216,7 @@ class BranchEvaluator:
             found[number]["stopped_after"] = tallies[number].images
         return found
 
-    def _portions(self, paths: Sequence[Path]) -> list[range]:
+    def _portions(self, paths: Sequence[PrefixChain]) -> list[range]:
         """Return numbers of validation batches, as many at once as let a path take a quarter of the memory.
 
         The rest is for what is kept beyond the current path.
@@ -227,17 +229,17 @@ class BranchEvaluator:
         self.kept.fit()
         return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
-    def _calibrate(self, path: Path, number: int, flows: list[Flow]) -> Made:
+    def _calibrate(self, path: PrefixChain, number: int, flows: list[Flow]) -> StepOutput:
         """Return what a step makes of the training images: each batch is normalised by its own statistics."""
-        return Made(*self.runner.calibrate(path[number - 1].step, flows))
+        return StepOutput(*self.runner.calibrate(path[number - 1].step, flows))
 
 
-def path_of(architecture: Architecture) -> Path:
+def path_of(architecture: Architecture) -> PrefixChain:
     """Return the beginnings of a design's path, shortest first."""
     path, key = [], b""
     for step in steps(architecture):
         key = blake2b(key + repr(step).encode(), digest_size=16).digest()
-        path.append(Beginning(step, key))
+        path.append(Prefix(step, key))
     return tuple(path)
 
 
@@ -247,10 +249,11 @@ def in_order(architectures: Sequence[Architecture]) -> list[int]:
     return sorted(range(len(named)), key=lambda place: named[place])
 
 
-def _path_bytes(path: Path) -> int:
+def _path_bytes(path: PrefixChain) -> int:
     """Return about how many bytes one image takes in float32 after all halves of blocks."""
-    halves = [begun.step for begun in path if isinstance(begun.step, Mixing)]
+    halves = [begun.step for begun in path if isinstance(begun.step, MixerStep)]
     return 4 * sum(
-        2 * half.site.tokens * half.site.dim + half.hands * half.site.num_heads * half.site.tokens**2
+        2 * half.feature_map.tokens * half.feature_map.dim
+        + half.shares_attention * half.feature_map.num_heads * half.feature_map.tokens**2
         for half in halves
     )

@@ -29,11 +29,18 @@ from nas.runtime.console import log
 from nas.runtime.provenance import provenance
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.errors import CheckpointError, RequestError
-from search_spaces.operators import Site
+from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from search_spaces.space import Space
 from supernet.blueprint import Call, call
-from supernet.subnet import initialise, plan, plan_block, plan_downsample, plan_ends, plan_stem
+from supernet.subnet import (
+    block_blueprint,
+    downsample_blueprint,
+    ends_blueprint,
+    initialise,
+    network_blueprint,
+    stem_blueprint,
+)
 
 FORMAT = 1
 
@@ -72,9 +79,14 @@ class _GivenMaps(nn.Module):
         self.register_buffer("maps", torch.full((1, num_heads, tokens, tokens), 1 / tokens))
 
     @classmethod
-    def around(cls, block: Block, site: Site, style: Style) -> Call:
-        """Return what makes ``block`` at ``site`` so that it runs by itself."""
-        return call(cls, plan_block(block, site, style, hands=True), site.num_heads, site.tokens)
+    def around(cls, block: Block, feature_map: FeatureMap, style: Style) -> Call:
+        """Return what makes ``block`` at ``feature_map`` so that it runs by itself."""
+        return call(
+            cls,
+            block_blueprint(block, feature_map, style, shares_attention=True),
+            feature_map.num_heads,
+            feature_map.tokens,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block(x, self.maps.expand(x.shape[0], -1, -1, -1))[0]
@@ -86,7 +98,7 @@ def parts(architecture: Architecture) -> Iterator[Part]:
     channels, (height, width) = architecture.in_channels, architecture.image_size
     yield Part(
         f"stem {architecture.stem} on {height}x{width}x{channels} to {stages[0].dim}",
-        plan_stem(architecture.stem, channels, architecture.site(0), style),
+        stem_blueprint(architecture.stem, channels, architecture.feature_map(0), style),
         (channels, height, width),
     )
     for index, stage in enumerate(stages):
@@ -94,24 +106,26 @@ def parts(architecture: Architecture) -> Iterator[Part]:
             dim, (height, width) = stages[index - 1].dim, maps[index - 1]
             yield Part(
                 f"downsample {stage.downsample} on {height}x{width}x{dim} to {stage.dim}",
-                plan_downsample(stage.downsample, dim, stage.dim),
+                downsample_blueprint(stage.downsample, dim, stage.dim),
                 (height, width, dim),
             )
-        site = architecture.site(index)
+        feature_map = architecture.feature_map(index)
         # A sequence with a class token is a map of one row.
-        height, width = (1, site.tokens) if site.class_token else maps[index]
+        height, width = (1, feature_map.tokens) if feature_map.class_token else maps[index]
         for block in stage.blocks:
             # Not str(block): its short spelling is for people and need not tell all blocks apart.
             spelled = " ".join(f"{key}={value}" for key, value in block.to_json().items())
             yield Part(
                 f"block {spelled} on {height}x{width}x{stage.dim} num_heads={stage.num_heads}",
-                _GivenMaps.around(block, site, style) if block.takes_maps else plan_block(block, site, style),
+                _GivenMaps.around(block, feature_map, style)
+                if block.needs_previous_attention
+                else block_blueprint(block, feature_map, style),
                 (height, width, stage.dim),
             )
     last = stages[-1].dim
     yield Part(
         f"head on {height}x{width}x{last} to {architecture.num_classes}",
-        plan_ends(last, architecture.num_classes, style),
+        ends_blueprint(last, architecture.num_classes, style),
         (height, width, last),
     )
 
@@ -140,7 +154,7 @@ def whole(architecture: Architecture) -> Part:
     """Return the network of ``architecture`` as a part."""
     return Part(
         f"network {architecture.digest}",
-        plan(architecture),
+        network_blueprint(architecture),
         (architecture.in_channels, *architecture.image_size),
     )
 

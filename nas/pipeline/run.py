@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from nas.cluster import pool as workers
-from nas.cluster.budget import Budget, WorkerPlan, parse_budget, plan_workers
+from nas.cluster.budget import Budget, WorkerAllocation, allocate_workers, parse_budget
 from nas.cluster.pool import Cluster
 from nas.data.splits import Data, load_data
 from nas.evaluation.population import Population, payload
@@ -20,17 +20,17 @@ from nas.latency.table import LatencyTable, measure, read_table
 from nas.runtime.console import bar, counting, duration, log, quantity
 from nas.runtime.files import write_json
 from nas.runtime.provenance import provenance
-from nas.search.loop import Plan, Search, cheap_costs, pareto_rows
+from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_rows
 from nas.search.objectives import Goal, parse_objectives
-from nas.search.trial_store import Row, check_storage, public
-from nas.study.folder import Facts, Study
-from nas.study.recipes import Wishes, fitting, resuming
+from nas.search.trial_store import TrialRecord, check_storage, redact_password
+from nas.study.folder import DatasetInfo, Study
+from nas.study.recipes import RecipeOverrides, default_recipes, stored_recipes
 from nas.study.settings import Settings
 from nas.training.compiled import require_compiler
-from nas.training.pretrained import Start, read_starts
+from nas.training.pretrained import PretrainedStart, read_starts
 from nas.training.subnet import MODES, retrain, trained_network
 from nas.training.supernet import (
-    Share,
+    SupernetTask,
     progress_bar,
     read_supernet,
     steps_done,
@@ -38,7 +38,7 @@ from nas.training.supernet import (
     train_rank,
     train_supernet,
 )
-from search_spaces.analogues import likenesses
+from search_spaces.analogues import analogues
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import Declaration, load_declaration
 from search_spaces.errors import RequestError, WorkError
@@ -68,7 +68,7 @@ class Job:
 
     settings: Settings
     budget: Budget
-    workers: WorkerPlan
+    workers: WorkerAllocation
     cluster: Cluster
     declaration: Declaration
     space: Space
@@ -76,7 +76,7 @@ class Job:
     study: Study
     url: str
     latency: LatencyTable | None = None
-    starts: tuple[Start, ...] = ()
+    starts: tuple[PretrainedStart, ...] = ()
 
     @property
     def goal(self) -> Goal:
@@ -84,10 +84,10 @@ class Job:
         return Goal(parse_objectives(self.settings.objectives), self.settings.limits)
 
     @property
-    def search_plan(self) -> Plan:
+    def search_plan(self) -> SearchConfig:
         """How designs are proposed."""
         trials = self.budget.trials or DEFAULT_TRIALS
-        return Plan(
+        return SearchConfig(
             self.goal,
             self.settings.sampler,
             self.settings.batch,
@@ -98,9 +98,11 @@ class Job:
         )
 
 
-def facts_of(data: Data, spec: str) -> Facts:
+def dataset_info(data: Data, spec: str) -> DatasetInfo:
     """Return what a study remembers of its images."""
-    return Facts(spec, data.digest, data.image_size, data.in_channels, data.class_names, data.mean, data.std)
+    return DatasetInfo(
+        spec, data.digest, data.image_size, data.in_channels, data.class_names, data.mean, data.std
+    )
 
 
 def open_data(settings: Settings) -> Data:
@@ -111,7 +113,11 @@ def open_data(settings: Settings) -> Data:
 
 
 def prepare(
-    settings: Settings, budget_text: str, study: Study, storage: str | None, wishes: Wishes | None = None
+    settings: Settings,
+    budget_text: str,
+    study: Study,
+    storage: str | None,
+    overrides: RecipeOverrides | None = None,
 ) -> Job:
     """Check everything that can be wrong with a request before anything is written.
 
@@ -128,16 +134,16 @@ def prepare(
     budget = parse_budget(budget_text)
     declaration = load_declaration(settings.space)
     cluster = workers.survey()
-    plan = plan_workers(budget, cluster.cpus, cluster.gpus, where=cluster.where)
+    plan = allocate_workers(budget, cluster.cpus, cluster.gpus, where=cluster.where)
     data = open_data(settings)
-    if wishes is not None:
+    if overrides is not None:
         if study.settings_file.exists():
-            settings = resuming(settings, wishes, study.settings())
+            settings = stored_recipes(settings, overrides, study.settings())
         else:
             gpus = plan.workers if plan.gpus_per_worker else 0
-            settings = fitting(settings, wishes, data.image_size, gpus)
+            settings = default_recipes(settings, overrides, data.image_size, gpus)
     space = declaration.space(settings.scale, data.image_size, data.in_channels, len(data.class_names))
-    study.check(settings, facts_of(data, settings.data))
+    study.check(settings, dataset_info(data, settings.data))
     if settings.compile:
         require_compiler(_device(plan))
     if settings.supernet is not None:
@@ -182,11 +188,11 @@ def describe(job: Job) -> list[str]:
         + ("" if settings.racing is None else f", racing {settings.racing:g}")
         + time_limit,
         *([] if job.latency is None else [f"latency   of {job.latency}"]),
-        f"study     {job.study.folder} ({public(job.url)})",
+        f"study     {job.study.folder} ({redact_password(job.url)})",
     ]
 
 
-def _starting(starts: Sequence[Start]) -> list[str]:
+def _starting(starts: Sequence[PretrainedStart]) -> list[str]:
     lines = [
         f"starts    from {start.name}, "
         + (
@@ -202,14 +208,14 @@ def _starting(starts: Sequence[Start]) -> list[str]:
     return lines + both
 
 
-def run(job: Job, command: Sequence[str]) -> list[Row]:
+def run(job: Job, command: Sequence[str]) -> list[TrialRecord]:
     """Train the supernet and search; return the Pareto front, best first.
 
     Raises:
         Interrupted: If the user asked to stop; everything finished is stored.
     """
     study, settings = job.study, job.settings
-    study.create(settings, facts_of(job.data, settings.data), job.declaration, job.url, command)
+    study.create(settings, dataset_info(job.data, settings.data), job.declaration, job.url, command)
     log.to(study.log_file)
     for line in describe(job):
         log.note(line)
@@ -223,10 +229,10 @@ def run(job: Job, command: Sequence[str]) -> list[Row]:
     )
 
     def cheap(design: Architecture) -> dict[str, float]:
-        costs = cheap_costs(design)
+        costs = analytic_costs(design)
         return costs if latency is None else {**costs, "latency_ms": latency.latency_ms(design)}
 
-    search = Search(job.space, store, job.search_plan, population, cheap, likenesses(job.space))
+    search = Search(job.space, store, job.search_plan, population, cheap, analogues(job.space))
     done = len({row.architecture.digest for row in search.earlier if row.evaluated})
     if done:
         log.say(f"resuming the search at {done} evaluated designs")
@@ -234,7 +240,7 @@ def run(job: Job, command: Sequence[str]) -> list[Row]:
         with bar("searching", job.search_plan.trials, done) as progress:
             best = [0.0]
 
-            def report(row: Row, evaluated: int) -> None:
+            def report(row: TrialRecord, evaluated: int) -> None:
                 if row.measured:
                     best[0] = max(best[0], row.scores.get("top1", 0.0))
                 progress.update(evaluated, f"best {best[0]:.2f}%")
@@ -251,7 +257,7 @@ def run(job: Job, command: Sequence[str]) -> list[Row]:
     return found
 
 
-def _saved(rows: Sequence[Row], images: int) -> str:
+def _saved(rows: Sequence[TrialRecord], images: int) -> str:
     """Return what racing saved of evaluations on ``images`` images each."""
     evaluated = [row for row in rows if row.evaluated]
     left = [images - row.stopped_after for row in evaluated if row.stopped_after is not None]
@@ -261,7 +267,7 @@ def _saved(rows: Sequence[Row], images: int) -> str:
     )
 
 
-def _nothing_found(rows: list[Row], job: Job) -> str:
+def _nothing_found(rows: list[TrialRecord], job: Job) -> str:
     if not rows:
         return f"the time of --budget {job.budget} was over before a design was evaluated; give it more"
     least = ", ".join(
@@ -291,7 +297,7 @@ def make_supernet(job: Job) -> Supernet:
     return supernet
 
 
-def _device(plan: WorkerPlan) -> torch.device:
+def _device(plan: WorkerAllocation) -> torch.device:
     """Return where this process trains."""
     return torch.device("cuda" if plan.gpus_per_worker and torch.cuda.is_available() else "cpu")
 
@@ -319,7 +325,7 @@ def ranks(job: Job) -> int:
     return max(n for n in range(1, min(shards, job.workers.workers) + 1) if shards % n == 0)
 
 
-def team_plan(plan: WorkerPlan, world: int, *, one_machine: bool) -> WorkerPlan:
+def allocate_team(plan: WorkerAllocation, world: int, *, one_machine: bool) -> WorkerAllocation:
     """Return what each of ``world`` ranks gets: all cores of one machine are dealt out among them.
 
     On a cluster each keeps to a worker's cores, as no machine there need have more.
@@ -331,14 +337,14 @@ def team_plan(plan: WorkerPlan, world: int, *, one_machine: bool) -> WorkerPlan:
 def train_team(job: Job) -> Supernet:
     """Train the supernet on several workers at once, each with its shards of every batch."""
     checkpoint, settings = job.study.supernet_file.absolute(), job.settings
-    plan = team_plan(job.workers, ranks(job), one_machine=not job.cluster.running)
+    plan = allocate_team(job.workers, ranks(job), one_machine=not job.cluster.running)
     done, total = steps_done(checkpoint)
     if not total or done < total:
         workers.start(job.cluster)
-        share = Share(job.space, settings, job.data, checkpoint, job.starts)
+        share = SupernetTask(job.space, settings, job.data, checkpoint, job.starts)
         whole = settings.recipe.epochs * steps_per_epoch(settings, job.data)
         with progress_bar(done, whole) as report:
-            workers.run_together(train_rank, share, plan, report)
+            workers.run_distributed(train_rank, share, plan, report)
     return read_supernet(job.space, settings.sharing, checkpoint)
 
 
@@ -347,7 +353,7 @@ def retrain_designs(
     designs: list[Architecture],
     modes: tuple[str, ...],
     data: Data,
-    plan: WorkerPlan,
+    plan: WorkerAllocation,
     epochs: int | None = None,
     compile: bool = False,
 ) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna_dashboard
 
-from nas.search.trial_store import open_storage, public
+from nas.search.trial_store import open_storage, redact_password
 from search_spaces.errors import RequestError
 
 #: The only address served: the dashboard has no login and lets anyone delete studies.
@@ -52,7 +52,9 @@ def serve(url: str, port: int) -> None:
             what = f"port {port} cannot be used ({error.strerror})"
         raise RequestError(f"{what}; choose another with --port, for example --port {_free_port()}") from None
     with server:
-        sys.stderr.write(f"dashboard of {public(url)} at http://{HOST}:{port}/dashboard (Ctrl-C ends it)\n")
+        sys.stderr.write(
+            f"dashboard of {redact_password(url)} at http://{HOST}:{port}/dashboard (Ctrl-C ends it)\n"
+        )
         sys.stderr.flush()
         try:
             server.serve_forever()

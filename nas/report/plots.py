@@ -18,7 +18,7 @@ from plotly.subplots import make_subplots
 from nas.runtime.console import quantity
 from nas.search.objectives import OBJECTIVES, Goal
 from nas.search.pareto import front
-from nas.search.trial_store import Row
+from nas.search.trial_store import TrialRecord
 from search_spaces.architecture import Architecture, Block
 from search_spaces.operators import OPERATORS, POSITIONS
 
@@ -45,7 +45,7 @@ def worded(name: str, value: float) -> str:
     return quantity(value)
 
 
-def elite(rows: Sequence[Row], goal: Goal, share: float = 0.1) -> list[Row]:
+def elite(rows: Sequence[TrialRecord], goal: Goal, share: float = 0.1) -> list[TrialRecord]:
     """Return the measured rows of the front together with the best ``share`` in the first objective."""
     measured = [row for row in rows if row.measured]
     values = [goal.values(row.scores) for row in measured]
@@ -57,7 +57,9 @@ def elite(rows: Sequence[Row], goal: Goal, share: float = 0.1) -> list[Row]:
 # -- the trade-off -----------------------------------------------------------------------------------
 
 
-def tradeoff(rows: Sequence[Row], goal: Goal, cost: str, results: Sequence[Mapping[str, Any]]) -> go.Figure:
+def tradeoff(
+    rows: Sequence[TrialRecord], goal: Goal, cost: str, results: Sequence[Mapping[str, Any]]
+) -> go.Figure:
     """Draw the first objective over ``cost``: all measured designs, the front, likenesses, retrained ones.
 
     Designs that racing stopped are left out: their accuracies are of fewer images.
@@ -111,11 +113,11 @@ def tradeoff(rows: Sequence[Row], goal: Goal, cost: str, results: Sequence[Mappi
             marker={"size": 11, "color": FRONT, "symbol": "circle-open", "line": {"width": 2.5}},
         )
     )
-    likenesses = [row for row in shown if row.origin != "sampled"]
-    if likenesses:
+    analogues = [row for row in shown if row.origin != "sampled"]
+    if analogues:
         figure.add_trace(
             _points(
-                likenesses,
+                analogues,
                 cost,
                 gain,
                 name="like a published design",
@@ -132,11 +134,11 @@ def tradeoff(rows: Sequence[Row], goal: Goal, cost: str, results: Sequence[Mappi
             figure.add_trace(trace)
     costs = [row.scores[cost] for row in shown]
     across = _cost_axis(cost, costs)
-    upward = _gain_axis(gain, shown, [*best, *likenesses], results)
-    if likenesses:
+    upward = _gain_axis(gain, shown, [*best, *analogues], results)
+    if analogues:
         extent = upward.get("range") or [row.scores[gain] for row in shown]
         log = across.get("type") == "log"
-        figure.update_layout(annotations=_labels(likenesses, cost, gain, costs, extent, log))
+        figure.update_layout(annotations=_labels(analogues, cost, gain, costs, extent, log))
     figure.update_layout(height=_HEIGHT, hovermode="closest", legend=_LEGEND, margin=_MARGIN)
     figure.update_xaxes(title=_TITLES[cost], **across)
     figure.update_yaxes(title=_TITLES[gain], **upward)
@@ -149,7 +151,7 @@ _LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 _MARGIN = {"l": 64, "r": 16, "t": 56, "b": 56}
 
 
-def _points(rows: Sequence[Row], x: str, y: str, /, **trace: Any) -> go.Scatter:
+def _points(rows: Sequence[TrialRecord], x: str, y: str, /, **trace: Any) -> go.Scatter:
     return go.Scatter(
         **{
             "mode": "markers",
@@ -162,7 +164,7 @@ def _points(rows: Sequence[Row], x: str, y: str, /, **trace: Any) -> go.Scatter:
     )
 
 
-def _hover(row: Row) -> str:
+def _hover(row: TrialRecord) -> str:
     origin = "" if row.origin == "sampled" else f"<br>like {row.origin}"
     shown = [f"{name} {worded(name, row.scores[name])}" for name in _TITLES if name in row.scores]
     return (
@@ -182,7 +184,7 @@ def design_lines(architecture: Architecture) -> str:
 
 
 def _labels(
-    rows: Sequence[Row], x: str, y: str, across: Sequence[float], upward: Sequence[float], log: bool
+    rows: Sequence[TrialRecord], x: str, y: str, across: Sequence[float], upward: Sequence[float], log: bool
 ) -> list[Any]:
     """Return names with leaders for ``rows``, pushed apart upwards so that neighbours can all be read.
 
@@ -223,7 +225,9 @@ def _labels(
     return labels
 
 
-def _retrained(shown: Sequence[Row], cost: str, results: Sequence[Mapping[str, Any]]) -> list[go.Scatter]:
+def _retrained(
+    shown: Sequence[TrialRecord], cost: str, results: Sequence[Mapping[str, Any]]
+) -> list[go.Scatter]:
     known = {row.architecture.digest: row.scores for row in shown}
     placed = []
     for result in results:
@@ -278,7 +282,10 @@ def _cost_axis(name: str, values: Sequence[float]) -> dict[str, Any]:
 
 
 def _gain_axis(
-    name: str, shown: Sequence[Row], kept: Sequence[Row] = (), results: Sequence[Mapping[str, Any]] = ()
+    name: str,
+    shown: Sequence[TrialRecord],
+    kept: Sequence[TrialRecord] = (),
+    results: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     axis: dict[str, Any] = {"tickformat": "~s" if name in ("macs", "params") else ""}
     values = sorted(row.scores[name] for row in shown)
@@ -296,7 +303,7 @@ def _gain_axis(
 # -- history -----------------------------------------------------------------------------------------
 
 
-def history(rows: Sequence[Row], goal: Goal) -> go.Figure:
+def history(rows: Sequence[TrialRecord], goal: Goal) -> go.Figure:
     """Draw the first objective of every measured design, the best so far, and the hypervolume.
 
     Designs that racing stopped count on the horizontal axis, and have no point.
@@ -328,16 +335,18 @@ def history(rows: Sequence[Row], goal: Goal) -> go.Figure:
     for value in values:
         best.append(pick(best[-1], value) if best else value)
     line = {"color": FRONT, "width": 2.5, "shape": "hv"}
-    template = f"after %{{x}} designs: {_hover_value(gain)}<extra>best so far</extra>"
+    build_on_meta = f"after %{{x}} designs: {_hover_value(gain)}<extra>best so far</extra>"
     figure.add_trace(
-        go.Scatter(x=counts, y=best, mode="lines", line=line, name="best so far", hovertemplate=template),
+        go.Scatter(
+            x=counts, y=best, mode="lines", line=line, name="best so far", hovertemplate=build_on_meta
+        ),
         row=1,
         col=1,
     )
     figure.update_yaxes(title=_SHORT[gain], row=1, col=1, **_gain_axis(gain, measured))
     if volumes:
         line = {"color": "#1aa179", "width": 2.5, "shape": "hv"}
-        template = "after %{x} designs: %{y:.1f}% of the box<extra>hypervolume</extra>"
+        build_on_meta = "after %{x} designs: %{y:.1f}% of the box<extra>hypervolume</extra>"
         figure.add_trace(
             go.Scatter(
                 x=counts,
@@ -345,7 +354,7 @@ def history(rows: Sequence[Row], goal: Goal) -> go.Figure:
                 mode="lines",
                 line=line,
                 name="hypervolume of the front",
-                hovertemplate=template,
+                hovertemplate=build_on_meta,
             ),
             row=2,
             col=1,
@@ -405,18 +414,21 @@ def _volume(points: Sequence[tuple[float, ...]]) -> float:
 # -- what was chosen where ---------------------------------------------------------------------------
 
 
-def operators(rows: Sequence[Row], chosen: Sequence[Row]) -> go.Figure:
+def operators(rows: Sequence[TrialRecord], chosen: Sequence[TrialRecord]) -> go.Figure:
     """Draw which operator stands in every block, in all evaluated designs and in the ``chosen`` ones."""
     return _shares(rows, chosen, lambda block: block.operator, tuple(OPERATORS))
 
 
-def positions(rows: Sequence[Row], chosen: Sequence[Row]) -> go.Figure:
+def positions(rows: Sequence[TrialRecord], chosen: Sequence[TrialRecord]) -> go.Figure:
     """Draw which positional encoding every block has, as `operators` does."""
     return _shares(rows, chosen, lambda block: block.pos, POSITIONS)
 
 
 def _shares(
-    rows: Sequence[Row], chosen: Sequence[Row], read: Callable[[Block], str], order: Sequence[str]
+    rows: Sequence[TrialRecord],
+    chosen: Sequence[TrialRecord],
+    read: Callable[[Block], str],
+    order: Sequence[str],
 ) -> go.Figure:
     evaluated = [row for row in rows if row.evaluated]
     counted = [_count(group, read) for group in (evaluated, chosen)]
@@ -471,7 +483,7 @@ def _shares(
     return figure
 
 
-def _count(rows: Sequence[Row], read: Callable[[Block], str]) -> dict[str, Counter[str]]:
+def _count(rows: Sequence[TrialRecord], read: Callable[[Block], str]) -> dict[str, Counter[str]]:
     counts: dict[tuple[int, int], Counter[str]] = {}
     for row in rows:
         for stage_number, stage in enumerate(row.architecture.stages, start=1):

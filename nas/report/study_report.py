@@ -19,7 +19,7 @@ from nas.runtime.files import write_text
 from nas.search.loop import pareto_rows
 from nas.search.objectives import Goal
 from nas.search.pareto import dominates
-from nas.search.trial_store import Row
+from nas.search.trial_store import TrialRecord
 from nas.study.folder import Study, read_json
 
 _NAMES = {"top1": "top-1", "macs": "MACs", "params": "parameters", "latency_ms": "latency"}
@@ -32,17 +32,17 @@ class _Findings:
 
     study: Study
     goal: Goal
-    rows: list[Row]
-    front: list[Row]
+    rows: list[TrialRecord]
+    front: list[TrialRecord]
     results: list[dict[str, Any]]
     times: list[datetime]
 
     @property
-    def evaluated(self) -> list[Row]:
+    def evaluated(self) -> list[TrialRecord]:
         return [row for row in self.rows if row.evaluated]
 
     @property
-    def measured(self) -> list[Row]:
+    def measured(self) -> list[TrialRecord]:
         return [row for row in self.rows if row.measured]
 
     @property
@@ -286,12 +286,12 @@ def _retraining(found: _Findings) -> str:
 
 
 def _published(found: _Findings) -> str:
-    likenesses = [row for row in found.measured if row.origin != "sampled"]
-    if not likenesses:
+    analogues = [row for row in found.measured if row.origin != "sampled"]
+    if not analogues:
         return ""
     goal, rows = found.goal, []
-    names = [name for name in _NAMES if name in likenesses[0].scores]
-    for row in likenesses:
+    names = [name for name in _NAMES if name in analogues[0].scores]
+    for row in analogues:
         values = goal.values(row.scores)
         better = [o for o in found.front if dominates(goal.values(o.scores), values, goal.directions)]
         rival = "none: it is on the front"
@@ -306,11 +306,11 @@ def _published(found: _Findings) -> str:
     return section("Published designs", text, table(heads, rows, numbers=len(names), first=2))
 
 
-def _digest(row: Row) -> str:
+def _digest(row: TrialRecord) -> str:
     return f"<code>{row.architecture.digest}</code>"
 
 
-def _design(row: Row) -> str:
+def _design(row: TrialRecord) -> str:
     stages = str(row.architecture).split(" | ")
     return (
         '<div class="design">' + "".join(f"<span>{html.escape(stage)}</span>" for stage in stages) + "</div>"

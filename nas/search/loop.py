@@ -18,9 +18,9 @@ from optuna.trial import FrozenTrial
 
 from nas.search.objectives import Goal
 from nas.search.pareto import front
-from nas.search.racing import bars
+from nas.search.racing import required_top1
 from nas.search.samplers import Proposer
-from nas.search.trial_store import Row, Store
+from nas.search.trial_store import Store, TrialRecord
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from search_spaces.space import Space
@@ -32,7 +32,7 @@ class Evaluations(Protocol):
     """Evaluates designs somewhere and yields ``{index: scores}`` of those that are done together."""
 
     def __call__(
-        self, designs: list[Architecture], bars: list[float]
+        self, designs: list[Architecture], required_top1: list[float]
     ) -> Iterator[dict[int, dict[str, float]]]:
         """Evaluate ``designs``, each of which may be stopped once its ``top1`` is surely below its bar.
 
@@ -41,7 +41,7 @@ class Evaluations(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchConfig:
     """How a search proposes.
 
     Args:
@@ -78,17 +78,17 @@ class Search:
 
     space: Space
     store: Store
-    plan: Plan
+    plan: SearchConfig
     evaluate: Evaluations
-    cheap: Callable[[Architecture], dict[str, float]]
+    analytic_scores: Callable[[Architecture], dict[str, float]]
     starts: list[tuple[str, Architecture]] = field(default_factory=list)
 
     @cached_property
-    def earlier(self) -> list[Row]:
+    def earlier(self) -> list[TrialRecord]:
         """The trials of earlier runs, read when they are first asked for."""
         return self.store.rows()
 
-    def run(self, report: Callable[[Row, int], None]) -> list[Row]:
+    def run(self, report: Callable[[TrialRecord, int], None]) -> list[TrialRecord]:
         """Search until the plan's trials or time are used up, or the space is.
 
         Args:
@@ -101,25 +101,25 @@ class Search:
             Interrupted: If the user asked to stop; what was finished is stored.
         """
         deadline = None if self.plan.seconds is None else time.monotonic() + self.plan.seconds
-        stored: dict[int, dict[int, Row]] = {}
+        stored: dict[int, dict[int, TrialRecord]] = {}
         for row in self.earlier:
-            stored.setdefault(row.batch, {})[row.place] = row
+            stored.setdefault(row.batch, {})[row.index_in_batch] = row
         known = {
             row.architecture.digest: row for rows in stored.values() for row in rows.values() if row.evaluated
         }
         plan = self.plan
         proposer, number, idle = self._proposer(), 0, 0
-        rows: list[Row] = []
-        rivals: list[Row] = []  # the front of the finished batches
+        rows: list[TrialRecord] = []
+        rivals: list[TrialRecord] = []  # the front of the finished batches
         while len(known) < plan.trials and idle < _IDLE_BATCHES:
             if deadline is not None and time.monotonic() > deadline:
                 break
             before = len(known)
             found = stored.get(number, {})
             if len(found) == self._size(number):
-                batch = [found[place] for place in range(len(found))]
+                batch = [found[index_in_batch] for index_in_batch in range(len(found))]
                 proposer.resume(
-                    [row.params for row in batch], [row.memory for row in batch], self._told(batch)
+                    [row.params for row in batch], [row.sampler_attrs for row in batch], self._told(batch)
                 )
             else:
                 batch = self._batch(proposer, number, found, known, report, rivals)
@@ -145,7 +145,7 @@ class Search:
         """Return how many proposals batch ``number`` has."""
         return self.plan.batch_size if number else max(self.plan.batch_size, len(self._origins))
 
-    def _told(self, rows: Sequence[Row]) -> list[list[float] | None]:
+    def _told(self, rows: Sequence[TrialRecord]) -> list[list[float] | None]:
         """Return what a sampler is told of finished trials."""
         return [None if row.rejected is not None else self.plan.goal.values(row.scores) for row in rows]
 
@@ -153,11 +153,11 @@ class Search:
         self,
         proposer: Proposer,
         number: int,
-        stored: Mapping[int, Row],
-        known: dict[str, Row],
-        report: Callable[[Row, int], None],
-        rivals: Sequence[Row],
-    ) -> list[Row]:
+        stored: Mapping[int, TrialRecord],
+        known: dict[str, TrialRecord],
+        report: Callable[[TrialRecord, int], None],
+        rivals: Sequence[TrialRecord],
+    ) -> list[TrialRecord]:
         """Propose batch ``number``, finish what is not stored of it and tell the proposer.
 
         ``known`` holds the evaluated designs by digest and is added to, ``rivals`` the front of the batches
@@ -167,90 +167,92 @@ class Search:
         seed = (plan.seed * 100_003 + number) % 2**32
         starts = [] if number else [self.space.values(start) for _, start in self._origins.values()]
         trials = proposer.ask(seed, self._size(number), starts)
-        proposals = [self._proposal(trial, number, place) for place, trial in enumerate(trials)]
-        rows: dict[int, Row] = dict(stored)
+        proposals = [
+            self._proposal(trial, number, index_in_batch) for index_in_batch, trial in enumerate(trials)
+        ]
+        rows: dict[int, TrialRecord] = dict(stored)
         first: dict[str, int] = {}  # a design proposed twice in one batch is evaluated once
         todo: list[int] = []
-        for place, row in enumerate(proposals):
+        for index_in_batch, row in enumerate(proposals):
             digest = row.architecture.digest
-            if place in rows:
+            if index_in_batch in rows:
                 continue
             if row.rejected is not None:
-                rows[place] = row
+                rows[index_in_batch] = row
             elif digest in known or digest in first:
                 continue
             else:
-                first[digest] = place
-                todo.append(place)
-        self.store.add([rows[place] for place in sorted(rows.keys() - stored.keys())])
+                first[digest] = index_in_batch
+                todo.append(index_in_batch)
+        self.store.add([rows[index_in_batch] for index_in_batch in sorted(rows.keys() - stored.keys())])
         # The last batch may be cut short; a longer search proposes it again and finishes it.
         room = max(0, plan.trials - len(known))
         cut, todo = len(todo) > room, todo[:room]
-        designs = [proposals[place].architecture for place in todo]
-        reach = self._bars([proposals[place] for place in todo], rivals)
+        designs = [proposals[index_in_batch].architecture for index_in_batch in todo]
+        reach = self._bars([proposals[index_in_batch] for index_in_batch in todo], rivals)
         for done in self.evaluate(designs, reach) if designs else ():
             finished = {todo[index]: _finished(proposals[todo[index]], s) for index, s in done.items()}
             self.store.add(list(finished.values()))
-            for place, row in finished.items():
-                rows[place] = known[row.architecture.digest] = row
+            for index_in_batch, row in finished.items():
+                rows[index_in_batch] = known[row.architecture.digest] = row
                 report(row, len(known))
         if cut:
-            return [rows[place] for place in sorted(rows)]
+            return [rows[index_in_batch] for index_in_batch in sorted(rows)]
         repeats = {
-            place: _repeated(proposal, known[proposal.architecture.digest])
-            for place, proposal in enumerate(proposals)
-            if place not in rows
+            index_in_batch: _repeated(proposal, known[proposal.architecture.digest])
+            for index_in_batch, proposal in enumerate(proposals)
+            if index_in_batch not in rows
         }
         self.store.add(list(repeats.values()))
         rows |= repeats
-        ordered = [rows[place] for place in range(len(trials))]
+        ordered = [rows[index_in_batch] for index_in_batch in range(len(trials))]
         proposer.tell(trials, self._told(ordered))
         return ordered
 
-    def _bars(self, proposals: Sequence[Row], rivals: Sequence[Row]) -> list[float]:
+    def _bars(self, proposals: Sequence[TrialRecord], rivals: Sequence[TrialRecord]) -> list[float]:
         """Return what the ``top1`` of each proposal must reach: that of finished batches alone, whatever runs."""
         if self.plan.racing is None:
             return [0.0] * len(proposals)
         known = [row.scores for row in rivals]
-        return bars([row.scores for row in proposals], known, self.plan.goal)
+        return required_top1([row.scores for row in proposals], known, self.plan.goal)
 
-    def _proposal(self, trial: FrozenTrial, number: int, place: int) -> Row:
+    def _proposal(self, trial: FrozenTrial, number: int, index_in_batch: int) -> TrialRecord:
         architecture = self.space.assemble(trial.params)
-        scores = self.cheap(architecture)
+        scores = self.analytic_scores(architecture)
         for name, limit in self.plan.goal.limits:
             trial.set_constraint(name, scores[name] - limit)
         started = self._origins.get(architecture.digest) if number == 0 else None
-        return Row(
+        return TrialRecord(
             batch=number,
-            place=place,
+            index_in_batch=index_in_batch,
             params=trial.params,
             architecture=architecture,
             scores=scores,
             rejected=self.plan.goal.excess(scores),
             origin="sampled" if started is None else started[0],
-            memory=trial.system_attrs,
+            sampler_attrs=trial.system_attrs,
         )
 
 
-def cheap_costs(architecture: Architecture) -> dict[str, float]:
+def analytic_costs(architecture: Architecture) -> dict[str, float]:
     """Return ``macs``, ``params`` and ``activation_bytes`` of an architecture."""
     known = costs(architecture)
     return {"macs": known.macs, "params": known.params, "activation_bytes": known.activation_bytes}
 
 
-def pareto_rows(rows: Sequence[Row], goal: Goal) -> list[Row]:
+def pareto_rows(rows: Sequence[TrialRecord], goal: Goal) -> list[TrialRecord]:
     """Return the rows of the Pareto front, best in the first objective first."""
     measured = [row for row in rows if row.measured]
     return [measured[i] for i in front([goal.values(row.scores) for row in measured], goal.directions)]
 
 
-def _finished(proposal: Row, found: Mapping[str, float]) -> Row:
+def _finished(proposal: TrialRecord, found: Mapping[str, float]) -> TrialRecord:
     """Return a proposal with the scores that an evaluation found."""
     scores = {**proposal.scores, **found}
     stopped = scores.pop("stopped_after", None)
     return replace(proposal, scores=scores, stopped_after=None if stopped is None else int(stopped))
 
 
-def _repeated(proposal: Row, earlier: Row) -> Row:
+def _repeated(proposal: TrialRecord, earlier: TrialRecord) -> TrialRecord:
     """Return a proposal answered from an earlier trial of its design."""
     return replace(proposal, scores=earlier.scores, repeat=True, stopped_after=earlier.stopped_after)

@@ -32,7 +32,7 @@ from nas.search.pareto import dominates
 LOOKS = 8  # parts that the validation images are cut into; the last ends the evaluation
 
 
-def bars(
+def required_top1(
     designs: Sequence[Mapping[str, float]], rivals: Sequence[Mapping[str, float]], goal: Goal
 ) -> list[float]:
     """Return for every design the ``top1`` in percent below which a rival dominates it; 0 if none can.
@@ -57,7 +57,7 @@ def bars(
     ]
 
 
-def floors(sizes: Sequence[int], bar: float, delta: float) -> list[int]:
+def stop_thresholds(sizes: Sequence[int], bar: float, delta: float) -> list[int]:
     """Return for every validation batch how many images right so far, or fewer, stop a design after it.
 
     Args:
@@ -73,12 +73,12 @@ def floors(sizes: Sequence[int], bar: float, delta: float) -> list[int]:
     looks = {bisect_left(ends, total * part / LOOKS) for part in range(1, LOOKS)} - {len(ends) - 1}
     needed = round(bar * total / 100)
     return [
-        hopeless(total, needed, seen, delta / len(looks)) if place in looks else -1
+        stop_threshold(total, needed, seen, delta / len(looks)) if place in looks else -1
         for place, seen in enumerate(ends)
     ]
 
 
-def hopeless(total: int, needed: int, seen: int, risk: float) -> int:
+def stop_threshold(total: int, needed: int, seen: int, risk: float) -> int:
     """Return the largest count k with ``P(X <= k) <= risk``, or -1: X right of ``seen``, ``needed`` of ``total``.
 
     Args:

@@ -36,7 +36,7 @@ _METRIC_NAMES = "study:metric_names"  # where Optuna keeps what Study.set_metric
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialRecord:
     """One finished trial.
 
     Args:
@@ -53,7 +53,7 @@ class Row:
     """
 
     batch: int
-    place: int
+    index_in_batch: int
     params: Mapping[str, Value]
     architecture: Architecture
     scores: Mapping[str, float]
@@ -61,7 +61,7 @@ class Row:
     origin: str = "sampled"
     repeat: bool = False
     stopped_after: int | None = None
-    memory: Mapping[str, Any] = field(default_factory=dict)
+    sampler_attrs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def evaluated(self) -> bool:
@@ -103,14 +103,16 @@ class Store:
                 storage=storage, study_name=name, directions=directions, load_if_exists=True
             )
         except (ValueError, sqlalchemy.exc.SQLAlchemyError) as error:
-            raise StudyError(f"cannot open study '{name}' in {public(url)}: {_first_line(error)}") from None
+            raise StudyError(
+                f"cannot open study '{name}' in {redact_password(url)}: {_first_line(error)}"
+            ) from None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.study.set_metric_names(list(objectives))
         self.distributions = distributions(choices)
         self._trials = Trials(storage, self.study._study_id, self.distributions)
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TrialRecord]:
         """Return all finished trials in the order of their proposals.
 
         Raises:
@@ -120,22 +122,22 @@ class Store:
             trials = self._trials.read()
         except ValueError:
             raise StudyError(
-                f"study '{self.study.study_name}' in {public(self.url)} holds trials of another space; choose "
+                f"study '{self.study.study_name}' in {redact_password(self.url)} holds trials of another space; choose "
                 "another --study or --storage"
             ) from None
         rows = [_row(trial) for trial in trials if _OURS in trial.system_attrs]
-        return sorted(rows, key=lambda row: (row.batch, row.place))
+        return sorted(rows, key=lambda row: (row.batch, row.index_in_batch))
 
     def times(self) -> list[datetime]:
         """Return when the trials were finished, in local time and in order."""
         return self._trials.times()
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[TrialRecord]) -> None:
         """Store finished trials; when this returns, no kill can lose them."""
         if rows:
             self._trials.add([self.frozen(row) for row in rows])
 
-    def frozen(self, row: Row) -> FrozenTrial:
+    def frozen(self, row: TrialRecord) -> FrozenTrial:
         """Return a row as an Optuna trial."""
         # People read user attributes in the dashboard; what only this program needs lies beside them.
         attrs: dict[str, Any] = {
@@ -144,11 +146,11 @@ class Store:
             "origin": row.origin,
             **row.scores,
         }
-        memory = {
-            **row.memory,
+        sampler_attrs = {
+            **row.sampler_attrs,
             _OURS: {
                 "batch": row.batch,
-                "place": row.place,
+                "place": row.index_in_batch,
                 "repeat": row.repeat,
                 "architecture": row.architecture.to_json(),
             },
@@ -159,8 +161,8 @@ class Store:
         # so it tells a sampler what it is worth, and is on no front of Optuna's either.
         if row.stopped_after is not None:
             attrs["stopped_after"] = row.stopped_after
-        if limits := [value for name, value in memory.items() if name.startswith(f"{_CONSTRAINTS}:")]:
-            memory[_CONSTRAINTS] = limits  # where optuna-dashboard 0.21 looks for them
+        if limits := [value for name, value in sampler_attrs.items() if name.startswith(f"{_CONSTRAINTS}:")]:
+            sampler_attrs[_CONSTRAINTS] = limits  # where optuna-dashboard 0.21 looks for them
         complete = row.rejected is None
         # Optuna's ``create_trial`` copies and compares the distributions of all parameters once more.
         ended = datetime.now()
@@ -175,7 +177,7 @@ class Store:
             params=dict(row.params),
             distributions=self.distributions,
             user_attrs=attrs,
-            system_attrs=memory,
+            system_attrs=sampler_attrs,
             intermediate_values={},
         )
 
@@ -209,7 +211,7 @@ def _check_objectives(
     asked = [OBJECTIVES[objective][0] for objective in objectives]
     if list(directions) != asked or list(found) not in (list(objectives), asked):
         raise StudyError(
-            f"study '{name}' in {public(url)} has the objectives {', '.join(found)}, not {', '.join(objectives)}; "
+            f"study '{name}' in {redact_password(url)} has the objectives {', '.join(found)}, not {', '.join(objectives)}; "
             "repeat them with --objective, or choose another --study"
         )
 
@@ -239,12 +241,12 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
         raise StudyError(
-            f"cannot open the storage {public(url)} ({_first_line(error)}); give an SQLAlchemy URL such as "
+            f"cannot open the storage {redact_password(url)} ({_first_line(error)}); give an SQLAlchemy URL such as "
             "sqlite:///study.db or postgresql+psycopg://user@host/database"
         ) from None
 
 
-def public(url: str) -> str:
+def redact_password(url: str) -> str:
     """Return a storage URL without its password."""
     try:
         return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
@@ -252,12 +254,12 @@ def public(url: str) -> str:
         return url
 
 
-def _row(trial: Stored) -> Row:
+def _row(trial: Stored) -> TrialRecord:
     attrs, ours = trial.user_attrs, trial.system_attrs[_OURS]
     known = {"digest", "design", "origin", "rejected", "stopped_after"}
-    return Row(
+    return TrialRecord(
         batch=ours["batch"],
-        place=ours["place"],
+        index_in_batch=ours["place"],
         params=trial.params,
         architecture=Architecture.from_json(ours["architecture"]),
         scores={name: value for name, value in attrs.items() if name not in known},
@@ -265,7 +267,7 @@ def _row(trial: Stored) -> Row:
         origin=attrs["origin"],
         repeat=ours["repeat"],
         stopped_after=attrs.get("stopped_after"),
-        memory={k: v for k, v in trial.system_attrs.items() if k not in (_OURS, _CONSTRAINTS)},
+        sampler_attrs={k: v for k, v in trial.system_attrs.items() if k not in (_OURS, _CONSTRAINTS)},
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from nas.runtime.files import require_writable, write_json, write_text
 from nas.runtime.provenance import provenance
 from nas.search.objectives import Goal, parse_objectives
-from nas.search.trial_store import Row, Store
+from nas.search.trial_store import Store, TrialRecord
 from nas.study.settings import Settings, difference, read_settings
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import Declaration, parse_declaration
@@ -24,7 +24,7 @@ STUDIES = Path("studies")
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetInfo:
     """What a study knows of its images without reading them again.
 
     Args:
@@ -57,7 +57,7 @@ class Study:
         self.folder = folder
         self.settings_file = folder / "study.yaml"
         self.space_file = folder / "space.yaml"
-        self.facts_file = folder / "data.json"
+        self.dataset_file = folder / "data.json"
         self.front_file = folder / "front.json"
         self.storage_file = folder / "storage.txt"
         self.log_file = folder / "log.txt"
@@ -83,7 +83,7 @@ class Study:
         """Return the folder of an exported design."""
         return self.folder / "exports" / digest
 
-    def check(self, settings: Settings, facts: Facts) -> None:
+    def check(self, settings: Settings, facts: DatasetInfo) -> None:
         """Check that this folder is free, or holds this very study; write nothing.
 
         Raises:
@@ -100,20 +100,25 @@ class Study:
             raise StudyError(
                 f"study {self.folder} was made with {odd}; repeat its settings to resume it, or choose another --study"
             )
-        if self.facts_file.exists() and self.facts().digest != facts.digest:
+        if self.dataset_file.exists() and self.facts().digest != facts.digest:
             raise StudyError(
                 f"study {self.folder} was made with other images under the same name ({facts.data}); choose another "
                 "--study"
             )
 
     def create(
-        self, settings: Settings, facts: Facts, declaration: Declaration, url: str, command: Sequence[str]
+        self,
+        settings: Settings,
+        facts: DatasetInfo,
+        declaration: Declaration,
+        url: str,
+        command: Sequence[str],
     ) -> None:
         """Write what identifies the study; nothing where it is there already."""
         if self.settings_file.exists():
             return
         write_text(self.space_file, declaration.text)
-        write_json(self.facts_file, asdict(facts))
+        write_json(self.dataset_file, asdict(facts))
         write_json(self.folder / "provenance.json", provenance(settings.seed, command))
         if url != self.default_url:
             write_text(self.storage_file, url + "\n")  # the default is where the folder is, moved or not
@@ -135,11 +140,11 @@ class Study:
         self.require()
         return read_settings(self.settings_file)
 
-    def facts(self) -> Facts:
+    def facts(self) -> DatasetInfo:
         """Return what the study knows of its images."""
-        content = read_json(self.facts_file)
+        content = read_json(self.dataset_file)
         lists = {name: tuple(content[name]) for name in ("class_names", "mean", "std")}
-        return Facts(**{**content, **lists})
+        return DatasetInfo(**{**content, **lists})
 
     def space(self) -> Space:
         """Return the study's space for its images."""
@@ -169,7 +174,7 @@ class Study:
         """Open the study's storage."""
         return Store(self.url, self.name, self.goal().objectives, self.space().choices)
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TrialRecord]:
         """Return the finished trials; none, and nothing is made, where the search has not begun."""
         self.require()
         url = self.url
@@ -177,7 +182,9 @@ class Study:
             return []
         return self.store().rows()
 
-    def write_front(self, rows: Sequence[Row], goal: Goal, front: Sequence[Row], seed: int) -> None:
+    def write_front(
+        self, rows: Sequence[TrialRecord], goal: Goal, front: Sequence[TrialRecord], seed: int
+    ) -> None:
         """Write ``front.json``: the front, and of how many trials, evaluations and designs that racing stopped."""
         write_json(
             self.front_file,

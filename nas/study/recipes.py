@@ -23,7 +23,7 @@ GPU_BATCH, CPU_BATCH = 128, 32
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RecipeOverrides:
     """What the user says of training; None leaves it to the images.
 
     Args:
@@ -39,7 +39,7 @@ class Wishes:
     retrain_epochs: int | None = None
 
 
-def fitting(settings: Settings, wishes: Wishes, image_size: int, gpus: int) -> Settings:
+def default_recipes(settings: Settings, overrides: RecipeOverrides, image_size: int, gpus: int) -> Settings:
     """Return ``settings`` with recipes for images of a side, as far as the user did not choose.
 
     Args:
@@ -57,10 +57,10 @@ def fitting(settings: Settings, wishes: Wishes, image_size: int, gpus: int) -> S
         supernet = replace(_scaled(LARGE_SUPERNET, gpus * GPU_BATCH or CPU_BATCH), shards=gpus or 1)
         retraining = _scaled(LARGE_RETRAINING, GPU_BATCH if gpus else CPU_BATCH)
     supernet, retraining = (replace(recipe, seed=settings.seed) for recipe in (supernet, retraining))
-    return _with(settings, wishes, supernet, retraining)
+    return _with(settings, overrides, supernet, retraining)
 
 
-def resuming(settings: Settings, wishes: Wishes, stored: Settings) -> Settings:
+def stored_recipes(settings: Settings, overrides: RecipeOverrides, stored: Settings) -> Settings:
     """Return ``settings`` with the recipes a study began with, but for what the user chooses now.
 
     Which batch fits depends on the GPUs of the day; a study keeps the one it began with.
@@ -68,17 +68,17 @@ def resuming(settings: Settings, wishes: Wishes, stored: Settings) -> Settings:
     supernet, retraining = (
         replace(recipe, seed=settings.seed) for recipe in (stored.recipe, stored.retraining)
     )
-    return _with(settings, wishes, supernet, retraining)
+    return _with(settings, overrides, supernet, retraining)
 
 
-def _with(settings: Settings, wishes: Wishes, supernet: Recipe, retraining: Recipe) -> Settings:
-    both = {name: value for name in ("batch_size", "lr") if (value := getattr(wishes, name)) is not None}
+def _with(settings: Settings, overrides: RecipeOverrides, supernet: Recipe, retraining: Recipe) -> Settings:
+    both = {name: value for name in ("batch_size", "lr") if (value := getattr(overrides, name)) is not None}
     supernet, retraining = replace(supernet, **both), replace(retraining, **both)
     supernet = replace(supernet, shards=max(1, min(supernet.shards, supernet.batch_size // 2)))
-    if wishes.epochs is not None:
-        supernet = replace(supernet, epochs=wishes.epochs)
-    if wishes.retrain_epochs is not None:
-        retraining = replace(retraining, epochs=wishes.retrain_epochs)
+    if overrides.epochs is not None:
+        supernet = replace(supernet, epochs=overrides.epochs)
+    if overrides.retrain_epochs is not None:
+        retraining = replace(retraining, epochs=overrides.retrain_epochs)
     return replace(settings, recipe=supernet, retraining=retraining)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 
-class Average:
+class ModelEma:
     """The average of a network in training: ``a <- d a + (1 - d) w`` after every step.
 
     Args:

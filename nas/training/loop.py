@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from nas.runtime import interrupt
 from nas.runtime.files import load_tensors, save_tensors
-from nas.training.ema import Average
-from nas.training.throughput import Meter
+from nas.training.ema import ModelEma
+from nas.training.throughput import StepTimer
 from search_spaces.errors import CheckpointError, RequestError, WorkError
 
 SAVE_SECONDS = 20.0
@@ -90,7 +90,7 @@ class Training:
         self.model, self.recipe, self.steps_per_epoch = model, recipe, steps_per_epoch
         self.checkpoint, self.identity = checkpoint, identity
         self.total = recipe.epochs * steps_per_epoch
-        self.step, self.meter = 0, Meter()
+        self.step, self.meter = 0, StepTimer()
         self.parameters = list(model.parameters())
         self.optimizer = create_optimizer_v2(
             model, opt="adamw", lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
@@ -105,7 +105,7 @@ class Training:
             step_on_epochs=False,
             updates_per_epoch=steps_per_epoch,
         )
-        self.average = Average(model, recipe.ema_decay, self.total)
+        self.average = ModelEma(model, recipe.ema_decay, self.total)
         if checkpoint.exists():
             self._load()
 

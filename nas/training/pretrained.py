@@ -175,7 +175,7 @@ def _digest(file: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Start:
+class PretrainedStart:
     """A network whose weights a supernet starts from.
 
     Args:
@@ -191,7 +191,7 @@ class Start:
     with_head: bool = True
 
 
-def read_starts(texts: Sequence[str], space: Space) -> tuple[Start, ...]:
+def read_starts(texts: Sequence[str], space: Space) -> tuple[PretrainedStart, ...]:
     """Read what ``--init-from NAME=FILE`` asks for.
 
     Raises:
@@ -206,10 +206,10 @@ def read_starts(texts: Sequence[str], space: Space) -> tuple[Start, ...]:
     return tuple(starts)
 
 
-def read_start(name: str, architecture: Architecture, path: Path, space: Space) -> Start:
+def read_start(name: str, architecture: Architecture, path: Path, space: Space) -> PretrainedStart:
     """Read one network for a supernet of ``space``; raises as `read_starts` does."""
     target = replace(architecture, num_classes=space.num_classes)
-    if why := space.misfit(target):
+    if why := space.incompatibility(target):
         raise SpaceError(
             f"--init-from {name} is not a point of space '{space.name}' ({space.scale}): {why}; choose a space "
             "that contains it"
@@ -218,10 +218,10 @@ def read_start(name: str, architecture: Architecture, path: Path, space: Space) 
     with_head = design.num_classes == space.num_classes
     if not with_head:
         network.head = nn.Linear(network.head.in_features, space.num_classes)
-    return Start(name, target, network, with_head)
+    return PretrainedStart(name, target, network, with_head)
 
 
-def start_supernet(supernet: Supernet, starts: Sequence[Start]) -> None:
+def start_supernet(supernet: Supernet, starts: Sequence[PretrainedStart]) -> None:
     """Give a supernet the weights of published networks, every path that coincides with one of their parts.
 
     Operators that a design leaves out, wider MLPs and deeper stages keep their random weights. Paths share
@@ -246,7 +246,7 @@ def start_supernet(supernet: Supernet, starts: Sequence[Start]) -> None:
 
 
 @torch.inference_mode()
-def _compare(supernet: Supernet, start: Start) -> None:
+def _compare(supernet: Supernet, start: PretrainedStart) -> None:
     """Raise unless the path of a design gives its network's logits."""
     design, training = start.architecture, supernet.training
     shape = (1, design.in_channels, *design.image_size)

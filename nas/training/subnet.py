@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas.cluster.budget import WorkerPlan
+from nas.cluster.budget import WorkerAllocation
 from nas.cluster.pool import run_trials
 from nas.data.splits import Data
 from nas.evaluation.accuracy import accuracy, evaluation_batch
@@ -27,7 +27,7 @@ from nas.training.loop import Recipe, Step, Training, autocast
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from supernet.block import Network
-from supernet.compile_blocks import compile_regions
+from supernet.compile_blocks import compile_blocks
 from supernet.subnet import build_subnet
 
 MODES = ("scratch", "inherit")
@@ -64,7 +64,7 @@ def retrain(
     recipe: Recipe,
     data: Data,
     inherited: Mapping[str, Mapping[str, Tensor]],
-    plan: WorkerPlan,
+    plan: WorkerAllocation,
     compile: bool = False,
 ) -> list[dict[str, Any]]:
     """Train designs and return their results, best validation accuracy first.
@@ -143,7 +143,7 @@ def train_one(job: Job, payload: Mapping[str, Any], report: Callable[[dict[str, 
 
     advance: Step = step
     if job.compile:
-        compile_regions(network)
+        compile_blocks(network)
         advance = whole_batches(step, recipe.batch_size)
 
     def batches(epoch: int, first: int) -> Any:

@@ -17,7 +17,7 @@ from nas.runtime.files import load_tensors
 from nas.study.settings import Settings
 from nas.training.compiled import whole_batches
 from nas.training.loop import Batches, Step, Training, autocast
-from nas.training.pretrained import Start, start_supernet
+from nas.training.pretrained import PretrainedStart, start_supernet
 from nas.training.throughput import compared, loader_rate
 from search_spaces.errors import CheckpointError
 from search_spaces.space import Space
@@ -37,7 +37,7 @@ def train_supernet(
     data: Data,
     checkpoint: Path,
     device: torch.device,
-    starts: Sequence[Start] = (),
+    starts: Sequence[PretrainedStart] = (),
 ) -> Supernet:
     """Train the supernet of ``space`` in this process, from its checkpoint if there is one.
 
@@ -56,7 +56,7 @@ def train_supernet(
         Interrupted: If the user asked to stop; the state is saved.
         CheckpointError: If the checkpoint is damaged or another's.
     """
-    training, supernet = _training(Share(space, settings, data, checkpoint, tuple(starts)), device)
+    training, supernet = _training(SupernetTask(space, settings, data, checkpoint, tuple(starts)), device)
     if training.step < training.total:
         step = supernet_step(supernet, settings, device, settings.recipe.shards)
         batches = _batches(data, settings, device)
@@ -71,7 +71,7 @@ Latest = tuple[int, float, str | None]
 
 
 @dataclass(frozen=True)
-class Share:
+class SupernetTask:
     """What the ranks of a team need to train a supernet together.
 
     Args:
@@ -86,10 +86,10 @@ class Share:
     settings: Settings
     data: Data
     checkpoint: Path
-    starts: tuple[Start, ...] = ()
+    starts: tuple[PretrainedStart, ...] = ()
 
 
-def train_rank(share: Share, rank: int, world: int, tell: Callable[[Latest], None]) -> None:
+def train_rank(share: SupernetTask, rank: int, world: int, tell: Callable[[Latest], None]) -> None:
     """Train as one rank of a team: every rank runs the same paths on its shards of each batch.
 
     Two ranks give what one process gives, bit for bit, if each has one thread; more than two add floats in
@@ -164,7 +164,7 @@ def steps_per_epoch(settings: Settings, data: Data) -> int:
     return max(1, whole + (rest >= settings.recipe.shards))
 
 
-def _training(share: Share, device: torch.device) -> tuple[Training, Supernet]:
+def _training(share: SupernetTask, device: torch.device) -> tuple[Training, Supernet]:
     space, settings = share.space, share.settings
     torch.manual_seed(settings.seed)
     supernet = Supernet(space, settings.sharing)
@@ -188,7 +188,7 @@ def supernet_step(supernet: Supernet, settings: Settings, device: torch.device, 
     draw, recipe = sampling.policy(settings.policy), settings.recipe
     parameters = list(supernet.parameters())
 
-    def one_part(paths: Sequence[sampling.Path], images: Tensor, labels: Tensor) -> float:
+    def one_part(paths: Sequence[sampling.SampledPath], images: Tensor, labels: Tensor) -> float:
         total, teacher = 0.0, None
         for path in paths:
             with autocast(device):
@@ -215,7 +215,7 @@ def supernet_step(supernet: Supernet, settings: Settings, device: torch.device, 
 
     if not settings.compile:
         return step
-    supernet.compile_regions()
+    supernet.compile_blocks()
     return whole_batches(step, recipe.batch_size // recipe.shards * parts)
 
 

@@ -12,7 +12,7 @@ _WARM_UP, _STEPS = 3, 20
 _BATCHES, _SECONDS = 20, 3.0
 
 
-class Meter:
+class StepTimer:
     """Seconds of the first steps of a training, the very first left out."""
 
     def __init__(self) -> None:

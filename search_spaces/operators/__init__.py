@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search_spaces.errors import SpaceError, nearest
-from search_spaces.operators._base import Cost, Knob, Knobs, KnobValue, OperatorSpec, Site
+from search_spaces.operators._base import Cost, FeatureMap, Knob, Knobs, KnobValue, OperatorSpec
 from search_spaces.operators.cswin import CSWIN
 from search_spaces.operators.dwconv import DWCONV
 from search_spaces.operators.gsa import GSA
@@ -12,7 +12,17 @@ from search_spaces.operators.outlook import OUTLOOK
 from search_spaces.operators.refiner import REFINER
 from search_spaces.operators.swin import SWIN
 
-__all__ = ["OPERATORS", "POSITIONS", "Cost", "Knob", "KnobValue", "Knobs", "OperatorSpec", "Site", "operator"]
+__all__ = [
+    "OPERATORS",
+    "POSITIONS",
+    "Cost",
+    "Knob",
+    "KnobValue",
+    "Knobs",
+    "OperatorSpec",
+    "FeatureMap",
+    "operator",
+]
 
 OPERATORS: dict[str, OperatorSpec] = {
     spec.name: spec for spec in (LSA, GSA, CSWIN, DWCONV, REFINER, SWIN, OUTLOOK)

@@ -34,9 +34,9 @@ class Knob:
     odd: bool = False
     when: tuple[str, *tuple[KnobValue, ...]] | None = None
     default: KnobValue | None = None
-    follows: tuple[KnobValue, ...] = ()
+    needs_predecessor: tuple[KnobValue, ...] = ()
 
-    def complaint(self, value: object) -> str | None:
+    def validation_error(self, value: object) -> str | None:
         """Return why ``value`` is not one of this knob's values, or None if it is."""
         if isinstance(value, bool) or not isinstance(value, self.kind):
             return f"must be {'an integer' if self.kind is int else 'a word'}, not {value!r}"
@@ -55,7 +55,7 @@ class Knob:
 
 
 @dataclass(frozen=True)
-class Site:
+class FeatureMap:
     """Where a block stands: what its operator is given.
 
     Args:
@@ -112,8 +112,8 @@ class OperatorSpec:
         paper: Where it comes from.
         knobs: Its knobs by name.
         pos: Positional encodings it admits.
-        misfit: ``(knobs, site) -> sentence`` saying why the knobs cannot work at a site, or None.
-        cost: ``(knobs, pos, site) -> Cost`` of the operator with the encodings that live inside it
+        misfit: ``(knobs, feature_map) -> sentence`` saying why the knobs cannot work at a site, or None.
+        cost: ``(knobs, pos, feature_map) -> Cost`` of the operator with the encodings that live inside it
             (RPE, LePE); those around it (APE, CPE) are priced by the block.
         letter: Short code for compact strings.
         short: Spelling of knobs in compact strings.
@@ -128,29 +128,29 @@ class OperatorSpec:
     paper: str
     knobs: Mapping[str, Knob]
     pos: tuple[str, ...]
-    misfit: Callable[[Knobs, Site], str | None]
-    cost: Callable[[Knobs, str, Site], Cost]
+    incompatibility: Callable[[Knobs, FeatureMap], str | None]
+    cost: Callable[[Knobs, str, FeatureMap], Cost]
     short: Mapping[str, str] = field(default_factory=dict)
-    idle: Callable[[Knobs, str], bool] = lambda knobs, pos: False
-    hands_maps: bool = False
+    pos_has_no_effect: Callable[[Knobs, str], bool] = lambda knobs, pos: False
+    returns_attention: bool = False
     sequence: bool = False
 
-    def completed(self, knobs: Mapping[str, KnobValue]) -> dict[str, KnobValue]:
+    def with_defaults(self, knobs: Mapping[str, KnobValue]) -> dict[str, KnobValue]:
         """Return ``knobs`` with the defaults of those that are left out."""
         defaults = {name: knob.default for name, knob in self.knobs.items() if knob.default is not None}
         return {**defaults, **knobs}
 
-    def settled(self, knobs: Mapping[str, KnobValue], pos: str) -> tuple[dict[str, KnobValue], str]:
+    def canonical(self, knobs: Mapping[str, KnobValue], pos: str) -> tuple[dict[str, KnobValue], str]:
         """Return drawn ``knobs`` and ``pos`` without those that have no meaning beside the others."""
-        full = self.completed(knobs)
+        full = self.with_defaults(knobs)
         active = {name: value for name, value in full.items() if self.knobs[name].active(full)}
-        return active, "none" if self.idle(active, pos) else pos
+        return active, "none" if self.pos_has_no_effect(active, pos) else pos
 
-    def takes_maps(self, knobs: Knobs) -> bool:
+    def needs_previous_attention(self, knobs: Knobs) -> bool:
         """Return whether it applies the attention maps of the block before."""
-        return any(knobs.get(name) in knob.follows for name, knob in self.knobs.items())
+        return any(knobs.get(name) in knob.needs_predecessor for name, knob in self.knobs.items())
 
-    def complaint(self, knobs: Mapping[str, object]) -> str | None:
+    def validation_error(self, knobs: Mapping[str, object]) -> str | None:
         """Return what is wrong with ``knobs`` (missing, unknown, inactive or bad value), or None."""
         for name in knobs:
             if name not in self.knobs:
@@ -162,7 +162,7 @@ class OperatorSpec:
             if not active and name in knobs:
                 needed = " or ".join(map(str, knob.when[1:]))  # type: ignore[index]
                 return f"knob '{name}' of '{self.name}' has a meaning only with {knob.when[0]}={needed}"  # type: ignore[index]
-            if active and (why := knob.complaint(knobs[name])):
+            if active and (why := knob.validation_error(knobs[name])):
                 return f"knob '{name}' of '{self.name}' {why}"
         return None
 
@@ -172,20 +172,20 @@ def linear_params(inputs: int, outputs: int, bias: bool = True) -> int:
     return inputs * outputs + (outputs if bias else 0)
 
 
-def heads_misfit(site: Site, parts: int = 1) -> str | None:
-    """Return why the heads of ``site`` cannot be dealt to ``parts`` equal branches, or None."""
-    if site.dim % site.num_heads:
-        return f"{site.dim} channels cannot be divided among {site.num_heads} heads"
-    if site.num_heads % parts:
-        return f"{site.num_heads} heads cannot be halved between the two stripe directions"
+def heads_incompatibility(feature_map: FeatureMap, parts: int = 1) -> str | None:
+    """Return why the heads of ``feature_map`` cannot be dealt to ``parts`` equal branches, or None."""
+    if feature_map.dim % feature_map.num_heads:
+        return f"{feature_map.dim} channels cannot be divided among {feature_map.num_heads} heads"
+    if feature_map.num_heads % parts:
+        return f"{feature_map.num_heads} heads cannot be halved between the two stripe directions"
     return None
 
 
-def fit_side(knob: str, value: KnobValue, site: Site) -> str | None:
-    """Return why a side length cannot fit the map of ``site``, or None."""
-    side = min(site.height, site.width)
+def fit_side(knob: str, value: KnobValue, feature_map: FeatureMap) -> str | None:
+    """Return why a side length cannot fit the map of ``feature_map``, or None."""
+    side = min(feature_map.height, feature_map.width)
     if int(value) > side:
-        return f"{knob} {value} does not fit {site}; use at most {side}"
+        return f"{knob} {value} does not fit {feature_map}; use at most {side}"
     return None
 
 

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 from search_spaces.operators._base import (
     Cost,
+    FeatureMap,
     Knob,
     Knobs,
     OperatorSpec,
-    Site,
-    heads_misfit,
+    heads_incompatibility,
     linear_params,
     up,
 )
 
 
-def covers(stripe_width: int, site: Site) -> bool:
+def covers(stripe_width: int, feature_map: FeatureMap) -> bool:
     """Return whether one stripe covers the whole map, which makes it a single full-attention branch."""
-    return stripe_width >= max(site.height, site.width)
+    return stripe_width >= max(feature_map.height, feature_map.width)
 
 
-def _misfit(knobs: Knobs, site: Site) -> str | None:
-    width, side = int(knobs["stripe_width"]), max(site.height, site.width)
+def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
+    width, side = int(knobs["stripe_width"]), max(feature_map.height, feature_map.width)
     if width > side:
-        return f"stripe_width {width} does not fit {site}; use at most {side}"
-    return heads_misfit(site, parts=1 if covers(width, site) else 2)
+        return f"stripe_width {width} does not fit {feature_map}; use at most {side}"
+    return heads_incompatibility(feature_map, parts=1 if covers(width, feature_map) else 2)
 
 
-def _cost(knobs: Knobs, pos: str, site: Site) -> Cost:
-    dim, tokens, stripe = site.dim, site.tokens, int(knobs["stripe_width"])
-    height, width, heads = site.height, site.width, site.num_heads
-    params = linear_params(dim, 3 * dim, site.qkv_bias) + linear_params(dim, dim)
+def _cost(knobs: Knobs, pos: str, feature_map: FeatureMap) -> Cost:
+    dim, tokens, stripe = feature_map.dim, feature_map.tokens, int(knobs["stripe_width"])
+    height, width, heads = feature_map.height, feature_map.width, feature_map.num_heads
+    params = linear_params(dim, 3 * dim, feature_map.qkv_bias) + linear_params(dim, dim)
     macs = 4 * tokens * dim * dim
-    if covers(stripe, site):
+    if covers(stripe, feature_map):
         macs += 2 * tokens**2 * dim
         windowed = tokens * dim
         bias = (2 * height - 1) * (2 * width - 1) * heads
@@ -55,7 +55,7 @@ CSWIN = OperatorSpec(
     paper="CSWin, arXiv 2107.00652",
     knobs={"stripe_width": Knob()},
     pos=("none", "ape", "rpe", "cpe", "lepe"),
-    misfit=_misfit,
+    incompatibility=_incompatibility,
     cost=_cost,
     short={"stripe_width": "w"},
 )

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from search_spaces.operators._base import Cost, Knob, Knobs, OperatorSpec, Site, linear_params
+from search_spaces.operators._base import Cost, FeatureMap, Knob, Knobs, OperatorSpec, linear_params
 
 
-def _misfit(knobs: Knobs, site: Site) -> str | None:
-    kernel, side = int(knobs["kernel_size"]), max(3, 2 * min(site.height, site.width) - 1)
+def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
+    kernel, side = int(knobs["kernel_size"]), max(3, 2 * min(feature_map.height, feature_map.width) - 1)
     if kernel > side:
-        return f"kernel_size {kernel} reaches beyond {site}; use at most {side}"
+        return f"kernel_size {kernel} reaches beyond {feature_map}; use at most {side}"
     group = int(knobs.get("group_channels", 1))
-    if site.dim % group:
-        return f"{site.dim} channels cannot be divided into groups of {group}"
-    if knobs["dynamic"] != "none" and site.dim < 4:
-        return f"a dynamic kernel needs at least 4 channels, not {site.dim}"
+    if feature_map.dim % group:
+        return f"{feature_map.dim} channels cannot be divided into groups of {group}"
+    if knobs["dynamic"] != "none" and feature_map.dim < 4:
+        return f"a dynamic kernel needs at least 4 channels, not {feature_map.dim}"
     return None
 
 
-def _cost(knobs: Knobs, pos: str, site: Site) -> Cost:
-    dim, tokens, area = site.dim, site.tokens, int(knobs["kernel_size"]) ** 2
+def _cost(knobs: Knobs, pos: str, feature_map: FeatureMap) -> Cost:
+    dim, tokens, area = feature_map.dim, feature_map.tokens, int(knobs["kernel_size"]) ** 2
     # Two point-wise convolutions without bias, three BatchNorms, and the depth-wise product itself.
     macs = 2 * tokens * dim * dim + tokens * area * dim
     params = 2 * dim * dim + 6 * dim
@@ -49,7 +49,7 @@ DWCONV = OperatorSpec(
         "group_channels": Knob(when=("dynamic", "inhomogeneous")),
     },
     pos=("none", "ape", "cpe"),
-    misfit=_misfit,
+    incompatibility=_incompatibility,
     cost=_cost,
     short={"kernel_size": "k", "dynamic": "", "group_channels": "g"},
 )

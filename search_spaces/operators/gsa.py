@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from search_spaces.operators._base import (
     Cost,
+    FeatureMap,
     Knob,
     Knobs,
     OperatorSpec,
-    Site,
     fit_side,
-    heads_misfit,
+    heads_incompatibility,
     linear_params,
 )
 
 
-def _misfit(knobs: Knobs, site: Site) -> str | None:
-    if site.class_token and knobs["sr_ratio"] != 1:
+def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
+    if feature_map.class_token and knobs["sr_ratio"] != 1:
         return "a sequence with a class token cannot be sub-sampled; use sr_ratio 1"
-    return heads_misfit(site) or fit_side("sr_ratio", knobs["sr_ratio"], site)
+    return heads_incompatibility(feature_map) or fit_side("sr_ratio", knobs["sr_ratio"], feature_map)
 
 
-def _cost(knobs: Knobs, pos: str, site: Site) -> Cost:
-    dim, ratio, tokens = site.dim, int(knobs["sr_ratio"]), site.tokens
-    keys = tokens if ratio == 1 else (site.height // ratio) * (site.width // ratio)
+def _cost(knobs: Knobs, pos: str, feature_map: FeatureMap) -> Cost:
+    dim, ratio, tokens = feature_map.dim, int(knobs["sr_ratio"]), feature_map.tokens
+    keys = tokens if ratio == 1 else (feature_map.height // ratio) * (feature_map.width // ratio)
     macs = 2 * tokens * dim * dim + keys * 2 * dim * dim + 2 * tokens * keys * dim
     params = (
-        linear_params(dim, dim, site.qkv_bias)
-        + linear_params(dim, 2 * dim, site.qkv_bias)
+        linear_params(dim, dim, feature_map.qkv_bias)
+        + linear_params(dim, 2 * dim, feature_map.qkv_bias)
         + linear_params(dim, dim)
     )
     if ratio > 1:
@@ -42,7 +42,7 @@ GSA = OperatorSpec(
     paper="Twins, arXiv 2104.13840; PVT, arXiv 2102.12122",
     knobs={"sr_ratio": Knob()},
     pos=("none", "ape", "cpe"),
-    misfit=_misfit,
+    incompatibility=_incompatibility,
     cost=_cost,
     short={"sr_ratio": "s"},
     sequence=True,

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from search_spaces.operators._base import (
     Cost,
+    FeatureMap,
     Knob,
     Knobs,
     OperatorSpec,
-    Site,
     fit_side,
-    heads_misfit,
+    heads_incompatibility,
     linear_params,
     up,
 )
 
 
-def _misfit(knobs: Knobs, site: Site) -> str | None:
-    return heads_misfit(site) or fit_side("window_size", knobs["window_size"], site)
+def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
+    return heads_incompatibility(feature_map) or fit_side("window_size", knobs["window_size"], feature_map)
 
 
-def _cost(knobs: Knobs, pos: str, site: Site) -> Cost:
-    dim, window = site.dim, int(knobs["window_size"])
+def _cost(knobs: Knobs, pos: str, feature_map: FeatureMap) -> Cost:
+    dim, window = feature_map.dim, int(knobs["window_size"])
     # Padding enters before qkv, so padded tokens are projected and attended to as well.
-    padded = up(site.height, window) * up(site.width, window)
-    macs = padded * 3 * dim * dim + 2 * padded * window**2 * dim + site.tokens * dim * dim
-    params = linear_params(dim, 3 * dim, site.qkv_bias) + linear_params(dim, dim)
+    padded = up(feature_map.height, window) * up(feature_map.width, window)
+    macs = padded * 3 * dim * dim + 2 * padded * window**2 * dim + feature_map.tokens * dim * dim
+    params = linear_params(dim, 3 * dim, feature_map.qkv_bias) + linear_params(dim, dim)
     if pos == "rpe":
-        params += (2 * window - 1) ** 2 * site.num_heads
+        params += (2 * window - 1) ** 2 * feature_map.num_heads
     if pos == "lepe":
         params += 10 * dim
         macs += 9 * padded * dim
@@ -40,7 +40,7 @@ LSA = OperatorSpec(
     paper="Twins, arXiv 2104.13840",
     knobs={"window_size": Knob(minimum=2)},
     pos=("none", "ape", "rpe", "cpe", "lepe"),
-    misfit=_misfit,
+    incompatibility=_incompatibility,
     cost=_cost,
     short={"window_size": "w"},
 )

@@ -4,32 +4,43 @@ from __future__ import annotations
 
 from search_spaces.operators._base import (
     Cost,
+    FeatureMap,
     Knob,
     Knobs,
     OperatorSpec,
-    Site,
     fit_side,
-    heads_misfit,
+    heads_incompatibility,
     linear_params,
 )
 
 
-def _misfit(knobs: Knobs, site: Site) -> str | None:
-    kernel, stride, side = int(knobs["kernel_size"]), int(knobs["stride"]), min(site.height, site.width)
+def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
+    kernel, stride, side = (
+        int(knobs["kernel_size"]),
+        int(knobs["stride"]),
+        min(feature_map.height, feature_map.width),
+    )
     if kernel > max(3, 2 * side - 1):
-        return f"kernel_size {kernel} reaches beyond {site}; use at most {max(3, 2 * side - 1)}"
+        return f"kernel_size {kernel} reaches beyond {feature_map}; use at most {max(3, 2 * side - 1)}"
     if stride > kernel:
         return f"stride {stride} leaves positions outside every neighbourhood of kernel_size {kernel}"
-    return heads_misfit(site) or fit_side("stride", stride, site)
+    return heads_incompatibility(feature_map) or fit_side("stride", stride, feature_map)
 
 
-def _cost(knobs: Knobs, pos: str, site: Site) -> Cost:
-    dim, tokens, heads, stride = site.dim, site.tokens, site.num_heads, int(knobs["stride"])
+def _cost(knobs: Knobs, pos: str, feature_map: FeatureMap) -> Cost:
+    dim, tokens, heads, stride = (
+        feature_map.dim,
+        feature_map.tokens,
+        feature_map.num_heads,
+        int(knobs["stride"]),
+    )
     area = int(knobs["kernel_size"]) ** 2
-    centres = -(-site.height // stride) * -(-site.width // stride)
+    centres = -(-feature_map.height // stride) * -(-feature_map.width // stride)
     macs = 2 * tokens * dim * dim + centres * (dim * heads * area**2 + area**2 * dim)
     params = (
-        linear_params(dim, dim, site.qkv_bias) + linear_params(dim, heads * area**2) + linear_params(dim, dim)
+        linear_params(dim, dim, feature_map.qkv_bias)
+        + linear_params(dim, heads * area**2)
+        + linear_params(dim, dim)
     )
     return Cost(macs, params, working=centres * (heads * area**2 + 2 * area * dim) + tokens * dim)
 
@@ -41,7 +52,7 @@ OUTLOOK = OperatorSpec(
     paper="VOLO, arXiv 2106.13112",
     knobs={"kernel_size": Knob(minimum=3, odd=True), "stride": Knob()},
     pos=("none", "ape", "cpe"),
-    misfit=_misfit,
+    incompatibility=_incompatibility,
     cost=_cost,
     short={"kernel_size": "k", "stride": "s"},
 )

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from search_spaces.operators._base import Cost, Knob, Knobs, OperatorSpec, Site, heads_misfit, linear_params
+from search_spaces.operators._base import (
+    Cost,
+    FeatureMap,
+    Knob,
+    Knobs,
+    OperatorSpec,
+    heads_incompatibility,
+    linear_params,
+)
 
 MAX_TOKENS = 1024  # N x N maps of every head are materialised: beyond this no GPU holds a useful batch
 REFINING = ("refined", "previous", "shared")
 
 
-def _misfit(knobs: Knobs, site: Site) -> str | None:
-    if site.tokens > MAX_TOKENS:
+def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
+    if feature_map.tokens > MAX_TOKENS:
         return (
-            f"refiner materialises maps of all pairs of positions and {site} has {site.tokens} positions; "
+            f"refiner materialises maps of all pairs of positions and {feature_map} has {feature_map.tokens} positions; "
             f"use it where there are at most {MAX_TOKENS}"
         )
-    kernel, side = int(knobs.get("kernel_size", 1)), 2 * site.tokens - 1
+    kernel, side = int(knobs.get("kernel_size", 1)), 2 * feature_map.tokens - 1
     if kernel > side:
-        return f"kernel_size {kernel} reaches beyond an attention map of {site}; use at most {side}"
-    return heads_misfit(site)
+        return f"kernel_size {kernel} reaches beyond an attention map of {feature_map}; use at most {side}"
+    return heads_incompatibility(feature_map)
 
 
-def _idle(knobs: Knobs, pos: str) -> bool:
+def _pos_has_no_effect(knobs: Knobs, pos: str) -> bool:
     # Shared maps have no logits of their own that a bias could be added to.
     return pos == "rpe" and knobs["maps"] == "shared"
 
 
-def _cost(knobs: Knobs, pos: str, site: Site) -> Cost:
-    dim, tokens, heads = site.dim, site.tokens, site.num_heads
+def _cost(knobs: Knobs, pos: str, feature_map: FeatureMap) -> Cost:
+    dim, tokens, heads = feature_map.dim, feature_map.tokens, feature_map.num_heads
     pairs, shared = tokens**2, knobs["maps"] == "shared"
     projected = dim if shared else 3 * dim  # values alone, or queries, keys and values
     macs = tokens * dim * (projected + dim) + (1 if shared else 2) * pairs * dim
-    params = linear_params(dim, projected, site.qkv_bias) + linear_params(dim, dim)
+    params = linear_params(dim, projected, feature_map.qkv_bias) + linear_params(dim, dim)
     working = 3 * tokens * dim + 2 * pairs * heads
     if knobs["maps"] in REFINING:
         expand, area = int(knobs["expand_ratio"]), int(knobs["kernel_size"]) ** 2
@@ -42,7 +50,7 @@ def _cost(knobs: Knobs, pos: str, site: Site) -> Cost:
             params += heads * hidden + 2 * hidden
         working = 3 * tokens * dim + pairs * (heads + 2 * hidden)
     if pos == "rpe":
-        params += (2 * site.height - 1) * (2 * site.width - 1) * heads
+        params += (2 * feature_map.height - 1) * (2 * feature_map.width - 1) * heads
     return Cost(macs, params, working)
 
 
@@ -61,14 +69,14 @@ REFINER = OperatorSpec(
             kind=str,
             allowed=("refined", "plain", "previous", "plain_previous", "shared"),
             default="refined",
-            follows=("previous", "plain_previous", "shared"),
+            needs_predecessor=("previous", "plain_previous", "shared"),
         ),
     },
     pos=("none", "ape", "rpe", "cpe"),
-    misfit=_misfit,
+    incompatibility=_incompatibility,
     cost=_cost,
     short={"expand_ratio": "e", "kernel_size": "k", "maps": ""},
-    idle=_idle,
-    hands_maps=True,
+    pos_has_no_effect=_pos_has_no_effect,
+    returns_attention=True,
     sequence=True,
 )

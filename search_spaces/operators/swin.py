@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from search_spaces.operators._base import (
     Cost,
+    FeatureMap,
     Knob,
     Knobs,
     OperatorSpec,
-    Site,
     fit_side,
-    heads_misfit,
+    heads_incompatibility,
     linear_params,
     up,
 )
@@ -20,22 +20,24 @@ def shift_size(knobs: Knobs) -> int:
     return int(knobs["window_size"]) // 2 if knobs["shift"] == "half" else 0
 
 
-def _misfit(knobs: Knobs, site: Site) -> str | None:
+def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
     window = int(knobs["window_size"])
-    if why := heads_misfit(site) or fit_side("window_size", window, site):
+    if why := heads_incompatibility(feature_map) or fit_side("window_size", window, feature_map):
         return why
-    if shift_size(knobs) and window >= max(site.height, site.width):
-        return f"a window of {window} covers {site}, so that a shift would only part it; use shift none"
+    if shift_size(knobs) and window >= max(feature_map.height, feature_map.width):
+        return (
+            f"a window of {window} covers {feature_map}, so that a shift would only part it; use shift none"
+        )
     return None
 
 
-def _cost(knobs: Knobs, pos: str, site: Site) -> Cost:
-    dim, window = site.dim, int(knobs["window_size"])
+def _cost(knobs: Knobs, pos: str, feature_map: FeatureMap) -> Cost:
+    dim, window = feature_map.dim, int(knobs["window_size"])
     # Padding enters before qkv, so padded tokens are projected and attended to as well.
-    padded = up(site.height, window) * up(site.width, window)
-    macs = padded * 3 * dim * dim + 2 * padded * window**2 * dim + site.tokens * dim * dim
-    params = linear_params(dim, 3 * dim, site.qkv_bias) + linear_params(dim, dim)
-    params += (2 * window - 1) ** 2 * site.num_heads
+    padded = up(feature_map.height, window) * up(feature_map.width, window)
+    macs = padded * 3 * dim * dim + 2 * padded * window**2 * dim + feature_map.tokens * dim * dim
+    params = linear_params(dim, 3 * dim, feature_map.qkv_bias) + linear_params(dim, dim)
+    params += (2 * window - 1) ** 2 * feature_map.num_heads
     return Cost(macs, params, working=4 * padded * dim)
 
 
@@ -47,7 +49,7 @@ SWIN = OperatorSpec(
     knobs={"window_size": Knob(minimum=2), "shift": Knob(kind=str, allowed=("none", "half"))},
     # The relative position bias is a part of the operator: a block always says so. LSA is the one without.
     pos=("rpe",),
-    misfit=_misfit,
+    incompatibility=_incompatibility,
     cost=_cost,
     short={"window_size": "w", "shift": "s"},
 )

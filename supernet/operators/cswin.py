@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.architecture import Block
-from search_spaces.operators import Site
+from search_spaces.operators import FeatureMap
 from search_spaces.operators.cswin import covers
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
-from supernet.elastic import Cuts, Elastic, Mixer, Projections, centre, centred, prefixed, whole
+from supernet.elastic import Elastic, Mixer, Projections, WeightSlices, centre, centred, full, prefixed
 from supernet.kernels import attention, window_merge
 from supernet.pos import RelativePositionBias, depthwise3x3, windowed_lepe
 
@@ -72,11 +72,11 @@ class CrossShapedWindowAttention(nn.Module):
         rows = self.stripes(second, width, W, self.lepe_of(1, 2), self.rpe_rows)
         return self.proj(torch.cat([columns, rows], dim=-1))
 
-    def lepe_of(self, part: int, parts: int) -> tuple[Tensor, Tensor] | None:
+    def lepe_of(self, narrow: int, parts: int) -> tuple[Tensor, Tensor] | None:
         """Return LePE's kernels and biases of one of equal parts of the channels, or None."""
         if self.lepe is None or self.lepe.bias is None:
             return None
-        return self.lepe.weight.chunk(parts)[part], self.lepe.bias.chunk(parts)[part]
+        return self.lepe.weight.chunk(parts)[narrow], self.lepe.bias.chunk(parts)[narrow]
 
     def stripes(
         self,
@@ -117,17 +117,17 @@ class CrossShapedWindowAttention(nn.Module):
         return merged[:, below // 2 : below // 2 + H, right // 2 : right // 2 + W]
 
 
-def plan(block: Block, site: Site, style: Style) -> Call:
+def blueprint(block: Block, feature_map: FeatureMap, style: Style) -> Call:
     """Return what makes the static module of ``block``."""
     width = int(block.knob("stripe_width"))
     return call(
         CrossShapedWindowAttention,
-        site.dim,
-        site.num_heads,
-        None if covers(width, site) else width,
+        feature_map.dim,
+        feature_map.num_heads,
+        None if covers(width, feature_map) else width,
         qkv_bias=None if style.qkv_bias else False,
         lepe=None if block.pos == "lepe" else False,
-        rpe_size=(site.height, site.width) if block.pos == "rpe" else None,
+        rpe_size=(feature_map.height, feature_map.width) if block.pos == "rpe" else None,
     )
 
 
@@ -138,31 +138,35 @@ class ElasticCSWin(Elastic):
     first half of the heads, the horizontal ones that of the second.
     """
 
-    def __init__(self, blocks: Sequence[Block], site: Site, projections: Projections) -> None:
+    def __init__(self, blocks: Sequence[Block], feature_map: FeatureMap, projections: Projections) -> None:
         super().__init__()
         self.projections = projections
-        self.lepe = depthwise3x3(site.dim) if any(block.pos == "lepe" for block in blocks) else None
+        self.lepe = depthwise3x3(feature_map.dim) if any(block.pos == "lepe" for block in blocks) else None
         stripes = [int(block.knob("stripe_width")) for block in blocks if block.pos == "rpe"]
         self.rpe: RelativePositionBias | None = None
         if stripes:
             # A stripe may be wider than the shorter side of its map.
-            height, width = max(site.height, *stripes), max(site.width, *stripes)
-            self.rpe = RelativePositionBias(height, width, site.num_heads)
+            height, width = max(feature_map.height, *stripes), max(feature_map.width, *stripes)
+            self.rpe = RelativePositionBias(height, width, feature_map.num_heads)
 
-    def cuts(self, block: Block, site: Site) -> Cuts:
+    def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
         """Return cuts named as ``CrossShapedWindowAttention`` names its parameters."""
-        cuts, stripe = self.projections.joint(), int(block.knob("stripe_width"))
+        weight_slices, stripe = self.projections.joint(), int(block.knob("stripe_width"))
         if block.pos == "lepe" and self.lepe is not None:
-            cuts |= prefixed("lepe", whole(self.lepe))
+            weight_slices |= prefixed("lepe", full(self.lepe))
         if block.pos == "rpe" and self.rpe is not None:
-            rows, columns, span = 2 * site.height - 1, 2 * site.width - 1, 2 * stripe - 1
-            table, half = whole(self.rpe)["table"], site.num_heads // 2
-            if covers(stripe, site):
-                cuts["rpe.table"] = table.then(centred(rows, columns))
+            rows, columns, span = 2 * feature_map.height - 1, 2 * feature_map.width - 1, 2 * stripe - 1
+            table, half = full(self.rpe)["table"], feature_map.num_heads // 2
+            if covers(stripe, feature_map):
+                weight_slices["rpe.table"] = table.then(centred(rows, columns))
             else:
-                cuts["rpe_columns.table"] = table.then(lambda full: centre(full[..., :half], rows, span))
-                cuts["rpe_rows.table"] = table.then(lambda full: centre(full[..., half:], span, columns))
-        return cuts
+                weight_slices["rpe_columns.table"] = table.then(
+                    lambda full: centre(full[..., :half], rows, span)
+                )
+                weight_slices["rpe_rows.table"] = table.then(
+                    lambda full: centre(full[..., half:], span, columns)
+                )
+        return weight_slices
 
 
-MIXER = Mixer(plan, ElasticCSWin)
+MIXER = Mixer(blueprint, ElasticCSWin)

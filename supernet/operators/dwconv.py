@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.architecture import Block
-from search_spaces.operators import Site
+from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
-from supernet.elastic import Cuts, Elastic, Mixer, Projections, centre, centred, prefixed, whole
+from supernet.elastic import Elastic, Mixer, Projections, WeightSlices, centre, centred, full, prefixed
 
 
 class DynamicDepthwise(nn.Module):
@@ -116,12 +116,12 @@ class DepthwiseConvolution(nn.Module):
         return self.norm_out(self.pointwise_out(x)).permute(0, 2, 3, 1)
 
 
-def plan(block: Block, site: Site, style: Style) -> Call:
+def blueprint(block: Block, feature_map: FeatureMap, style: Style) -> Call:
     """Return what makes the static module of ``block``."""
     knobs = dict(block.knobs)
     return call(
         DepthwiseConvolution,
-        site.dim,
+        feature_map.dim,
         knobs["kernel_size"],
         dynamic=None if knobs["dynamic"] == "none" else knobs["dynamic"],
         group_channels=knobs.get("group_channels"),
@@ -135,28 +135,28 @@ class ElasticDepthwise(Elastic):
     of inhomogeneous kernels have makers of their own.
     """
 
-    def __init__(self, blocks: Sequence[Block], site: Site, projections: Projections) -> None:
+    def __init__(self, blocks: Sequence[Block], feature_map: FeatureMap, projections: Projections) -> None:
         super().__init__()
         largest: dict[str, int] = {}
         for block in blocks:
             form = _form(block)
             largest[form] = max(largest.get(form, 0), int(block.knob("kernel_size")))
-        self.common = DepthwiseConvolution(site.dim, 3)
+        self.common = DepthwiseConvolution(feature_map.dim, 3)
         del self.common.depthwise  # each form brings its own
         self.forms = nn.ModuleDict()
         for form, kernel in largest.items():
             dynamic, _, group = form.partition("-")
             self.forms[form] = DepthwiseConvolution(
-                site.dim, kernel, dynamic=dynamic, group_channels=int(group) if group else None
+                feature_map.dim, kernel, dynamic=dynamic, group_channels=int(group) if group else None
             ).depthwise
 
-    def cuts(self, block: Block, site: Site) -> Cuts:
+    def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
         """Return cuts named as ``DepthwiseConvolution`` names its parameters.
 
         All give views but the makers of smaller dynamic kernels, whose outputs do not lie side by side.
         """
         kernel, form = int(block.knob("kernel_size")), _form(block)
-        depthwise = whole(self.forms[form])
+        depthwise = full(self.forms[form])
         if form == "none":
             depthwise["weight"] = depthwise["weight"].then(centred(kernel, kernel, dim=2))
         else:
@@ -169,7 +169,7 @@ class ElasticDepthwise(Elastic):
 
             for name in ("generate.weight", "generate.bias"):
                 depthwise[name] = depthwise[name].then(middle)
-        return whole(self.common) | prefixed("depthwise", depthwise)
+        return full(self.common) | prefixed("depthwise", depthwise)
 
 
 def _form(block: Block) -> str:
@@ -178,4 +178,4 @@ def _form(block: Block) -> str:
     return str(knobs["dynamic"]) if group is None else f"{knobs['dynamic']}-{group}"
 
 
-MIXER = Mixer(plan, ElasticDepthwise)
+MIXER = Mixer(blueprint, ElasticDepthwise)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.architecture import Block
-from search_spaces.operators import Site
+from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
-from supernet.elastic import Cuts, Elastic, Mixer, Projections, prefixed, whole
+from supernet.elastic import Elastic, Mixer, Projections, WeightSlices, full, prefixed
 from supernet.kernels import attention
 
 
@@ -55,12 +55,12 @@ class GlobalSubsampledAttention(nn.Module):
         return self.proj(attention(q, k, v).transpose(1, 2).reshape(B, H, W, C))
 
 
-def plan(block: Block, site: Site, style: Style) -> Call:
+def blueprint(block: Block, feature_map: FeatureMap, style: Style) -> Call:
     """Return what makes the static module of ``block``."""
     return call(
         GlobalSubsampledAttention,
-        site.dim,
-        site.num_heads,
+        feature_map.dim,
+        feature_map.num_heads,
         block.knob("sr_ratio"),
         qkv_bias=None if style.qkv_bias else False,
     )
@@ -73,19 +73,19 @@ class ElasticGSA(Elastic):
     share theirs.
     """
 
-    def __init__(self, blocks: Sequence[Block], site: Site, projections: Projections) -> None:
+    def __init__(self, blocks: Sequence[Block], feature_map: FeatureMap, projections: Projections) -> None:
         super().__init__()
         self.projections = projections
         ratios = sorted({int(block.knob("sr_ratio")) for block in blocks} - {1})
-        self.sr = nn.ModuleDict({str(r): nn.Conv2d(site.dim, site.dim, r, r) for r in ratios})
-        self.norm = nn.ModuleDict({str(r): nn.LayerNorm(site.dim) for r in ratios})
+        self.sr = nn.ModuleDict({str(r): nn.Conv2d(feature_map.dim, feature_map.dim, r, r) for r in ratios})
+        self.norm = nn.ModuleDict({str(r): nn.LayerNorm(feature_map.dim) for r in ratios})
 
-    def cuts(self, block: Block, site: Site) -> Cuts:
+    def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
         """Return cuts named as ``GlobalSubsampledAttention`` names its parameters."""
-        cuts, ratio = self.projections.apart(), str(block.knob("sr_ratio"))
+        weight_slices, ratio = self.projections.apart(), str(block.knob("sr_ratio"))
         if ratio in self.sr:
-            cuts |= prefixed("sr", whole(self.sr[ratio])) | prefixed("norm", whole(self.norm[ratio]))
-        return cuts
+            weight_slices |= prefixed("sr", full(self.sr[ratio])) | prefixed("norm", full(self.norm[ratio]))
+        return weight_slices
 
 
-MIXER = Mixer(plan, ElasticGSA)
+MIXER = Mixer(blueprint, ElasticGSA)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.architecture import Block
-from search_spaces.operators import Site
+from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
-from supernet.elastic import Cuts, Elastic, Mixer, Projections, centred, prefixed, whole
-from supernet.kernels import FAR, attention, pad_to_multiple, window_merge, window_partition
+from supernet.elastic import Elastic, Mixer, Projections, WeightSlices, centred, full, prefixed
+from supernet.kernels import MASK_LOGIT, attention, pad_to_multiple, window_merge, window_partition
 from supernet.pos import RelativePositionBias, depthwise3x3, windowed_lepe
 
 
@@ -75,17 +75,17 @@ class LocallyGroupedAttention(nn.Module):
         if self.mask_padding and (H % k or W % k):
             real = torch.ones(1, H, W, 1, device=self.proj.weight.device, dtype=self.proj.weight.dtype)
             keys = window_partition(pad_to_multiple(real, k, k), k, k).transpose(1, 2)  # (windows, 1, keys)
-            mask = (FAR * (keys - 1.0)).unsqueeze(1).repeat(1, 1, k * k, 1)
+            mask = (MASK_LOGIT * (keys - 1.0)).unsqueeze(1).repeat(1, 1, k * k, 1)
             bias = mask if bias is None else mask + bias
         return bias
 
 
-def plan(block: Block, site: Site, style: Style) -> Call:
+def blueprint(block: Block, feature_map: FeatureMap, style: Style) -> Call:
     """Return what makes the static module of ``block``."""
     return call(
         LocallyGroupedAttention,
-        site.dim,
-        site.num_heads,
+        feature_map.dim,
+        feature_map.num_heads,
         block.knob("window_size"),
         qkv_bias=None if style.qkv_bias else False,
         rpe=True if block.pos == "rpe" else None,
@@ -96,23 +96,23 @@ def plan(block: Block, site: Site, style: Style) -> Call:
 class ElasticLSA(Elastic):
     """Weights of LSA at every window size: smaller windows use the middle of the largest bias table."""
 
-    def __init__(self, blocks: Sequence[Block], site: Site, projections: Projections) -> None:
+    def __init__(self, blocks: Sequence[Block], feature_map: FeatureMap, projections: Projections) -> None:
         super().__init__()
         self.projections = projections
         largest = max(int(block.knob("window_size")) for block in blocks)
         pos = {block.pos for block in blocks}
-        self.rpe = RelativePositionBias(largest, largest, site.num_heads) if "rpe" in pos else None
-        self.lepe = depthwise3x3(site.dim) if "lepe" in pos else None
+        self.rpe = RelativePositionBias(largest, largest, feature_map.num_heads) if "rpe" in pos else None
+        self.lepe = depthwise3x3(feature_map.dim) if "lepe" in pos else None
 
-    def cuts(self, block: Block, site: Site) -> Cuts:
+    def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
         """Return cuts named as ``LocallyGroupedAttention`` names its parameters."""
-        cuts = self.projections.joint()
+        weight_slices = self.projections.joint()
         if block.pos == "rpe" and self.rpe is not None:
             span = 2 * int(block.knob("window_size")) - 1
-            cuts["rpe.table"] = whole(self.rpe)["table"].then(centred(span, span))
+            weight_slices["rpe.table"] = full(self.rpe)["table"].then(centred(span, span))
         if block.pos == "lepe" and self.lepe is not None:
-            cuts |= prefixed("lepe", whole(self.lepe))
-        return cuts
+            weight_slices |= prefixed("lepe", full(self.lepe))
+        return weight_slices
 
 
-MIXER = Mixer(plan, ElasticLSA)
+MIXER = Mixer(blueprint, ElasticLSA)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.architecture import Block
-from search_spaces.operators import Site
+from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
-from supernet.elastic import Cuts, Elastic, Mixer, Projections, centre, prefixed, whole
+from supernet.elastic import Elastic, Mixer, Projections, WeightSlices, centre, full, prefixed
 
 
 class OutlookAttention(nn.Module):
@@ -67,12 +67,12 @@ class OutlookAttention(nn.Module):
         return v.permute(0, 1, 4, 3, 2)
 
 
-def plan(block: Block, site: Site, style: Style) -> Call:
+def blueprint(block: Block, feature_map: FeatureMap, style: Style) -> Call:
     """Return what makes the static module of ``block``."""
     return call(
         OutlookAttention,
-        site.dim,
-        site.num_heads,
+        feature_map.dim,
+        feature_map.num_heads,
         block.knob("kernel_size"),
         block.knob("stride"),
         qkv_bias=True if style.qkv_bias else None,
@@ -82,13 +82,13 @@ def plan(block: Block, site: Site, style: Style) -> Call:
 class ElasticOutlook(Elastic):
     """Weights of outlook attention: a smaller neighbourhood is the middle of the largest, on both sides."""
 
-    def __init__(self, blocks: Sequence[Block], site: Site, projections: Projections) -> None:
+    def __init__(self, blocks: Sequence[Block], feature_map: FeatureMap, projections: Projections) -> None:
         super().__init__()
         self.projections = projections
         self.kernel_size = max(int(block.knob("kernel_size")) for block in blocks)
-        self.attention = nn.Linear(site.dim, site.num_heads * self.kernel_size**4)
+        self.attention = nn.Linear(feature_map.dim, feature_map.num_heads * self.kernel_size**4)
 
-    def cuts(self, block: Block, site: Site) -> Cuts:
+    def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
         """Return cuts named as ``OutlookAttention`` names its parameters."""
         k, largest = int(block.knob("kernel_size")), self.kernel_size
 
@@ -97,8 +97,8 @@ class ElasticOutlook(Elastic):
             weights = full.view(-1, largest, largest, largest, largest, *full.shape[1:])
             return centre(centre(weights, k, k, dim=1), k, k, dim=3).flatten(0, 4)
 
-        attention = {name: cut.then(middle) for name, cut in whole(self.attention).items()}
+        attention = {name: cut.then(middle) for name, cut in full(self.attention).items()}
         return self.projections.values() | prefixed("attention", attention)
 
 
-MIXER = Mixer(plan, ElasticOutlook)
+MIXER = Mixer(blueprint, ElasticOutlook)

@@ -14,21 +14,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.architecture import Block
-from search_spaces.operators import Knobs, Site
+from search_spaces.operators import FeatureMap, Knobs
 from search_spaces.operators.refiner import REFINING
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
 from supernet.elastic import (
-    Cuts,
     Elastic,
     Mixer,
     Projections,
+    WeightSlices,
     batch_norm,
     centre,
     centred,
-    part,
+    full,
+    narrow,
     prefixed,
-    whole,
 )
 from supernet.pos import RelativePositionBias
 
@@ -123,9 +123,9 @@ class RefinedAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, H, W, C)`` to the same shape, for any H and W."""
-        return self.hand(x)[0]
+        return self.forward_with_attention(x)[0]
 
-    def hand(self, x: Tensor, maps: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward_with_attention(self, x: Tensor, maps: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map ``(B, H, W, C)`` to its like, given the maps of the block before; return its own maps too."""
         H, W = x.shape[1:3]
         bias = None if self.rpe is None else self.rpe(H, W)
@@ -183,7 +183,7 @@ class SharedRefinedAttention(nn.Module):
         self.norm = nn.BatchNorm2d(num_heads)
         self.proj = nn.Linear(dim, dim)
 
-    def hand(self, x: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_with_attention(self, x: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``(B, H, W, C)`` to the same shape, given the maps of the block before; return those too."""
         tokens, maps = self.attend(x.flatten(1, 2), maps)
         return tokens.unflatten(1, x.shape[1:3]), maps
@@ -197,21 +197,23 @@ class SharedRefinedAttention(nn.Module):
         return self.proj((maps @ v).transpose(1, 2).reshape(B, N, C)), previous
 
 
-def plan(block: Block, site: Site, style: Style) -> Call:
+def blueprint(block: Block, feature_map: FeatureMap, style: Style) -> Call:
     """Return what makes the static module of ``block``."""
     knobs, bias = block.settings, None if style.qkv_bias else False
     refinement = (knobs.get("expand_ratio", 1), knobs.get("kernel_size", 1))
     if knobs["maps"] == "shared":
-        return call(SharedRefinedAttention, site.dim, site.num_heads, *refinement, qkv_bias=bias)
+        return call(
+            SharedRefinedAttention, feature_map.dim, feature_map.num_heads, *refinement, qkv_bias=bias
+        )
     return call(
         RefinedAttention,
-        site.dim,
-        site.num_heads,
+        feature_map.dim,
+        feature_map.num_heads,
         *refinement,
         qkv_bias=bias,
-        previous=True if block.takes_maps else None,
+        previous=True if block.needs_previous_attention else None,
         refine=None if knobs["maps"] in REFINING else False,
-        rpe_size=(site.height, site.width) if block.pos == "rpe" else None,
+        rpe_size=(feature_map.height, feature_map.width) if block.pos == "rpe" else None,
     )
 
 
@@ -222,7 +224,7 @@ class ElasticRefiner(Elastic):
     with maps of their own and those that share another's refine by weights of their own.
     """
 
-    def __init__(self, blocks: Sequence[Block], site: Site, projections: Projections) -> None:
+    def __init__(self, blocks: Sequence[Block], feature_map: FeatureMap, projections: Projections) -> None:
         super().__init__()
         self.projections = projections
         self.refinements = nn.ModuleDict()
@@ -231,43 +233,47 @@ class ElasticRefiner(Elastic):
             kernel = max(int(knobs["kernel_size"]) for knobs in settings)
             self.refinements[kind] = nn.ModuleDict(
                 {
-                    "refine": AttentionRefinement(site.num_heads, expand, kernel),
-                    "norm": nn.BatchNorm2d(site.num_heads),
+                    "refine": AttentionRefinement(feature_map.num_heads, expand, kernel),
+                    "norm": nn.BatchNorm2d(feature_map.num_heads),
                 }
             )
         biased = any(block.pos == "rpe" for block in blocks)
-        self.rpe = RelativePositionBias(site.height, site.width, site.num_heads) if biased else None
+        self.rpe = (
+            RelativePositionBias(feature_map.height, feature_map.width, feature_map.num_heads)
+            if biased
+            else None
+        )
 
-    def cuts(self, block: Block, site: Site) -> Cuts:
+    def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
         """Return cuts named as ``RefinedAttention`` or ``SharedRefinedAttention`` names its parameters."""
         knobs = block.settings
         shared = knobs["maps"] == "shared"
-        cuts = self.projections.values() if shared else self.projections.joint()
+        weight_slices = self.projections.values() if shared else self.projections.joint()
         if knobs["maps"] in REFINING:
             kept: Any = self.refinements["shared" if shared else "own"]
-            refine = refinement(kept["refine"], site.num_heads, knobs)
-            cuts |= prefixed("refine", refine) | prefixed("norm", whole(kept["norm"]))
+            refine = refinement(kept["refine"], feature_map.num_heads, knobs)
+            weight_slices |= prefixed("refine", refine) | prefixed("norm", full(kept["norm"]))
         if block.pos == "rpe" and self.rpe is not None:
-            spans = 2 * site.height - 1, 2 * site.width - 1
-            cuts["rpe.table"] = whole(self.rpe)["table"].then(centred(*spans))
-        return cuts
+            spans = 2 * feature_map.height - 1, 2 * feature_map.width - 1
+            weight_slices["rpe.table"] = full(self.rpe)["table"].then(centred(*spans))
+        return weight_slices
 
 
-def refinement(module: AttentionRefinement, num_heads: int, knobs: Knobs) -> Cuts:
+def refinement(module: AttentionRefinement, num_heads: int, knobs: Knobs) -> WeightSlices:
     """Return the cuts that a refinement of fewer maps and a smaller kernel needs."""
     expand, kernel = int(knobs["expand_ratio"]), int(knobs["kernel_size"])
     maps = num_heads * expand
-    depthwise, reduce = whole(module.depthwise)["weight"], whole(module.reduce)["weight"]
-    cuts = {
+    depthwise, reduce = full(module.depthwise)["weight"], full(module.reduce)["weight"]
+    weight_slices = {
         "depthwise.weight": depthwise.then(lambda full: centre(full[:maps], kernel, kernel, dim=2)),
-        "reduce.weight": reduce.then(part(maps, dim=1)),
+        "reduce.weight": reduce.then(narrow(maps, dim=1)),
         **prefixed("norm_depthwise", batch_norm(module.norm_depthwise, maps)),
-        **prefixed("norm_reduce", whole(module.norm_reduce)),
+        **prefixed("norm_reduce", full(module.norm_reduce)),
     }
     if expand > 1 and module.expand is not None and module.norm_expand is not None:
-        cuts["expand.weight"] = whole(module.expand)["weight"].then(part(maps))
-        cuts |= prefixed("norm_expand", batch_norm(module.norm_expand, maps))
-    return cuts
+        weight_slices["expand.weight"] = full(module.expand)["weight"].then(narrow(maps))
+        weight_slices |= prefixed("norm_expand", batch_norm(module.norm_expand, maps))
+    return weight_slices
 
 
 def _refining(blocks: Sequence[Block]) -> dict[str, list[Knobs]]:
@@ -280,4 +286,4 @@ def _refining(blocks: Sequence[Block]) -> dict[str, list[Knobs]]:
     return found
 
 
-MIXER = Mixer(plan, ElasticRefiner)
+MIXER = Mixer(blueprint, ElasticRefiner)

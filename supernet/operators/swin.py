@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.architecture import Block
-from search_spaces.operators import Site
+from search_spaces.operators import FeatureMap
 from search_spaces.operators.swin import shift_size
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
-from supernet.elastic import Cuts, Elastic, Mixer, Projections, centred, whole
-from supernet.kernels import FAR, attention, pad_to_multiple, window_merge, window_partition
+from supernet.elastic import Elastic, Mixer, Projections, WeightSlices, centred, full
+from supernet.kernels import MASK_LOGIT, attention, pad_to_multiple, window_merge, window_partition
 from supernet.pos import RelativePositionBias
 
 
@@ -62,7 +62,9 @@ class ShiftedWindowAttention(nn.Module):
         q, k, v = windows.view(-1, size * size, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
         bias = self.rpe(size, size)
         if rows or columns:
-            bias = bias - FAR * self.apart(self.regions(padded_H, rows), self.regions(padded_W, columns))
+            bias = bias - MASK_LOGIT * self.apart(
+                self.regions(padded_H, rows), self.regions(padded_W, columns)
+            )
         out = attention(q, k, v, bias).transpose(1, 2).reshape(-1, size * size, C)
         x = self.proj(window_merge(out, size, size, padded_H, padded_W)[:, :H, :W])
         return x.roll((rows, columns), (1, 2)) if rows or columns else x
@@ -79,12 +81,12 @@ class ShiftedWindowAttention(nn.Module):
         return (places >= size - self.window_size).long() + (places >= size - shift).long()
 
 
-def plan(block: Block, site: Site, style: Style) -> Call:
+def blueprint(block: Block, feature_map: FeatureMap, style: Style) -> Call:
     """Return what makes the static module of ``block``."""
     return call(
         ShiftedWindowAttention,
-        site.dim,
-        site.num_heads,
+        feature_map.dim,
+        feature_map.num_heads,
         block.knob("window_size"),
         shift_size=shift_size(block.settings) or None,
         qkv_bias=None if style.qkv_bias else False,
@@ -94,16 +96,16 @@ def plan(block: Block, site: Site, style: Style) -> Call:
 class ElasticSwin(Elastic):
     """Weights of Swin at every window size: smaller windows use the middle of the largest bias table."""
 
-    def __init__(self, blocks: Sequence[Block], site: Site, projections: Projections) -> None:
+    def __init__(self, blocks: Sequence[Block], feature_map: FeatureMap, projections: Projections) -> None:
         super().__init__()
         self.projections = projections
         largest = max(int(block.knob("window_size")) for block in blocks)
-        self.rpe = RelativePositionBias(largest, largest, site.num_heads)
+        self.rpe = RelativePositionBias(largest, largest, feature_map.num_heads)
 
-    def cuts(self, block: Block, site: Site) -> Cuts:
+    def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
         """Return cuts named as ``ShiftedWindowAttention`` names its parameters."""
         span = 2 * int(block.knob("window_size")) - 1
-        return {**self.projections.joint(), "rpe.table": whole(self.rpe)["table"].then(centred(span, span))}
+        return {**self.projections.joint(), "rpe.table": full(self.rpe)["table"].then(centred(span, span))}
 
 
-MIXER = Mixer(plan, ElasticSwin)
+MIXER = Mixer(blueprint, ElasticSwin)

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from search_spaces.architecture import Block
-from search_spaces.operators import Site
+from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from supernet.block import TokenNetwork
 from supernet.operators.cswin import CrossShapedWindowAttention
@@ -40,7 +40,7 @@ from supernet.operators.refiner import (
 from supernet.operators.swin import ShiftedWindowAttention
 from supernet.pos import AbsolutePosition, PositionalEncodingGenerator
 from supernet.stem import ConvDownsample, ConvStem, PatchMerging, RefinerStem
-from supernet.subnet import build_subnet, plan_backbone, plan_block
+from supernet.subnet import backbone_blueprint, block_blueprint, build_subnet
 from tests.reference import names, networks
 
 DEFAULT = Path(__file__).parents[3] / "shared" / "reference"
@@ -236,18 +236,23 @@ def outlook(case: Case) -> Outputs:
 
 
 def planned(
-    case: Case, block: Block, site: Site, style: Style, table: names.Names, hands: bool = False
+    case: Case,
+    block: Block,
+    feature_map: FeatureMap,
+    style: Style,
+    table: names.Names,
+    shares_attention: bool = False,
 ) -> Any:
     """Return our block with the original's weights."""
-    return case.load(plan_block(block, site, style, hands).build(), table)
+    return case.load(block_blueprint(block, feature_map, style, shares_attention).build(), table)
 
 
 def twins_block(case: Case) -> Outputs:
     a, size = case.arguments, case.size(case.input.shape[1])
     block = networks.twins_block(a.get("sr_ratio", 1), a["ws"], "none", a["mlp_ratio"])
-    site = Site(a["dim"], a["num_heads"], *size, qkv_bias=case.qkv_bias)
+    feature_map = FeatureMap(a["dim"], a["num_heads"], *size, qkv_bias=case.qkv_bias)
     style = Style(a.get("norm_eps", 1e-5), case.qkv_bias)
-    return tokens(planned(case, block, site, style, names.TWINS_BLOCK)(case.map()))
+    return tokens(planned(case, block, feature_map, style, names.TWINS_BLOCK)(case.map()))
 
 
 def cswin_block(case: Case, side: int) -> Outputs:
@@ -256,8 +261,8 @@ def cswin_block(case: Case, side: int) -> Outputs:
     width = side if a.get("last_stage", False) else a["split_size"]
     block = Block("cswin", (("stripe_width", width),), "lepe", a.get("mlp_ratio", 4.0))
     bias = bool(a.get("qkv_bias", False))
-    site, style = Site(a["dim"], a["num_heads"], side, side, bias), Style(1e-5, bias)
-    return tokens(planned(case, block, site, style, names.CSWIN_BLOCK)(case.map()))
+    feature_map, style = FeatureMap(a["dim"], a["num_heads"], side, side, bias), Style(1e-5, bias)
+    return tokens(planned(case, block, feature_map, style, names.CSWIN_BLOCK)(case.map()))
 
 
 def cswin_block_padded(case: Case) -> Outputs:
@@ -273,8 +278,11 @@ def dwnet_block(case: Case) -> Outputs:
     knobs = {"kernel_size": a["window_size"], "dynamic": dynamic, **group}
     block = Block("dwconv", tuple(knobs.items()), mlp_ratio=a.get("mlp_ratio", 4.0))
     height, width = a["input_resolution"]
-    site, style = Site(a["dim"], 1, height, width), Style(1e-5, mixer_norm="none", mlp_norm="batch")
-    module = planned(case, block, site, style, names.DWNET_BLOCK[dynamic])
+    feature_map, style = (
+        FeatureMap(a["dim"], 1, height, width),
+        Style(1e-5, mixer_norm="none", mlp_norm="batch"),
+    )
+    module = planned(case, block, feature_map, style, names.DWNET_BLOCK[dynamic])
     return tokens(module(case.input.unflatten(1, (height, width))))
 
 
@@ -291,10 +299,10 @@ def swin_block(case: Case) -> Outputs:
     shift = "half" if a.get("shift_size", 0) else "none"
     window = min(a.get("window_size", 7), *case.input.shape[1:3])  # timm cuts it down to smaller maps
     knobs = (("window_size", window), ("shift", shift))
-    site = Site(a["dim"], a.get("num_heads", 4), *case.input.shape[1:3])
+    feature_map = FeatureMap(a["dim"], a.get("num_heads", 4), *case.input.shape[1:3])
     bias = bool(a.get("qkv_bias", True))
     block = Block("swin", knobs, "rpe", a.get("mlp_ratio", 4.0))
-    module = planned(case, block, site, Style(1e-5, bias), names.SWIN_BLOCK)
+    module = planned(case, block, feature_map, Style(1e-5, bias), names.SWIN_BLOCK)
     module.mixer.shift_size = a.get("shift_size", 0)  # timm takes any; the published networks half a window
     return {"output": module(case.input)}
 
@@ -303,9 +311,9 @@ def refiner_block(case: Case) -> Outputs:
     a, given = case.arguments, case.tensors.get("attention_in")
     shared = bool(a.get("share", False))
     block = networks.refiner_block(a, shared, a.get("apply_transform", False), first=given is None)
-    site = Site(a["dim"], a["num_heads"], 1, case.input.shape[1])
+    feature_map = FeatureMap(a["dim"], a["num_heads"], 1, case.input.shape[1])
     style = networks.refiner_style(a)
-    module = planned(case, block, site, style, names.refiner_block(shared), hands=True)
+    module = planned(case, block, feature_map, style, names.refiner_block(shared), shares_attention=True)
     output, maps = module(case.input.unsqueeze(1), given)
     return {"output": output.squeeze(1), "attention": maps}
 
@@ -354,7 +362,10 @@ def refiner_net(case: Case) -> Outputs:
             if isinstance(output, tuple):
                 x, maps = output
             else:  # a lone block, which hands nothing on
-                x, maps = output, module.mixer.hand(module.norm1(inputs[0] * module.residual_scale))[1]
+                x, maps = (
+                    output,
+                    module.mixer.forward_with_attention(module.norm1(inputs[0] * module.residual_scale))[1],
+                )
             found[name], found["attention"] = x.squeeze(1), maps
 
         block.register_forward_hook(keep)
@@ -365,10 +376,10 @@ def net_seg(case: Case) -> Outputs:
     """Run a backbone for dense prediction; CSWin's norms its outputs, Twins' leaves its classifier unused."""
     a = case.arguments
     if case.about["class_name"] == "CSWin":
-        network = plan_backbone(networks.cswin_backbone(a), norms=True).build()
+        network = backbone_blueprint(networks.cswin_backbone(a), norms=True).build()
         case.load(network, names.cswin(a["depth"]))
     else:
-        network = plan_backbone(networks.twins(a)).build()
+        network = backbone_blueprint(networks.twins(a)).build()
         used = {k: v for k, v in case.tensors.items() if not k.startswith(("weights.norm.", "weights.head."))}
         Case(case.about, used).load(network, names.twins(a["depths"]))
     maps = network(case.input)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from search_spaces.analogues import likenesses
+from search_spaces.analogues import analogues
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import load_declaration, parse_declaration
 from search_spaces.published import published
@@ -38,12 +38,12 @@ def sound(found: list[tuple[str, Architecture]], inside: Space) -> dict[str, Arc
 )
 def test_every_family_in_the_named_space(scale: str, side: int) -> None:
     inside = NAMED.space(scale, side)
-    assert list(sound(likenesses(inside), inside)) == FAMILIES
-    assert likenesses(inside) == likenesses(inside)
+    assert list(sound(analogues(inside), inside)) == FAMILIES
+    assert analogues(inside) == analogues(inside)
 
 
 def test_a_small_space() -> None:
-    found = {name: str(architecture) for name, architecture in likenesses(mixed())}
+    found = {name: str(architecture) for name, architecture in analogues(mixed())}
     assert found["twins_svt-like"] == "lsa(w7)+cpe·4 gsa(s2)·4 | lsa(w7)+cpe·4 gsa(s1)·4"
     assert found["twins_pcpvt-like"] == "gsa(s2)+cpe·4 gsa(s2)·4 | gsa(s1)+cpe·4 gsa(s1)·4"
     assert found["cswin-like"] == "cswin(w2)+lepe·4 cswin(w2)+lepe·4 | cswin(w2)+lepe·4 cswin(w2)+lepe·4"
@@ -55,22 +55,22 @@ def test_a_small_space() -> None:
 
 @pytest.mark.parametrize(("family", "name"), [("twins_svt", "twins_svt_small"), ("cswin", "cswin_tiny")])
 def test_the_paper_s_own_network_where_the_space_holds_it(family: str, name: str) -> None:
-    likeness, paper = dict(likenesses(NAMED.space("tiny", 224)))[f"{family}-like"], published(name)
-    assert likeness.stages == paper.stages
-    assert likeness.stem == paper.stem
-    assert likeness == replace(paper, style=likeness.style)
+    analogue, paper = dict(analogues(NAMED.space("tiny", 224)))[f"{family}-like"], published(name)
+    assert analogue.stages == paper.stages
+    assert analogue.stem == paper.stem
+    assert analogue == replace(paper, style=analogue.style)
 
 
 @pytest.mark.parametrize("size", ["small", "medium", "large"])
 def test_refiner_vit_is_a_point_of_the_scale_that_bears_its_name(size: str) -> None:
     inside = load_declaration("refiner_vit").space(size, 224)
     paper = published(f"refiner_vit_{size}")
-    assert sound(likenesses(inside), inside) == {"refiner-like": paper}
+    assert sound(analogues(inside), inside) == {"refiner-like": paper}
 
 
 def test_the_local_vit_ablation_starts_from_every_row_of_the_paper() -> None:
     inside = load_declaration("local_vit_ablation").space("tiny", 224)
-    found = sound(likenesses(inside), inside)
+    found = sound(analogues(inside), inside)
     assert found["swin-like"] == published("swin_tiny")
     forms = {name: design for name, design in found.items() if name != "swin-like"}
     assert list(forms) == ["dwnet-like", "dwnet_dynamic-like", "dwnet_inhomogeneous-like"]
@@ -82,36 +82,36 @@ def test_the_local_vit_ablation_starts_from_every_row_of_the_paper() -> None:
 @pytest.mark.parametrize("side", [28, 64])
 def test_windows_that_a_stage_cannot_shift_stay(side: int) -> None:
     inside = load_declaration("local_vit_ablation").space("nano", side)
-    swin = sound(likenesses(inside), inside)["swin-like"]
+    swin = sound(analogues(inside), inside)["swin-like"]
     assert str(swin) == "swin(w7)+rpe·4 swin(shalfw7)+rpe·4 | swin(w7)+rpe·4 swin(w7)+rpe·4"
 
 
 def test_wider_spaces_follow_the_wider_network() -> None:
-    likeness = dict(likenesses(NAMED.space("small", 224)))["twins_svt-like"]
-    assert [len(stage.blocks) for stage in likeness.stages] == [2, 2, 18, 2]
+    analogue = dict(analogues(NAMED.space("small", 224)))["twins_svt-like"]
+    assert [len(stage.blocks) for stage in analogue.stages] == [2, 2, 18, 2]
 
 
 def test_stages_keep_every_operator_of_the_paper() -> None:
     for side in (28, 64):
-        likeness = dict(likenesses(mixed(side)))["twins_svt-like"]
-        for stage in likeness.stages:
+        analogue = dict(analogues(mixed(side)))["twins_svt-like"]
+        for stage in analogue.stages:
             assert {block.operator for block in stage.blocks} == {"lsa", "gsa"}
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_tiny_spaces(name: str) -> None:
-    sound(likenesses(space(name)), space(name))
+    sound(analogues(space(name)), space(name))
 
 
 def test_families_that_a_space_cannot_express_are_left_out() -> None:
-    assert [name for name, _ in likenesses(space("conditional"))] == [
+    assert [name for name, _ in analogues(space("conditional"))] == [
         "dwnet-like",
         "dwnet_dynamic-like",
         "dwnet_inhomogeneous-like",
         "swin-like",
     ]
-    assert [name for name, _ in likenesses(space("skeleton"))] == ["twins_pcpvt-like"]
-    assert [name for name, _ in likenesses(space("shared"))] == ["dwnet-like", "refiner-like"]
+    assert [name for name, _ in analogues(space("skeleton"))] == ["twins_pcpvt-like"]
+    assert [name for name, _ in analogues(space("shared"))] == ["dwnet-like", "refiner-like"]
 
 
 DEEP = """
@@ -128,7 +128,7 @@ scales:
 @pytest.mark.parametrize(("depth", "blocks"), [("[3, 40]", 3), ("[16, 40]", 16), ("40", 40)])
 def test_depth_and_rhythm(depth: str, blocks: int) -> None:
     inside = parse_declaration(DEEP.format(depth=depth), "deep").space()
-    found = sound(likenesses(inside), inside)
+    found = sound(analogues(inside), inside)
     stage = found["twins_svt-like"].stages[0]
     assert len(stage.blocks) == blocks
     assert [block.operator for block in stage.blocks] == [("lsa", "gsa")[n % 2] for n in range(blocks)]

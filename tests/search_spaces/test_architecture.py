@@ -91,7 +91,7 @@ def test_maps_and_places() -> None:
         "stage2.block1",
         "stage2.block2",
     ]
-    assert [site.tokens for _, _, site in SMALL.placed()] == [96, 96, 24, 24]
+    assert [feature_map.tokens for _, _, feature_map in SMALL.placed()] == [96, 96, 24, 24]
     merging = replace(SMALL, image_size=(36, 44), stages=(SMALL.stages[0], Stage(24, 4, (GSA,), "merging")))
     assert merging.maps() == ((9, 11), (5, 6))
 

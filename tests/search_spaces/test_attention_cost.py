@@ -84,8 +84,8 @@ def test_a_window_too_large_costs_more_than_the_best() -> None:
 
 def test_a_blocks_split_holds_its_convolutions() -> None:
     design = published("dwnet_tiny")
-    place, block, site = next(iter(design.placed()))
-    split = block_split(block, stage_costs(design, 0)[0], site)
-    assert split.convolutions == 49 * site.tokens * site.dim
+    place, block, feature_map = next(iter(design.placed()))
+    split = block_split(block, stage_costs(design, 0)[0], feature_map)
+    assert split.convolutions == 49 * feature_map.tokens * feature_map.dim
     assert (split.local, split.globally) == (0, 0)
     assert place == "stage1.block1"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.cost import block_cost, costs, head_cost, stage_costs, stem_cost
-from search_spaces.operators import Cost, Site
+from search_spaces.operators import Cost, FeatureMap
 from search_spaces.skeleton import Style
 from tests.helpers.space_examples import mixed
 
@@ -69,7 +69,7 @@ def test_a_network_by_hand() -> None:
 )
 def test_blocks_by_hand(block: Block, macs: int, params: int) -> None:
     mlp = Cost(2 * 49 * 12 * 48, 12 * 48 + 48 + 48 * 12 + 12)
-    found = block_cost(block, Site(12, 2, 7, 7), Style())
+    found = block_cost(block, FeatureMap(12, 2, 7, 7), Style())
     assert found.macs == macs + mlp.macs
     assert found.params == params + mlp.params + 2 * 2 * 12
 
@@ -92,7 +92,7 @@ def test_a_downsampling_is_the_stage_s_first_part() -> None:
     two = replace(ONE, stages=(*ONE.stages, Stage(16, 2, (GSA,), "conv2x2")))
     down, block = stage_costs(two, 1)
     assert (down.macs, down.params) == (4 * 4 * 8 * 16, 4 * 8 * 16 + 16 + 2 * 16)
-    assert block == block_cost(GSA, two.site(1), two.style)
+    assert block == block_cost(GSA, two.feature_map(1), two.style)
     merging = replace(ONE, stages=(*ONE.stages, Stage(16, 2, (GSA,), "merging")))
     down, _ = stage_costs(merging, 1)
     assert (down.macs, down.params) == (4 * 4 * 8 * 16, 4 * 8 * 16 + 2 * 4 * 8)

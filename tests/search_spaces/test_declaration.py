@@ -326,7 +326,7 @@ def test_a_convolution_may_stand_on_a_single_position() -> None:
         "lsa: {window_size: [2, 4], pos: [none, rpe]}", "gsa: {sr_ratio: 1}"
     )
     small = parse_declaration(text.replace("lsa: {window_size: 8}, ", ""), "demo.yaml").space("small")
-    assert small.sites()[1].tokens == 1
+    assert small.feature_maps()[1].tokens == 1
 
 
 def test_yaml_anchors_work() -> None:

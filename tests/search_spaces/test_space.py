@@ -288,7 +288,7 @@ def test_the_images_make_the_maps(side: int) -> None:
     smallest, largest = costs(mixed(side).smallest), costs(mixed(side).largest)
     assert smallest.macs < largest.macs
     assert smallest.params < largest.params
-    assert [site.height for site in mixed(side).sites()] == [side // 2, side // 4]
+    assert [feature_map.height for feature_map in mixed(side).feature_maps()] == [side // 2, side // 4]
 
 
 def test_text_says_size_and_images() -> None:

@@ -14,7 +14,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.declaration import load_declaration, parse_declaration
 from search_spaces.space import Space
 from supernet.block import Block
-from supernet.compile_blocks import compilations, compile_regions
+from supernet.compile_blocks import compilations, compile_blocks
 from supernet.subnet import build_subnet
 from supernet.supernet import Supernet
 
@@ -79,7 +79,7 @@ def pair(space: Space) -> tuple[Supernet, Supernet]:
     torch.manual_seed(0)
     plain = Supernet(space)
     regional = copy.deepcopy(plain)
-    regional.compile_regions()
+    regional.compile_blocks()
     return plain.train(), regional.train()
 
 
@@ -112,7 +112,7 @@ def test_blocks_of_a_network_share_compilations() -> None:
     architecture = FEW_KINDS.largest
     plain = build_subnet(architecture).train()
     regional = copy.deepcopy(plain)
-    compile_regions(regional)
+    compile_blocks(regional)
     before, images = compilations(), torch.randn(4, 1, 12, 12)
     assert_equal_steps(plain, regional, images)
     assert compilations() - before == kinds(architecture) < 2 * len(architecture.stages[0].blocks)
@@ -128,7 +128,7 @@ def test_copies_and_extracted_networks_are_not_compiled() -> None:
     architecture, images, before = FEW_KINDS.sample(Random(0)), torch.randn(4, 1, 12, 12), compilations()
     assert regional.state_dict().keys() == plain.state_dict().keys()
     network = build_subnet(architecture).train()
-    compile_regions(network)
+    compile_blocks(network)
     for one in (copy.deepcopy(regional), pickle.loads(pickle.dumps(regional))):
         step(one, images, architecture)
     for one in (copy.deepcopy(network), pickle.loads(pickle.dumps(network)), regional.extract(architecture)):

@@ -10,7 +10,7 @@ import pytest
 from search_spaces.declaration import load_declaration, parse_declaration
 from search_spaces.errors import SpaceError
 from search_spaces.space import Space
-from supernet.sampling import POLICIES, Path, fair, policy, sandwich, uniform
+from supernet.sampling import POLICIES, SampledPath, fair, policy, sandwich, uniform
 
 # Stages of two, three and one operators: a round takes six steps.
 UNEVEN = """
@@ -52,7 +52,7 @@ def test_a_policy_is_a_pure_function_of_seed_and_step(name: str) -> None:
 
 @every_policy
 def test_seeds_and_steps_draw_different_paths(name: str) -> None:
-    def drawn(seed: int, first: int) -> list[list[Path]]:
+    def drawn(seed: int, first: int) -> list[list[SampledPath]]:
         return [policy(name)(SPACES["nano"], seed, step) for step in range(first, first + 20)]
 
     assert drawn(0, 0) != drawn(1, 0)
@@ -114,7 +114,7 @@ def test_uniform_draws_every_option_about_equally_often() -> None:
 @every_space
 def test_sandwich_is_largest_and_smallest_with_the_largest_as_teacher(space: Space) -> None:
     teacher, *students = sandwich(space, 0, 5)
-    assert teacher == Path(space.largest, learns_from="labels")
+    assert teacher == SampledPath(space.largest, learns_from="labels")
     assert students[0].architecture == space.smallest
     assert len(students) == 3
     assert {student.learns_from for student in students} == {"teacher"}

@@ -21,7 +21,7 @@ from search_spaces.skeleton import Style
 from supernet.blueprint import call
 from supernet.operators.cswin import CrossShapedWindowAttention
 from supernet.source import model_source, render
-from supernet.subnet import plan
+from supernet.subnet import network_blueprint
 from tests.operator_contract import randomised
 
 # What may stand in a file: the name of every operator's class, and its block.
@@ -200,7 +200,7 @@ def test_a_stranger_gets_the_same_logits(tmp_path: Path) -> None:
     for name, architecture in DESIGNS.items():
         folder = tmp_path / name
         folder.mkdir()
-        network: nn.Module = randomised(plan(architecture).build()).eval()
+        network: nn.Module = randomised(network_blueprint(architecture).build()).eval()
         pixels = torch.randint(0, 256, (2, 3, *architecture.image_size), dtype=torch.uint8)
         (folder / "model.py").write_text(source(name))
         save_file(network.state_dict(), folder / "model.safetensors")

@@ -16,7 +16,7 @@ from search_spaces.errors import ArchitectureError, SpaceError
 from search_spaces.skeleton import Style
 from search_spaces.space import OperatorChoices, Space, StageChoices
 from supernet.source import model_source
-from supernet.subnet import build_subnet, plan, plan_backbone
+from supernet.subnet import backbone_blueprint, build_subnet, network_blueprint
 from supernet.supernet import Supernet
 from tests.operator_contract import counted_macs, executed, randomised, uncounted_macs
 
@@ -83,8 +83,8 @@ def test_every_draw_is_valid_and_counted_once() -> None:
     names, options = [c.name for c in chosen.choices], [c.options for c in chosen.choices]
     found = {chosen.assemble(dict(zip(names, values, strict=True))).digest for values in product(*options)}
     # Starters: 4 refined, 1 plain, each with two encodings; followers: 8 more refined or shared, 1 plain.
-    starters, others = 2 * (4 + 1), 2 * (4 + 1) + 2 * (4 + 1) + 4
-    assert chosen.size == starters + starters * others
+    first_blocks, others = 2 * (4 + 1), 2 * (4 + 1) + 2 * (4 + 1) + 4
+    assert chosen.size == first_blocks + first_blocks * others
     assert len(found) == chosen.size
     rng = Random(0)
     for number in range(50):
@@ -148,10 +148,10 @@ def test_a_space_where_maps_may_be_missing_is_refused() -> None:
 @torch.no_grad()
 def test_a_backbone_returns_the_maps_of_its_stages(norms: bool) -> None:
     design = load_declaration("twins_cswin").space("nano", 28).smallest
-    backbone = randomised(plan_backbone(design, norms).build()).eval()
+    backbone = randomised(backbone_blueprint(design, norms).build()).eval()
     maps = backbone(torch.randn(1, 3, 40, 52))
     assert [x.shape[1] for x in maps] == [stage.dim for stage in design.stages]
-    network = plan(design).build().eval()
+    network = network_blueprint(design).build().eval()
     network.load_state_dict(backbone.state_dict(), strict=False)
     if not norms:
         torch.manual_seed(0)
@@ -170,6 +170,6 @@ def test_the_nano_scale_of_a_space_runs(name: str) -> None:
         design = chosen.sample(Random(seed))
         found, network = costs(design), supernet.extract(design)
         torch.testing.assert_close(supernet(images, design), network(images), rtol=0, atol=1e-5)
-        missed = sum(uncounted_macs(block, site) for _, block, site in design.placed())
+        missed = sum(uncounted_macs(block, feature_map) for _, block, feature_map in design.placed())
         assert found.macs == counted_macs(network, images[:1]) + missed
     assert build_subnet(chosen.largest)(images).shape == (2, 10)

@@ -23,7 +23,7 @@ from search_spaces.cost import costs
 from search_spaces.declaration import load_declaration, parse_declaration
 from search_spaces.errors import SpaceError
 from search_spaces.space import Space
-from supernet.elastic import Template
+from supernet.elastic import FunctionalModule
 from supernet.source import model_source
 from supernet.subnet import build_subnet
 from supernet.supernet import ElasticBlock, Supernet
@@ -136,7 +136,7 @@ def test_declared_costs_equal_the_counted_ones(name: str, sharing: str, data: st
     architecture = data.draw(architectures(SPACES[name]))
     subnet, declared = shared(name, sharing).eval().extract(architecture), costs(architecture)
     assert declared.params == sum(parameter.numel() for parameter in subnet.parameters())
-    unseen = sum(uncounted_macs(block, site) for _, block, site in architecture.placed())
+    unseen = sum(uncounted_macs(block, feature_map) for _, block, feature_map in architecture.placed())
     assert declared.macs == counted_macs(subnet, images(SPACES[name], batch=1)) + unseen
 
 
@@ -182,10 +182,10 @@ def test_every_map_that_a_place_may_have_is_served(name: str, sharing: str) -> N
     space, supernet = SPACES[name], shared(name, sharing)
     for skeleton in space._skeletons():
         for index, stage in enumerate(space.stages):
-            site, elastic = skeleton.site(index), supernet.stages[index][0]
+            feature_map, elastic = skeleton.feature_map(index), supernet.stages[index][0]
             for block in (block for block in stage.blocks if block.mlp_ratio == stage.mlp_ratios[0]):
-                x = torch.randn(2, site.height, site.width, site.dim)
-                assert elastic(x, block, site).shape == x.shape
+                x = torch.randn(2, feature_map.height, feature_map.width, feature_map.dim)
+                assert elastic(x, block, feature_map).shape == x.shape
 
 
 @every_network
@@ -297,4 +297,4 @@ def test_an_architecture_outside_the_space_is_refused(name: str, sharing: str) -
 def test_a_template_refuses_weights_that_are_not_its_own() -> None:
     with pytest.raises(KeyError, match="weights do not match Linear: bias, scale"):
         weights = {"weight": torch.zeros(1, 1), "scale": torch.ones(1)}
-        Template(nn.Linear(1, 1)).run(weights, False, torch.zeros(1, 1))
+        FunctionalModule(nn.Linear(1, 1)).run(weights, False, torch.zeros(1, 1))

@@ -32,7 +32,7 @@ from nas.bench import (
 )
 from nas.bench.core import (
     NO_MORE_MEMORY,
-    Row,
+    Measurement,
     Setup,
     Target,
     agreed,
@@ -114,7 +114,7 @@ def test_rows_of_a_kind_are_pooled_by_their_medians() -> None:
     ],
 )
 def test_every_target_is_judged(target: Target | None, ratio: float, met: bool | None) -> None:
-    row = Row("x", 100.0, "ms", ratio=ratio, target=target)
+    row = Measurement("x", 100.0, "ms", ratio=ratio, target=target)
     assert row.met is met and row.to_json()["met"] is met
     # Without another side it is our own value that counts.
     assert replace(row, ratio=None, ours=ratio).met is met
@@ -375,7 +375,7 @@ def stubbed(monkeypatch: pytest.MonkeyPatch) -> None:
                 memory_target=NO_MORE_MEMORY,
                 details=details,
             ),
-            Row(f"{name} alone", 1.0, "%", target=Target(0.5, at_most=True)),
+            Measurement(f"{name} alone", 1.0, "%", target=Target(0.5, at_most=True)),
         ]
         table = LatencyTable({"a": 1.0}, "x", "float32", 1, (28, 28), "d", {})
         return lambda setup: (table, rows) if name == "latency" else rows

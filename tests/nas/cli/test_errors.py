@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from nas.pipeline import run as pipeline
 from nas.search.trial_store import Store
 from nas.study.folder import Study
-from nas.study.recipes import Wishes
+from nas.study.recipes import RecipeOverrides
 from nas.study.settings import Settings
 from tests.helpers.command_line import TINY_SPACE, Nas, paint_folder, tree
 
@@ -71,8 +71,10 @@ def studied(change: Setup | None = None) -> Setup:
         settings = Settings(space=str(tmp / "tiny.yaml"), data=f"folder:{tmp / 'set'}")
         (tmp / "tiny.yaml").write_text(TINY_SPACE)
         study = Study(tmp / "study")
-        job = pipeline.prepare(settings, "1cpu", study, None, Wishes(epochs=1))
-        study.create(job.settings, pipeline.facts_of(job.data, settings.data), job.declaration, job.url, [])
+        job = pipeline.prepare(settings, "1cpu", study, None, RecipeOverrides(epochs=1))
+        study.create(
+            job.settings, pipeline.dataset_info(job.data, settings.data), job.declaration, job.url, []
+        )
         if change is not None:
             change(tmp)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.cluster.budget import Budget, WorkerPlan, parse_budget, plan_workers
+from nas.cluster.budget import Budget, WorkerAllocation, allocate_workers, parse_budget
 from search_spaces.errors import BudgetError
 
 
@@ -69,17 +69,17 @@ def test_any_text_is_a_budget_or_a_budget_error(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "cpus", "gpus", "plan"),
     [
-        ("auto", 2, 0, WorkerPlan(2, 1.0, 0.0, "cpu")),
-        ("auto", 2.5, 0, WorkerPlan(2, 1.0, 0.0, "cpu")),
-        ("auto", 16, 4, WorkerPlan(4, 4.0, 1.0, "cuda")),
-        ("2gpu", 16, 4, WorkerPlan(2, 8.0, 1.0, "cuda")),
-        ("8gpu", 2, 8, WorkerPlan(8, 0.25, 1.0, "cuda")),
-        ("3gpu", 2, 8, WorkerPlan(3, 0.666, 1.0, "cuda")),
-        ("1cpu", 16, 4, WorkerPlan(1, 1.0, 0.0, "cpu")),
+        ("auto", 2, 0, WorkerAllocation(2, 1.0, 0.0, "cpu")),
+        ("auto", 2.5, 0, WorkerAllocation(2, 1.0, 0.0, "cpu")),
+        ("auto", 16, 4, WorkerAllocation(4, 4.0, 1.0, "cuda")),
+        ("2gpu", 16, 4, WorkerAllocation(2, 8.0, 1.0, "cuda")),
+        ("8gpu", 2, 8, WorkerAllocation(8, 0.25, 1.0, "cuda")),
+        ("3gpu", 2, 8, WorkerAllocation(3, 0.666, 1.0, "cuda")),
+        ("1cpu", 16, 4, WorkerAllocation(1, 1.0, 0.0, "cpu")),
     ],
 )
-def test_plans(text: str, cpus: float, gpus: float, plan: WorkerPlan) -> None:
-    assert plan_workers(parse_budget(text), cpus, gpus) == plan
+def test_plans(text: str, cpus: float, gpus: float, plan: WorkerAllocation) -> None:
+    assert allocate_workers(parse_budget(text), cpus, gpus) == plan
 
 
 @pytest.mark.parametrize(
@@ -114,14 +114,14 @@ def test_plans(text: str, cpus: float, gpus: float, plan: WorkerPlan) -> None:
 )  # fmt: skip
 def test_refuses_what_is_not_there(text: str, cpus: float, gpus: float, message: str) -> None:
     with pytest.raises(BudgetError) as caught:
-        plan_workers(parse_budget(text), cpus, gpus)
+        allocate_workers(parse_budget(text), cpus, gpus)
     assert str(caught.value) == message
 
 
 @given(budgets, st.integers(0, 256), st.integers(0, 64))
 def test_a_plan_never_takes_more_than_there_is(budget: Budget, cpus: int, gpus: int) -> None:
     try:
-        plan = plan_workers(budget, cpus, gpus)
+        plan = allocate_workers(budget, cpus, gpus)
     except BudgetError:
         return
     assert plan.workers >= 1

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nas.cluster import pool as workers
-from nas.cluster.budget import WorkerPlan
+from nas.cluster.budget import WorkerAllocation
 from nas.cluster.pool import Cluster, Pool
 from search_spaces.errors import CheckpointError, WorkError
 from tests.helpers import workers as factories
@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]
 
-TWO = WorkerPlan(2, 1.0, 0.0, "cpu")
+TWO = WorkerAllocation(2, 1.0, 0.0, "cpu")
 LISTENING = "0A"
 
 
@@ -101,14 +101,14 @@ def listening(pids: set[int]) -> dict[str, set[int]]:
 
 
 def test_items_go_home_and_idle_workers_help(pool: Pool) -> None:
-    homes, seen = [0, 1] * 6, set[object]()
+    preferred_workers, seen = [0, 1] * 6, set[object]()
     while len(seen) < 2:  # both have started
-        seen.update(done.value for done in pool.map("process", range(2), homes))
-    found = {done.index: done.value for done in pool.map("process", range(12), homes)}
-    again = {done.index: done.value for done in pool.map("process", range(12), homes)}
+        seen.update(done.value for done in pool.map("process", range(2), preferred_workers))
+    found = {done.index: done.value for done in pool.map("process", range(12), preferred_workers)}
+    again = {done.index: done.value for done in pool.map("process", range(12), preferred_workers)}
     assert len(set(found.values())) == 2
     for place in range(2):  # the last item may be taken by the other worker, which has no more of its own
-        at_home = [found[i] for i in range(12) if homes[i] == place]
+        at_home = [found[i] for i in range(12) if preferred_workers[i] == place]
         assert max(map(at_home.count, at_home)) >= 5
         assert [again[i] == found[i] for i in range(12)].count(True) >= 10
     assert len({done.value for done in pool.map("process", range(6), [0] * 6)}) == 2
@@ -199,7 +199,7 @@ def test_a_lost_node_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.
         found = workers.survey()
         assert (found.cpus, found.gpus, found.running) == (3, 0, True)
         assert found.where == "the Ray cluster of 3 nodes"
-        pool = Pool(WorkerPlan(3, 1.0, 0.0, "cpu"), factories.tool, str(tmp_path))
+        pool = Pool(WorkerAllocation(3, 1.0, 0.0, "cpu"), factories.tool, str(tmp_path))
         came: dict[int, object] = {}
         for done in pool.map("slow", list(range(30))):
             assert done.index not in came

@@ -10,12 +10,12 @@ import torch
 
 from nas.evaluation.accuracy import Evaluator
 from nas.evaluation.population import grouped
-from nas.evaluation.prefix_cache import BranchEvaluator, Kept, Made, in_order, path_of
+from nas.evaluation.prefix_cache import ActivationCache, PrefixCacheEvaluator, StepOutput, in_order, path_of
 from nas.training.loop import compute_dtype
 from search_spaces.architecture import Architecture, Block
 from search_spaces.declaration import load_declaration
 from search_spaces.space import Space
-from supernet.steps import Runner, steps
+from supernet.steps import StepRunner, steps
 from supernet.supernet import Supernet
 
 SPACES = ("twins_cswin", "local_vit_ablation", "refiner_vit")
@@ -52,7 +52,7 @@ def test_scores_are_those_of_every_design_by_itself(name: str, keep: int) -> Non
             module.running_mean.normal_()  # statistics that calibration must not use
     validation, calibration = images((5, 5, 3)), [x for x, _ in images((6, 4))]
     alone = Evaluator(supernet, validation, calibration)
-    together = BranchEvaluator(supernet, validation, calibration, keep)
+    together = PrefixCacheEvaluator(supernet, validation, calibration, keep)
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
     for seed in range(2):  # a second generation meets what is kept of the first
         designs = generation(chosen, seed)
@@ -68,11 +68,11 @@ def test_a_common_beginning_is_computed_once(monkeypatch: pytest.MonkeyPatch) ->
     chosen = space("twins_cswin")
     designs = list(dict.fromkeys(generation(chosen, 3, 2, 4)))
     runs = []
-    run = Runner.run
+    run = StepRunner.run
     monkeypatch.setattr(
-        Runner, "run", lambda self, step, *rest: (runs.append(step), run(self, step, *rest))[1]
+        StepRunner, "run", lambda self, step, *rest: (runs.append(step), run(self, step, *rest))[1]
     )
-    evaluator = BranchEvaluator(Supernet(chosen), images((4,)), [x for x, _ in images((4,))], 2**28)
+    evaluator = PrefixCacheEvaluator(Supernet(chosen), images((4,)), [x for x, _ in images((4,))], 2**28)
     evaluator.score([designs[place] for place in in_order(designs)])
     prefixes = {steps(design)[: n + 1] for design in designs for n in range(len(steps(design)))}
     assert len(runs) == len(prefixes) < sum(len(steps(design)) for design in designs)
@@ -94,12 +94,12 @@ def test_designs_that_differ_in_their_mlp_share_the_mixer() -> None:
     assert len(keys[0] & keys[2]) == len(paths[0]) == len(paths[2]) - 1
 
 
-def made(count: int) -> Made:
-    return Made([(torch.zeros(count), None)], {})
+def made(count: int) -> StepOutput:
+    return StepOutput([(torch.zeros(count), None)], {})
 
 
 def test_memory_is_kept_within_its_limit() -> None:
-    kept, one = Kept(100), made(10)
+    kept, one = ActivationCache(100), made(10)
     for name in "abc":
         kept.put(name, one)
     assert (kept.get("a"), kept.get("b"), kept.get("c")) == (None, one, one) and kept.bytes == 80
@@ -116,7 +116,7 @@ def test_memory_is_kept_within_its_limit() -> None:
 @pytest.mark.parametrize("keep", [0, 2**20, 2**28])
 def test_memory_of_all_activations_is_within_what_was_given(keep: int) -> None:
     chosen = space("twins_cswin")
-    evaluator = BranchEvaluator(Supernet(chosen), images((40, 40)), [x for x, _ in images((9,))], keep)
+    evaluator = PrefixCacheEvaluator(Supernet(chosen), images((40, 40)), [x for x, _ in images((9,))], keep)
     evaluator.score(generation(chosen, 0))
     assert evaluator.kept.bytes <= evaluator.kept.limit <= keep
 
@@ -127,11 +127,11 @@ def test_groups_hold_every_design_once(workers: int) -> None:
     groups = grouped(designs, workers)
     assert sorted(place for _, places in groups for place in places) == list(range(len(designs)))
     assert all(0 <= home < workers and places for home, places in groups)
-    homes: dict[object, set[int]] = {}
+    preferred_workers: dict[object, set[int]] = {}
     for home, places in groups:
         for place in places:
-            homes.setdefault(steps(designs[place])[:3], set()).add(home)
-    assert all(len(found) == 1 for found in homes.values())
+            preferred_workers.setdefault(steps(designs[place])[:3], set()).add(home)
+    assert all(len(found) == 1 for found in preferred_workers.values())
 
 
 @pytest.mark.parametrize("name", SPACES)

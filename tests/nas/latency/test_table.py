@@ -29,7 +29,7 @@ from nas.latency.table import (
     whole_over_parts,
 )
 from nas.runtime import interrupt
-from nas.search.loop import Plan, Search, cheap_costs
+from nas.search.loop import Search, SearchConfig, analytic_costs
 from nas.search.objectives import Goal
 from nas.search.trial_store import Store
 from search_spaces.architecture import Architecture
@@ -95,8 +95,8 @@ def test_names_tell_parts_apart(scale: str) -> None:
     found = all_parts(space)
     assert len(found) == len({part.name for part in found})
     blocks = {
-        (block, site)
-        for site, stage in zip(space.sites(), space.stages, strict=True)
+        (block, feature_map)
+        for feature_map, stage in zip(space.feature_maps(), space.stages, strict=True)
         for block in stage.blocks
     }
     assert len([part for part in found if part.name.startswith("block ")]) == len(blocks)
@@ -260,11 +260,11 @@ def test_slow_designs_are_rejected_before_evaluation(space: Space, tmp_path: Pat
         yield {index: {"top1": 50.0} for index in range(len(designs))}
 
     def cheap(design: Architecture) -> dict[str, float]:
-        return {**cheap_costs(design), "latency_ms": made.latency_ms(design)}
+        return {**analytic_costs(design), "latency_ms": made.latency_ms(design)}
 
     goal = Goal(("top1", "latency_ms"), (("latency_ms", limit),))
     store = Store(f"sqlite:///{tmp_path}/study.db", "study", goal.objectives, space.choices)
-    rows = Search(space, store, Plan(goal, batch_size=10, trials=25), evaluate, cheap).run(
+    rows = Search(space, store, SearchConfig(goal, batch_size=10, trials=25), evaluate, cheap).run(
         lambda row, n: None
     )
     assert evaluated and all(made.latency_ms(design) <= limit for design in evaluated)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from nas.runtime.files import load_tensors
-from nas.search.trial_store import Row
+from nas.search.trial_store import TrialRecord
 from nas.study.folder import Study, read_json
 from search_spaces.errors import CheckpointError
 
@@ -116,15 +116,15 @@ class Command:
             connection.close()
         return found
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TrialRecord]:
         """Return the stored trials."""
         return self.study.rows()
 
 
-def fact(row: Row) -> tuple[object, ...]:
+def fact(row: TrialRecord) -> tuple[object, ...]:
     """Return what of a row a seed decides: all but how long its evaluation took."""
     scores = {name: value for name, value in row.scores.items() if name != "seconds"}
-    return row.batch, row.place, row.architecture.digest, row.params, scores, row.repeat, row.origin
+    return row.batch, row.index_in_batch, row.architecture.digest, row.params, scores, row.repeat, row.origin
 
 
 def offspring_gone(session: set[str]) -> bool:
@@ -174,8 +174,8 @@ def test_killed_in_training_and_in_searching(whole: Command, tmp_path: Path) -> 
     rows = command.rows()
     assert [fact(row) for row in rows] == [fact(row) for row in whole.rows()]
     # No finished trial was lost or evaluated anew: its scores are those stored before, to the time it took.
-    final = {(row.batch, row.place): row for row in rows}
-    assert all(final[row.batch, row.place].scores == row.scores for row in stored)
+    final = {(row.batch, row.index_in_batch): row for row in rows}
+    assert all(final[row.batch, row.index_in_batch].scores == row.scores for row in stored)
     fronts = [read_json(one.study.front_file)["front"] for one in (command, whole)]
     assert [entry["digest"] for entry in fronts[0]] == [entry["digest"] for entry in fronts[1]]
     assert sum(row.evaluated for row in rows) == TRIALS

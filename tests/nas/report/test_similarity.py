@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nas.data.splits import load_data
 from nas.export.writer import export_model
-from nas.pipeline.run import facts_of
+from nas.pipeline.run import dataset_info
 from nas.report.similarity import analyze, centred, drawing, gram, similarities, subjects_of
 from nas.runtime.files import save_tensors, write_json
 from nas.study.folder import Study
@@ -172,7 +172,7 @@ def exported(folder: Path, design: Architecture, name: str) -> Path:
 def studied(folder: Path, images: Path) -> Study:
     """Make a study with two designs that were retrained, as far as files tell."""
     study, spec = Study(folder), f"folder:{images}"
-    facts = facts_of(load_data(spec, image_size=16), spec)
+    facts = dataset_info(load_data(spec, image_size=16), spec)
     declaration = parse_declaration(SPACE, "space.yaml")
     study.create(Settings(data=spec, image_size=16), facts, declaration, study.default_url, [])
     for top1, design in enumerate((DEEP, FLAT)):

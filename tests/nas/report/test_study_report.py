@@ -14,10 +14,10 @@ import pytest
 from nas.report import plots
 from nas.report.study_report import write_report
 from nas.runtime.files import write_json
-from nas.search.loop import Plan, Search, cheap_costs, pareto_rows
+from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_rows
 from nas.search.objectives import Goal
-from nas.search.trial_store import Row
-from nas.study.folder import Facts, Study
+from nas.search.trial_store import TrialRecord
+from nas.study.folder import DatasetInfo, Study
 from nas.study.settings import Settings
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import parse_declaration
@@ -39,14 +39,16 @@ scales:
 """
 
 
-def evaluate(designs: list[Architecture], bars: list[float]) -> Iterator[dict[int, dict[str, float]]]:
+def evaluate(
+    designs: list[Architecture], required_top1: list[float]
+) -> Iterator[dict[int, dict[str, float]]]:
     for index, design in enumerate(designs):
         luck = int(design.digest[:4], 16) / 16**4
         yield {index: {"top1": 90 + 5 * luck, "top5": 99.0, "loss": 0.4 - 0.1 * luck, "seconds": 0.5}}
 
 
 def cheap(design: Architecture) -> dict[str, float]:
-    return {**cheap_costs(design), "latency_ms": 1 + int(design.digest[4:6], 16) / 256}
+    return {**analytic_costs(design), "latency_ms": 1 + int(design.digest[4:6], 16) / 256}
 
 
 def make_study(
@@ -59,13 +61,13 @@ def make_study(
 ) -> Study:
     study = Study(folder)
     settings = Settings(space="small", objectives=objectives, max_macs=max_macs, batch=batch)
-    facts = Facts("<b>mnist5k", "0" * 64, 8, 1, ("a", "b"), (0.1,), (0.3,))
+    facts = DatasetInfo("<b>mnist5k", "0" * 64, 8, 1, ("a", "b"), (0.1,), (0.3,))
     declaration = parse_declaration(SPACE, "space.yaml")
     study.create(settings, facts, declaration, study.default_url, ["nas", "search"])
     space, goal = study.space(), study.goal()
-    likenesses = [(name, space.largest) for name in starts]
-    plan = Plan(goal, "random", batch_size=batch, trials=trials)
-    rows = Search(space, study.store(), plan, evaluate, cheap, likenesses).run(lambda row, count: None)
+    analogues = [(name, space.largest) for name in starts]
+    plan = SearchConfig(goal, "random", batch_size=batch, trials=trials)
+    rows = Search(space, study.store(), plan, evaluate, cheap, analogues).run(lambda row, count: None)
     if len(rows) >= trials > 4:
         study.write_front(rows, goal, pareto_rows(rows, goal), 0)
     return study
@@ -76,7 +78,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return make_study(tmp_path_factory.mktemp("finished") / "study", 20, starts=("cswin_tiny",))
 
 
-def retrain(study: Study, row: Row, mode: str, top1: float) -> None:
+def retrain(study: Study, row: TrialRecord, mode: str, top1: float) -> None:
     content = {"digest": row.architecture.digest, "mode": mode, **row.scores}
     path = study.retrained(row.architecture.digest, mode) / "result.json"
     write_json(path, {**content, "val_top1": top1, "test_top1": top1 - 0.5})
@@ -225,10 +227,10 @@ def test_shares_add_up(finished: Study) -> None:
     rows = finished.store().rows()
     figure = plots.operators(rows, plots.elite(rows, finished.goal()))
     for column in ("x", "x2"):
-        bars = [trace for trace in figure.data if (trace.xaxis or "x") == column]
-        assert [sum(values) for values in zip(*(bar.x for bar in bars), strict=True)] == pytest.approx(
-            [100] * 3
-        )
+        required_top1 = [trace for trace in figure.data if (trace.xaxis or "x") == column]
+        assert [
+            sum(values) for values in zip(*(bar.x for bar in required_top1), strict=True)
+        ] == pytest.approx([100] * 3)
 
 
 def test_elite_is_the_front_and_the_best_tenth(finished: Study) -> None:

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 from nas.report.terminal import describe, draw, drawing_spaces
-from search_spaces.analogues import likenesses
+from search_spaces.analogues import analogues
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.cost import costs
 from search_spaces.declaration import known_spaces, load_declaration
@@ -74,7 +74,7 @@ def test_a_design_without_a_name_goes_by_its_digest() -> None:
 
 # -- drawing ----------------------------------------------------------------------------------------
 
-NANO = dict(likenesses(load_declaration("twins_cswin").space("nano", 28, 1, 10)))
+NANO = dict(analogues(load_declaration("twins_cswin").space("nano", 28, 1, 10)))
 DESIGNS = [published(name) for name in PUBLISHED] + list(NANO.values())
 
 

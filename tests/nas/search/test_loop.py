@@ -18,12 +18,12 @@ from typing import Any
 import optuna
 import pytest
 
-from nas.search.loop import Plan, Search, cheap_costs, pareto_rows
+from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_rows
 from nas.search.objectives import Goal
 from nas.search.pareto import dominates
 from nas.search.samplers import Proposer
-from nas.search.trial_store import Row, Store, check_storage
-from search_spaces.analogues import likenesses
+from nas.search.trial_store import Store, TrialRecord, check_storage
+from search_spaces.analogues import analogues
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import load_declaration, parse_declaration
 from search_spaces.errors import RequestError, StudyError
@@ -54,7 +54,7 @@ class Fake:
     seen: list[str] = field(default_factory=list)
 
     def __call__(
-        self, designs: list[Architecture], bars: list[float]
+        self, designs: list[Architecture], required_top1: list[float]
     ) -> Iterator[dict[int, dict[str, float]]]:
         order = list(range(len(designs)))
         if self.shuffle is not None:
@@ -86,13 +86,13 @@ class Memory:
     """A store for what does not turn on the database: keeps rows as they are, in the order added."""
 
     def __init__(self) -> None:
-        self.kept: list[Row] = []
+        self.kept: list[TrialRecord] = []
 
-    def add(self, rows: list[Row]) -> None:
+    def add(self, rows: list[TrialRecord]) -> None:
         self.kept.extend(rows)
 
-    def rows(self) -> list[Row]:
-        return sorted(self.kept, key=lambda row: (row.batch, row.place))
+    def rows(self) -> list[TrialRecord]:
+        return sorted(self.kept, key=lambda row: (row.batch, row.index_in_batch))
 
 
 def run(
@@ -108,14 +108,14 @@ def run(
     starts: list[tuple[str, Architecture]] | None = None,
     url: str | None = None,
     seconds: float | None = None,
-) -> list[Row]:
+) -> list[TrialRecord]:
     """Search into a folder's database, opened anew as a new process would, or into memory."""
     store: Any = where
     if isinstance(where, Path):
         store = Store(url or f"sqlite:///{where}/study.db", "study", goal.objectives, space.choices)
-    plan = Plan(goal, sampler, batch, trials, seconds, seed)
+    plan = SearchConfig(goal, sampler, batch, trials, seconds, seed)
     told: list[int] = []
-    rows = Search(space, store, plan, fake or Fake(), cheap_costs, starts or []).run(
+    rows = Search(space, store, plan, fake or Fake(), analytic_costs, starts or []).run(
         lambda row, n: told.append(n)
     )
     assert told == sorted(told)
@@ -127,12 +127,12 @@ def run(
     return rows
 
 
-def facts(rows: list[Row]) -> list[tuple[object, ...]]:
+def facts(rows: list[TrialRecord]) -> list[tuple[object, ...]]:
     """Return what of every row must not depend on how a search went."""
     return [
         (
             row.batch,
-            row.place,
+            row.index_in_batch,
             tuple(sorted(row.params.items())),
             row.architecture.digest,
             tuple(sorted((name, value) for name, value in row.scores.items() if name != "seconds")),
@@ -144,27 +144,27 @@ def facts(rows: list[Row]) -> list[tuple[object, ...]]:
     ]
 
 
-def digests(rows: list[Row]) -> list[str]:
+def digests(rows: list[TrialRecord]) -> list[str]:
     return [row.architecture.digest for row in rows if row.evaluated]
 
 
 @pytest.fixture(scope="module")
-def reference(space: Space, tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+def reference(space: Space, tmp_path_factory: pytest.TempPathFactory) -> list[TrialRecord]:
     """The undisturbed search that others are compared with."""
     return run(tmp_path_factory.mktemp("reference"), space)
 
 
-def test_order_of_results_changes_nothing(reference: list[Row], space: Space, tmp_path: Path) -> None:
+def test_order_of_results_changes_nothing(reference: list[TrialRecord], space: Space, tmp_path: Path) -> None:
     fake = Fake(shuffle=1)
     assert facts(run(tmp_path, space, fake)) == facts(reference)
     assert fake.seen != digests(reference)  # the order really was another
 
 
-def test_memory_searches_as_the_database_does(reference: list[Row], space: Space) -> None:
+def test_memory_searches_as_the_database_does(reference: list[TrialRecord], space: Space) -> None:
     assert facts(run(Memory(), space)) == facts(reference)
 
 
-def test_another_seed_searches_elsewhere(reference: list[Row], space: Space) -> None:
+def test_another_seed_searches_elsewhere(reference: list[TrialRecord], space: Space) -> None:
     assert digests(run(Memory(), space, seed=1)) != digests(reference)
     # NumPy's generators take 32 bits; any seed a user may give must work.
     run(Memory(), space, seed=2**32 - 1)
@@ -172,7 +172,7 @@ def test_another_seed_searches_elsewhere(reference: list[Row], space: Space) -> 
 
 @pytest.mark.parametrize("deaths", [[3], [0, 7, 5]])
 def test_killed_and_resumed_equals_uninterrupted(
-    deaths: list[int], reference: list[Row], space: Space, tmp_path: Path
+    deaths: list[int], reference: list[TrialRecord], space: Space, tmp_path: Path
 ) -> None:
     seen: list[str] = []
     for number, after in enumerate(deaths):
@@ -203,7 +203,7 @@ def test_number_of_trials_is_exact(trials: int, space: Space) -> None:
     assert run(memory, space, again := Fake(), trials=trials) and not again.seen
 
 
-def test_more_trials_continue(reference: list[Row], space: Space, tmp_path: Path) -> None:
+def test_more_trials_continue(reference: list[TrialRecord], space: Space, tmp_path: Path) -> None:
     first, more, less = Fake(), Fake(), Fake()
     run(tmp_path, space, first, trials=7)
     assert facts(run(tmp_path, space, more)) == facts(reference)
@@ -218,7 +218,7 @@ def test_time_stops_the_search(space: Space) -> None:
 
 @pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
 def test_limits_reject_before_evaluation(sampler: str, space: Space) -> None:
-    costs = sorted(cheap_costs(space.sample(Random(i)))["macs"] for i in range(50))
+    costs = sorted(analytic_costs(space.sample(Random(i)))["macs"] for i in range(50))
     limit = costs[25]
     goal = Goal(("top1", "macs"), (("macs", limit),))
     rows = run(Memory(), space, fake := Fake(), goal=goal, sampler=sampler, trials=8)
@@ -231,7 +231,7 @@ def test_limits_reject_before_evaluation(sampler: str, space: Space) -> None:
 
 
 def test_rejected_trials_are_stored_as_pruned(space: Space, tmp_path: Path) -> None:
-    goal = Goal(("top1", "macs"), (("macs", cheap_costs(space.largest)["macs"] * 0.7),))
+    goal = Goal(("top1", "macs"), (("macs", analytic_costs(space.largest)["macs"] * 0.7),))
     rows = run(tmp_path, space, goal=goal, trials=8)
     store = Store(f"sqlite:///{tmp_path}/study.db", "study", goal.objectives, space.choices)
     states = Counter(trial.state.name for trial in store.study.get_trials())
@@ -248,7 +248,7 @@ def test_limit_that_nothing_meets_ends(space: Space) -> None:
 
 @pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
 def test_starts_come_first(sampler: str, space: Space) -> None:
-    starts = [("small one", space.smallest), ("large one", space.largest), *likenesses(space)]
+    starts = [("small one", space.smallest), ("large one", space.largest), *analogues(space)]
     starts = list({design.digest: (name, design) for name, design in starts}.values())
     rows = run(Memory(), space, starts=starts, sampler=sampler, trials=15)
     head = rows[: len(starts)]
@@ -299,10 +299,16 @@ def test_unknown_sampler() -> None:
 def test_rows_round_trip(space: Space, tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}/s.db", "study", ("top1", "macs"), space.choices)
     design = space.sample(Random(3))
-    row = Row(
-        0, 0, space.values(design), design, {"top1": 50.0, "macs": 7.0}, origin="twins", memory={"g": 1}
+    row = TrialRecord(
+        0,
+        0,
+        space.values(design),
+        design,
+        {"top1": 50.0, "macs": 7.0},
+        origin="twins",
+        sampler_attrs={"g": 1},
     )
-    rejected = Row(0, 1, space.values(design), design, {"macs": 9.0}, rejected="macs 9 > 8")
+    rejected = TrialRecord(0, 1, space.values(design), design, {"macs": 9.0}, rejected="macs 9 > 8")
     for one in (rejected, row):
         store.add([one])
     again = Store(f"sqlite:///{tmp_path}/s.db", "study", ("top1", "macs"), space.choices)
@@ -317,8 +323,15 @@ def test_trials_are_stored_as_optuna_stores_them(space: Space, tmp_path: Path) -
     rng = Random(5)
     designs = [space.sample(rng) for _ in range(3)]
     rows = [
-        Row(0, place, space.values(design, rng), design, {"top1": score, "macs": 7.0}, memory={"g": place})
-        for place, (design, score) in enumerate(zip(designs, (1.5, float("inf"), 2.0), strict=True))
+        TrialRecord(
+            0,
+            index_in_batch,
+            space.values(design, rng),
+            design,
+            {"top1": score, "macs": 7.0},
+            sampler_attrs={"g": index_in_batch},
+        )
+        for index_in_batch, (design, score) in enumerate(zip(designs, (1.5, float("inf"), 2.0), strict=True))
     ]
     rows[2] = replace(rows[2], rejected="macs 9 > 8")
     ours, theirs = (
@@ -347,7 +360,7 @@ def test_trials_of_another_space_are_refused(space: Space, tmp_path: Path) -> No
     url = f"sqlite:///{tmp_path}/s.db"
     store = Store(url, "study", ("top1", "macs"), space.choices)
     design = space.sample(Random(3))
-    store.add([Row(0, 0, space.values(design), design, {"top1": 50.0, "macs": 7.0})])
+    store.add([TrialRecord(0, 0, space.values(design), design, {"top1": 50.0, "macs": 7.0})])
     other = load_declaration("twins_cswin").space("tiny", 224, 3, 10)
     with pytest.raises(StudyError, match="holds trials of another space; choose another --study"):
         Store(url, "study", ("top1", "macs"), other.choices).rows()
@@ -372,7 +385,10 @@ def test_a_trial_that_lacks_parameters_is_refused(space: Space, tmp_path: Path) 
 def test_studies_of_one_database_do_not_mix(space: Space, tmp_path: Path) -> None:
     url, design = f"sqlite:///{tmp_path}/s.db", space.sample(Random(3))
     rows = [
-        Row(0, place, space.values(design), design, {"top1": 50.0 + place, "macs": 7.0}) for place in range(3)
+        TrialRecord(
+            0, index_in_batch, space.values(design), design, {"top1": 50.0 + index_in_batch, "macs": 7.0}
+        )
+        for index_in_batch in range(3)
     ]
     mine, other = (Store(url, name, ("top1", "macs"), space.choices) for name in ("mine", "other"))
     for first in range(3):  # in turn, so that their trials lie between one another
@@ -461,7 +477,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait(30)
 
 
-def test_postgresql(postgres: str, reference: list[Row], space: Space, tmp_path: Path) -> None:
+def test_postgresql(postgres: str, reference: list[TrialRecord], space: Space, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         run(tmp_path, space, Fake(dies_after=9), url=postgres)
     assert facts(run(tmp_path, space, url=postgres)) == facts(reference)

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from nas.data.splits import Data, load_data
-from nas.evaluation.population import Held, payload
+from nas.evaluation.population import EvaluationWorker, payload
 from nas.pipeline.run import _saved
-from nas.search.loop import Plan, Search, cheap_costs, pareto_rows
+from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_rows
 from nas.search.objectives import Goal
 from nas.search.pareto import dominates
-from nas.search.racing import LOOKS, bars, floors, hopeless
-from nas.search.trial_store import Row, Store
+from nas.search.racing import LOOKS, required_top1, stop_threshold, stop_thresholds
+from nas.search.trial_store import Store, TrialRecord
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import parse_declaration
 from search_spaces.space import Space
@@ -75,7 +75,7 @@ def test_a_design_that_reaches_the_bar_is_stopped_with_at_most_delta(
     sizes, needed, delta = population
     total = sum(sizes)
     right = data.draw(st.integers(needed, min(total, needed + 5)))
-    limits = floors(sizes, 100 * needed / total, delta)
+    limits = stop_thresholds(sizes, 100 * needed / total, delta)
     assert stopping(sizes, right, limits) <= delta
     # The same, of images in orders that were really drawn.
     rng, trials = np.random.default_rng(total), 2000
@@ -89,7 +89,7 @@ def test_a_design_that_reaches_the_bar_is_stopped_with_at_most_delta(
 def test_what_is_certain_stops_and_the_end_does_not(population: tuple[list[int], int, float]) -> None:
     sizes, needed, delta = population
     total = sum(sizes)
-    limits = floors(sizes, 100 * needed / total, delta)
+    limits = stop_thresholds(sizes, 100 * needed / total, delta)
     looks = [place for place, limit in enumerate(limits) if limit >= 0]
     assert limits[-1] == -1 and len(looks) < LOOKS
     for place in looks:
@@ -104,7 +104,7 @@ def test_the_tail_stops_wherever_hoeffding_and_serfling_do(
     total: int, accuracy: float, share: float, risk: float
 ) -> None:
     needed, seen = round(accuracy * total), max(1, round(share * total))
-    k = hopeless(total, needed, seen, risk)
+    k = stop_threshold(total, needed, seen, risk)
     gap = needed / total - (k + 1) / seen  # of the first count that does not stop
     if gap > 0:
         assert math.exp(-2 * seen * gap**2 / (1 - (seen - 1) / total)) > risk * (1 - 1e-6)
@@ -112,11 +112,11 @@ def test_the_tail_stops_wherever_hoeffding_and_serfling_do(
 
 def test_numbers() -> None:
     # 10 images, 5 seen, the rival right on 8: 3 of 5 is the least possible, with C(8,3) C(2,2) / C(10,5) = 2/9.
-    assert hopeless(10, 8, 5, 0.22) == 2 and hopeless(10, 8, 5, 0.223) == 3
-    assert floors([250, 250], 0.0, 0.05) == [-1, -1]  # nothing to reach
-    assert floors([500], 90.0, 0.05) == [-1]  # nowhere to stop
-    assert sum(limit >= 0 for limit in floors([60] * 34, 90.0, 0.05)) == LOOKS - 1  # large images
-    *rising, end = floors([63] * 7 + [59], 90.0, 0.05)
+    assert stop_threshold(10, 8, 5, 0.22) == 2 and stop_threshold(10, 8, 5, 0.223) == 3
+    assert stop_thresholds([250, 250], 0.0, 0.05) == [-1, -1]  # nothing to reach
+    assert stop_thresholds([500], 90.0, 0.05) == [-1]  # nowhere to stop
+    assert sum(limit >= 0 for limit in stop_thresholds([60] * 34, 90.0, 0.05)) == LOOKS - 1  # large images
+    *rising, end = stop_thresholds([63] * 7 + [59], 90.0, 0.05)
     assert rising == sorted(rising) and rising[0] > 0 and end == -1
 
 
@@ -128,9 +128,9 @@ def test_the_bar_is_the_best_of_those_at_least_as_good_in_all_else() -> None:
         {"top1": 95.0, "macs": 9.0, "params": 1.0},
     ]
     designs = [{"macs": macs, "params": params} for macs, params in ((5, 5), (4, 9), (3, 9), (9, 9))]
-    assert bars(designs, rivals, goal) == [90.0, 80.0, 0.0, 95.0]
-    assert bars(designs, [], goal) == [0.0] * 4
-    assert bars([{}], rivals, Goal(("top1",))) == [95.0]
+    assert required_top1(designs, rivals, goal) == [90.0, 80.0, 0.0, 95.0]
+    assert required_top1(designs, [], goal) == [0.0] * 4
+    assert required_top1([{}], rivals, Goal(("top1",))) == [95.0]
 
 
 # -- a search of a trained supernet ------------------------------------------------------------------
@@ -167,40 +167,40 @@ class Worker:
     """
 
     def __init__(self, supernet: Supernet, data: Data, racing: float | None, group: int = 8) -> None:
-        self.held = Held(payload(supernet, data, 2000, 0, racing), "cpu")
+        self.held = EvaluationWorker(payload(supernet, data, 2000, 0, racing), "cpu")
         self.group, self.seen = group, 0
 
     def __call__(
-        self, designs: list[Architecture], bars: list[float]
+        self, designs: list[Architecture], required_top1: list[float]
     ) -> Iterator[dict[int, dict[str, float]]]:
         for first in range(0, len(designs), self.group):
             places = range(first, min(first + self.group, len(designs)))
-            scores = self.held.score([(designs[place].to_json(), bars[place]) for place in places])
+            scores = self.held.score([(designs[place].to_json(), required_top1[place]) for place in places])
             self.seen += len(scores)
             yield dict(zip(places, scores, strict=True))
 
 
 def searched(
     folder: Path, worker: Worker, racing: float | None, sampler: str = "nsga2", trials: int = 32
-) -> list[Row]:
+) -> list[TrialRecord]:
     space: Space = worker.held.evaluator.runner.supernet.space
     store = Store(f"sqlite:///{folder}/study.db", "study", GOAL.objectives, space.choices)
-    plan = Plan(GOAL, sampler, batch_size=8, trials=trials, racing=racing)
-    rows = Search(space, store, plan, worker, cheap_costs).run(lambda row, n: None)
+    plan = SearchConfig(GOAL, sampler, batch_size=8, trials=trials, racing=racing)
+    rows = Search(space, store, plan, worker, analytic_costs).run(lambda row, n: None)
     assert [timeless(row) for row in store.rows()] == [timeless(row) for row in rows]
     return rows
 
 
-def timeless(row: Row) -> Row:
+def timeless(row: TrialRecord) -> TrialRecord:
     return replace(row, scores={name: v for name, v in row.scores.items() if name != "seconds"})
 
 
-def full(worker: Worker, rows: list[Row]) -> dict[str, dict[str, Any]]:
+def full(worker: Worker, rows: list[TrialRecord]) -> dict[str, dict[str, Any]]:
     """Return the scores on all images of every evaluated design, by digest."""
     designs = list({row.architecture.digest: row.architecture for row in rows}.values())
     scores = worker.held.score([(design.to_json(), 0.0) for design in designs])
     known = zip(designs, scores, strict=True)
-    return {design.digest: {**cheap_costs(design), **found} for design, found in known}
+    return {design.digest: {**analytic_costs(design), **found} for design, found in known}
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def raced(trained: Supernet, data: Data, folder: Path) -> list[Row]:
+def raced(trained: Supernet, data: Data, folder: Path) -> list[TrialRecord]:
     return searched(folder, Worker(trained, data, 0.05), 0.05)
 
 
@@ -223,7 +223,7 @@ def test_without_racing_nothing_changes(trained: Supernet, data: Data, tmp_path:
     designs = [trained.space.sample(rng) for _ in range(6)]
     evaluator = plain.held.evaluator
     expected = [{**scores, "seconds": 0} for scores in evaluator.score(designs)]
-    unreached = [floors(plain.held.sizes, 100.0, 0.4)] * len(designs)
+    unreached = [stop_thresholds(plain.held.sizes, 100.0, 0.4)] * len(designs)
     assert all("stopped_after" in scores for scores in evaluator.score(designs, unreached))
     for high in (0.0, 100.0):  # whatever the bar
         found = plain.held.score([(design.to_json(), high) for design in designs])
@@ -233,7 +233,7 @@ def test_without_racing_nothing_changes(trained: Supernet, data: Data, tmp_path:
 
 
 def test_stopped_designs_were_dominated_and_others_saw_all_images(
-    trained: Supernet, data: Data, raced: list[Row]
+    trained: Supernet, data: Data, raced: list[TrialRecord]
 ) -> None:
     truth = full(Worker(trained, data, 0.05), raced)
     values = {digest: GOAL.values(scores) for digest, scores in truth.items()}
@@ -276,7 +276,7 @@ def test_the_front_is_that_without_racing(trained: Supernet, data: Data, tmp_pat
         assert raced_front == front
 
 
-def test_samplers_and_optuna_see_stopped_designs_as_dominated(raced: list[Row], folder: Path) -> None:
+def test_samplers_and_optuna_see_stopped_designs_as_dominated(raced: list[TrialRecord], folder: Path) -> None:
     rows = raced
     study = optuna.load_study(study_name="study", storage=f"sqlite:///{folder}/study.db")
     best = {trial.user_attrs["digest"] for trial in study.best_trials}
@@ -297,7 +297,7 @@ def test_samplers_and_optuna_see_stopped_designs_as_dominated(raced: list[Row], 
 
 
 def test_groups_and_interruptions_change_nothing(
-    trained: Supernet, data: Data, raced: list[Row], tmp_path: Path
+    trained: Supernet, data: Data, raced: list[TrialRecord], tmp_path: Path
 ) -> None:
     # A search of 13 designs ends within a batch; one of 32 goes on with it.
     searched(tmp_path, Worker(trained, data, 0.05, group=3), 0.05, trials=13)

@@ -16,9 +16,9 @@ from nas.study.recipes import (
     LARGE_SUPERNET,
     SMALL_RETRAINING,
     SMALL_SUPERNET,
-    Wishes,
-    fitting,
-    resuming,
+    RecipeOverrides,
+    default_recipes,
+    stored_recipes,
 )
 from nas.study.settings import Settings, difference, read_settings
 from nas.training.loop import Recipe
@@ -164,30 +164,36 @@ def test_difference_names_the_first_setting() -> None:
 
 def test_recipes_fit_the_images() -> None:
     base = Settings(seed=5)
-    assert fitting(base, Wishes(), LARGE - 1, gpus=8).recipe == replace(SMALL_SUPERNET, seed=5, shards=8)
-    assert fitting(base, Wishes(), LARGE, gpus=8).recipe == replace(LARGE_SUPERNET, seed=5, shards=8)
-    assert fitting(base, Wishes(), LARGE - 1, gpus=0).recipe.shards == 2
-    assert fitting(base, Wishes(batch_size=3), LARGE - 1, gpus=0).recipe.shards == 1
-    wished = fitting(base, Wishes(epochs=2, batch_size=16, lr=0.1, retrain_epochs=3), 28, gpus=0)
+    assert default_recipes(base, RecipeOverrides(), LARGE - 1, gpus=8).recipe == replace(
+        SMALL_SUPERNET, seed=5, shards=8
+    )
+    assert default_recipes(base, RecipeOverrides(), LARGE, gpus=8).recipe == replace(
+        LARGE_SUPERNET, seed=5, shards=8
+    )
+    assert default_recipes(base, RecipeOverrides(), LARGE - 1, gpus=0).recipe.shards == 2
+    assert default_recipes(base, RecipeOverrides(batch_size=3), LARGE - 1, gpus=0).recipe.shards == 1
+    wished = default_recipes(
+        base, RecipeOverrides(epochs=2, batch_size=16, lr=0.1, retrain_epochs=3), 28, gpus=0
+    )
     assert wished.recipe == replace(SMALL_SUPERNET, epochs=2, batch_size=16, lr=0.1, seed=5, shards=2)
     assert wished.retraining == replace(SMALL_RETRAINING, epochs=3, batch_size=16, lr=0.1, seed=5)
     with pytest.raises(RequestError, match="epochs must be at least 1"):
-        fitting(base, Wishes(epochs=0), 28, gpus=0)
+        default_recipes(base, RecipeOverrides(epochs=0), 28, gpus=0)
 
 
 def test_large_images_get_a_batch_that_the_gpus_hold_and_its_rate() -> None:
     base = Settings()
-    one, none = (fitting(base, Wishes(), LARGE, gpus=gpus).recipe for gpus in (1, 0))
+    one, none = (default_recipes(base, RecipeOverrides(), LARGE, gpus=gpus).recipe for gpus in (1, 0))
     assert (one.batch_size, none.batch_size) == (128, 32)
     assert one.lr == pytest.approx(LARGE_SUPERNET.lr / 8**0.5)
     assert none.lr == pytest.approx(LARGE_SUPERNET.lr / 32**0.5)
 
 
 def test_a_resumed_study_keeps_its_recipe_but_for_what_is_wished() -> None:
-    stored = fitting(Settings(), Wishes(), LARGE, gpus=8)
-    again = resuming(Settings(), Wishes(), stored)
+    stored = default_recipes(Settings(), RecipeOverrides(), LARGE, gpus=8)
+    again = stored_recipes(Settings(), RecipeOverrides(), stored)
     assert (again.recipe, again.retraining) == (stored.recipe, stored.retraining)
-    longer = resuming(Settings(), Wishes(epochs=7), stored)
+    longer = stored_recipes(Settings(), RecipeOverrides(epochs=7), stored)
     assert longer.recipe == replace(stored.recipe, epochs=7)
 
 

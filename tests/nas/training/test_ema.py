@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas.training.ema import Average
+from nas.training.ema import ModelEma
 
 
 def network() -> nn.Module:
@@ -20,7 +20,7 @@ def network() -> nn.Module:
 @pytest.mark.parametrize("seed", range(5))
 def test_late_is_the_same_as_always(seed: int, asks: float) -> None:
     rng, model, steps, decay = Random(seed), network(), 40, 0.9
-    average = Average(model, decay, steps)
+    average = ModelEma(model, decay, steps)
     plain = {name: value.clone() for name, value in model.state_dict().items()}
     for step in range(steps):
         touched = [parameter for parameter in model.parameters() if rng.random() < 0.3]
@@ -44,6 +44,6 @@ def test_late_is_the_same_as_always(seed: int, asks: float) -> None:
 
 def test_the_average_is_not_trained() -> None:
     model = network().train()
-    average = Average(model, 0.9, 3)
+    average = ModelEma(model, 0.9, 3)
     assert not average.module.training and not any(p.requires_grad for p in average.module.parameters())
     assert model.training and all(p.requires_grad for p in model.parameters())

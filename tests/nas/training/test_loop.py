@@ -13,16 +13,16 @@ import pytest
 import torch
 from torch import Tensor, multiprocessing, nn
 
-from nas.cluster.budget import WorkerPlan
+from nas.cluster.budget import WorkerAllocation
 from nas.data.splits import Data, load_data
 from nas.evaluation.accuracy import recalibrate
-from nas.pipeline.run import team_plan
+from nas.pipeline.run import allocate_team
 from nas.runtime import interrupt
 from nas.runtime.files import load_tensors
 from nas.runtime.interrupt import Interrupted
 from nas.study.settings import Settings
 from nas.training.loop import Recipe, Training, checkpoint_seconds
-from nas.training.supernet import Share, read_supernet, steps_done, supernet_step, train_supernet
+from nas.training.supernet import SupernetTask, read_supernet, steps_done, supernet_step, train_supernet
 from search_spaces.errors import CheckpointError, RequestError, WorkError
 from search_spaces.space import Space
 from supernet.sampling import POLICIES
@@ -154,7 +154,7 @@ def test_shards_in_turn_equal_shards_of_two_ranks(
     alone, together = tmp_path / "alone", tmp_path / "together"
     expected = dict(train_supernet(space, settings, data, alone, CPU).state_dict())
     address = f"file://{tmp_path / 'meeting'}"
-    share = Share(space, settings, data, together)
+    share = SupernetTask(space, settings, data, together)
     multiprocessing.start_processes(factories.as_rank, (share, address), nprocs=2, start_method="spawn")
     trained = dict(read_supernet(space, settings.sharing, together).state_dict())
     # Statistics are those of the shards that a rank saw; every design's are recalibrated before it is scored.
@@ -324,9 +324,9 @@ def test_interval_of_checkpoints_is_a_number(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_cores_of_one_machine_are_dealt_out_among_ranks() -> None:
-    eight = WorkerPlan(8, 1.0, 0.0, "cpu")
-    assert team_plan(eight, 2, one_machine=True) == WorkerPlan(2, 4.0, 0.0, "cpu")
+    eight = WorkerAllocation(8, 1.0, 0.0, "cpu")
+    assert allocate_team(eight, 2, one_machine=True) == WorkerAllocation(2, 4.0, 0.0, "cpu")
     # A cluster's machines may have one core each.
-    assert team_plan(eight, 2, one_machine=False) == WorkerPlan(2, 1.0, 0.0, "cpu")
-    shared = WorkerPlan(8, 0.5, 1.0, "cuda")
-    assert team_plan(shared, 8, one_machine=True) == shared
+    assert allocate_team(eight, 2, one_machine=False) == WorkerAllocation(2, 1.0, 0.0, "cpu")
+    shared = WorkerAllocation(8, 0.5, 1.0, "cuda")
+    assert allocate_team(shared, 8, one_machine=True) == shared

@@ -16,7 +16,7 @@ from nas.runtime.console import Log
 from nas.study.settings import Settings
 from nas.training.loop import Recipe
 from nas.training.supernet import train_supernet
-from nas.training.throughput import Meter, compared, loader_rate
+from nas.training.throughput import StepTimer, compared, loader_rate
 from search_spaces.space import Space
 
 
@@ -39,7 +39,7 @@ def test_epochs_too_short_to_measure_say_nothing(count: int) -> None:
 
 
 def test_steps_are_measured_after_the_first_ones() -> None:
-    meter = Meter()
+    meter = StepTimer()
     for seconds in (9.0, 9.0, 9.0):
         meter.add(seconds)
     for _ in range(20):

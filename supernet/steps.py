@@ -199,7 +199,13 @@ class StepRunner:
 
     def _template(self, step: Step) -> FunctionalModule:
         if step not in self._templates:
-            method = "apply_mixer" if isinstance(step, MixerStep) else "apply_mlp" if isinstance(step, MlpStep) else None
+            method = (
+                "apply_mixer"
+                if isinstance(step, MixerStep)
+                else "apply_mlp"
+                if isinstance(step, MlpStep)
+                else None
+            )
             module: nn.Module = build_on_meta(self._plan(step))
             if method is not None:
                 for name, _ in list(module.named_children()):

@@ -1,4 +1,4 @@
-"""The house stands: imports run one way, in no circle, and one file alone knows ray.
+"""The house stands: imports run one way, in no circle, and one room alone knows ray.
 
 `violations` walks the syntax trees, imports within functions included: an import that hides there is an
 arrow all the same. Only ``if TYPE_CHECKING`` blocks are left out of the circles, since they never run.
@@ -16,15 +16,32 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# Each room and those that it may import from.
-ROOMS = {
+# Each package and those that it may import from.
+PACKAGES = {
     "search_spaces": {"search_spaces"},
     "supernet": {"supernet", "search_spaces"},
     "nas": {"nas", "supernet", "search_spaces"},
 }
 BANNED = {"search_spaces": {"torch", "optuna"}}
-RAY_FILE = "nas/workers.py"
+# The rooms of ``nas`` from top to bottom: each imports from lower floors and from itself.
+FLOORS = (
+    ("cli",),
+    ("bench",),
+    ("pipeline",),
+    ("report",),
+    ("export",),
+    ("training",),
+    ("evaluation",),
+    ("study",),
+    ("search", "latency", "data", "cluster"),
+    ("runtime",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+RAY_ROOM = "nas/cluster/"
 OPERATORS = ("search_spaces.operators", "supernet.operators")
+# Files that say they contain private names of another project, and whose.
+PRIVATE = {"nas/search/optuna_tables.py": "optuna"}
+LONGEST = 400
 
 
 @dataclass(frozen=True)
@@ -41,8 +58,8 @@ class Arrow:
 def modules_of(root: Path) -> dict[str, Path]:
     """Map the dotted name of every module in the rooms to its file; a package's name is its __init__."""
     found = {}
-    for room in ROOMS:
-        for path in sorted((root / room).rglob("*.py")):
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
             parts = path.relative_to(root).with_suffix("").parts
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
@@ -78,7 +95,7 @@ def targets_of(node: ast.AST, package: str, modules: dict[str, Path]) -> Iterato
         for alias in node.names:
             inner = f"{base}.{alias.name}"
             # "from package import module" points at the module, "from package import name" at the package.
-            yield inner if inner in modules else base
+            yield inner if inner in modules or alias.name.startswith("_") else base
     elif (
         isinstance(node, ast.Call)
         and ast.unparse(node.func).rpartition(".")[2] in ("import_module", "__import__")
@@ -114,16 +131,27 @@ def violations(root: Path) -> list[str]:
     arrows = [a for name, path in modules.items() for a in arrows_of(name, path, root, modules)]
     found = []
     for arrow in arrows:
-        room, target = arrow.source.partition(".")[0], arrow.target.partition(".")[0]
+        package, target = arrow.source.partition(".")[0], arrow.target.partition(".")[0]
         place = f"{arrow.file}:{arrow.line}"
-        if target in ROOMS and target not in ROOMS[room]:
+        if target in PACKAGES and target not in PACKAGES[package]:
             found.append(f"{place} imports {arrow.target}: imports run nas -> supernet -> search_spaces")
-        if target in BANNED.get(room, ()):
-            found.append(f"{place} imports {target}: {room} does without it")
-        if target == "ray" and arrow.file != RAY_FILE:
-            found.append(f"{place} imports ray: only {RAY_FILE} may")
-        if operator(arrow.source) and operator(arrow.target) and room == target:
+        if target in BANNED.get(package, ()):
+            found.append(f"{place} imports {target}: {package} does without it")
+        if target == "ray" and not arrow.file.startswith(RAY_ROOM):
+            found.append(f"{place} imports ray: only {RAY_ROOM} may")
+        if below(room_of(arrow.source), room_of(arrow.target)):
+            found.append(f"{place} imports {arrow.target}: {room_of(arrow.source)} stands on another floor")
+        if private(arrow.target) and target not in PACKAGES and PRIVATE.get(arrow.file) != target:
+            found.append(f"{place} imports {arrow.target}: a private name of {target}")
+        if operator(arrow.source) and operator(arrow.target) and package == target:
             found.append(f"{place} imports {arrow.target}: operators never import one another")
+    for path in modules.values():
+        file = str(path.relative_to(root))
+        if file not in PRIVATE:
+            found.extend(
+                f"{file}:{line} uses .{name}: a private name of another file or project"
+                for line, name in foreign_attributes(path)
+            )
     graph: dict[str, set[str]] = {name: set() for name in modules}
     for arrow in arrows:
         if arrow.runs and arrow.target in modules:
@@ -131,6 +159,37 @@ def violations(root: Path) -> list[str]:
     if around := circle(graph):
         found.append(f"import circle: {' -> '.join(around)}")
     return found
+
+
+def foreign_attributes(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield ``(line, name)`` of every private attribute that a file reads or sets and does not define itself."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    own: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            own.add(node.name)
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            if isinstance(node, ast.Name) or ast.unparse(node.value) in ("self", "cls"):
+                own.add(node.id if isinstance(node, ast.Name) else node.attr)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and private(node.attr) and node.attr not in own:
+            yield node.lineno, node.attr
+
+
+def room_of(module: str) -> str | None:
+    """Return the room of ``nas`` that a module lies in; None for what lies in none."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "nas" and len(parts) > 1 and parts[1] in FLOOR else None
+
+
+def below(source: str | None, target: str | None) -> bool:
+    """Return whether ``source`` may not import ``target``: it lies below, or beside on the same floor."""
+    return source is not None and target is not None and source != target and FLOOR[source] >= FLOOR[target]
+
+
+def private(module: str) -> bool:
+    """Return whether a dotted name has a part that its project keeps to itself."""
+    return any(part.startswith("_") and not part.startswith("__") for part in module.split("."))
 
 
 def operator(module: str) -> bool:
@@ -141,6 +200,21 @@ def operator(module: str) -> bool:
 
 def test_the_house_stands() -> None:
     assert violations(ROOT) == []
+
+
+def test_every_file_of_nas_lies_in_a_room() -> None:
+    loose = {path.name for path in (ROOT / "nas").glob("*.py")} - {"__init__.py", "__main__.py"}
+    rooms = {path.name for path in (ROOT / "nas").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert (loose, rooms) == (set(), set(FLOOR))
+
+
+def test_no_file_is_long() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+    }
+    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
 
 
 # --- the checker itself, on small houses with one fault each ---
@@ -156,12 +230,14 @@ SOUND = {
     "supernet/operators/lsa.py": "from supernet.operators._base import Base\nfrom search_spaces import Space",
     "supernet/operators/gsa.py": "from . import _base",
     "nas/__init__.py": "",
-    "nas/workers.py": "import ray\nfrom ray import train",
-    "nas/search.py": (
-        "from typing import TYPE_CHECKING\nfrom nas.cluster.pool import y\nfrom supernet.operators import lsa\n"
-        "if TYPE_CHECKING:\n    from nas.late import z"
+    "nas/cluster/pool.py": "import ray\nfrom ray import train\nfrom nas.runtime import files",
+    "nas/runtime/files.py": "import os",
+    "nas/search/loop.py": (
+        "from typing import TYPE_CHECKING\nfrom nas.runtime.files import y\nfrom supernet.operators import lsa\n"
+        "if TYPE_CHECKING:\n    from nas.search.late import z"
     ),
-    "nas/late.py": "from nas.search.loop import s",
+    "nas/search/late.py": "from nas.search.loop import s",
+    "nas/study/folder.py": "from nas.search.loop import s\nfrom nas.cluster.pool import p",
 }
 
 
@@ -181,12 +257,17 @@ def test_a_sound_house_has_no_violations(tmp_path: Path) -> None:
     [
         ("supernet/kernels.py", "import nas.search.loop", "supernet/kernels.py:1 imports nas.search.loop: imports run"),
         ("search_spaces/errors.py", "from supernet import kernels", "imports supernet.kernels: imports run"),
-        ("search_spaces/errors.py", "def f():\n    from nas import search", "errors.py:2 imports nas.search.loop"),
+        ("search_spaces/errors.py", "def f():\n    from nas import search", "errors.py:2 imports nas.search: imports"),
         ("search_spaces/errors.py", "import torch.nn as nn", "imports torch: search_spaces does without it"),
         ("search_spaces/errors.py", "from optuna.trial import Trial", "imports optuna: search_spaces does"),
         ("search_spaces/new/deep.py", "from torch import Tensor", "new/deep.py:1 imports torch"),
-        ("nas/search.py", "from ray import tune", "nas/search.py:1 imports ray: only nas/workers.py may"),
-        ("nas/search.py", "import importlib\nimportlib.import_module('ray.tune')", "search.py:2 imports ray"),
+        ("nas/search/loop.py", "from ray import tune", "nas/search/loop.py:1 imports ray: only nas/cluster/ may"),
+        ("nas/search/loop.py", "import importlib\nimportlib.import_module('ray.tune')", "loop.py:2 imports ray"),
+        ("nas/search/loop.py", "from nas.cluster import pool", "imports nas.cluster.pool: search stands on another"),
+        ("nas/runtime/files.py", "def f():\n    import nas.study.folder", "files.py:2 imports nas.study.folder: runtime"),
+        ("nas/search/loop.py", "from optuna.storages._rdb import models", "a private name of optuna"),
+        ("supernet/kernels.py", "from torch import _dynamo", "imports torch._dynamo: a private name of torch"),
+        ("nas/search/loop.py", "def f(study):\n    return study._storage", "loop.py:2 uses ._storage: a private"),
         ("supernet/kernels.py", "try:\n    import ray\nexcept ImportError: pass", "kernels.py:2 imports ray"),
         ("supernet/operators/gsa.py", "from supernet.operators.lsa import f", "never import one another"),
         ("search_spaces/operators/gsa.py", "import search_spaces.operators.lsa", "never import one another"),

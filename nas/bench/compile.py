@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from nas.bench.core import Measurement, Setup, Side, agreed, compared, exact, in_turn, pooled, rotating
 from nas.bench.spaces import space_of
-from nas.training.loop import autocast
+from nas.runtime.device import autocast
 from search_spaces.architecture import Architecture
 from supernet.compile_blocks import compilations
 from supernet.supernet import Supernet

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from nas.runtime import interrupt
-from nas.training.loop import autocast
+from nas.runtime.device import autocast
 from search_spaces.errors import WorkError
 
 #: Runs on an input; what it returns does not matter to the clock.

@@ -25,7 +25,7 @@ from nas.bench.core import (
     peaks,
     rotating,
 )
-from nas.training.loop import autocast
+from nas.runtime.device import autocast
 from search_spaces.cost import costs
 from search_spaces.published import published
 from supernet.block import Network

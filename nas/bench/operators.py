@@ -25,7 +25,7 @@ from nas.bench.core import (
     peaks,
     rotating,
 )
-from nas.training.loop import autocast
+from nas.runtime.device import autocast
 from search_spaces.architecture import Block
 from search_spaces.errors import RequestError
 from search_spaces.operators import FeatureMap

@@ -16,7 +16,7 @@ from nas.bench.racing import kept_by_each, raced, trained
 from nas.bench.spaces import space_of
 from nas.evaluation.accuracy import Batch, Evaluator, evaluation_batch
 from nas.evaluation.prefix_cache import GROUP, PrefixCacheEvaluator
-from nas.training.loop import compute_dtype
+from nas.runtime.device import compute_dtype
 from search_spaces.architecture import Architecture
 from search_spaces.errors import WorkError
 from search_spaces.space import Space

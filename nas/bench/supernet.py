@@ -25,8 +25,9 @@ from nas.bench.core import (
     rotating,
 )
 from nas.bench.spaces import space_of
+from nas.runtime.device import autocast
+from nas.study.recipe import Recipe
 from nas.training.ema import ModelEma
-from nas.training.loop import Recipe, autocast
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from supernet.supernet import Supernet

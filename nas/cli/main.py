@@ -251,8 +251,8 @@ def import_command(
     as_json: Json = False,
 ) -> None:
     """Turn a checkpoint of a paper's authors or of timm into a standalone model of ours and verify it."""
+    from nas.export.importer import import_checkpoint
     from nas.export.writer import parse_formats
-    from nas.training.pretrained import import_checkpoint
 
     chosen = parse_formats(formats)
     _require_export_folder(out)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.training.loop import autocast
+from nas.runtime.device import autocast
 from search_spaces.architecture import Architecture
 from supernet.steps import BATCH_NORMS
 from supernet.supernet import Supernet

@@ -17,8 +17,8 @@ from nas.cluster.pool import Pool
 from nas.data.splits import Data, Split
 from nas.evaluation.accuracy import evaluation_batch
 from nas.evaluation.prefix_cache import GROUP, PrefixCacheEvaluator, in_order
+from nas.runtime.device import compute_dtype
 from nas.search.racing import LOOKS, stop_thresholds
-from nas.training.loop import compute_dtype
 from search_spaces.architecture import Architecture
 from supernet.blueprint import call
 from supernet.steps import steps

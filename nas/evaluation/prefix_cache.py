@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nas.evaluation.accuracy import Batch, Tally
-from nas.training.loop import autocast
+from nas.runtime.device import autocast
 from search_spaces.architecture import Architecture
 from supernet.elastic import Weights
 from supernet.steps import Flow, MixerStep, Step, StepRunner, steps

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from nas.study.recipe import Recipe
 from nas.study.settings import Settings
-from nas.training.loop import Recipe
 
 #: For images below this side the small recipes are used.
 LARGE = 96

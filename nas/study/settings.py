@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from nas.search.objectives import parse_objectives, parse_quantity
 from nas.search.samplers import SAMPLERS
-from nas.training.loop import Recipe
+from nas.study.recipe import Recipe
 from search_spaces.errors import RequestError, StudyError, nearest
 from search_spaces.published import published
 from supernet.sampling import POLICIES

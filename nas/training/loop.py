@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -20,44 +20,12 @@ from torch import Tensor, nn
 
 from nas.runtime import interrupt
 from nas.runtime.files import load_tensors, save_tensors
+from nas.study.recipe import Recipe
 from nas.training.ema import ModelEma
 from nas.training.throughput import StepTimer
 from search_spaces.errors import CheckpointError, RequestError, WorkError
 
 SAVE_SECONDS = 20.0
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained.
-
-    Args:
-        epochs: Passes over the training images.
-        batch_size: Images a step, over all workers.
-        shards: Equal parts of a batch whose gradients are computed apart and summed, by as many workers as
-            there are or by fewer in turn. It belongs to the recipe, not to the machine: BatchNorms see one
-            part at a time, and the sums do not depend on the number of workers.
-        lr: Peak learning rate of AdamW.
-        weight_decay: Decay of matrices and kernels; norms, biases and tables are not decayed.
-        warmup: Share of the steps in which the rate rises linearly; then it falls as a cosine.
-        label_smoothing: Share of the target spread over all classes.
-        clip_grad: Largest norm of the gradient.
-        ema_decay: Decay of the average of the weights, which is what is evaluated.
-        drop_path: Stochastic depth of the last block.
-        seed: Seed of weights, batches and paths.
-    """
-
-    epochs: int = 40
-    batch_size: int = 128
-    shards: int = 1
-    lr: float = 2e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.1
-    label_smoothing: float = 0.1
-    clip_grad: float = 5.0
-    ema_decay: float = 0.998
-    drop_path: float = 0.0
-    seed: int = 0
 
 
 #: ``(step, images, labels) -> loss``: runs forward and backward, leaving gradients.
@@ -248,19 +216,3 @@ def checkpoint_seconds() -> float:
         raise RequestError(
             f"NAS_CHECKPOINT_SECONDS must be a number of seconds, not '{text}'; set it to 20, or unset it"
         ) from None
-
-
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Return mixed precision where it pays: bfloat16 on GPUs, float32 on CPUs."""
-    dtype = compute_dtype(device)
-    if dtype == torch.float32:
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=dtype)
-
-
-def compute_dtype(device: torch.device) -> torch.dtype:
-    """Return what convolutions and products are computed in under ``autocast``.
-
-    Images may be kept in it: a stem begins with a convolution, for which they would be rounded anyway.
-    """
-    return torch.bfloat16 if device.type == "cuda" else torch.float32

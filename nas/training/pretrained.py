@@ -7,19 +7,15 @@ what a pickle may hide, the export folder of an imported network, and the start 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nas.export.writer import export_model
 from nas.runtime.files import load_tensors
-from nas.runtime.provenance import provenance
 from search_spaces.architecture import Architecture
 from search_spaces.errors import CheckpointError, SpaceError, WorkError
 from search_spaces.published import published
@@ -109,66 +105,6 @@ def read_network(path: Path, architecture: Architecture) -> tuple[Network, Archi
         return loaded(design, state), design
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}; is it a checkpoint of another network?") from None
-
-
-# -- nas import --------------------------------------------------------------------------------------
-
-
-def import_checkpoint(
-    path: Path, name: str, folder: Path, formats: tuple[str, ...], command: Sequence[str]
-) -> dict[str, Any]:
-    """Write the export folder of a published network with the weights of a checkpoint.
-
-    Args:
-        path: The checkpoint.
-        name: The published network that it is of.
-        folder: Where to write; replaced if it is there.
-        formats: Formats beside source and weights.
-        command: The command line, for the folder's provenance.
-
-    Returns:
-        ``folder``, ``name``, ``digest``, ``num_classes``, ``parameters`` and ``max_abs_difference`` of
-        every file of the folder to the network.
-
-    Raises:
-        ArchitectureError: If there is no such network.
-        CheckpointError: If the checkpoint cannot be read or is not of this network.
-        WorkError: If the folder cannot be written or does not give the network's logits.
-    """
-    network, design = read_network(path, published(name))
-    file = path / "model.safetensors" if path.is_dir() else path
-    from timm.data.constants import (
-        IMAGENET_DEFAULT_MEAN,
-        IMAGENET_DEFAULT_STD,
-    )  # timm takes seconds to import
-
-    differences = export_model(
-        network,
-        design,
-        folder,
-        name=name,
-        # Every published network here was trained on images normalised so.
-        mean=IMAGENET_DEFAULT_MEAN,
-        std=IMAGENET_DEFAULT_STD,
-        class_names=(),
-        metrics={"weights": f"imported from {file.name}", "SHA-256 of that file": _digest(file)},
-        provenance=provenance(0, command),
-        formats=formats,
-        about=f"of the published design {name}, with the weights of a checkpoint",
-    )
-    return {
-        "folder": str(folder),
-        "name": name,
-        "digest": design.digest,
-        "num_classes": design.num_classes,
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "max_abs_difference": differences,
-    }
-
-
-def _digest(file: Path) -> str:
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 # -- nas search --init-from --------------------------------------------------------------------------

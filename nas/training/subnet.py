@@ -19,11 +19,13 @@ from nas.data.splits import Data
 from nas.evaluation.accuracy import accuracy, evaluation_batch
 from nas.runtime import interrupt
 from nas.runtime.console import bar, log
+from nas.runtime.device import autocast
 from nas.runtime.files import load_tensors, save_tensors, write_json
 from nas.runtime.provenance import provenance
 from nas.study.folder import Study, read_json
+from nas.study.recipe import Recipe
 from nas.training.compiled import whole_batches
-from nas.training.loop import Recipe, Step, Training, autocast
+from nas.training.loop import Step, Training
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from supernet.block import Network

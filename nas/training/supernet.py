@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from nas.data.splits import Data
 from nas.runtime.console import bar, log
+from nas.runtime.device import autocast
 from nas.runtime.files import load_tensors
 from nas.study.settings import Settings
 from nas.training.compiled import whole_batches
-from nas.training.loop import Batches, Step, Training, autocast
+from nas.training.loop import Batches, Step, Training
 from nas.training.pretrained import PretrainedStart, start_supernet
 from nas.training.throughput import compared, loader_rate
 from search_spaces.errors import CheckpointError

@@ -11,7 +11,7 @@ import torch
 from nas.evaluation.accuracy import Evaluator
 from nas.evaluation.population import grouped
 from nas.evaluation.prefix_cache import ActivationCache, PrefixCacheEvaluator, StepOutput, in_order, path_of
-from nas.training.loop import compute_dtype
+from nas.runtime.device import compute_dtype
 from search_spaces.architecture import Architecture, Block
 from search_spaces.declaration import load_declaration
 from search_spaces.space import Space

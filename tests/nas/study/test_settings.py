@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.study.folder import find_study
+from nas.study.recipe import Recipe
 from nas.study.recipes import (
     LARGE,
     LARGE_SUPERNET,
@@ -21,7 +22,6 @@ from nas.study.recipes import (
     stored_recipes,
 )
 from nas.study.settings import Settings, difference, read_settings
-from nas.training.loop import Recipe
 from search_spaces.errors import RequestError, StudyError
 
 OTHER = Settings(

@@ -16,9 +16,9 @@ from torch import nn
 from nas.data.splits import load_data
 from nas.runtime.files import load_tensors
 from nas.study.folder import read_json
+from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.compiled import require_compiler, whole_batches
-from nas.training.loop import Recipe
 from nas.training.subnet import Job, train_one
 from nas.training.supernet import train_supernet
 from search_spaces.errors import RequestError

@@ -20,8 +20,9 @@ from nas.pipeline.run import allocate_team
 from nas.runtime import interrupt
 from nas.runtime.files import load_tensors
 from nas.runtime.interrupt import Interrupted
+from nas.study.recipe import Recipe
 from nas.study.settings import Settings
-from nas.training.loop import Recipe, Training, checkpoint_seconds
+from nas.training.loop import Training, checkpoint_seconds
 from nas.training.supernet import SupernetTask, read_supernet, steps_done, supernet_step, train_supernet
 from search_spaces.errors import CheckpointError, RequestError, WorkError
 from search_spaces.space import Space

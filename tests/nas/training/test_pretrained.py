@@ -20,10 +20,10 @@ from nas.export.evaluate_export import evaluate_folder
 from nas.export.writer import load_source
 from nas.runtime.files import save_tensors
 from nas.study.folder import find_architecture
+from nas.study.recipe import Recipe
 from nas.study.settings import Settings, read_settings
-from nas.training.loop import Recipe
+from nas.export.importer import import_checkpoint
 from nas.training.pretrained import (
-    import_checkpoint,
     read_checkpoint,
     read_network,
     read_start,

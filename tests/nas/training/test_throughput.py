@@ -13,8 +13,8 @@ from torch import Tensor
 
 from nas.data.splits import load_data
 from nas.runtime.console import Log
+from nas.study.recipe import Recipe
 from nas.study.settings import Settings
-from nas.training.loop import Recipe
 from nas.training.supernet import train_supernet
 from nas.training.throughput import StepTimer, compared, loader_rate
 from search_spaces.space import Space

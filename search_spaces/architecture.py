@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from search_spaces.checks import is_int, is_number
 from search_spaces.errors import ArchitectureError, SpaceError, nearest
 from search_spaces.operators import POSITIONS, FeatureMap, KnobValue, OperatorSpec, operator
 from search_spaces.skeleton import DOWNSAMPLES, STEMS, Style, downsampled_size, stem_size
+from search_spaces.walk import walk_blocks
 
 FORMAT = 1
 
@@ -49,8 +51,8 @@ class Block:
         given = {str(name): value for name, value in pairs}
         if why := spec.validation_error(spec.with_defaults(given)):
             raise ArchitectureError(why)
-        spelled = ((name, value) for name, value in given.items() if value != spec.knobs[name].default)
-        object.__setattr__(self, "knobs", tuple(sorted(spelled)))
+        chosen = ((name, value) for name, value in given.items() if value != spec.knobs[name].default)
+        object.__setattr__(self, "knobs", tuple(sorted(chosen)))
         if self.pos not in POSITIONS:
             raise ArchitectureError(
                 f"unknown positional encoding '{self.pos}' ({nearest(str(self.pos), POSITIONS)})"
@@ -63,7 +65,7 @@ class Block:
         if spec.pos_has_no_effect(self.settings, self.pos):
             raise ArchitectureError(f"the encoding '{self.pos}' has nothing to act on in {self}")
         ratio = self.mlp_ratio
-        if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 16:
+        if not is_number(ratio) or not 0 < ratio <= 16:
             raise ArchitectureError(f"mlp_ratio must be a number above 0 and at most 16, not {ratio!r}")
         object.__setattr__(self, "mlp_ratio", float(ratio))
 
@@ -94,7 +96,7 @@ class Block:
         """Return why this block cannot stand at ``feature_map``, or None."""
         if self.hidden_dim(feature_map.dim) < 1:
             return f"mlp_ratio {self.mlp_ratio:g} leaves no hidden channels on {feature_map}"
-        if feature_map.class_token and (not self.spec.sequence or self.pos != "none"):
+        if feature_map.class_token and (not self.spec.admits_class_token or self.pos != "none"):
             return (
                 f"a class token has no place on the map that '{self.operator}' with pos {self.pos} reads; "
                 "use refiner or gsa with pos none"
@@ -146,7 +148,7 @@ class Stage:
         object.__setattr__(self, "blocks", tuple(self.blocks))
         for name in ("dim", "num_heads"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not is_int(value) or value < 1:
                 raise ArchitectureError(f"a stage's {name} must be a positive integer, not {value!r}")
         if not self.blocks:
             raise ArchitectureError("a stage needs at least one block")
@@ -182,13 +184,17 @@ class Architecture:
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
         object.__setattr__(self, "image_size", tuple(self.image_size))
+        self._check_skeleton()
+        self._check_blocks()
+
+    def _check_skeleton(self) -> None:
         if self.stem not in tuple(STEMS):
             raise ArchitectureError(f"unknown stem '{self.stem}' ({nearest(str(self.stem), STEMS)})")
         height, width = self.image_size
         counts = {"image height": height, "image width": width}
         counts |= {"in_channels": self.in_channels, "num_classes": self.num_classes}
         for name, value in counts.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not is_int(value) or value < 1:
                 raise ArchitectureError(f"{name} must be a positive integer, not {value!r}")
         if not self.stages:
             raise ArchitectureError("an architecture needs at least one stage")
@@ -201,20 +207,23 @@ class Architecture:
             raise ArchitectureError(
                 f"a class token (style head '{self.style.head}') asks for a single stage, not {len(self.stages)}"
             )
-        for place, block, feature_map in self.placed():
-            if min(feature_map.height, feature_map.width) < 1:
-                raise ArchitectureError(f"{place} stands on an empty map; use larger images or fewer stages")
-            if why := block.incompatibility(feature_map):
-                raise ArchitectureError(f"{place}: {why}")
-        for number, stage in enumerate(self.stages, start=1):
-            pairs = zip((None, *stage.blocks), stage.blocks, strict=False)
-            for position, (before, block) in enumerate(pairs, start=1):
-                if block.needs_previous_attention and (before is None or not before.spec.returns_attention):
-                    lack = "there is none" if before is None else f"{before} hands none on"
-                    raise ArchitectureError(
-                        f"stage{number}.block{position}: {block} takes the attention maps of the block before, "
-                        f"and {lack}"
-                    )
+
+    def _check_blocks(self) -> None:
+        parts = walk_blocks(self)
+        for part in parts:
+            if min(part.feature_map.height, part.feature_map.width) < 1:
+                raise ArchitectureError(
+                    f"{part.name} stands on an empty map; use larger images or fewer stages"
+                )
+            if why := part.block.incompatibility(part.feature_map):
+                raise ArchitectureError(f"{part.name}: {why}")
+        for previous, part in zip((None, *parts), parts, strict=False):
+            before = None if previous is None or part.index == 0 else previous.block
+            if part.needs_attention and (before is None or not before.spec.returns_attention):
+                lack = "there is none" if before is None else f"{before} hands none on"
+                raise ArchitectureError(
+                    f"{part.name}: {part.block} takes the attention maps of the block before, and {lack}"
+                )
 
     def maps(self) -> tuple[tuple[int, int], ...]:
         """Return the height and width of every stage's map."""
@@ -227,7 +236,7 @@ class Architecture:
         return tuple(maps)
 
     def feature_map(self, stage: int) -> FeatureMap:
-        """Return where the blocks of the stage with index ``stage`` stand."""
+        """Return the map that the blocks of the stage with index ``stage`` work on."""
         return self._feature_maps[stage]
 
     @cached_property
@@ -237,13 +246,6 @@ class Architecture:
             FeatureMap(stage.dim, stage.num_heads, *size, style.qkv_bias, style.class_token)
             for stage, size in zip(self.stages, self.maps(), strict=True)
         )
-
-    def placed(self) -> Iterator[tuple[str, Block, FeatureMap]]:
-        """Yield ``(place, block, feature_map)`` of every block, first to last."""
-        for index, stage in enumerate(self.stages):
-            feature_map = self.feature_map(index)
-            for number, block in enumerate(stage.blocks, start=1):
-                yield f"stage{index + 1}.block{number}", block, feature_map
 
     def to_json(self) -> dict[str, object]:
         """Return a plain object that ``from_json`` reads back to an equal architecture."""

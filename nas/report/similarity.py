@@ -34,6 +34,7 @@ from nas.training.pretrained import read_network
 from nas.training.subnet import trained_network
 from search_spaces.architecture import Architecture
 from search_spaces.errors import DataError, RequestError, StudyError
+from search_spaces.walk import walk_blocks
 from supernet.block import Network
 
 #: Images whose features are compared with one another at once.
@@ -251,15 +252,15 @@ def _batches(subject: Subject, data: Data, count: int) -> tuple[int, list[Tensor
 
 
 def _described(subject: Subject, found: Sequence[float | None]) -> dict[str, Any]:
-    placed = list(subject.architecture.placed())
+    parts = walk_blocks(subject.architecture)
     known = [value for value in found[:-1] if value is not None]
     return {
         "label": subject.label,
         "digest": subject.architecture.digest,
         "mean": sum(known) / len(known) if known else None,
         "blocks": [
-            {"place": place, "block": str(block), "depth": number / len(placed), "similarity": value}
-            for number, ((place, block, _), value) in enumerate(zip(placed, found, strict=True), start=1)
+            {"place": part.name, "block": str(part.block), "depth": number / len(parts), "similarity": value}
+            for number, (part, value) in enumerate(zip(parts, found, strict=True), start=1)
         ],
     }
 

@@ -23,6 +23,7 @@ from search_spaces.cost import costs
 from search_spaces.declaration import load_declaration, parse_declaration
 from search_spaces.errors import SpaceError
 from search_spaces.space import Space
+from search_spaces.walk import walk_blocks
 from supernet.elastic import FunctionalModule
 from supernet.source import model_source
 from supernet.subnet import build_subnet
@@ -136,7 +137,7 @@ def test_declared_costs_equal_the_counted_ones(name: str, sharing: str, data: st
     architecture = data.draw(architectures(SPACES[name]))
     subnet, declared = shared(name, sharing).eval().extract(architecture), costs(architecture)
     assert declared.params == sum(parameter.numel() for parameter in subnet.parameters())
-    unseen = sum(uncounted_macs(block, feature_map) for _, block, feature_map in architecture.placed())
+    unseen = sum(uncounted_macs(part.block, part.feature_map) for part in walk_blocks(architecture))
     assert declared.macs == counted_macs(subnet, images(SPACES[name], batch=1)) + unseen
 
 

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from search_spaces.architecture import Architecture, Block, Stage
+from search_spaces.choices import StageChoices
 from search_spaces.published import published
-from search_spaces.space import Space, StageChoices
+from search_spaces.space import Space
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.search.objectives import Direction
+from search_spaces.choices import Choice, Value
 from search_spaces.errors import RequestError, nearest
-from search_spaces.space import Choice, Value
 
 SAMPLERS = ("nsga2", "tpe", "random")
 _FIXED = "fixed_params"  # where Optuna keeps what a trial was enqueued with

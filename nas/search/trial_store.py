@@ -24,8 +24,8 @@ from nas.runtime.files import require_writable
 from nas.search.objectives import OBJECTIVES
 from nas.search.optuna_tables import Stored, Trials
 from search_spaces.architecture import Architecture
+from search_spaces.choices import Choice, Value
 from search_spaces.errors import StudyError
-from search_spaces.space import Choice, Value
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -24,9 +24,12 @@ from search_spaces.operators._base import (
 from search_spaces.operators._registry import (
     OPERATORS,
     import_operator,
+    is_operator,
     operator,
     operator_names,
     operator_reference,
+    state_with_operator,
+    state_without_operator,
 )
 
 __all__ = [
@@ -41,12 +44,15 @@ __all__ = [
     "OperatorSpec",
     "heads_incompatibility",
     "import_operator",
+    "is_operator",
     "linear_params",
     "operator",
     "operator_names",
     "operator_reference",
     "round_up",
     "side_incompatibility",
+    "state_with_operator",
+    "state_without_operator",
     "windowed_tokens",
 ]
 

@@ -11,14 +11,17 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 from search_spaces.errors import SpaceError, nearest
 from search_spaces.operators._base import OperatorSpec
 
 ENTRY_POINTS = "nas.operators"
+_STATE_KEY = "operator_reference"
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
@@ -75,6 +78,11 @@ def operator(name: str) -> OperatorSpec:
     raise SpaceError(f"unknown operator '{name}' ({nearest(name, operator_names())})")
 
 
+def is_operator(name: str) -> bool:
+    """Return whether there is an operator called ``name``."""
+    return name in OPERATORS or name in _imported or name in _entries()
+
+
 def operator_names() -> tuple[str, ...]:
     """Return the names of all operators: the project's own, then those of other packages."""
     return (*OPERATORS, *sorted({*_imported, *_entries()}))
@@ -92,13 +100,26 @@ def import_operator(reference: str) -> OperatorSpec:
             f"'{reference}' is not of the form module:NAME, the dotted name of an installed module"
         )
     spec = _load(reference, f"operator '{reference}'")
-    if spec.name not in operator_names():
+    if not is_operator(spec.name):
         _imported[spec.name] = (spec, reference)
     if operator(spec.name) is not spec:
         raise SpaceError(
             f"operator '{reference}' is called '{spec.name}', a name that {_owner(spec.name)} has taken; rename one"
         )
     return spec
+
+
+def state_with_operator(state: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return what to pickle of a value that names the operator ``name``, so that any process can read it."""
+    reference = operator_reference(name)
+    return dict(state) if reference is None else {**state, _STATE_KEY: reference}
+
+
+def state_without_operator(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``state_with_operator`` was given, after importing the operator."""
+    if reference := state.get(_STATE_KEY):
+        import_operator(reference)
+    return {name: value for name, value in state.items() if name != _STATE_KEY}
 
 
 def operator_reference(name: str) -> str | None:

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from search_spaces.architecture import Architecture, Block, Stage
+from search_spaces.choices import OperatorChoices, StageChoices
 from search_spaces.cost import costs
 from search_spaces.declaration import load_declaration
 from search_spaces.errors import ArchitectureError, SpaceError
 from search_spaces.skeleton import Style
-from search_spaces.space import OperatorChoices, Space, StageChoices
+from search_spaces.space import Space
 from search_spaces.walk import walk_blocks
 from supernet.source import model_source
 from supernet.subnet import backbone_blueprint, build_subnet, network_blueprint

@@ -181,7 +181,7 @@ def test_the_extreme_paths_run(name: str, sharing: str, extreme: str) -> None:
 def test_every_map_that_a_place_may_have_is_served(name: str, sharing: str) -> None:
     """One block of every kind, on the maps of every stem and downsampling."""
     space, supernet = SPACES[name], shared(name, sharing)
-    for skeleton in space._skeletons():
+    for skeleton in space.skeletons():
         for index, stage in enumerate(space.stages):
             feature_map, elastic = skeleton.feature_map(index), supernet.stages[index][0]
             for block in (block for block in stage.blocks if block.mlp_ratio == stage.mlp_ratios[0]):

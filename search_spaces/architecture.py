@@ -66,7 +66,7 @@ class Architecture:
         style: How its blocks are put together.
 
     Raises:
-        ArchitectureError: If a part is unknown or does not fit the map it stands on.
+        ArchitectureError: If a part is unknown or does not fit the map that it works on.
     """
 
     stages: tuple[Stage, ...]

@@ -96,7 +96,7 @@ class Block:
         return int(dim * self.mlp_ratio)
 
     def incompatibility(self, feature_map: FeatureMap) -> str | None:
-        """Return why this block cannot stand at ``feature_map``, or None."""
+        """Return why this block cannot work on ``feature_map``, or None."""
         if self.hidden_dim(feature_map.dim) < 1:
             return f"mlp_ratio {self.mlp_ratio:g} leaves no hidden channels on {feature_map}"
         if feature_map.class_token and (not self.spec.admits_class_token or self.pos != "none"):

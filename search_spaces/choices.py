@@ -92,7 +92,7 @@ class StageChoices:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """Every block that may stand in this stage, those that may come first ahead of the others."""
+        """Every block that this stage may have, those that may come first ahead of the others."""
         blocks = (
             Block(choice.name, tuple(knobs.items()), pos, ratio)
             for choice in self.operators

@@ -280,7 +280,7 @@ class Space:
         return self._extreme(max)
 
     def _extreme(self, pick: Callable[..., Any]) -> Architecture:
-        # Costs add up over blocks, so the extreme network has the extreme block wherever it may stand.
+        # Costs add up over blocks, so the extreme network has the extreme block wherever it is allowed.
         candidates = []
         for skeleton in self.skeletons():
             stages = []

@@ -92,7 +92,7 @@ class YamlReader:
         return tuple(sorted(float(option) for option in options))
 
     def side_range(self, value: Any, key: str) -> tuple[int, int]:
-        """Return the smallest and largest side of images in pixels; one number stands for both."""
+        """Return the smallest and largest side of images in pixels; one number is both."""
         sides = [value, value] if isinstance(value, int) else value
         ok = isinstance(sides, list) and len(sides) == 2 and all(is_int(side) and side > 0 for side in sides)
         if not ok or sides[0] > sides[1]:

@@ -8,6 +8,7 @@ the ``module:NAME`` that a space's YAML gives.
 from __future__ import annotations
 
 from search_spaces.operators._base import (
+    POSITIONS,
     AttentionTerms,
     Cost,
     FeatureMap,
@@ -55,5 +56,3 @@ __all__ = [
     "state_without_operator",
     "windowed_tokens",
 ]
-
-POSITIONS = ("none", "ape", "rpe", "cpe", "lepe")

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 from search_spaces.checks import is_int
 
+#: Positional encodings of a block.
+POSITIONS = ("none", "ape", "rpe", "cpe", "lepe")
+
 KnobValue = int | str
 Knobs = Mapping[str, KnobValue]
 
@@ -133,7 +136,7 @@ class OperatorSpec:
         summary: One line for people.
         paper: Where it comes from.
         knobs: Its knobs by name.
-        pos: Positional encodings it admits.
+        pos: Positional encodings it admits, of ``POSITIONS``.
         incompatibility: ``(knobs, feature_map) -> sentence`` saying why the knobs cannot work on a map, or
             None.
         cost: ``(knobs, pos, feature_map) -> Cost`` of the operator with the encodings that live inside it
@@ -147,6 +150,9 @@ class OperatorSpec:
             the map.
         implementation: Dotted name of the module with its torch half; ``supernet.operators.<name>`` where
             left out.
+
+    Raises:
+        ValueError: If the name is no identifier, a knob's name is taken, or an encoding is unknown.
     """
 
     name: str
@@ -164,6 +170,14 @@ class OperatorSpec:
     implementation: str = ""
 
     def __post_init__(self) -> None:
+        if not self.name.isidentifier():  # it names modules' attributes and parameters of trials
+            raise ValueError(f"an operator's name must be an identifier, not '{self.name}'")
+        if taken := sorted({"operator", "pos", "mlp_ratio"} & self.knobs.keys()):
+            raise ValueError(
+                f"operator '{self.name}' calls a knob '{taken[0]}', which every block has already"
+            )
+        if unknown := [pos for pos in self.pos if pos not in POSITIONS]:
+            raise ValueError(f"operator '{self.name}' admits an unknown encoding '{unknown[0]}'")
         if not self.implementation:
             object.__setattr__(self, "implementation", f"supernet.operators.{self.name}")
 

@@ -138,23 +138,25 @@ def _owner(name: str) -> str:
 @cache
 def _entries() -> dict[str, EntryPoint]:
     """Return the entry points of installed packages by name; none is loaded yet."""
-    found: dict[str, EntryPoint] = {}
+    entries: dict[str, EntryPoint] = {}
     for entry in entry_points(group=ENTRY_POINTS):
-        if entry.name in OPERATORS or entry.name in found:
-            owner = _distribution(found[entry.name]) if entry.name in found else "an operator of this project"
+        if entry.name in OPERATORS or entry.name in entries:
+            owner = (
+                _distribution(entries[entry.name]) if entry.name in entries else "an operator of this project"
+            )
             raise SpaceError(
                 f"{_distribution(entry)} offers an operator called '{entry.name}', a name that {owner} has taken; "
                 "uninstall it or rename its operator"
             )
-        found[entry.name] = entry
-    return found
+        entries[entry.name] = entry
+    return entries
 
 
 @cache
 def _load_entry(name: str) -> OperatorSpec:
     entry = _entries()[name]
     source = f"operator '{name}' of {_distribution(entry)} ({entry.value})"
-    spec = _load(entry.value, source)
+    spec = _load(f"{entry.module}:{entry.attr}", source)
     _require_name(spec, name, f"the entry point '{name}' of {_distribution(entry)}")
     return spec
 

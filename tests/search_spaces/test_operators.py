@@ -64,6 +64,19 @@ def test_a_spec_needs_each_of_these(name: str) -> None:
         OperatorSpec(**given)
 
 
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"name": "my.operator"}, "must be an identifier, not 'my.operator'"),
+        ({"knobs": {"pos": Knob()}}, "operator 'lsa' calls a knob 'pos', which every block has already"),
+        ({"pos": ("none", "rope")}, "operator 'lsa' admits an unknown encoding 'rope'"),
+    ],
+)
+def test_a_spec_refuses_what_blocks_cannot_hold(change: dict[str, object], error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        dataclasses.replace(LSA, **change)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", OPERATORS)
 def test_no_operator_spends_more_on_attention_than_it_costs(name: str) -> None:
     spec, feature_map = OPERATORS[name], FeatureMap(24, 4, 9, 10)

@@ -11,6 +11,7 @@ import search_spaces.operators
 from search_spaces.errors import SpaceError
 from search_spaces.operators import (
     OPERATORS,
+    AttentionTerms,
     FeatureMap,
     Knob,
     OperatorSpec,
@@ -75,6 +76,44 @@ def test_a_spec_needs_each_of_these(name: str) -> None:
 def test_a_spec_refuses_what_blocks_cannot_hold(change: dict[str, object], error: str) -> None:
     with pytest.raises(ValueError, match=error):
         dataclasses.replace(LSA, **change)  # type: ignore[arg-type]
+
+
+REFINED = 49**2 * 4 * (9 + 2) + 49**2 * 2 * 4  # 3x3 in 4 hidden maps, reduced to 2 heads; expanded from them
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs", "pos", "terms"),
+    [
+        # 7x7 positions of 12 channels, 2 heads; windows and stripes pad to 8.
+        ("lsa", {"window_size": 4}, "lepe", AttentionTerms(2 * 64 * 16 * 12, 0, 9 * 64 * 12, 16)),
+        ("swin", {"window_size": 4, "shift": "half"}, "rpe", AttentionTerms(2 * 64 * 16 * 12, 0, 0, 16)),
+        ("gsa", {"sr_ratio": 2}, "none", AttentionTerms(0, 2 * 49 * 9 * 12, 0, None, 4)),
+        ("cswin", {"stripe_width": 2}, "lepe", AttentionTerms(2 * 56 * 14 * 12, 0, 9 * 56 * 12, 14)),
+        ("cswin", {"stripe_width": 7}, "lepe", AttentionTerms(0, 2 * 49**2 * 12, 9 * 49 * 12)),
+        ("dwconv", {"kernel_size": 3, "dynamic": "none"}, "none", AttentionTerms(0, 0, 49 * 9 * 12)),
+        (
+            "refiner",
+            {"maps": "refined", "expand_ratio": 2, "kernel_size": 3},
+            "none",
+            AttentionTerms(0, 2 * 49**2 * 12, REFINED),
+        ),
+        (
+            "refiner",
+            {"maps": "shared", "expand_ratio": 2, "kernel_size": 3},
+            "none",
+            AttentionTerms(0, 49**2 * 12, REFINED),
+        ),
+        ("refiner", {"maps": "plain"}, "none", AttentionTerms(0, 2 * 49**2 * 12)),
+        # Every second position is a centre: 4x4 neighbourhoods of 9 x 9 weights.
+        ("outlook", {"kernel_size": 3, "stride": 2}, "none", AttentionTerms(16 * 81 * 12)),
+    ],
+    ids=str,
+)
+def test_attention_terms_by_hand(
+    name: str, knobs: dict[str, int | str], pos: str, terms: AttentionTerms
+) -> None:
+    assert operator(name).validation_error(knobs) is None
+    assert operator(name).attention_terms(knobs, pos, FeatureMap(12, 2, 7, 7)) == terms
 
 
 @pytest.mark.parametrize("name", OPERATORS)

@@ -118,7 +118,9 @@ class Search:
         """
         config, started = self.config, time.monotonic()
         stored = _by_batch(self.earlier)
-        progress = _Progress({record.architecture.digest: record for record in self.earlier if record.evaluated})
+        progress = _Progress(
+            {record.architecture.digest: record for record in self.earlier if record.evaluated}
+        )
         proposer = self.create_proposer()
         records: list[TrialRecord] = []
         number = fruitless = 0
@@ -143,9 +145,7 @@ class Search:
     def create_proposer(self) -> Proposer:
         """Return what proposes the batches of a run."""
         config = self.config
-        return create_proposer(
-            config.sampler, self.space.choices, config.batch_size, config.goal.directions
-        )
+        return create_proposer(config.sampler, self.space.choices, config.batch_size, config.goal.directions)
 
     def describe_proposal(self, trial: FrozenTrial, batch: int, index: int) -> TrialRecord:
         """Return a proposed trial with its design and analytic scores, and set its constraints."""
@@ -277,16 +277,12 @@ def _by_batch(records: Sequence[TrialRecord]) -> dict[int, dict[int, TrialRecord
     return batches
 
 
-def _unfinished(
-    proposals: Sequence[TrialRecord], finished: Mapping[int, TrialRecord]
-) -> list[TrialRecord]:
+def _unfinished(proposals: Sequence[TrialRecord], finished: Mapping[int, TrialRecord]) -> list[TrialRecord]:
     """Return the proposals of a batch that are not among its ``finished`` trials, which are given by index."""
     return [proposal for proposal in proposals if proposal.index_in_batch not in finished]
 
 
-def _new_designs(
-    proposals: Sequence[TrialRecord], evaluated: Mapping[str, TrialRecord]
-) -> list[TrialRecord]:
+def _new_designs(proposals: Sequence[TrialRecord], evaluated: Mapping[str, TrialRecord]) -> list[TrialRecord]:
     """Return the first proposal of each design that has not been evaluated."""
     new: dict[str, TrialRecord] = {}
     for proposal in proposals:

@@ -69,7 +69,7 @@ def rank_population(population: Sequence[Individual], directions: Sequence[str])
     fronts = []
     while remaining.any():
         front = remaining & ~dominated_by[:, remaining].any(axis=1)
-        fronts.append([population[index] for index in np.flatnonzero(front)])
+        fronts.append([one for one, belongs in zip(population, front, strict=True) if belongs])
         remaining &= ~front
     return fronts
 
@@ -95,7 +95,7 @@ def sort_by_crowding(front: Sequence[Individual]) -> list[Individual]:
     order = list(front)
     distances = dict.fromkeys((one.number for one in order), 0.0)
     for objective in range(len(order[0].values)):
-        order.sort(key=lambda one: one.values[objective])  # noqa: B023  called at once
+        order.sort(key=lambda one: one.values[objective])
         values = [one.values[objective] for one in order]
         if values[0] == values[-1]:
             continue
@@ -114,7 +114,9 @@ def _finite_range(values: Sequence[float]) -> float:
     return highest - lowest if highest > lowest else 1.0
 
 
-def select_parents(population: Sequence[Individual], size: int, directions: Sequence[str]) -> list[Individual]:
+def select_parents(
+    population: Sequence[Individual], size: int, directions: Sequence[str]
+) -> list[Individual]:
     """Return the best ``size`` of a population: whole fronts, then the least crowded of the next one."""
     parents: list[Individual] = []
     for front in rank_population(population, directions):

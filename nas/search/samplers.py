@@ -45,9 +45,7 @@ class Proposer(ABC):
         self._study = optuna.create_study(directions=list(directions))
 
     @abstractmethod
-    def ask(
-        self, seed: int, count: int, initial: Sequence[Mapping[str, Value]] = ()
-    ) -> list[FrozenTrial]:
+    def ask(self, seed: int, count: int, initial: Sequence[Mapping[str, Value]] = ()) -> list[FrozenTrial]:
         """Return ``count`` running trials that have all their parameters.
 
         Args:

@@ -49,8 +49,8 @@ def check_objectives(
     wanted = [OBJECTIVES[objective][0] for objective in objectives]
     if directions != wanted or stored not in (list(objectives), wanted):
         raise StudyError(
-            f"study '{name}' in {redact_password(url)} has the objectives {', '.join(stored)}, not {', '.join(objectives)}; "
-            "repeat them with --objective, or choose another --study"
+            f"study '{name}' in {redact_password(url)} has the objectives {', '.join(stored)}, "
+            f"not {', '.join(objectives)}; repeat them with --objective, or choose another --study"
         )
 
 

@@ -20,9 +20,10 @@ from nas.latency.table import LatencyTable, measure, read_table
 from nas.runtime.console import bar, counting, duration, log, quantity
 from nas.runtime.files import write_json
 from nas.runtime.provenance import provenance
-from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_rows
+from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_records
 from nas.search.objectives import Goal, parse_objectives
-from nas.search.trial_store import TrialRecord, check_storage, redact_password
+from nas.search.storage import check_storage, redact_password
+from nas.search.trial_store import TrialRecord
 from nas.study.folder import DatasetInfo, Study
 from nas.study.recipes import RecipeOverrides, default_recipes, stored_recipes
 from nas.study.settings import Settings
@@ -166,7 +167,7 @@ def describe(job: Job) -> list[str]:
     recipe = settings.recipe
     steps = steps_per_epoch(settings, data) * recipe.epochs
     device = "GPU" if job.workers.gpus_per_worker else "CPU core"
-    limits = ", ".join(f"{name} <= {quantity(limit)}" for name, limit in job.goal.limits)
+    limits = ", ".join(f"{name} <= {quantity(limit)}" for name, limit in job.goal.constraints)
     time_limit = "" if job.budget.seconds is None else f", at most {duration(job.budget.seconds)}"
     return [
         f"space     {job.space}",
@@ -250,7 +251,7 @@ def run(job: Job, command: Sequence[str]) -> list[TrialRecord]:
         population.close()
     if settings.racing is not None:
         log.say(_saved(rows, min(settings.validation_images, len(job.data.val))))
-    found = pareto_rows(rows, job.goal)
+    found = pareto_records(rows, job.goal)
     if not found:
         raise WorkError(_nothing_found(rows, job))
     study.write_front(rows, job.goal, found, settings.seed)
@@ -271,7 +272,7 @@ def _nothing_found(rows: list[TrialRecord], job: Job) -> str:
     if not rows:
         return f"the time of --budget {job.budget} was over before a design was evaluated; give it more"
     least = ", ".join(
-        f"{name} {quantity(min(row.scores[name] for row in rows))}" for name, _ in job.goal.limits
+        f"{name} {quantity(min(row.scores[name] for row in rows))}" for name, _ in job.goal.constraints
     )
     return (
         f"none of {len(rows)} proposed designs keeps the limits; the least seen was {least}: loosen the limits "

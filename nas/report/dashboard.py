@@ -9,7 +9,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna_dashboard
 
-from nas.search.trial_store import open_storage, redact_password
+from nas.search.storage import open_storage, redact_password
 from search_spaces.errors import RequestError
 
 #: The only address served: the dashboard has no login and lets anyone delete studies.

@@ -13,8 +13,9 @@ import torch
 
 from nas.bench.core import Measurement, Setup, Target
 from nas.bench.spaces import space_of
-from nas.cluster import pool as workers
+from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation
+from nas.cluster.pool import Pool
 from nas.evaluation.population import EvaluationWorker, content
 from nas.runtime import interrupt
 from supernet.supernet import Supernet
@@ -36,7 +37,7 @@ def bench(setup: Setup) -> list[Measurement]:
         WorkerAllocation(1, 1, 1, "cuda") if setup.device.type == "cuda" else WorkerAllocation(1, 1, 0, "cpu")
     )
     starts, imports, seen = list[float](), list[float](), dict[str, int]()
-    workers.start(workers.survey())
+    ray_cluster.start(ray_cluster.survey())
     try:
         for _ in range(setup.count(3)):
             interrupt.check()
@@ -44,13 +45,13 @@ def bench(setup: Setup) -> list[Measurement]:
             subprocess.run([sys.executable, "-c", "import torch"], check=True)
             imports.append(time.perf_counter() - began)
             began = time.perf_counter()
-            pool = workers.Pool(plan, _look, given)
+            pool = Pool(plan, _look, given)
             (answer,) = pool.map("counts", [None])
             starts.append(time.perf_counter() - began)
             seen = answer.value
             pool.close()
     finally:
-        workers.stop()
+        ray_cluster.stop()
     where = f"{space.name}/{space.scale}"
     beyond = [start - imported for start, imported in zip(starts, imports, strict=True)]
     return [

@@ -126,7 +126,7 @@ class Population:
         self, designs: list[Architecture], required_top1: list[float]
     ) -> Iterator[dict[int, dict[str, float]]]:
         """Yield ``{index: scores}`` of the designs that are done together."""
-        groups = grouped(designs, self.pool.plan.workers)
+        groups = grouped(designs, self.pool.allocation.workers)
         items = [
             [(designs[place].to_json(), required_top1[place]) for place in places] for _, places in groups
         ]

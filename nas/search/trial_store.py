@@ -20,6 +20,7 @@ import sqlalchemy
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.runtime.error_text import first_line
 from nas.runtime.files import require_writable
 from nas.search.objectives import OBJECTIVES
 from nas.search.optuna_tables import Stored, Trials
@@ -104,7 +105,7 @@ class Store:
             )
         except (ValueError, sqlalchemy.exc.SQLAlchemyError) as error:
             raise StudyError(
-                f"cannot open study '{name}' in {redact_password(url)}: {_first_line(error)}"
+                f"cannot open study '{name}' in {redact_password(url)}: {first_line(error)}"
             ) from None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -241,7 +242,7 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
         raise StudyError(
-            f"cannot open the storage {redact_password(url)} ({_first_line(error)}); give an SQLAlchemy URL such as "
+            f"cannot open the storage {redact_password(url)} ({first_line(error)}); give an SQLAlchemy URL such as "
             "sqlite:///study.db or postgresql+psycopg://user@host/database"
         ) from None
 
@@ -269,7 +270,3 @@ def _row(trial: Stored) -> TrialRecord:
         stopped_after=attrs.get("stopped_after"),
         sampler_attrs={k: v for k, v in trial.system_attrs.items() if k not in (_OURS, _CONSTRAINTS)},
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

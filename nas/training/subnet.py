@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nas.cluster.budget import WorkerAllocation
-from nas.cluster.pool import run_trials
+from nas.cluster.trials import run_trials
 from nas.data.splits import Data
 from nas.evaluation.accuracy import accuracy, evaluation_batch
 from nas.runtime import interrupt
@@ -119,12 +119,13 @@ def _finished(job: Job) -> bool:
     return job.result_file.exists() and read_json(job.result_file)["recipe"] == asdict(job.recipe)
 
 
-def train_one(job: Job, payload: Mapping[str, Any], report: Callable[[dict[str, Any]], None]) -> None:
+def train_one(
+    job: Job, payload: Mapping[str, Any], device: torch.device, report: Callable[[dict[str, Any]], None]
+) -> None:
     """Train one design, from where it stopped if it was begun; run in a worker."""
     if _finished(job):
         return
     data: Data = payload["data"]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipe, design = job.recipe, job.architecture
     size = design.image_size
     torch.manual_seed(recipe.seed)

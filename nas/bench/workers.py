@@ -16,7 +16,7 @@ from nas.bench.spaces import space_of
 from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.pool import Pool
-from nas.evaluation.population import EvaluationWorker, content
+from nas.evaluation.population import EvaluationWorker, payload_from_batches
 from nas.runtime import interrupt
 from supernet.supernet import Supernet
 
@@ -32,7 +32,9 @@ def bench(setup: Setup) -> list[Measurement]:
     space = space_of(setup)
     torch.manual_seed(0)
     images = torch.randn(_IMAGES, space.in_channels, *space.image_size)
-    given = content(Supernet(space), [(images, torch.zeros(_IMAGES, dtype=torch.long))], [images])
+    given = payload_from_batches(
+        Supernet(space), [(images, torch.zeros(_IMAGES, dtype=torch.long))], [images]
+    )
     plan = (
         WorkerAllocation(1, 1, 1, "cuda") if setup.device.type == "cuda" else WorkerAllocation(1, 1, 0, "cpu")
     )

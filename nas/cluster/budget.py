@@ -141,8 +141,9 @@ def allocate_workers(
             instead.append(replace(budget, kind="auto", count=None))
         advice = f"type {' or '.join(f'--budget {one}' for one in instead)}, or " if instead else ""
         raise BudgetError(
-            f"--budget {budget} asks for {_format_count(wanted, kind)} but {where} has {_format_count(cards, 'gpu')} and "
-            f"{_format_count(cores, 'cpu')}; {advice}start the command on a Ray cluster with {_format_count(wanted, kind)}"
+            f"--budget {budget} asks for {_format_count(wanted, kind)} but {where} has "
+            f"{_format_count(cards, 'gpu')} and {_format_count(cores, 'cpu')}; {advice}start the command on a "
+            f"Ray cluster with {_format_count(wanted, kind)}"
         )
     if kind == "cpu":
         return WorkerAllocation(wanted, 1.0, 0.0, "cpu")

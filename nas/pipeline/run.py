@@ -15,7 +15,7 @@ from nas.cluster.budget import Budget, WorkerAllocation, allocate_workers, parse
 from nas.cluster.ray_cluster import Cluster
 from nas.cluster.team import run_distributed
 from nas.data.splits import Data, load_data
-from nas.evaluation.population import Population, payload
+from nas.evaluation.population import Population, payload_from_data
 from nas.export.writer import export_model
 from nas.latency.table import LatencyTable, measure, read_table
 from nas.runtime.console import bar, duration, log, progress_callback, quantity
@@ -227,7 +227,7 @@ def run(job: Job, command: Sequence[str]) -> list[TrialRecord]:
     store = study.store()
     population = Population(
         job.workers,
-        payload(supernet, job.data, settings.validation_images, settings.seed, settings.racing),
+        payload_from_data(supernet, job.data, settings.validation_images, settings.seed, settings.racing),
     )
 
     def cheap(design: Architecture) -> dict[str, float]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.trials import run_trials
 from nas.data.splits import Data
-from nas.evaluation.accuracy import accuracy, evaluation_batch
+from nas.evaluation.accuracy import accuracy, evaluation_batch_size
 from nas.runtime import interrupt
 from nas.runtime.console import bar, log
 from nas.runtime.device import autocast
@@ -157,7 +157,7 @@ def train_one(
     while training.step < training.total:
         until = (training.step // steps_per_epoch + 1) * steps_per_epoch
         training.run(advance, batches, report=lambda done, loss: None, until=until)
-        scores = accuracy(training.network, data.val.batches(evaluation_batch(size), device=device))
+        scores = accuracy(training.network, data.val.batches(evaluation_batch_size(size), device=device))
         report(
             {
                 "name": f"{design.digest}/{job.mode}",
@@ -171,9 +171,9 @@ def train_one(
 
 def _finish(job: Job, network: Any, data: Data, device: torch.device) -> None:
     size = job.architecture.image_size
-    validation = accuracy(network, data.val.batches(evaluation_batch(size), device=device))
+    validation = accuracy(network, data.val.batches(evaluation_batch_size(size), device=device))
     # The one place where a test image meets a network.
-    test = accuracy(network, data.final_test().batches(evaluation_batch(size), device=device))
+    test = accuracy(network, data.final_test().batches(evaluation_batch_size(size), device=device))
     weights = job.folder / "model.safetensors"
     save_tensors(weights, network.state_dict(), {"digest": job.architecture.digest})
     known = costs(job.architecture)

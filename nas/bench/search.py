@@ -257,26 +257,25 @@ def plain_optuna(space: Space, trials: int, folder: Path) -> float:
 
 def ray_tune(space: Space, trials: int, folder: Path) -> float:
     """Return the seconds of Ray Tune with OptunaSearch: same sampler, parameters and objective."""
-    from nas.cluster import pool as workers
+    from nas.cluster import ray_cluster
+    from nas.cluster.trials import tune_with_optuna
 
     names = list(Goal().objectives)
     distributions: dict[str, BaseDistribution] = {
         choice.name: CategoricalDistribution(choice.options) for choice in space.choices
     }
     sampler = NSGAIISampler(population_size=_POPULATION, seed=0)
-    workers.start(workers.survey())
+    ray_cluster.start(ray_cluster.survey())
 
     def objective(values: dict[str, Any]) -> dict[str, float]:
         return dict(zip(names, _objectives(space.assemble(values)), strict=True))
 
     try:
         began = time.perf_counter()
-        workers.tune_with_optuna(
-            objective, distributions, names, Goal().directions, sampler, trials, str(folder)
-        )
+        tune_with_optuna(objective, distributions, names, Goal().directions, sampler, trials, str(folder))
         return time.perf_counter() - began
     finally:
-        workers.stop()
+        ray_cluster.stop()
 
 
 def _objectives(architecture: Architecture) -> Sequence[float]:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from nas.data.splits import Data, load_data
 from nas.report.html import figure, page, section, table
 from nas.report.plots import Curve, curves
+from nas.runtime.device import default_device
 from nas.runtime.files import write_text
 from nas.study.folder import Study, find_architecture, find_study, read_json
 from nas.training.pretrained import read_network
@@ -243,7 +244,7 @@ def _batches(subject: Subject, data: Data, count: int) -> tuple[int, list[Tensor
     size = min(BATCH, count, len(data.val))
     if size < _LEAST:
         raise DataError(f"{size} validation images are too few to compare features; give at least {_LEAST}")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = default_device()
     subject.network.to(device)
     # A fixed order that mixes the classes, which stored ones may follow one another by.
     split = replace(data.val, mean=subject.mean, std=subject.std)

@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 import sqlalchemy
 
+from nas.runtime.error_text import first_line
 from nas.runtime.files import require_writable
 from nas.search.objectives import OBJECTIVES
 from search_spaces.errors import StudyError
@@ -94,8 +95,3 @@ def redact_password(url: str) -> str:
         return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
     except sqlalchemy.exc.ArgumentError:
         return url
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

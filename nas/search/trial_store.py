@@ -19,10 +19,11 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.runtime.console import log
+from nas.runtime.error_text import first_line
 from nas.search.objectives import OBJECTIVES
 from nas.search.optuna_trials import PublicStudyTrials, StoredTrial, StudyTrials
 from nas.search.samplers import to_distributions
-from nas.search.storage import check_objectives, first_line, open_storage, redact_password
+from nas.search.storage import check_objectives, open_storage, redact_password
 from search_spaces.architecture import Architecture
 from search_spaces.choices import Choice, Value
 from search_spaces.errors import StudyError

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from nas.data.splits import Data, load_data
-from nas.evaluation.population import EvaluationWorker, payload
+from nas.evaluation.population import EvaluationWorker, payload_from_data
 from nas.pipeline.run import _saved
 from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_records
 from nas.search.objectives import Goal
@@ -167,7 +167,7 @@ class Worker:
     """
 
     def __init__(self, supernet: Supernet, data: Data, racing: float | None, group: int = 8) -> None:
-        self.held = EvaluationWorker(payload(supernet, data, 2000, 0, racing), "cpu")
+        self.held = EvaluationWorker(payload_from_data(supernet, data, 2000, 0, racing), "cpu")
         self.group, self.seen = group, 0
 
     def __call__(
@@ -216,7 +216,7 @@ def raced(trained: Supernet, data: Data, folder: Path) -> list[TrialRecord]:
 
 def test_without_racing_nothing_changes(trained: Supernet, data: Data, tmp_path: Path) -> None:
     plain = Worker(trained, data, None)
-    content = payload(trained, data, 2000, 0)
+    content = payload_from_data(trained, data, 2000, 0)
     assert [len(labels) for _, labels in content["validation"]] == [250, 250]
     assert [len(images) for images in content["calibration"]] == [128, 128]  # each counts alike
     rng = Random(1)

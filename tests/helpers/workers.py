@@ -13,7 +13,7 @@ from search_spaces.errors import CheckpointError
 
 
 class Tool:
-    """Does what an item says; ``folder`` remembers what was done before a death."""
+    """An object that a worker holds; marks in ``folder`` outlive the worker."""
 
     def __init__(self, folder: str, device: str) -> None:
         self.folder, self.device = Path(folder), device
@@ -60,7 +60,7 @@ def broken(payload: object, device: str) -> Tool:
 
 
 class Shared:
-    """Holds an array."""
+    """Holds an array of the payload."""
 
     def __init__(self, payload: dict[str, np.ndarray], device: str) -> None:
         self.array, self.device = payload["array"], device
@@ -74,14 +74,14 @@ def shared(payload: dict[str, np.ndarray], device: str) -> Shared:
     return Shared(payload, device)
 
 
-def as_rank(rank: int, share: Any, address: str) -> None:
+def as_rank(rank: int, task: Any, address: str) -> None:
     """Train as one of two ranks, in a process of its own with one thread."""
-    import torch  # the workers' other tools do without
+    import torch  # slow, and the other helpers do without
     from torch import distributed
 
     from nas.training.supernet import train_rank
 
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
-    train_rank(share, rank, 2, torch.device("cpu"), lambda latest: None)
+    train_rank(task, rank, 2, torch.device("cpu"), lambda latest: None)
     distributed.destroy_process_group()

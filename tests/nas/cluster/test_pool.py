@@ -52,7 +52,7 @@ def pool(started: None, tmp_path: Path) -> Iterator[Pool]:
 
 
 def results(pool: Pool, method: str, items: list[object]) -> dict[int, object]:
-    """Return what came, by place; fail if an item came twice."""
+    """Return the results by index; fail if an item came twice."""
     found: dict[int, object] = {}
     for done in pool.map(method, items):
         assert done.index not in found
@@ -101,16 +101,16 @@ def listening(pids: set[int]) -> dict[str, set[int]]:
     return found
 
 
-def test_items_go_home_and_idle_workers_help(pool: Pool) -> None:
+def test_items_go_to_preferred_workers_and_idle_ones_help(pool: Pool) -> None:
     preferred_workers, seen = [0, 1] * 6, set[object]()
     while len(seen) < 2:  # both have started
         seen.update(done.value for done in pool.map("process", range(2), preferred_workers))
     found = {done.index: done.value for done in pool.map("process", range(12), preferred_workers)}
     again = {done.index: done.value for done in pool.map("process", range(12), preferred_workers)}
     assert len(set(found.values())) == 2
-    for place in range(2):  # the last item may be taken by the other worker, which has no more of its own
-        at_home = [found[i] for i in range(12) if preferred_workers[i] == place]
-        assert max(map(at_home.count, at_home)) >= 5
+    for slot in range(2):  # the last item may be taken by the other worker, which has no more of its own
+        own = [found[i] for i in range(12) if preferred_workers[i] == slot]
+        assert max(map(own.count, own)) >= 5
         assert [again[i] == found[i] for i in range(12)].count(True) >= 10
     assert len({done.value for done in pool.map("process", range(6), [0] * 6)}) == 2
 
@@ -201,13 +201,13 @@ def test_a_lost_node_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.
         assert (found.cpus, found.gpus, found.running) == (3, 0, True)
         assert found.where == "the Ray cluster of 3 nodes"
         pool = Pool(WorkerAllocation(3, 1.0, 0.0, "cpu"), factories.tool, str(tmp_path))
-        came: dict[int, object] = {}
+        arrived: dict[int, object] = {}
         for done in pool.map("slow", list(range(30))):
-            assert done.index not in came
-            came[done.index] = done.value
-            if len(came) == 6:
+            assert done.index not in arrived
+            arrived[done.index] = done.value
+            if len(arrived) == 6:
                 machines.remove_node(others[0], allow_graceful=False)
-        assert {index: value[0] for index, value in came.items()} == {i: i for i in range(30)}  # type: ignore[index]
+        assert {index: value[0] for index, value in arrived.items()} == {i: i for i in range(30)}  # type: ignore[index]
         pool.close()
     finally:
         ray_cluster.stop()

@@ -33,14 +33,15 @@ def space(name: str) -> Space:
 
 def generation(chosen: Space, seed: int, parents: int = 2, each: int = 3) -> list[Architecture]:
     rng = Random(seed)
-    drawn = [chosen.sample(rng) for _ in range(parents)]
-    return [chosen.mutate(drawn[n % parents], rng, 0.05) for n in range(parents * each)]
+    sampled = [chosen.sample(rng) for _ in range(parents)]
+    return [chosen.mutate(sampled[n % parents], rng, 0.05) for n in range(parents * each)]
 
 
 def images(sizes: tuple[int, ...]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    made = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     return [
-        (torch.randn(n, 1, 28, 28, generator=made), torch.randint(0, 10, (n,), generator=made)) for n in sizes
+        (torch.randn(n, 1, 28, 28, generator=generator), torch.randint(0, 10, (n,), generator=generator))
+        for n in sizes
     ]
 
 
@@ -62,9 +63,9 @@ def test_scores_are_those_of_every_design_by_itself(name: str, keep: int) -> Non
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
     for seed in range(2):  # a second generation meets what is cached of the first
         designs = generation(chosen, seed)
-        scores = together.score([designs[place] for place in order_by_prefix(designs)])
-        for place, found in zip(order_by_prefix(designs), scores, strict=True):
-            expected = alone.score(designs[place])
+        scores = together.score([designs[index] for index in order_by_prefix(designs)])
+        for index, found in zip(order_by_prefix(designs), scores, strict=True):
+            expected = alone.score(designs[index])
             assert {**found, "seconds": 0} == {**expected, "seconds": 0}
             assert found["seconds"] > 0
     assert all(torch.equal(value, before[name]) for name, value in supernet.state_dict().items())
@@ -79,43 +80,43 @@ def test_a_common_beginning_is_computed_once(monkeypatch: pytest.MonkeyPatch) ->
         StepRunner, "run", lambda self, step, *rest: (runs.append(step), run(self, step, *rest))[1]
     )
     evaluator = PrefixCacheEvaluator(Supernet(chosen), images((4,)), [x for x, _ in images((4,))], 2**28)
-    evaluator.score([designs[place] for place in order_by_prefix(designs)])
+    evaluator.score([designs[index] for index in order_by_prefix(designs)])
     prefixes = {steps(design)[: n + 1] for design in designs for n in range(len(steps(design)))}
     assert len(runs) == len(prefixes) < sum(len(steps(design)) for design in designs)
     runs.clear()
-    evaluator.score([designs[place] for place in order_by_prefix(designs)])
+    evaluator.score([designs[index] for index in order_by_prefix(designs)])
     assert len(runs) == len(designs)  # all is cached but the outputs of the last steps
 
 
 def test_designs_that_differ_in_their_mlp_share_the_mixer() -> None:
-    drawn = space("twins_cswin").sample(Random(0))
-    *before, last = drawn.stages
+    sampled = space("twins_cswin").sample(Random(0))
+    *before, last = sampled.stages
     plain, wider, encoded = (
         replace(last, blocks=(Block("gsa", (("sr_ratio", 1),), pos, ratio),))
         for pos, ratio in (("none", 2.0), ("none", 4.0), ("cpe", 2.0))
     )
-    paths = [prefix_chain(replace(drawn, stages=(*before, stage))) for stage in (plain, wider, encoded)]
-    keys = [{begun.key for begun in path} for path in paths]
-    assert len(keys[0] & keys[1]) == len(paths[0]) - 1 == len(paths[1]) - 1
-    assert len(keys[0] & keys[2]) == len(paths[0]) == len(paths[2]) - 1
+    chains = [prefix_chain(replace(sampled, stages=(*before, stage))) for stage in (plain, wider, encoded)]
+    keys = [{prefix.key for prefix in chain} for chain in chains]
+    assert len(keys[0] & keys[1]) == len(chains[0]) - 1 == len(chains[1]) - 1
+    assert len(keys[0] & keys[2]) == len(chains[0]) == len(chains[2]) - 1
 
 
-def made(count: int) -> StepOutput:
+def output(count: int) -> StepOutput:
     return StepOutput([(torch.zeros(count), None)], {})
 
 
-def test_memory_is_kept_within_its_limit() -> None:
-    cache, one = ActivationCache(100), made(10)
+def test_the_cache_stays_within_its_limit() -> None:
+    cache, one = ActivationCache(100), output(10)
     for name in "abc":
         cache.put(name, one)
     assert (cache.get("a"), cache.get("b"), cache.get("c")) == (None, one, one) and cache.bytes == 80
     cache.get("b")
     cache.put("d", one)
     assert (cache.get("b"), cache.get("c"), cache.get("d")) == (one, None, one)
-    cache.put("inside", made(5), inside_block=True)
-    cache.put("e", made(5))  # what is inside a block leaves first
+    cache.put("inside", output(5), inside_block=True)
+    cache.put("e", output(5))  # what is inside a block leaves first
     assert cache.get("inside") is None and cache.get("b") and cache.get("d") and cache.get("e")
-    cache.put("large", made(1000))
+    cache.put("large", output(1000))
     assert cache.get("large") is None and cache.get("e") and cache.bytes == 100
 
 
@@ -131,12 +132,12 @@ def test_memory_of_all_activations_is_within_what_was_given(keep: int) -> None:
 def test_groups_hold_every_design_once(workers: int) -> None:
     designs = generation(space("twins_cswin"), 1, 8, 4)
     groups = group_by_prefix(designs, workers)
-    assert sorted(place for _, places in groups for place in places) == list(range(len(designs)))
-    assert all(0 <= home < workers and places for home, places in groups)
+    assert sorted(index for _, indices in groups for index in indices) == list(range(len(designs)))
+    assert all(0 <= worker < workers and indices for worker, indices in groups)
     preferred_workers: dict[object, set[int]] = {}
-    for home, places in groups:
-        for place in places:
-            preferred_workers.setdefault(steps(designs[place])[:3], set()).add(home)
+    for worker, indices in groups:
+        for index in indices:
+            preferred_workers.setdefault(steps(designs[index])[:3], set()).add(worker)
     assert all(len(found) == 1 for found in preferred_workers.values())
 
 

@@ -1,0 +1,54 @@
+"""The console: lines for people on stderr and in the log, and numbers that read well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nas.runtime import console as module
+from nas.runtime.console import Log, duration, progress_callback, quantity
+
+
+def test_what_is_said_is_printed_and_logged_and_a_note_only_logged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = Log()
+    log.note("before there is a file")
+    log.to(tmp_path / "study" / "log.txt")
+    log.say("said [bold]as it is[/bold]")
+    log.note("noted")
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "said [bold]as it is[/bold]\n")
+    lines = (tmp_path / "study" / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert [line[20:] for line in lines] == ["said [bold]as it is[/bold]", "noted"]
+
+
+def test_progress_is_logged_once_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    log.to(tmp_path / "log.txt")
+    monkeypatch.setattr(module, "log", log)
+    with progress_callback("idle"):
+        pass
+    assert not (tmp_path / "log.txt").exists()
+    with progress_callback("counting") as on_progress:
+        on_progress(1, 3)
+        on_progress(3, 3)
+    (line,) = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert line[20:].startswith("counting: 3/3 (") and "left" not in line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(7.6, "8s"), (59.4, "59s"), (59.6, "1m 00s"), (185, "3m 05s"), (7_800, "2h 10m")]
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(999.4, "999"), (999.6, "1k"), (128_000, "128k"), (4.3e9, "4.3G"), (999_600, "1M"), (-2.5e6, "-2.5M")],
+)
+def test_quantity(value: float, text: str) -> None:
+    assert quantity(value) == text
+    assert quantity(value, "B") == text + "B"

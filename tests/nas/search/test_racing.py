@@ -223,7 +223,7 @@ def test_without_racing_nothing_changes(trained: Supernet, data: Data, tmp_path:
     designs = [trained.space.sample(rng) for _ in range(6)]
     evaluator = plain.held.evaluator
     expected = [{**scores, "seconds": 0} for scores in evaluator.score(designs)]
-    unreached = [stop_thresholds(plain.held.sizes, 100.0, 0.4)] * len(designs)
+    unreached = [stop_thresholds(plain.held.batch_sizes, 100.0, 0.4)] * len(designs)
     assert all("stopped_after" in scores for scores in evaluator.score(designs, unreached))
     for high in (0.0, 100.0):  # whatever the bar
         found = plain.held.score([(design.to_json(), high) for design in designs])

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from nas.study.recipe import Recipe
 from nas.study.setting import TRAINING, declared_settings, setting
-from nas.study.settings import Settings, read_settings, settings_declaration
+from nas.study.settings import Settings
 
 #: For images below this side the small recipes are used.
 LARGE = 96
@@ -89,32 +88,19 @@ def stored_recipes(settings: Settings, overrides: RecipeOverrides, stored: Setti
     return _apply(overrides, settings, stored.recipe, stored.retraining, settings.seed)
 
 
-def read_configuration(path: Path, given: Mapping[str, Any]) -> Settings:
-    """Read a ``study.yaml`` as defaults that options override.
+def override_settings(stored: Settings, given: Mapping[str, Any], overrides: RecipeOverrides) -> Settings:
+    """Return stored settings, recipes included, but for what the user chooses now.
 
     Args:
-        path: The file.
-        given: Values of the options that were given, by the name of the setting or of the override.
-
-    Returns:
-        The settings, complete: recipes are those of the file, with its seeds unless a seed is given.
+        stored: Complete settings, such as those of a ``study.yaml``.
+        given: Values of other settings by name; a seed is that of the recipes too.
+        overrides: Numbers of the recipes.
 
     Raises:
         RequestError: If a value is wrong.
     """
-    stored = read_settings(path)
-    settings = replace(stored, **{name: given[name] for name in _setting_names() & given.keys()})
-    return _apply(
-        RecipeOverrides(**{name: given[name] for name in given.keys() - _setting_names()}),
-        settings,
-        settings.recipe,
-        settings.retraining,
-        given.get("seed"),
-    )
-
-
-def _setting_names() -> set[str]:
-    return {each.name for each in settings_declaration()}
+    settings = replace(stored, **given)
+    return _apply(overrides, settings, stored.recipe, stored.retraining, given.get("seed"))
 
 
 def _apply(
@@ -132,7 +118,7 @@ def _apply(
     supernet = recipes["recipe"]
     # Each shard needs two images at least, for its BatchNorms.
     recipes["recipe"] = replace(supernet, shards=max(1, min(supernet.shards, supernet.batch_size // 2)))
-    return replace(settings, **recipes)
+    return replace(settings, recipe=recipes["recipe"], retraining=recipes["retraining"])
 
 
 def _rescale(recipe: Recipe, batch_size: int) -> Recipe:

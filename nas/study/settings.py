@@ -84,9 +84,7 @@ class Settings:
         SEARCH,
         default_help="measured here where needed",
     )
-    sampler: str = setting(
-        "nsga2", "How designs are proposed.", SEARCH, choices=("nsga2", "tpe", "random")
-    )
+    sampler: str = setting("nsga2", "How designs are proposed.", SEARCH, choices=("nsga2", "tpe", "random"))
     batch: int = setting(32, "Designs proposed at once (NSGA-II's population).", SEARCH, minimum=1)
     policy: str = setting(
         "uniform",
@@ -96,7 +94,7 @@ class Settings:
     )
     sharing: str = setting(
         "operator",
-        "What has projections of its own: each operator, or a block as a whole",
+        "What has projections of its own.",
         TRAINING,
         choices=("operator", "block"),
     )
@@ -109,9 +107,7 @@ class Settings:
         check=_check_checkpoints,
     )
     validation_images: int = setting(2000, "Most images a candidate is scored on.", SEARCH, minimum=1)
-    compile: bool = setting(
-        False, "Train with blocks compiled by region; needs a C++ compiler.", TRAINING
-    )
+    compile: bool = setting(False, "Train with blocks compiled by region; needs a C++ compiler.", TRAINING)
     seed: int = setting(0, "Seed of everything.", RUN, minimum=0, maximum=2**32 - 1)
     racing: float | None = setting(
         None,

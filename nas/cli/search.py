@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli.options import Budget, Json, with_setting_options
+from nas.cli.options import with_setting_options
 from nas.cli.render import front_table, next_steps, output, print_json, summary
 from nas.study.setting import OUTPUT, RUN
 from search_spaces.errors import RequestError

@@ -71,7 +71,8 @@ class Study:
             return
         if difference := find_difference(read_settings(self.settings_file), settings):
             raise StudyError(
-                f"study {self.folder} was made with {difference}; repeat its settings to resume it, or choose another --study"
+                f"study {self.folder} was made with {difference}; repeat its settings to resume it, or choose another "
+                "--study"
             )
         if self.dataset_file.exists() and self.dataset().digest != dataset.digest:
             raise StudyError(

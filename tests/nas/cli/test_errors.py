@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import shlex
@@ -26,6 +25,8 @@ from tests.helpers.command_line import TINY_SPACE, Nas, paint_folder, tree
 
 SEARCH = "search --space {space} --data folder:{images} --budget 1cpu --epochs 1 --study {tmp}/study"
 Setup = Callable[[Path], None]
+#: Databases that stay open, as another process would keep them: closing one rewrites its files.
+OPEN: list[Store] = []
 
 
 def nothing(tmp: Path) -> None:
@@ -99,8 +100,7 @@ def truncated_weights(tmp: Path) -> None:
 
 
 def other_objectives(tmp: Path) -> None:
-    Store(f"sqlite:///{tmp}/s.db", "study", ("params", "macs"), ())
-    gc.collect()  # closes the database now, not while the command runs
+    OPEN.append(Store(f"sqlite:///{tmp}/s.db", "study", ("params", "macs"), ()))
 
 
 def damaged_export(tmp: Path) -> None:

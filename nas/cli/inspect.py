@@ -115,10 +115,10 @@ def show(
 
 def doctor(as_json: Json = False) -> None:
     """Say what this machine and its cluster offer, and what is missing."""
-    from nas.cluster.doctor import examine, words
+    from nas.cluster.doctor import examine, format_finding
 
     findings = examine()
     if as_json:
         print_json(findings)
     else:
-        output.print(findings_table({name: words(finding) for name, finding in findings.items()}))
+        output.print(findings_table({name: format_finding(finding) for name, finding in findings.items()}))

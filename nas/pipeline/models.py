@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nas.cluster import pool as workers
+from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation, allocate_workers, parse_budget
-from nas.cluster.pool import Cluster
+from nas.cluster.ray_cluster import Cluster
 from nas.data.splits import Data
 from nas.export.writer import export_model
-from nas.pipeline.plan import SearchPlan, load_study_data, training_device
+from nas.pipeline.plan import SearchPlan, load_study_data
 from nas.runtime.console import log
+from nas.runtime.device import planned_device
 from nas.runtime.files import require_writable
 from nas.runtime.provenance import provenance
 from nas.study.find import find_architecture
@@ -67,7 +68,7 @@ def plan_retraining(
         RequestError: If something is wrong; the message says what.
     """
     study.require()
-    parsed, cluster = parse_budget(budget), workers.survey()
+    parsed, cluster = parse_budget(budget), ray_cluster.survey()
     allocation = allocate_workers(parsed, cluster.cpus, cluster.gpus, where=cluster.where)
     if named:
         designs = [find_architecture(text, study) for text in named]
@@ -117,10 +118,10 @@ def run_retraining(
     study, settings = plan.study, plan.study.settings()
     recipe = settings.retraining if epochs is None else replace(settings.retraining, epochs=epochs)
     log.to(study.log_file)
-    workers.start(plan.cluster)
+    ray_cluster.start(plan.cluster)
     compile = compile or settings.compile
     if compile:
-        require_compiler(training_device(plan.allocation))
+        require_compiler(planned_device(plan.allocation.device))
     inherited = {}
     if "inherit" in plan.modes:
         weights = Path(settings.supernet) if settings.supernet else study.supernet_file

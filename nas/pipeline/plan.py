@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from nas.cluster import pool as workers
+from nas.cluster import ray_cluster
 from nas.cluster.budget import Budget, WorkerAllocation, allocate_workers, parse_budget
-from nas.cluster.pool import Cluster
+from nas.cluster.ray_cluster import Cluster
 from nas.data.splits import Data, load_data
 from nas.latency.table import LatencyTable, read_table
 from nas.pipeline.request import SearchRequest
-from nas.runtime.console import counting, duration, quantity
+from nas.runtime.console import duration, progress_callback, quantity
+from nas.runtime.device import planned_device
 from nas.search.loop import SearchConfig
 from nas.search.objectives import Goal, parse_objectives
-from nas.search.trial_store import check_storage, redact_password
+from nas.search.storage import check_storage, redact_password
 from nas.study.dataset_info import DatasetInfo
 from nas.study.folder import Study
 from nas.study.recipes import default_recipes, stored_recipes
@@ -90,7 +89,7 @@ class SearchPlan:
 def load_study_data(settings: Settings) -> Data:
     """Load the images of a study, with progress where they are decoded."""
     directory = None if settings.data_dir is None else Path(settings.data_dir)
-    with counting("decoding images") as progress:
+    with progress_callback("decoding images") as progress:
         return load_data(settings.data, data_dir=directory, image_size=settings.image_size, progress=progress)
 
 
@@ -103,7 +102,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     settings, study = request.settings, request.study_folder
     budget = parse_budget(request.budget)
     declaration = load_declaration(settings.space)
-    cluster = workers.survey()
+    cluster = ray_cluster.survey()
     allocation = allocate_workers(budget, cluster.cpus, cluster.gpus, where=cluster.where)
     data = load_study_data(settings)
     if request.config is None:
@@ -115,7 +114,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     space = declaration.space(settings.scale, data.image_size, data.in_channels, len(data.class_names))
     study.check(settings, DatasetInfo.from_data(data, settings.data))
     if settings.compile:
-        require_compiler(training_device(allocation))
+        require_compiler(planned_device(allocation.device))
     if settings.supernet is not None:
         if settings.init_from:
             raise RequestError("--supernet gives weights that are trained already; leave --init-from out")
@@ -133,15 +132,10 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     )
 
 
-def training_device(allocation: WorkerAllocation) -> torch.device:
-    """Return where this process trains."""
-    return torch.device("cuda" if allocation.gpus_per_worker and torch.cuda.is_available() else "cpu")
-
-
 def describe_plan(plan: SearchPlan) -> list[str]:
     """Return the plan in lines for people."""
     data, config, allocation = plan.data, plan.search_config, plan.allocation
-    limits = ", ".join(f"{name} <= {quantity(limit)}" for name, limit in plan.goal.limits)
+    limits = ", ".join(f"{name} <= {quantity(limit)}" for name, limit in plan.goal.constraints)
     time_limit = "" if plan.budget.seconds is None else f", at most {duration(plan.budget.seconds)}"
     return [
         f"space     {plan.space}",

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import torch
 
-from nas.cluster import pool as workers
+from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation
-from nas.evaluation.population import Population, payload
+from nas.cluster.team import run_distributed
+from nas.evaluation.population import Population, payload_from_data
 from nas.latency.table import LatencyTable, measure
-from nas.pipeline.plan import SearchPlan, describe_plan, training_device
-from nas.runtime.console import bar, counting, duration, log, quantity
+from nas.pipeline.plan import SearchPlan, describe_plan
+from nas.runtime.console import bar, duration, log, progress_callback, quantity
+from nas.runtime.device import planned_device
 from nas.runtime.files import write_json
-from nas.search.loop import Search, analytic_costs, pareto_rows
+from nas.search.loop import Search, analytic_costs, pareto_records
 from nas.search.trial_store import TrialRecord
 from nas.training.supernet import (
     SupernetTask,
@@ -51,11 +53,11 @@ def run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
         log.note(line)
     supernet = obtain_supernet(plan)
     latency = obtain_latencies(plan)  # before any worker runs beside the measurement
-    workers.start(plan.cluster)
+    ray_cluster.start(plan.cluster)
     trials = _search(plan, supernet, latency)
     if settings.racing is not None:
         log.say(describe_savings(trials, min(settings.validation_images, len(plan.data.val))))
-    front = pareto_rows(trials, plan.goal)
+    front = pareto_records(trials, plan.goal)
     if not front:
         raise WorkError(_explain_empty_front(trials, plan))
     study.write_front(trials, plan.goal, front, settings.seed)
@@ -68,7 +70,7 @@ def _search(plan: SearchPlan, supernet: Supernet, latency: LatencyTable | None) 
     store = plan.study.open_store()
     population = Population(
         plan.allocation,
-        payload(supernet, plan.data, settings.validation_images, settings.seed, settings.racing),
+        payload_from_data(supernet, plan.data, settings.validation_images, settings.seed, settings.racing),
     )
 
     def analytic_scores(design: Architecture) -> dict[str, float]:
@@ -108,7 +110,7 @@ def _explain_empty_front(trials: list[TrialRecord], plan: SearchPlan) -> str:
     if not trials:
         return f"the time of --budget {plan.budget} was over before a design was evaluated; give it more"
     least = ", ".join(
-        f"{name} {quantity(min(trial.scores[name] for trial in trials))}" for name, _ in plan.goal.limits
+        f"{name} {quantity(min(trial.scores[name] for trial in trials))}" for name, _ in plan.goal.constraints
     )
     return (
         f"none of {len(trials)} proposed designs keeps the limits; the least seen was {least}: loosen the limits "
@@ -124,7 +126,7 @@ def obtain_supernet(plan: SearchPlan) -> Supernet:
     if count_ranks(plan) > 1:
         supernet = _train_distributed(plan)
     else:
-        device = training_device(allocation)
+        device = planned_device(allocation.device)
         if device.type == "cpu":
             torch.set_num_threads(max(1, int(allocation.workers * allocation.cpus_per_worker)))
         supernet = train_supernet(
@@ -143,8 +145,8 @@ def obtain_latencies(plan: SearchPlan) -> LatencyTable | None:
     if table is None:
         if not plan.goal.needs_latency:
             return None
-        with counting("measuring latencies") as progress:
-            table = measure(plan.space, training_device(plan.allocation), progress=progress)
+        with progress_callback("measuring latencies") as progress:
+            table = measure(plan.space, planned_device(plan.allocation.device), progress=progress)
     if not study.latency_file.exists():
         write_json(study.latency_file, table.to_json())
     log.note(f"latencies of {table}")
@@ -172,9 +174,9 @@ def _train_distributed(plan: SearchPlan) -> Supernet:
     team = allocate_team(plan.allocation, count_ranks(plan), one_machine=not plan.cluster.running)
     done, total = steps_done(checkpoint)
     if not total or done < total:
-        workers.start(plan.cluster)
+        ray_cluster.start(plan.cluster)
         task = SupernetTask(plan.space, settings, plan.data, checkpoint, plan.pretrained)
         all_steps = settings.recipe.epochs * steps_per_epoch(settings, plan.data)
         with progress_bar(done, all_steps) as on_progress:
-            workers.run_distributed(train_rank, task, team, on_progress)
+            run_distributed(train_rank, task, team, on_progress)
     return read_supernet(plan.space, settings.sharing, checkpoint)

@@ -30,7 +30,8 @@ from nas.report.html import figure, page, section, table
 from nas.report.plots import Curve, curves
 from nas.runtime.device import default_device
 from nas.runtime.files import write_text
-from nas.study.folder import Study, find_architecture, find_study, read_json
+from nas.study.find import find_architecture, find_study
+from nas.study.folder import Study, read_json
 from nas.training.pretrained import read_network
 from nas.training.subnet import trained_network
 from search_spaces.architecture import Architecture
@@ -148,7 +149,7 @@ def subjects_of(text: str) -> list[Subject]:
     found = [read_json(path / "result.json")] if (path / "result.json").is_file() else study.results()
     if not found:
         raise RequestError(f"study {study.folder} has no retrained design; run: nas retrain {study.folder}")
-    facts, subjects = study.facts(), []
+    facts, subjects = study.dataset(), []
     for result in found:
         label = f"{result['digest']} {result['mode']}"
         network = trained_network(study, result)

@@ -61,7 +61,7 @@ def write_report(study: Study) -> None:
         StudyError: If the study or its storage cannot be read.
     """
     study.require()
-    store, goal = study.store(), study.goal()
+    store, goal = study.open_store(), study.goal()
     rows = store.records()
     found = _Findings(study, goal, rows, pareto_records(rows, goal), study.results(), store.completion_times())
     write_text(study.report_file, _page(found))
@@ -143,7 +143,7 @@ def _phrase(name: str, value: float) -> str:
 
 
 def _facts(found: _Findings) -> str:
-    settings, facts, rows = found.study.settings(), found.study.facts(), found.rows
+    settings, facts, rows = found.study.settings(), found.study.dataset(), found.rows
     rejected = sum(row.rejected is not None for row in rows)
     repeats = sum(row.repeat for row in rows)
     stopped = len(found.evaluated) - len(found.measured)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,44 +12,18 @@ from nas.runtime.files import require_writable, write_json, write_text
 from nas.runtime.provenance import provenance
 from nas.search.objectives import Goal, parse_objectives
 from nas.search.trial_store import Store, TrialRecord
-from nas.study.settings import Settings, difference, read_settings
-from search_spaces.architecture import Architecture
+from nas.study.dataset_info import DatasetInfo
+from nas.study.settings import Settings, find_difference, read_settings
 from search_spaces.declaration import Declaration, parse_declaration
-from search_spaces.errors import ArchitectureError, StudyError
-from search_spaces.published import PUBLISHED, published
+from search_spaces.errors import StudyError
 from search_spaces.space import Space
-
-STUDIES = Path("studies")
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What a study knows of its images without reading them again.
-
-    Args:
-        data: The data's spec.
-        digest: Digest of images and splits.
-        image_size: Side in pixels.
-        in_channels: Channels.
-        class_names: Names of the classes.
-        mean: Mean of each channel, images in 0..1.
-        std: Standard deviation of each channel.
-    """
-
-    data: str
-    digest: str
-    image_size: int
-    in_channels: int
-    class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 class Study:
     """A study's folder.
 
     Args:
-        folder: Where it lies.
+        folder: Its path; the folder need not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,20 +43,20 @@ class Study:
         """Name of the study in its storage."""
         return self.folder.name
 
-    def retrained(self, digest: str, mode: str) -> Path:
+    def retraining_folder(self, digest: str, mode: str) -> Path:
         """Return the folder of a retrained design (``mode``: ``scratch`` or ``inherit``)."""
         return self.folder / "retrained" / digest / mode
 
     def results(self) -> list[dict[str, Any]]:
-        """Return what retraining wrote of every finished design, best validation accuracy first."""
-        found = [read_json(path) for path in sorted(self.folder.glob("retrained/*/*/result.json"))]
-        return sorted(found, key=lambda result: -result["val_top1"])
+        """Return the results of every finished retraining, best validation accuracy first."""
+        results = [read_json(path) for path in sorted(self.folder.glob("retrained/*/*/result.json"))]
+        return sorted(results, key=lambda result: -result["val_top1"])
 
-    def exported(self, digest: str) -> Path:
+    def export_folder(self, digest: str) -> Path:
         """Return the folder of an exported design."""
         return self.folder / "exports" / digest
 
-    def check(self, settings: Settings, facts: DatasetInfo) -> None:
+    def check(self, settings: Settings, dataset: DatasetInfo) -> None:
         """Check that this folder is free, or holds this very study; write nothing.
 
         Raises:
@@ -96,33 +69,34 @@ class Study:
                     f"{self.folder} is not empty and holds no study; choose another --study or empty that folder"
                 )
             return
-        if odd := difference(read_settings(self.settings_file), settings):
+        if difference := find_difference(read_settings(self.settings_file), settings):
             raise StudyError(
-                f"study {self.folder} was made with {odd}; repeat its settings to resume it, or choose another --study"
+                f"study {self.folder} was made with {difference}; repeat its settings to resume it, or choose another "
+                "--study"
             )
-        if self.dataset_file.exists() and self.facts().digest != facts.digest:
+        if self.dataset_file.exists() and self.dataset().digest != dataset.digest:
             raise StudyError(
-                f"study {self.folder} was made with other images under the same name ({facts.data}); choose another "
+                f"study {self.folder} was made with other images under the same name ({dataset.data}); choose another "
                 "--study"
             )
 
     def create(
         self,
         settings: Settings,
-        facts: DatasetInfo,
+        dataset: DatasetInfo,
         declaration: Declaration,
         url: str,
         command: Sequence[str],
     ) -> None:
-        """Write what identifies the study; nothing where it is there already."""
+        """Write what identifies the study, unless it is there already."""
         if self.settings_file.exists():
             return
         write_text(self.space_file, declaration.text)
-        write_json(self.dataset_file, asdict(facts))
+        write_json(self.dataset_file, asdict(dataset))
         write_json(self.folder / "provenance.json", provenance(settings.seed, command))
         if url != self.default_url:
-            write_text(self.storage_file, url + "\n")  # the default is where the folder is, moved or not
-        write_text(self.settings_file, settings.to_yaml())  # last: it says that the others are whole
+            write_text(self.storage_file, url + "\n")  # the default follows the folder when it moves
+        write_text(self.settings_file, settings.to_yaml())  # last: where it exists the others are complete
 
     def require(self) -> None:
         """Raise unless a study lies here.
@@ -140,8 +114,8 @@ class Study:
         self.require()
         return read_settings(self.settings_file)
 
-    def facts(self) -> DatasetInfo:
-        """Return what the study knows of its images."""
+    def dataset(self) -> DatasetInfo:
+        """Return what the study remembers of its images."""
         content = read_json(self.dataset_file)
         lists = {name: tuple(content[name]) for name in ("class_names", "mean", "std")}
         return DatasetInfo(**{**content, **lists})
@@ -149,9 +123,11 @@ class Study:
     def space(self) -> Space:
         """Return the study's space for its images."""
         self.require()
-        settings, facts = self.settings(), self.facts()
+        settings, dataset = self.settings(), self.dataset()
         declaration = parse_declaration(self.space_file.read_text(encoding="utf-8"), str(self.space_file))
-        return declaration.space(settings.scale, facts.image_size, facts.in_channels, len(facts.class_names))
+        return declaration.space(
+            settings.scale, dataset.image_size, dataset.in_channels, len(dataset.class_names)
+        )
 
     def goal(self) -> Goal:
         """Return the study's objectives and limits."""
@@ -170,17 +146,17 @@ class Study:
         """The SQLite file in the folder."""
         return f"sqlite:///{self.folder / 'study.db'}"
 
-    def store(self) -> Store:
-        """Open the study's storage."""
+    def open_store(self) -> Store:
+        """Open the study's storage for a search; it is created where it does not exist."""
         return Store(self.url, self.name, self.goal().objectives, self.space().choices)
 
-    def rows(self) -> list[TrialRecord]:
-        """Return the finished trials; none, and nothing is made, where the search has not begun."""
+    def records(self) -> list[TrialRecord]:
+        """Return the finished trials; none where the search has not begun."""
         self.require()
         url = self.url
         if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
             return []
-        return self.store().records()
+        return self.open_store().records()
 
     def write_front(
         self, rows: Sequence[TrialRecord], goal: Goal, front: Sequence[TrialRecord], seed: int
@@ -219,45 +195,6 @@ class Study:
             raise StudyError(f"study {self.folder} has no front yet; let its search finish first")
         entries: list[dict[str, Any]] = read_json(self.front_file)["front"]
         return entries
-
-
-def find_study(name: str) -> Study:
-    """Return the study called ``name``: a folder, or a plain name under ``studies/``."""
-    path = Path(name)
-    if os.sep in name or path.is_dir():
-        return Study(path)
-    return Study(STUDIES / name)
-
-
-def find_architecture(text: str, study: Study | None = None) -> Architecture:
-    """Return the architecture that ``text`` means: a JSON file, an export, a published name, or a digest.
-
-    Args:
-        text: Path of a JSON file or of an export folder, a published name, or a digest of ``study``.
-        study: Where to look for a digest.
-
-    Raises:
-        ArchitectureError: If it means none.
-    """
-    path = Path(text)
-    if (path / "config.json").is_file():
-        path = path / "config.json"
-    if path.is_file():
-        content = read_json(path)
-        if isinstance(content, dict) and "architecture" in content:
-            content = content["architecture"]
-        try:
-            return Architecture.from_json(content)
-        except ArchitectureError as error:
-            raise ArchitectureError(f"{path}: {error}") from None
-    if text in PUBLISHED:
-        return published(text)
-    if study is not None:
-        for row in study.rows():
-            if row.architecture.digest == text:
-                return row.architecture
-        raise ArchitectureError(f"study {study.folder} has no design '{text}'; give a digest from its front")
-    return published(text)
 
 
 def read_json(path: Path) -> Any:

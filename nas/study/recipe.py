@@ -4,35 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nas.study.setting import setting
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained.
+    """How a network is trained; each field says what it means.
 
-    Args:
-        epochs: Passes over the training images.
-        batch_size: Images a step, over all workers.
-        shards: Equal parts of a batch whose gradients are computed apart and summed, by as many workers as
-            there are or by fewer in turn. It belongs to the recipe, not to the machine: BatchNorms see one
-            part at a time, and the sums do not depend on the number of workers.
-        lr: Peak learning rate of AdamW.
-        weight_decay: Decay of matrices and kernels; norms, biases and tables are not decayed.
-        warmup: Share of the steps in which the rate rises linearly; then it falls as a cosine.
-        label_smoothing: Share of the target spread over all classes.
-        clip_grad: Largest norm of the gradient.
-        ema_decay: Decay of the average of the weights, which is what is evaluated.
-        drop_path: Stochastic depth of the last block.
-        seed: Seed of weights, batches and paths.
+    The shards belong to the recipe, not to the machine: BatchNorms see one shard at a time, and the sums do
+    not depend on the number of workers.
     """
 
-    epochs: int = 40
-    batch_size: int = 128
-    shards: int = 1
-    lr: float = 2e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.1
-    label_smoothing: float = 0.1
-    clip_grad: float = 5.0
-    ema_decay: float = 0.998
-    drop_path: float = 0.0
-    seed: int = 0
+    epochs: int = setting(40, "Passes over the training images.")
+    batch_size: int = setting(128, "Images a step, over all workers.")
+    shards: int = setting(
+        1,
+        "Equal parts of a batch whose gradients are computed apart and summed, by as many workers as there are "
+        "or by fewer in turn.",
+    )
+    lr: float = setting(2e-3, "Peak learning rate of AdamW.")
+    weight_decay: float = setting(
+        0.05, "Decay of matrices and kernels; norms, biases and tables are not decayed."
+    )
+    warmup: float = setting(
+        0.1, "Share of the steps in which the rate rises linearly; then it falls as a cosine."
+    )
+    label_smoothing: float = setting(0.1, "Share of the target spread over all classes.")
+    clip_grad: float = setting(5.0, "Largest norm of the gradient.")
+    ema_decay: float = setting(
+        0.998, "Decay of the moving average of the weights, which is what is evaluated."
+    )
+    drop_path: float = setting(0.0, "Stochastic depth of the last block.")
+    seed: int = setting(0, "Seed of weights, batches and paths.")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from nas.study.recipe import Recipe
+from nas.study.setting import TRAINING, declared_settings, setting
 from nas.study.settings import Settings
 
 #: For images below this side the small recipes are used.
@@ -24,19 +27,37 @@ GPU_BATCH, CPU_BATCH = 128, 32
 
 @dataclass(frozen=True)
 class RecipeOverrides:
-    """What the user says of training; None leaves it to the images.
+    """Options that set numbers of the recipes; None leaves them as they are."""
 
-    Args:
-        epochs: Epochs of the supernet.
-        batch_size: Images a step of supernet and retraining.
-        lr: Peak learning rate of both.
-        retrain_epochs: Epochs of retraining.
-    """
-
-    epochs: int | None = None
-    batch_size: int | None = None
-    lr: float | None = None
-    retrain_epochs: int | None = None
+    epochs: int | None = setting(
+        None,
+        "Epochs of the supernet.",
+        TRAINING,
+        default_help=f"{SMALL_SUPERNET.epochs}; {LARGE_SUPERNET.epochs} from {LARGE} px",
+        overrides=("recipe.epochs",),
+    )
+    batch_size: int | None = setting(
+        None,
+        "Images a training step.",
+        TRAINING,
+        default_help=f"{SMALL_SUPERNET.batch_size}; from {LARGE} px {GPU_BATCH} a GPU, {CPU_BATCH} on CPUs",
+        overrides=("recipe.batch_size", "retraining.batch_size"),
+    )
+    lr: float | None = setting(
+        None,
+        "Peak learning rate.",
+        TRAINING,
+        default_help=f"{SMALL_SUPERNET.lr:g}, in retraining {SMALL_RETRAINING.lr:g}; from {LARGE} px "
+        f"{LARGE_SUPERNET.lr:g} for {LARGE_SUPERNET.batch_size} images",
+        overrides=("recipe.lr", "retraining.lr"),
+    )
+    retrain_epochs: int | None = setting(
+        None,
+        "Epochs of retraining.",
+        TRAINING,
+        default_help=f"{SMALL_RETRAINING.epochs}; {LARGE_RETRAINING.epochs} from {LARGE} px",
+        overrides=("retraining.epochs",),
+    )
 
 
 def default_recipes(settings: Settings, overrides: RecipeOverrides, image_size: int, gpus: int) -> Settings:
@@ -44,20 +65,19 @@ def default_recipes(settings: Settings, overrides: RecipeOverrides, image_size: 
 
     Args:
         settings: Without recipes.
-        wishes: What the user chose.
+        overrides: What the user chose.
         image_size: Side of the images in pixels.
         gpus: GPUs that train the supernet together; a retraining has one of them.
 
     Raises:
-        RequestError: If a wish is out of range.
+        RequestError: If a value that the user chose is out of range.
     """
     if image_size < LARGE:
         supernet, retraining = replace(SMALL_SUPERNET, shards=gpus or CPU_SHARDS), SMALL_RETRAINING
     else:
-        supernet = replace(_scaled(LARGE_SUPERNET, gpus * GPU_BATCH or CPU_BATCH), shards=gpus or 1)
-        retraining = _scaled(LARGE_RETRAINING, GPU_BATCH if gpus else CPU_BATCH)
-    supernet, retraining = (replace(recipe, seed=settings.seed) for recipe in (supernet, retraining))
-    return _with(settings, overrides, supernet, retraining)
+        supernet = replace(_rescale(LARGE_SUPERNET, gpus * GPU_BATCH or CPU_BATCH), shards=gpus or 1)
+        retraining = _rescale(LARGE_RETRAINING, GPU_BATCH if gpus else CPU_BATCH)
+    return _apply(overrides, settings, supernet, retraining, settings.seed)
 
 
 def stored_recipes(settings: Settings, overrides: RecipeOverrides, stored: Settings) -> Settings:
@@ -65,23 +85,42 @@ def stored_recipes(settings: Settings, overrides: RecipeOverrides, stored: Setti
 
     Which batch fits depends on the GPUs of the day; a study keeps the one it began with.
     """
-    supernet, retraining = (
-        replace(recipe, seed=settings.seed) for recipe in (stored.recipe, stored.retraining)
-    )
-    return _with(settings, overrides, supernet, retraining)
+    return _apply(overrides, settings, stored.recipe, stored.retraining, settings.seed)
 
 
-def _with(settings: Settings, overrides: RecipeOverrides, supernet: Recipe, retraining: Recipe) -> Settings:
-    both = {name: value for name in ("batch_size", "lr") if (value := getattr(overrides, name)) is not None}
-    supernet, retraining = replace(supernet, **both), replace(retraining, **both)
-    supernet = replace(supernet, shards=max(1, min(supernet.shards, supernet.batch_size // 2)))
-    if overrides.epochs is not None:
-        supernet = replace(supernet, epochs=overrides.epochs)
-    if overrides.retrain_epochs is not None:
-        retraining = replace(retraining, epochs=overrides.retrain_epochs)
-    return replace(settings, recipe=supernet, retraining=retraining)
+def override_settings(stored: Settings, given: Mapping[str, Any], overrides: RecipeOverrides) -> Settings:
+    """Return stored settings, recipes included, but for what the user chooses now.
+
+    Args:
+        stored: Complete settings, such as those of a ``study.yaml``.
+        given: Values of other settings by name; a seed is that of the recipes too.
+        overrides: Numbers of the recipes.
+
+    Raises:
+        RequestError: If a value is wrong.
+    """
+    settings = replace(stored, **given)
+    return _apply(overrides, settings, stored.recipe, stored.retraining, given.get("seed"))
 
 
-def _scaled(recipe: Recipe, batch_size: int) -> Recipe:
+def _apply(
+    overrides: RecipeOverrides, settings: Settings, supernet: Recipe, retraining: Recipe, seed: int | None
+) -> Settings:
+    """Return ``settings`` with these recipes, overridden, and with this seed unless it is None."""
+    recipes = {"recipe": supernet, "retraining": retraining}
+    if seed is not None:
+        recipes = {name: replace(recipe, seed=seed) for name, recipe in recipes.items()}
+    for override in declared_settings(RecipeOverrides):
+        if (value := getattr(overrides, override.name)) is not None:
+            for key in override.overrides:
+                name, _, number = key.partition(".")
+                recipes[name] = replace(recipes[name], **{number: value})
+    supernet = recipes["recipe"]
+    # Each shard needs two images at least, for its BatchNorms.
+    recipes["recipe"] = replace(supernet, shards=max(1, min(supernet.shards, supernet.batch_size // 2)))
+    return replace(settings, recipe=recipes["recipe"], retraining=recipes["retraining"])
+
+
+def _rescale(recipe: Recipe, batch_size: int) -> Recipe:
     """Return a recipe for another batch; adaptive optimizers' rates go with its square root (arXiv 2006.09092)."""
     return replace(recipe, batch_size=batch_size, lr=recipe.lr * (batch_size / recipe.batch_size) ** 0.5)

@@ -3,106 +3,126 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from nas.search.objectives import parse_objectives, parse_quantity
-from nas.search.samplers import SAMPLERS
+from nas.search.objectives import OBJECTIVES, parse_objectives, parse_quantity
 from nas.study.recipe import Recipe
+from nas.study.setting import DATA, RUN, SEARCH, SPACE, TRAINING, Setting, declared_settings, setting
 from search_spaces.errors import RequestError, StudyError, nearest
 from search_spaces.published import published
-from supernet.sampling import POLICIES
-from supernet.supernet import SHARINGS
+
+
+def _check_objectives(option: str, text: str) -> None:
+    parse_objectives(text)
+
+
+def _check_quantity(option: str, text: str) -> None:
+    parse_quantity(option, text)
+
+
+def _check_positive(option: str, value: float) -> None:
+    if not value > 0:  # NaN is not
+        raise RequestError(f"{option} must be a positive number, not {value}")
+
+
+def _check_risk(option: str, value: float) -> None:
+    if not 0 < value < 0.5:
+        raise RequestError(f"{option} must be a probability above 0 and below 0.5, not {value:g}")
+
+
+def _check_checkpoints(option: str, texts: tuple[str, ...]) -> None:
+    for text in texts:
+        name, _, file = text.partition("=")
+        if not file:
+            raise RequestError(f"{option} must be NAME=FILE, such as cswin_tiny=cswin.pth, not '{text}'")
+        published(name)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides what a study finds.
+    """Everything that decides what a study finds; each field says what it means.
 
-    Args:
-        space: Name of a space or path of its YAML.
-        scale: Scale of the space; None lets the images' size decide.
-        data: What ``load_data`` understands.
-        data_dir: Where timm's data sets lie.
-        image_size: Side in pixels; None for the data's own.
-        objectives: Score names, comma separated.
-        max_macs: Limit such as ``600M``, or None.
-        max_params: Limit such as ``25M``, or None.
-        max_latency_ms: Limit in milliseconds, or None.
-        latency_table: File that tells latencies of the space's parts; None measures where they are needed.
-        sampler: How designs are proposed.
-        batch: Proposals made at once.
-        policy: How paths are sampled while the supernet trains.
-        sharing: What the operators of a block share.
-        supernet: Weights to use instead of training, or None.
-        init_from: Published networks whose weights the supernet starts from, each ``NAME=FILE``.
-        validation_images: Most validation images a candidate is scored on.
-        compile: Whether training runs blocks compiled by region.
-        seed: Seed of everything.
-        racing: Largest probability of stopping a design that nothing dominates; None stops none.
-        recipe: How the supernet is trained.
-        retraining: How found designs are retrained.
+    The order of the fields is that of ``study.yaml``.
     """
 
-    space: str = "twins_cswin"
-    scale: str | None = None
-    data: str = "mnist5k"
-    data_dir: str | None = None
-    image_size: int | None = None
-    objectives: str = "top1,macs"
-    max_macs: str | None = None
-    max_params: str | None = None
-    max_latency_ms: float | None = None
-    latency_table: str | None = None
-    sampler: str = "nsga2"
-    batch: int = 32
-    policy: str = "uniform"
-    sharing: str = "operator"
-    supernet: str | None = None
-    init_from: tuple[str, ...] = ()
-    validation_images: int = 2000
-    compile: bool = False
-    seed: int = 0
-    racing: float | None = None
-    recipe: Recipe = field(default_factory=Recipe)
-    retraining: Recipe = field(default_factory=Recipe)
+    space: str = setting("twins_cswin", "Name of a space, or a YAML file.", SPACE)
+    scale: str | None = setting(
+        None, "Scale of the space.", SPACE, default_help="the one meant for the images' size"
+    )
+    data: str = setting("mnist5k", "mnist5k, folder:PATH, or a name timm knows.", DATA)
+    data_dir: str | None = setting(
+        None, "Where timm's data sets lie.", DATA, is_path=True, default_help="the cache folder"
+    )
+    image_size: int | None = setting(
+        None, "Side of the images in pixels.", DATA, default_help="the data's own, or 224"
+    )
+    objectives: str = setting(
+        "top1,macs",
+        f"What to optimise, comma separated: {', '.join(OBJECTIVES)}.",
+        SEARCH,
+        option="--objective",
+        check=_check_objectives,
+    )
+    max_macs: str | None = setting(
+        None, "Reject designs of more MACs, e.g. 600M.", SEARCH, check=_check_quantity
+    )
+    max_params: str | None = setting(
+        None, "Reject designs of more parameters, e.g. 25M.", SEARCH, check=_check_quantity
+    )
+    max_latency_ms: float | None = setting(
+        None, "Reject designs that take longer, in milliseconds.", SEARCH, check=_check_positive
+    )
+    latency_table: str | None = setting(
+        None,
+        "Latencies of the space's parts: a latency.json, or a table of nas bench latency.",
+        SEARCH,
+        default_help="measured here where needed",
+    )
+    sampler: str = setting("nsga2", "How designs are proposed.", SEARCH, choices=("nsga2", "tpe", "random"))
+    batch: int = setting(32, "Designs proposed at once (NSGA-II's population).", SEARCH, minimum=1)
+    policy: str = setting(
+        "uniform",
+        "How the paths of a training step are sampled.",
+        TRAINING,
+        choices=("uniform", "fair", "sandwich"),
+    )
+    sharing: str = setting(
+        "operator",
+        "What has projections of its own.",
+        TRAINING,
+        choices=("operator", "block"),
+    )
+    supernet: str | None = setting(None, "Use the weights of this file instead of training.", TRAINING)
+    init_from: tuple[str, ...] = setting(
+        (),
+        "Start from a published network's checkpoint; repeatable.",
+        TRAINING,
+        metavar="NAME=FILE",
+        check=_check_checkpoints,
+    )
+    validation_images: int = setting(2000, "Most images a candidate is scored on.", SEARCH, minimum=1)
+    compile: bool = setting(False, "Train with blocks compiled by region; needs a C++ compiler.", TRAINING)
+    seed: int = setting(0, "Seed of everything.", RUN, minimum=0, maximum=2**32 - 1)
+    racing: float | None = setting(
+        None,
+        "Stop designs that are dominated, at this risk of being wrong, e.g. 0.05.",
+        SEARCH,
+        check=_check_risk,
+    )
+    recipe: Recipe = setting(Recipe(), "How the supernet is trained.")
+    retraining: Recipe = setting(Recipe(), "How designs of the front are retrained.")
 
     def __post_init__(self) -> None:
-        parse_objectives(self.objectives)
-        for option, value in (("--max-macs", self.max_macs), ("--max-params", self.max_params)):
-            if value is not None:
-                parse_quantity(option, value)
-        if self.max_latency_ms is not None and not self.max_latency_ms > 0:
-            raise RequestError(f"--max-latency-ms must be a positive number, not {self.max_latency_ms}")
-        for option, value, known in (
-            ("--sampler", self.sampler, SAMPLERS),
-            ("--policy", self.policy, POLICIES),
-            ("--sharing", self.sharing, SHARINGS),
-        ):
-            if value not in known:
-                raise RequestError(f"{option}: unknown value '{value}' ({nearest(value, known)})")
-        for text in self.init_from:
-            name, _, file = text.partition("=")
-            if not file:
-                raise RequestError(
-                    f"--init-from must be NAME=FILE, such as cswin_tiny=cswin.pth, not '{text}'"
-                )
-            published(name)
-        for option, number in (("--batch", self.batch), ("--validation-images", self.validation_images)):
-            if number < 1:
-                raise RequestError(f"{option} must be at least 1, not {number}")
-        if not 0 <= self.seed < 2**32:
-            raise RequestError(f"--seed must be between 0 and {2**32 - 1}, not {self.seed}")
-        if self.racing is not None:
-            if not 0 < self.racing < 0.5:
-                raise RequestError(
-                    f"--racing must be a probability above 0 and below 0.5, not {self.racing:g}"
-                )
-            if "top1" not in parse_objectives(self.objectives):
-                raise RequestError("--racing stops designs by their top1; name it in --objective")
+        for each in settings_declaration():
+            each.validate(getattr(self, each.name))
+        if self.racing is not None and "top1" not in parse_objectives(self.objectives):
+            raise RequestError("--racing stops designs by their top1; name it in --objective")
         for name, recipe in (("recipe", self.recipe), ("retraining", self.retraining)):
             if recipe.epochs < 1 or recipe.batch_size < 2 or not recipe.lr > 0:
                 raise RequestError(
@@ -131,6 +151,12 @@ class Settings:
         return yaml.safe_dump(asdict(self), sort_keys=False)
 
 
+@cache
+def settings_declaration() -> tuple[Setting, ...]:
+    """Return the declarations of all settings of a study, in the order of ``study.yaml``."""
+    return declared_settings(Settings)
+
+
 def read_settings(path: Path) -> Settings:
     """Read a ``study.yaml``.
 
@@ -143,28 +169,37 @@ def read_settings(path: Path) -> Settings:
         raise StudyError(f"cannot read the settings {path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise StudyError(f"{path} must be a mapping of settings such as 'space: twins_cswin'")
-    for where, kind, part in (
-        ("", Settings, content),
-        ("recipe.", Recipe, content.get("recipe", {})),
-        ("retraining.", Recipe, content.get("retraining", {})),
-    ):
-        known = [f.name for f in fields(kind)]
-        for name in part if isinstance(part, dict) else ():
-            if name not in known:
-                raise StudyError(f"{path}: unknown setting '{where}{name}' ({nearest(str(name), known)})")
+    _check_keys(path, content)
     try:
         return TypeAdapter(Settings).validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        setting = ".".join(map(str, first["loc"]))
-        raise StudyError(f"{path}: setting '{setting}': {first['msg']}, not {first['input']!r}") from None
+        name = ".".join(map(str, first["loc"]))
+        raise StudyError(f"{path}: setting '{name}': {first['msg']}, not {first['input']!r}") from None
 
 
-def difference(old: Settings, new: Settings) -> str | None:
+def _check_keys(path: Path, content: dict[str, Any]) -> None:
+    """Refuse keys that name no setting.
+
+    Raises:
+        StudyError: If there is one; the sentence names the nearest setting.
+    """
+    for prefix, kind, part in (
+        ("", Settings, content),
+        ("recipe.", Recipe, content.get("recipe")),
+        ("retraining.", Recipe, content.get("retraining")),
+    ):
+        known = [each.name for each in declared_settings(kind)]
+        for name in part if isinstance(part, dict) else ():
+            if name not in known:
+                raise StudyError(f"{path}: unknown setting '{prefix}{name}' ({nearest(str(name), known)})")
+
+
+def find_difference(old: Settings, new: Settings) -> str | None:
     """Return the first setting in which two studies differ, in words, or None."""
     before, after = asdict(old), asdict(new)
     for name in before:
-        # How found designs are retrained does not change what the search finds.
+        # How designs are retrained does not change what the search finds.
         if name != "retraining" and before[name] != after[name]:
             if isinstance(before[name], dict):
                 inner = next(key for key in before[name] if before[name][key] != after[name].get(key))

@@ -85,7 +85,7 @@ def retrain(
     """
     # Tune's trials run in folders of their own, where a relative path would mean another place.
     jobs = [
-        Job(design, mode, study.retrained(design.digest, mode).absolute(), recipe, compile)
+        Job(design, mode, study.retraining_folder(design.digest, mode).absolute(), recipe, compile)
         for design in designs
         for mode in modes
     ]
@@ -202,6 +202,6 @@ def trained_network(study: Study, result: Mapping[str, Any]) -> Network:
     """Return the network of a retraining's result."""
     design = Architecture.from_json(result["architecture"])
     network = build_subnet(design)
-    weights, _ = load_tensors(study.retrained(design.digest, result["mode"]) / result["weights"])
+    weights, _ = load_tensors(study.retraining_folder(design.digest, result["mode"]) / result["weights"])
     network.load_state_dict(weights)
     return network.eval()

@@ -16,15 +16,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nas.pipeline import run as pipeline
+from nas.pipeline.plan import plan_search
+from nas.pipeline.request import SearchRequest
 from nas.search.trial_store import Store
-from nas.study.folder import Study
-from nas.study.recipes import RecipeOverrides
-from nas.study.settings import Settings
+from search_spaces.declaration import parse_declaration
+from supernet.supernet import Supernet
 from tests.helpers.command_line import TINY_SPACE, Nas, paint_folder, tree
 
 SEARCH = "search --space {space} --data folder:{images} --budget 1cpu --epochs 1 --study {tmp}/study"
 Setup = Callable[[Path], None]
+#: Databases that stay open, as another process would keep them: closing one rewrites its files.
+OPEN: list[Store] = []
 
 
 def nothing(tmp: Path) -> None:
@@ -68,13 +70,10 @@ def studied(change: Setup | None = None) -> Setup:
 
     def setup(tmp: Path) -> None:
         paint_folder(tmp / "set")
-        settings = Settings(space=str(tmp / "tiny.yaml"), data=f"folder:{tmp / 'set'}")
+        given = {"space": str(tmp / "tiny.yaml"), "data": f"folder:{tmp / 'set'}", "epochs": 1}
         (tmp / "tiny.yaml").write_text(TINY_SPACE)
-        study = Study(tmp / "study")
-        job = pipeline.prepare(settings, "1cpu", study, None, RecipeOverrides(epochs=1))
-        study.create(
-            job.settings, pipeline.dataset_info(job.data, settings.data), job.declaration, job.url, []
-        )
+        plan = plan_search(SearchRequest(given, budget="1cpu", study=str(tmp / "study")))
+        plan.study.create(plan.settings, plan.dataset_info, plan.declaration, plan.storage_url, [])
         if change is not None:
             change(tmp)
 
@@ -89,6 +88,11 @@ def foreign_weights(tmp: Path) -> None:
     save_file({"weight": torch.zeros(3)}, tmp / "w.safetensors")
 
 
+def own_weights(tmp: Path) -> None:
+    space = parse_declaration(TINY_SPACE, "tiny.yaml").space("nano", 16, 3, 3)
+    save_file(Supernet(space).state_dict(), tmp / "w.safetensors")
+
+
 def truncated_weights(tmp: Path) -> None:
     save_file({"weight": torch.zeros(1000)}, tmp / "w.safetensors")
     path = tmp / "w.safetensors"
@@ -96,7 +100,7 @@ def truncated_weights(tmp: Path) -> None:
 
 
 def other_objectives(tmp: Path) -> None:
-    Store(f"sqlite:///{tmp}/s.db", "study", ("params", "macs"), ())
+    OPEN.append(Store(f"sqlite:///{tmp}/s.db", "study", ("params", "macs"), ()))
 
 
 def damaged_export(tmp: Path) -> None:
@@ -245,6 +249,29 @@ CASES = [
         truncated_weights,
     ),
     Case("--supernet is a folder", SEARCH + " --supernet {tmp}", "is a folder"),
+    # options that could change nothing
+    Case("--data-dir for the digits", SEARCH + " --data mnist5k --data-dir {tmp}", "mnist5k is none of them"),
+    Case("--data-dir for a folder", SEARCH + " --data-dir {tmp}", "is none of them; leave it out"),
+    Case(
+        "--supernet and --init-from",
+        SEARCH + " --supernet w.safetensors --init-from twins_svt_small=a.pth",
+        "leave --init-from out",
+    ),
+    Case(
+        "--supernet and --epochs",
+        SEARCH + " --supernet {tmp}/w.safetensors",
+        "leave --epochs out",
+        own_weights,
+    ),
+    Case(
+        "--supernet and --policy",
+        SEARCH.replace("--epochs 1", "--policy uniform") + " --supernet {tmp}/w.safetensors",
+        "leave --policy out",
+        own_weights,
+    ),
+    Case("--top and --arch", "retrain {tmp}/no --top 1 --arch twins_svt_small", "--top and --arch exclude"),
+    Case("analyze: --data-dir alone", "analyze {tmp}/no --data-dir {tmp}", "add --data"),
+    Case("evaluate: --data-dir", "evaluate {tmp} --data mnist5k --data-dir {tmp}", "leave it out"),
     # study.yaml as --config
     Case("no --config", CONFIG, "cannot read the settings"),
     Case("malformed --config", CONFIG, "cannot read the settings", text("study.yaml", "space: [")),
@@ -254,6 +281,14 @@ CASES = [
     Case("wrong type", CONFIG, "setting 'seed'", text("study.yaml", "seed: many")),
     Case("wrong inner type", CONFIG, "setting 'recipe", text("study.yaml", "recipe: 7")),
     Case("bad value in --config", CONFIG, "unknown value 'tp'", text("study.yaml", "sampler: tp")),
+    Case("bad value beside --config", CONFIG + " --lr 0", "lr positive", text("study.yaml", "seed: 1")),
+    Case(
+        "bad storage beside --config",
+        CONFIG + " --storage x",
+        "open the storage x",
+        text("study.yaml", "seed: 1"),
+    ),
+    Case("bad budget beside --config", CONFIG + " --budget 8gup", "'8gup'", text("study.yaml", "seed: 1")),
     # what follows a search
     Case("--export without --retrain", SEARCH + " --export", "add --retrain 1"),
     Case("retrain: no study", "retrain {tmp}/no", "there is no study"),

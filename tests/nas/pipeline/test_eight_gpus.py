@@ -145,7 +145,7 @@ def test_runs_on_eight_workers(cluster: dict[str, str], tmp_path: Path) -> None:
         watcher.join()
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["front"]
-    assert sum(row.evaluated for row in Study(tmp_path / "eight").rows()) == 48
+    assert sum(row.evaluated for row in Study(tmp_path / "eight").records()) == 48
     assert (len(ranks), len(workers)) == (8, 8)
 
 

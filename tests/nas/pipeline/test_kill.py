@@ -118,7 +118,7 @@ class Command:
 
     def rows(self) -> list[TrialRecord]:
         """Return the stored trials."""
-        return self.study.rows()
+        return self.study.records()
 
 
 def fact(row: TrialRecord) -> tuple[object, ...]:
@@ -162,8 +162,8 @@ def test_killed_in_training_and_in_searching(whole: Command, tmp_path: Path) -> 
     assert 10 <= kept < STEPS and command.count() == 0
 
     command.stop_when(lambda: command.count() >= 8)
-    stored = command.rows()
-    assert 8 <= len(stored) < len(whole.rows())
+    stored = command.records()
+    assert 8 <= len(stored) < len(whole.records())
     log = command.study.log_file.read_text()
     # The workers that train may end a step or two after the process that was killed.
     resumed = re.search(rf"resuming the supernet at step (\d+) of {STEPS}", log)
@@ -171,8 +171,8 @@ def test_killed_in_training_and_in_searching(whole: Command, tmp_path: Path) -> 
 
     said = command.finish()
     assert "resuming the search at" in said and "training supernet" not in said
-    rows = command.rows()
-    assert [fact(row) for row in rows] == [fact(row) for row in whole.rows()]
+    rows = command.records()
+    assert [fact(row) for row in rows] == [fact(row) for row in whole.records()]
     # No finished trial was lost or evaluated anew: its scores are those stored before, to the time it took.
     final = {(row.batch, row.index_in_batch): row for row in rows}
     assert all(final[row.batch, row.index_in_batch].scores == row.scores for row in stored)
@@ -198,7 +198,7 @@ def test_sigterm_saves_and_says_how_to_resume(phase: str, tmp_path: Path) -> Non
     resume = r"nas: interrupted; everything done is saved, resume with: nas search --space quick\.yaml .*"
     assert re.fullmatch(resume, last), last
     assert command.arguments == last.partition("resume with: nas ")[2].split()
-    assert command.steps() >= 5 and (phase == "training" or 3 <= len(command.rows()) < TRIALS * 2)
+    assert command.steps() >= 5 and (phase == "training" or 3 <= len(command.records()) < TRIALS * 2)
 
 
 def test_ctrl_c_in_retraining_is_resumed(whole: Command, tmp_path: Path) -> None:

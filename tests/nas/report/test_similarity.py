@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from nas.data.splits import load_data
 from nas.export.writer import export_model
-from nas.pipeline.run import dataset_info
 from nas.report.similarity import analyze, centred, drawing, gram, similarities, subjects_of
 from nas.runtime.files import save_tensors, write_json
+from nas.study.dataset_info import DatasetInfo
 from nas.study.folder import Study
 from nas.study.settings import Settings
 from search_spaces.architecture import Architecture, Block, Stage
@@ -172,11 +172,11 @@ def exported(folder: Path, design: Architecture, name: str) -> Path:
 def studied(folder: Path, images: Path) -> Study:
     """Make a study with two designs that were retrained, as far as files tell."""
     study, spec = Study(folder), f"folder:{images}"
-    facts = dataset_info(load_data(spec, image_size=16), spec)
+    facts = DatasetInfo.from_data(load_data(spec, image_size=16), spec)
     declaration = parse_declaration(SPACE, "space.yaml")
     study.create(Settings(data=spec, image_size=16), facts, declaration, study.default_url, [])
     for top1, design in enumerate((DEEP, FLAT)):
-        place = study.retrained(design.digest, "scratch")
+        place = study.retraining_folder(design.digest, "scratch")
         save_tensors(place / "model.safetensors", build_subnet(design).state_dict())
         result = {"digest": design.digest, "mode": "scratch", "architecture": design.to_json()}
         write_json(place / "result.json", {**result, "weights": "model.safetensors", "val_top1": top1})
@@ -197,7 +197,7 @@ def test_designs_of_a_study_are_drawn_side_by_side(tmp_path: Path, images: Path)
     assert Path(result["out"]) == study.folder / "similarity.html"
     assert FLAT.digest in page
     assert "src=" not in page.split("</style>")[1].split("<script>")[0]
-    single = subjects_of(str(study.retrained(DEEP.digest, "scratch")))
+    single = subjects_of(str(study.retraining_folder(DEEP.digest, "scratch")))
     assert [subject.label for subject in single] == [f"{DEEP.digest} scratch"]
 
 

@@ -17,7 +17,8 @@ from nas.runtime.files import write_json
 from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_records
 from nas.search.objectives import Goal
 from nas.search.trial_store import TrialRecord
-from nas.study.folder import DatasetInfo, Study
+from nas.study.dataset_info import DatasetInfo
+from nas.study.folder import Study
 from nas.study.settings import Settings
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import parse_declaration
@@ -67,7 +68,7 @@ def make_study(
     space, goal = study.space(), study.goal()
     analogues = [(name, space.largest) for name in starts]
     plan = SearchConfig(goal, "random", batch_size=batch, trials=trials)
-    rows = Search(space, study.store(), plan, evaluate, cheap, analogues).run(lambda row, count: None)
+    rows = Search(space, study.open_store(), plan, evaluate, cheap, analogues).run(lambda row, count: None)
     if len(rows) >= trials > 4:
         study.write_front(rows, goal, pareto_records(rows, goal), 0)
     return study
@@ -80,7 +81,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 def retrain(study: Study, row: TrialRecord, mode: str, top1: float) -> None:
     content = {"digest": row.architecture.digest, "mode": mode, **row.scores}
-    path = study.retrained(row.architecture.digest, mode) / "result.json"
+    path = study.retraining_folder(row.architecture.digest, mode) / "result.json"
     write_json(path, {**content, "val_top1": top1, "test_top1": top1 - 0.5})
 
 
@@ -105,7 +106,7 @@ def names(figure: dict[str, object]) -> list[str]:
 
 def test_a_finished_study_is_told_whole(finished: Study) -> None:
     study = finished
-    front = pareto_records(study.store().records(), study.goal())
+    front = pareto_records(study.open_store().records(), study.goal())
     retrain(study, front[0], "scratch", 97.0)
     retrain(study, front[0], "inherit", 97.25)
     text, figures = page(study)
@@ -158,13 +159,13 @@ def test_an_interrupted_search(tmp_path: Path, trials: int) -> None:
 
 def test_stopped_designs_are_counted_and_not_drawn(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study", 12)
-    before = pareto_records(study.rows(), study.goal())
-    row = study.rows()[0]
+    before = pareto_records(study.records(), study.goal())
+    row = study.records()[0]
     # So good that it would be the whole front.
     row = replace(row, batch=99, scores={**row.scores, "top1": 100.0, "macs": 1.0}, stopped_after=63)
-    study.store().add([row])
+    study.open_store().add([row])
     text, figures = page(study)
-    study.write_front(study.rows(), study.goal(), before, 0)
+    study.write_front(study.records(), study.goal(), before, 0)
     written = json.loads(study.front_file.read_text())
     assert (written["evaluated"], written["stopped"], len(written["front"])) == (13, 1, len(before))
     assert "13 evaluated" in text and "1 stopped early" in text and "100.00%" not in text
@@ -180,7 +181,7 @@ def test_a_design_retrained_from_elsewhere(tmp_path: Path) -> None:
     """A published design that was never among the candidates has costs in its result alone."""
     study = make_study(tmp_path / "study", 6)
     content = {"digest": "f" * 12, "mode": "scratch", "macs": 5e4, "val_top1": 93.0, "test_top1": 92.5}
-    write_json(study.retrained("f" * 12, "scratch") / "result.json", content)
+    write_json(study.retraining_folder("f" * 12, "scratch") / "result.json", content)
     text, figures = page(study)
     assert "ffffffffffff" in text
     assert figures["tradeoff-macs"]["data"][-1]["x"] == [5e4]  # type: ignore[index]
@@ -224,7 +225,7 @@ def test_hypervolume_equals_counting(dimensions: int) -> None:
 
 
 def test_shares_add_up(finished: Study) -> None:
-    rows = finished.store().records()
+    rows = finished.open_store().records()
     figure = plots.operators(rows, plots.elite(rows, finished.goal()))
     for column in ("x", "x2"):
         required_top1 = [trace for trace in figure.data if (trace.xaxis or "x") == column]
@@ -234,7 +235,7 @@ def test_shares_add_up(finished: Study) -> None:
 
 
 def test_elite_is_the_front_and_the_best_tenth(finished: Study) -> None:
-    rows = [row for row in finished.store().records() if row.evaluated]
+    rows = [row for row in finished.open_store().records() if row.evaluated]
     chosen = {row.architecture.digest for row in plots.elite(rows, finished.goal())}
     ranked = sorted(rows, key=lambda row: -row.scores["top1"])
     assert chosen >= {row.architecture.digest for row in pareto_records(rows, finished.goal())}

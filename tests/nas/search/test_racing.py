@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from nas.data.splits import Data, load_data
 from nas.evaluation.population import EvaluationWorker, payload_from_data
-from nas.pipeline.run import _saved
+from nas.pipeline.run import describe_savings
 from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_records
 from nas.search.objectives import Goal
 from nas.search.pareto import dominates
@@ -291,7 +291,7 @@ def test_samplers_and_optuna_see_stopped_designs_as_dominated(raced: list[TrialR
         for row in repeats
     )
     left = [500 - row.stopped_after for row in rows if row.evaluated and row.stopped_after is not None]
-    assert _saved(rows, 500) == (
+    assert describe_savings(rows, 500) == (
         f"racing stopped {len(left)} of 32 designs early and saved {sum(left)} of 16000 validation images"
     )
 

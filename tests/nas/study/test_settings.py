@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.study.folder import find_study
+from nas.study.find import find_study
 from nas.study.recipe import Recipe
 from nas.study.recipes import (
     LARGE,
@@ -21,7 +21,7 @@ from nas.study.recipes import (
     default_recipes,
     stored_recipes,
 )
-from nas.study.settings import Settings, difference, read_settings
+from nas.study.settings import Settings, find_difference, read_settings
 from search_spaces.errors import RequestError, StudyError
 
 OTHER = Settings(
@@ -55,7 +55,7 @@ def test_round_trip(settings: Settings, tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(settings.to_yaml())
     assert read_settings(path) == settings
-    assert difference(read_settings(path), settings) is None
+    assert find_difference(read_settings(path), settings) is None
 
 
 def test_every_setting_differs_in_the_example() -> None:
@@ -152,14 +152,14 @@ def test_limits() -> None:
 
 def test_difference_names_the_first_setting() -> None:
     base = Settings()
-    assert difference(base, replace(base, seed=2)) == "seed=0, not 2"
-    assert difference(base, replace(base, scale="nano", seed=2)) == "scale=None, not nano"
+    assert find_difference(base, replace(base, seed=2)) == "seed=0, not 2"
+    assert find_difference(base, replace(base, scale="nano", seed=2)) == "scale=None, not nano"
     assert (
-        difference(base, replace(base, recipe=replace(base.recipe, lr=0.5)))
+        find_difference(base, replace(base, recipe=replace(base.recipe, lr=0.5)))
         == f"recipe.lr={base.recipe.lr}, not 0.5"
     )
     # How designs are retrained does not change what a search finds.
-    assert difference(base, replace(base, retraining=Recipe(epochs=9))) is None
+    assert find_difference(base, replace(base, retraining=Recipe(epochs=9))) is None
 
 
 def test_recipes_fit_the_images() -> None:

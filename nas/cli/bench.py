@@ -1,0 +1,82 @@
+"""``nas bench``: how fast this project is here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import Json, Scale, Space
+from nas.cli.render import output, print_json
+
+
+def bench(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[BENCH...]",
+            help="operators, networks, supernet, population, search, workers, latency, compile; all but the last "
+            "two where none is named.",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON to write: results; of latency its table.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Page with pictures to write.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads on the CPU.", show_default="torch decides")
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rounds of each comparison.", show_default="what suits the bench"),
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images at once.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=2, help="Trials of bench search.", show_default="2000")
+    ] = None,
+    space: Space = "twins_cswin",
+    scale: Scale = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes, to see that it runs.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure this project's speed here, each side in turn with what people use otherwise."""
+    import torch
+
+    from nas.bench import command as benches
+    from nas.bench.core import Measurement, Setup
+    from nas.bench.show import drawn, written
+    from nas.runtime.files import require_writable, write_json, write_text
+    from nas.runtime.interrupt import graceful
+    from nas.runtime.provenance import provenance
+
+    names = benches.check(what or (), out)
+    for file in (out, html):
+        if file is not None:
+            require_writable(file.parent)
+    setup = Setup(
+        device=benches.device_of(device),
+        threads=threads or torch.get_num_threads(),
+        rounds=rounds,
+        image_size=image_size,
+        batch_size=batch_size,
+        trials=trials,
+        space=space,
+        scale=scale,
+        quick=quick,
+    )
+
+    def on_result(name: str, rows: list[Measurement]) -> None:
+        if not as_json:
+            output.print(drawn(name, rows))
+
+    with graceful():
+        outcome = benches.run(names, setup, on_result)
+    results = outcome.to_json(provenance(0, ["nas", *sys.argv[1:]]))
+    if out is not None:
+        write_json(out, results if outcome.table is None else outcome.table.to_json())
+    if html is not None:
+        write_text(html, written(outcome.rows, outcome.machine, results["provenance"]))
+    if as_json:
+        print_json(results)

@@ -1,0 +1,124 @@
+"""Commands that look at what there is: report, dashboard, analyze, spaces, show, doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nas.cli.options import DataDir, Json, StudyName
+from nas.cli.render import findings_table, output, print_json, similarities_table
+from search_spaces.errors import RequestError
+
+
+def report(study: StudyName) -> None:
+    """Write the study's report as one self-contained HTML page."""
+    from nas.report.study_report import write_report
+    from nas.study.find import find_study
+
+    found = find_study(study)
+    found.require()
+    write_report(found)
+    output.print(str(found.report_file), soft_wrap=True)
+
+
+def dashboard(
+    study: StudyName,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 8080,
+) -> None:
+    """Serve Optuna's dashboard of a study on 127.0.0.1 until interrupted."""
+    from nas.report.dashboard import serve
+    from nas.study.find import find_study
+
+    found = find_study(study)
+    found.require()
+    serve(found.url, port)
+
+
+def analyze(
+    sources: Annotated[list[str], typer.Argument(metavar="STUDY|DIR...", help="Studies and export folders.")],
+    data: Annotated[
+        str | None, typer.Option(help="Images to look at.", show_default="those of the study")
+    ] = None,
+    data_dir: DataDir = None,
+    images: Annotated[int, typer.Option(min=4, help="Most validation images to look at.")] = 512,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="HTML file to write.", show_default="similarity.html in the study"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how soon the features of trained designs are like their last ones, side by side (CKA)."""
+    from nas.pipeline.request import require_data_dir_to_count
+    from nas.report import similarity
+    from nas.runtime.files import require_writable
+
+    if data is None and data_dir is not None:
+        raise RequestError("--data-dir says where the images of --data lie; add --data")
+    if data is not None:
+        require_data_dir_to_count(data, data_dir)
+    if out is not None:
+        require_writable(out.parent)
+    result = similarity.analyze(sources, data, data_dir, images, out)
+    if as_json:
+        print_json(result)
+        return
+    output.print(similarities_table(result["designs"]))
+    if result["out"] is not None:
+        output.print(f"drawn in {result['out']}", soft_wrap=True)
+
+
+def spaces(as_json: Json = False) -> None:
+    """List what can be searched."""
+    from nas.report.terminal import drawing_spaces
+    from search_spaces.declaration import known_spaces
+
+    if as_json:
+        print_json([_space_to_json(name) for name in known_spaces()])
+    else:
+        output.print(drawing_spaces())
+
+
+def _space_to_json(name: str) -> dict[str, Any]:
+    from search_spaces.declaration import load_declaration
+
+    declaration = load_declaration(name)
+    return {
+        "name": declaration.name,
+        "summary": declaration.summary,
+        "scales": {
+            scale: {"images": list(sides), "architectures": str(declaration.space(scale).size)}
+            for scale, sides in declaration.scales.items()
+        },
+    }
+
+
+def show(
+    arch: Annotated[
+        str, typer.Argument(metavar="ARCH", help="A published name, JSON file, export folder, or digest.")
+    ],
+    study: Annotated[str | None, typer.Option(help="The study that a digest belongs to.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw one design with its sizes and costs."""
+    from nas.report.terminal import describe, draw
+    from nas.study.find import find_architecture, find_study
+
+    architecture = find_architecture(arch, None if study is None else find_study(study))
+    description = describe(architecture, arch)
+    if as_json:
+        print_json(description)
+    else:
+        output.print(draw(description))
+
+
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine and its cluster offer, and what is missing."""
+    from nas.cluster.doctor import examine, format_finding
+
+    findings = examine()
+    if as_json:
+        print_json(findings)
+    else:
+        output.print(findings_table({name: format_finding(finding) for name, finding in findings.items()}))

@@ -1,0 +1,117 @@
+"""Commands that make models and measure them: retrain, export, import, evaluate."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import Budget, Compile, DataDir, Formats, Json, StudyName, is_given
+from nas.cli.render import output, print_json, results_table, scores_table
+from search_spaces.errors import RequestError
+
+
+def retrain(
+    context: typer.Context,
+    study: StudyName,
+    top: Annotated[int, typer.Option(min=1, help="How many designs of the front, best first.")] = 1,
+    arch: Annotated[list[str] | None, typer.Option(help="Digest, published name or JSON file.")] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Only from random weights.")] = False,
+    inherit: Annotated[bool, typer.Option("--inherit", help="Only from the supernet's weights.")] = False,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs.", show_default="those of the study's recipe")
+    ] = None,
+    compile: Compile = False,
+    budget: Budget = "auto",
+    as_json: Json = False,
+) -> None:
+    """Train designs of a study by themselves, from scratch and from the supernet's weights."""
+    from nas.pipeline.models import MODES, plan_retraining, run_retraining
+    from nas.pipeline.resumable import resumable
+    from nas.study.find import find_study
+
+    if arch and is_given(context, "top"):
+        raise RequestError("--top and --arch exclude one another; --arch names the designs to retrain")
+    if from_scratch and inherit:
+        raise RequestError("--from-scratch and --inherit exclude one another; leave both out to do both")
+    modes = ("scratch",) if from_scratch else ("inherit",) if inherit else MODES
+    plan = plan_retraining(find_study(study), named=arch or (), top=top, modes=modes, budget=budget)
+    with resumable(["nas", *sys.argv[1:]]):
+        results = run_retraining(plan, epochs=epochs, compile=compile)
+    if as_json:
+        print_json(results)
+        return
+    output.print(results_table(results))
+    output.print(f"next: nas export {plan.study.folder} --out DIR", soft_wrap=True)
+
+
+def export(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study with retrained designs.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write.", show_default="exports/DIGEST in the study")
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option(help="Digest of a retrained design.", show_default="the best one")
+    ] = None,
+    formats: Formats = "all",
+    as_json: Json = False,
+) -> None:
+    """Write a retrained design as a standalone model and verify it."""
+    from nas.export.writer import parse_formats
+    from nas.pipeline.models import export_result, find_best_result, require_export_folder
+    from nas.study.find import find_study
+
+    chosen, found = parse_formats(formats), find_study(study)
+    best = find_best_result(found, arch)
+    folder = out or found.export_folder(best["digest"])
+    require_export_folder(folder)
+    differences = export_result(found, best, folder, chosen)
+    if as_json:
+        print_json({"folder": str(folder), "digest": best["digest"], "max_abs_difference": differences})
+    else:
+        output.print(f"exported to {folder}", soft_wrap=True)
+
+
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A torch or safetensors checkpoint.")],
+    name: Annotated[str, typer.Option("--as", help="The published network that it is of.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    formats: Formats = "source",
+    as_json: Json = False,
+) -> None:
+    """Turn a checkpoint of a paper's authors or of timm into a standalone model of ours and verify it."""
+    from nas.export import importer
+    from nas.export.writer import parse_formats
+    from nas.pipeline.models import require_export_folder
+
+    chosen = parse_formats(formats)
+    require_export_folder(out)
+    result = importer.import_checkpoint(file, name, out, chosen, ["nas", *sys.argv[1:]])
+    if as_json:
+        print_json(result)
+        return
+    output.print(
+        f"imported {result['parameters']:,} parameters of {name} with {result['num_classes']} classes to {out}",
+        soft_wrap=True,
+    )
+    output.print(f"next: nas evaluate {out} --data SPEC\n      nas show {out}", soft_wrap=True)
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="DIR", help="An export folder.")],
+    data: Annotated[str, typer.Option(help="mnist5k, folder:PATH, or a name timm knows.")],
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Measure an exported model's accuracy on the test images and its throughput."""
+    from nas.export.evaluate_export import evaluate_folder
+    from nas.pipeline.request import require_data_dir_to_count
+
+    require_data_dir_to_count(data, data_dir)
+    scores = evaluate_folder(model, data, data_dir)
+    if as_json:
+        print_json(scores)
+    else:
+        output.print(scores_table(scores))

@@ -1,0 +1,100 @@
+"""Options that commands share, and those of ``nas search`` built from the declarations of the settings."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_origin
+
+import typer
+
+from nas.study.recipes import RecipeOverrides
+from nas.study.setting import DATA, OUTPUT, RUN, SEARCH, SPACE, TRAINING, Setting, declared_settings
+from nas.study.settings import Settings
+
+PANELS = (SPACE, DATA, TRAINING, SEARCH, RUN, OUTPUT)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A study's folder, or its name under studies/.")
+]
+Budget = Annotated[
+    str, typer.Option(help="What may be used: auto, 8gpu, 2cpu; optionally ,12h and ,500trials.")
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Train with blocks compiled by region; needs a C++ compiler.")
+]
+DataDir = Annotated[Path | None, typer.Option(help="Where timm's data sets lie.")]
+Formats = Annotated[str, typer.Option("--format", help="all, source, or a list of pt2, onnx.")]
+Space = Annotated[str, typer.Option(help="Name of a space, or a YAML file.")]
+Scale = Annotated[
+    str | None,
+    typer.Option(help="Scale of the space.", show_default="the one meant for the images' size"),
+]
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Return whether a parameter was given on the command line, be it as its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def with_setting_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with an option for every setting of a study and every override of a recipe.
+
+    Args:
+        command: Its first parameter takes the values that were given on the command line, by the name of the
+            setting; all others are keywords and become options or arguments as usual.
+    """
+    declared = [each for panel in PANELS for each in search_options() if each.panel == panel]
+
+    def run(context: typer.Context, **values: Any) -> None:
+        given = {
+            each.name: _to_setting(values[each.name]) for each in declared if is_given(context, each.name)
+        }
+        command(given, **{name: values[name] for name in own})
+
+    _, *others = inspect.signature(command, eval_str=True).parameters.values()
+    own = [parameter.name for parameter in others]
+    parameters = [
+        inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+        *map(_to_parameter, declared),
+        *others,
+    ]
+    run.__doc__ = command.__doc__
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return run
+
+
+def search_options() -> list[Setting]:
+    """Return the declarations of all settings and overrides that are options."""
+    declared = (*declared_settings(Settings), *declared_settings(RecipeOverrides))
+    return [each for each in declared if each.panel is not None]
+
+
+def _to_parameter(each: Setting) -> inspect.Parameter:
+    """Return a setting as the parameter of a command."""
+    is_list = get_origin(each.type) is tuple
+    kind = Path | None if each.is_path else list[str] | None if is_list else each.type
+    option = typer.Option(
+        each.flag,
+        help=each.description,
+        metavar=each.metavar,
+        show_default=each.default_help or True,
+        rich_help_panel=each.panel,
+    )
+    return inspect.Parameter(
+        each.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None if is_list else each.default,
+        annotation=Annotated[kind, option],
+    )
+
+
+def _to_setting(value: Any) -> Any:
+    """Return the value of an option as its setting holds it."""
+    if isinstance(value, list):
+        return tuple(value)
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,105 @@
+"""``nas search``: the main job."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nas.cli.options import with_setting_options
+from nas.cli.render import front_table, next_steps, output, print_json, summary
+from nas.study.setting import OUTPUT, RUN
+from search_spaces.errors import RequestError
+
+
+@with_setting_options
+def search(
+    given: dict[str, Any],
+    *,
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="What may be used: auto, 8gpu, 2cpu; optionally ,12h and ,500trials.", rich_help_panel=RUN
+        ),
+    ] = "auto",
+    study: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder, or name under studies/.",
+            show_default="the space's name",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Optuna storage URL.", show_default="SQLite in the study's folder", rich_help_panel=RUN
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="A study.yaml: the defaults of all options that it holds settings of.", rich_help_panel=RUN
+        ),
+    ] = None,
+    retrain: Annotated[
+        int, typer.Option(min=0, help="Then retrain this many of the front.", rich_help_panel=OUTPUT)
+    ] = 0,
+    export: Annotated[
+        bool,
+        typer.Option("--export", help="Then export the best retrained design.", rich_help_panel=OUTPUT),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and stop.", rich_help_panel=OUTPUT)
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print the result as JSON on standard output.", rich_help_panel=OUTPUT),
+    ] = False,
+) -> None:
+    """Train a supernet, search it, and print the Pareto front; run again, it resumes."""
+    from nas.pipeline.models import export_result, plan_front_retraining, run_retraining
+    from nas.pipeline.plan import describe_plan, plan_search
+    from nas.pipeline.request import SearchRequest
+    from nas.pipeline.resumable import resumable
+    from nas.pipeline.run import run_search
+    from nas.report.study_report import write_report
+    from nas.runtime.console import log
+
+    if export and not retrain:
+        raise RequestError("--export exports a retrained design; add --retrain 1")
+    plan = plan_search(SearchRequest(given, config, budget, study, storage))
+    for line in describe_plan(plan):
+        log.say(line)
+    if dry_run:
+        if as_json:
+            allocation = plan.allocation
+            print_json(
+                {
+                    "workers": allocation.workers,
+                    "device": allocation.device,
+                    "study": str(plan.study.folder),
+                }
+            )
+        return
+    command = ["nas", *sys.argv[1:]]
+    results: list[dict[str, Any]] = []
+    exported = None
+    with resumable(command):
+        front = run_search(plan, command)
+        if retrain:
+            designs = [trial.architecture for trial in front[:retrain]]
+            results = run_retraining(plan_front_retraining(plan, designs))
+            if export:
+                exported = plan.study.export_folder(results[0]["digest"])
+                export_result(plan.study, results[0], exported, ("pt2", "onnx"))
+    write_report(plan.study)
+    if as_json:
+        print_json(summary(plan.study, front, results, exported))
+        return
+    output.print(front_table(front, results))
+    for trial in front:
+        output.print(f"{trial.architecture.digest}  {trial.architecture}", soft_wrap=True, markup=False)
+    output.print(next_steps(plan.study, results, exported), soft_wrap=True)

@@ -1,0 +1,89 @@
+"""What a user asks of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nas.study.find import STUDIES, find_study
+from nas.study.folder import Study
+from nas.study.recipes import RecipeOverrides, override_settings
+from nas.study.setting import declared_settings
+from nas.study.settings import Settings, read_settings
+from search_spaces.errors import RequestError
+
+#: Options that say how a supernet is trained and nothing else.
+_ONLY_TRAINING = ("epochs", "policy")
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What a user asks for; nothing of it is checked yet.
+
+    Args:
+        given: Values of the options that were given, by the name of the setting or of the recipe's override.
+        config: A ``study.yaml`` whose settings are the defaults of those that were not given, or None.
+        budget: What may be used.
+        study: Name or folder of the study; None for the space's name under ``studies/``.
+        storage: Storage URL; None for the study's own.
+    """
+
+    given: Mapping[str, Any] = field(default_factory=dict)
+    config: Path | None = None
+    budget: str = "auto"
+    study: str | None = None
+    storage: str | None = None
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings; their recipes count only where there is a file of them.
+
+        Raises:
+            RequestError: If a value is wrong.
+        """
+        if self.config is not None:
+            return override_settings(read_settings(self.config), self._given_of(Settings), self.overrides)
+        return Settings(**self._given_of(Settings))
+
+    @property
+    def overrides(self) -> RecipeOverrides:
+        """The numbers of the recipes that were given."""
+        return RecipeOverrides(**self._given_of(RecipeOverrides))
+
+    @property
+    def study_folder(self) -> Study:
+        """The study's folder, which need not exist."""
+        return (
+            Study(STUDIES / Path(self.settings.space).stem) if self.study is None else find_study(self.study)
+        )
+
+    def _given_of(self, kind: type) -> dict[str, Any]:
+        names = {each.name for each in declared_settings(kind)}
+        return {name: value for name, value in self.given.items() if name in names}
+
+    def require_every_option_to_count(self) -> None:
+        """Refuse options that were given and could change nothing.
+
+        Raises:
+            RequestError: If there is one; the sentence names it.
+        """
+        settings = self.settings
+        for name in _ONLY_TRAINING:
+            if settings.supernet is not None and name in self.given:
+                raise RequestError(f"--supernet gives weights that are trained already; leave --{name} out")
+        require_data_dir_to_count(settings.data, self.given.get("data_dir"))
+
+
+def require_data_dir_to_count(data: str, data_dir: object) -> None:
+    """Refuse a folder of timm's data sets for images that are none of them.
+
+    Raises:
+        RequestError: If there is one.
+    """
+    if data_dir is not None and (data == "mnist5k" or data.startswith("folder:")):
+        raise RequestError(
+            f"--data-dir says where timm's data sets lie, and {data} is none of them; leave it out"
+        )

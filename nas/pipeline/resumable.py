@@ -1,0 +1,25 @@
+"""Long work that the user may interrupt and resume."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Iterator, Sequence
+
+from nas.runtime.interrupt import Interrupted, graceful
+
+
+@contextlib.contextmanager
+def resumable(command: Sequence[str]) -> Iterator[None]:
+    """Save what is done where the user interrupts the block, and name the command that resumes it.
+
+    Raises:
+        Interrupted: If the user did.
+    """
+    try:
+        with graceful():
+            yield
+    except Interrupted:
+        raise Interrupted(
+            f"interrupted; everything done is saved, resume with: {shlex.join(command)}"
+        ) from None

@@ -1,0 +1,101 @@
+"""How a setting is declared: once, with what its option, ``study.yaml`` and the documents need to know of it.
+
+A setting is a field of a frozen dataclass whose default is `setting`. A setting with a panel is an option of
+``nas search`` as well; one without is written in ``study.yaml`` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, get_type_hints
+
+from search_spaces.errors import RequestError, nearest
+
+#: Titles of the groups in which ``nas search --help`` lists its options.
+SPACE, DATA, TRAINING, SEARCH, RUN, OUTPUT = "Space", "Data", "Training", "Search", "Run", "Output"
+
+_METADATA = "nas.setting"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The declaration of one setting.
+
+    Args:
+        name: Its key in ``study.yaml``.
+        type: Type of its values.
+        default: Its value where nobody gives one.
+        help: What it means, in one sentence.
+        panel: The group of its option in the help; None where it has no option.
+        option: Name of the option where it is not that of the setting.
+        metavar: What the help writes for a value of it.
+        default_help: What its default means, where the value does not say so itself.
+        choices: Its only values.
+        minimum: Its least value.
+        maximum: Its largest value.
+        check: Raises a ``RequestError`` for values that are wrong otherwise; takes the option and the value.
+        is_path: Whether its text is a path.
+        overrides: Keys of the settings that it sets, where it is an option but no setting of its own.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    panel: str | None = None
+    option: str | None = None
+    metavar: str | None = None
+    default_help: str | None = None
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+    maximum: int | None = None
+    check: Callable[[str, Any], None] | None = None
+    is_path: bool = False
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """The option as it is typed."""
+        return self.option or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def description(self) -> str:
+        """What it means, with its choices."""
+        if not self.choices:
+            return self.help
+        return f"{self.help.removesuffix('.')}: {', '.join(self.choices[:-1])} or {self.choices[-1]}."
+
+    def validate(self, value: Any) -> None:
+        """Check a value of the right type; None, where it is allowed, is always right.
+
+        Raises:
+            RequestError: If the value is wrong; the sentence names the option.
+        """
+        if value is None:
+            return
+        if self.choices and value not in self.choices:
+            raise RequestError(f"{self.flag}: unknown value '{value}' ({nearest(value, self.choices)})")
+        if self.minimum is not None and self.maximum is not None:
+            if not self.minimum <= value <= self.maximum:
+                raise RequestError(
+                    f"{self.flag} must be between {self.minimum} and {self.maximum}, not {value}"
+                )
+        elif self.minimum is not None and value < self.minimum:
+            raise RequestError(f"{self.flag} must be at least {self.minimum}, not {value}")
+        if self.check is not None:
+            self.check(self.flag, value)
+
+
+def setting(default: Any, help: str, panel: str | None = None, **declaration: Any) -> Any:
+    """Declare a field of a dataclass as a setting; the arguments are those of `Setting`."""
+    return field(default=default, metadata={_METADATA: {"help": help, "panel": panel, **declaration}})
+
+
+def declared_settings(kind: type) -> tuple[Setting, ...]:
+    """Return the settings that a dataclass declares, in order."""
+    types = get_type_hints(kind)
+    return tuple(
+        Setting(each.name, types[each.name], each.default, **each.metadata[_METADATA])
+        for each in fields(kind)
+    )

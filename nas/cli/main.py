@@ -339,7 +339,7 @@ def analyze(
 @app.command()
 def spaces(as_json: Json = False) -> None:
     """List what can be searched."""
-    from nas.report.terminal import drawing_spaces
+    from nas.report.terminal import draw_spaces
     from search_spaces.declaration import known_spaces, load_declaration
 
     if as_json:
@@ -357,7 +357,7 @@ def spaces(as_json: Json = False) -> None:
             ]
         )
     else:
-        output.print(drawing_spaces())
+        output.print(draw_spaces())
 
 
 @app.command()
@@ -369,7 +369,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Draw one design with its sizes and costs."""
-    from nas.report.terminal import describe, draw
+    from nas.report.description import describe
+    from nas.report.terminal import draw_design
     from nas.study.folder import find_architecture, find_study
 
     architecture = find_architecture(arch, None if study is None else find_study(study))
@@ -377,7 +378,7 @@ def show(
     if as_json:
         _print_json(description)
     else:
-        output.print(draw(description))
+        output.print(draw_design(description))
 
 
 @app.command()
@@ -421,18 +422,21 @@ def bench(
     import torch
 
     from nas.bench import command as benches
-    from nas.bench.core import Setup
-    from nas.bench.show import drawn, written
+    from nas.bench.setup import Setup
+    from nas.bench.table import to_table
     from nas.runtime.files import require_writable, write_json, write_text
     from nas.runtime.interrupt import graceful
     from nas.runtime.provenance import provenance
 
-    names = benches.check(what or (), out)
+    if html is not None:  # needs plotly, which a machine that only measures may lack
+        from nas.bench.page import to_page
+
+    names = benches.choose_benches(what or (), out)
     for file in (out, html):
         if file is not None:
             require_writable(file.parent)
     setup = Setup(
-        device=benches.device_of(device),
+        device=benches.parse_device(device),
         threads=threads or torch.get_num_threads(),
         rounds=rounds,
         image_size=image_size,
@@ -443,13 +447,14 @@ def bench(
         quick=quick,
     )
     with graceful():
-        hear = (lambda name, rows: None) if as_json else (lambda name, rows: output.print(drawn(name, rows)))
-        outcome = benches.run(names, setup, hear)
+        outcome = benches.run(
+            names, setup, lambda name, found: None if as_json else output.print(to_table(name, found))
+        )
     results = outcome.to_json(provenance(0, ["nas", *sys.argv[1:]]))
     if out is not None:
         write_json(out, results if outcome.table is None else outcome.table.to_json())
     if html is not None:
-        write_text(html, written(outcome.rows, outcome.machine, results["provenance"]))
+        write_text(html, to_page(outcome.measurements, outcome.machine, results["provenance"]))
     if as_json:
         _print_json(results)
 

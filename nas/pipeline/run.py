@@ -17,7 +17,8 @@ from nas.cluster.team import run_distributed
 from nas.data.splits import Data, load_data
 from nas.evaluation.population import Population, payload_from_data
 from nas.export.writer import export_model
-from nas.latency.table import LatencyTable, measure, read_table
+from nas.latency.measure import measure_table
+from nas.latency.table import LatencyTable, read_table
 from nas.runtime.console import bar, duration, log, progress_callback, quantity
 from nas.runtime.device import planned_device
 from nas.runtime.files import write_json
@@ -315,7 +316,7 @@ def latencies(job: Job) -> LatencyTable | None:
         if not job.goal.needs_latency:
             return None
         with progress_callback("measuring latencies") as progress:
-            table = measure(job.space, _device(job.workers), progress=progress)
+            table = measure_table(job.space, _device(job.workers), on_progress=progress)
     if not study.latency_file.exists():
         write_json(study.latency_file, table.to_json())
     log.note(f"latencies of {table}")

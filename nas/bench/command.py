@@ -1,4 +1,4 @@
-"""Running benches by name and keeping what they found."""
+"""Running benches by name and collecting what they measured."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from nas.bench.core import Measurement, Setup
-from nas.runtime.device import default_device
+from nas.bench.measurement import Measurement
+from nas.bench.setup import Setup
+from nas.runtime.device import default_device, hardware_name
 from search_spaces.errors import RequestError, nearest
 
 BENCHES = ("operators", "networks", "supernet", "population", "search", "workers", "latency", "compile")
@@ -21,29 +22,25 @@ USUAL = BENCHES[:-2]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the benches found.
+    """What the benches measured.
 
     Args:
-        rows: Rows by bench.
+        measurements: Measurements by bench.
         table: The latency table, where it was measured.
         machine: Device, threads and clock.
     """
 
-    rows: dict[str, list[Measurement]]
+    measurements: dict[str, list[Measurement]]
     table: Any
     machine: dict[str, Any]
 
     def to_json(self, provenance: dict[str, Any]) -> dict[str, Any]:
         """Return a plain object."""
-        return {
-            "format": 1,
-            "machine": self.machine,
-            "benches": {name: [row.to_json() for row in rows] for name, rows in self.rows.items()},
-            "provenance": provenance,
-        }
+        benches = {name: [one.to_json() for one in found] for name, found in self.measurements.items()}
+        return {"format": 1, "machine": self.machine, "benches": benches, "provenance": provenance}
 
 
-def check(names: Sequence[str], out: Path | None) -> tuple[str, ...]:
+def choose_benches(names: Sequence[str], out: Path | None) -> tuple[str, ...]:
     """Return the benches to run.
 
     Raises:
@@ -60,7 +57,7 @@ def check(names: Sequence[str], out: Path | None) -> tuple[str, ...]:
     return chosen
 
 
-def device_of(name: str) -> torch.device:
+def parse_device(name: str) -> torch.device:
     """Return the device called ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
@@ -74,13 +71,13 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def run(names: Sequence[str], setup: Setup, hear: Callable[[str, list[Measurement]], None]) -> Outcome:
+def run(names: Sequence[str], setup: Setup, on_result: Callable[[str, list[Measurement]], None]) -> Outcome:
     """Run benches one after the other.
 
     Args:
         names: Benches; each is imported when its turn comes, since they need different libraries.
         setup: Sizes and device.
-        hear: Told ``(name, rows)`` when a bench is done.
+        on_result: Called with ``(name, measurements)`` when a bench is done.
 
     Raises:
         Interrupted: If the user asked to stop.
@@ -88,35 +85,29 @@ def run(names: Sequence[str], setup: Setup, hear: Callable[[str, list[Measuremen
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(setup.threads)
-    rows: dict[str, list[Measurement]] = {}
+    measurements: dict[str, list[Measurement]] = {}
     table = None
     try:
         for name in names:
-            found = _bench(name)(setup)
+            found = _load_bench(name)(setup)
             if name == "latency":
                 table, found = found
-            rows[name] = found
-            hear(name, found)
+            measurements[name] = found
+            on_result(name, found)
     finally:
         torch.set_num_threads(threads)
-    return Outcome(rows, table, machine(setup))
+    return Outcome(measurements, table, describe_machine(setup))
 
 
-def _bench(name: str) -> Callable[[Setup], Any]:
+def _load_bench(name: str) -> Callable[[Setup], Any]:
     function: Callable[[Setup], Any] = importlib.import_module(f"nas.bench.{name}").bench
     return function
 
 
-def machine(setup: Setup) -> dict[str, Any]:
+def describe_machine(setup: Setup) -> dict[str, Any]:
     """Return what was measured on, and how."""
-    if setup.device.type == "cuda":
-        device = torch.cuda.get_device_name(setup.device)
-    else:
-        from nas.latency.table import device_name
-
-        device = device_name(setup.device).removesuffix(", 1 thread")
     return {
-        "device": device,
+        "device": hardware_name(setup.device),
         "threads": setup.threads,
         "clock": setup.clock,
         "dtype": "bfloat16 autocast" if setup.device.type == "cuda" else "float32",

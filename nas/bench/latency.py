@@ -7,9 +7,12 @@ from statistics import median
 
 from scipy.stats import kendalltau
 
-from nas.bench.core import Measurement, Setup, Target
-from nas.bench.spaces import space_of
-from nas.latency.table import LatencyTable, needed, tabled, time_parts, whole
+from nas.bench.measurement import Measurement, Target
+from nas.bench.setup import Setup
+from nas.bench.spaces import load_space
+from nas.latency.measure import build_table, time_parts
+from nas.latency.parts import network_part, parts_to_time
+from nas.latency.table import LatencyTable
 from nas.runtime.console import progress_callback
 from search_spaces.architecture import Architecture
 
@@ -21,20 +24,21 @@ def bench(setup: Setup, designs: int = _DESIGNS) -> tuple[LatencyTable, list[Mea
     """Measure a table, and random architectures beside it, in the same rounds.
 
     Returns:
-        The table, and the rows of rank correlation and error.
+        The table, and the measurements of rank correlation and error.
     """
-    space = space_of(setup)
+    space = load_space(setup)
     batch = setup.batch_size or 1
     rng = Random(_SEED)
     chosen = list({space.sample(rng): None for _ in range(4 if setup.quick else designs)})
-    with progress_callback("measuring parts and networks") as progress:
-        found = [*needed(space), *map(whole, chosen)]
-        times = time_parts(found, setup.device, batch, progress=progress)
-    table = tabled(space, times, setup.device, batch)
-    return table, judged(table, chosen, [times[whole(a).name] for a in chosen], f"{space.name}/{space.scale}")
+    with progress_callback("measuring parts and networks") as on_progress:
+        parts = [*parts_to_time(space), *map(network_part, chosen)]
+        times = time_parts(parts, setup.device, batch, on_progress=on_progress)
+    table = build_table(space, times, setup.device, batch)
+    measured = [times[network_part(design).name] for design in chosen]
+    return table, compare_predictions(table, chosen, measured, f"{space.name}/{space.scale}")
 
 
-def judged(
+def compare_predictions(
     table: LatencyTable, designs: list[Architecture], measured: list[float], where: str
 ) -> list[Measurement]:
     """Return how predictions agree with measurements: Kendall's tau and the median relative error.
@@ -43,7 +47,7 @@ def judged(
         table: What predicts.
         designs: Architectures.
         measured: Their milliseconds.
-        where: What is measured, for the rows' names.
+        where: What is measured, for the names.
     """
     predicted = [table.latency_ms(design) for design in designs]
     errors = [100 * abs(p - m) / m for p, m in zip(predicted, measured, strict=True)]

@@ -13,26 +13,35 @@ from search_spaces.space import Space
 _RATE = 0.1  # of mutation, the space's own
 
 
-def generation(
+def sample_generation(
     space: Space, rng: Random, parents: int, offspring: int
 ) -> tuple[list[Architecture], list[Architecture]]:
     """Return random parents and distinct mutants of them, each in the order of ``order_by_prefix``."""
-    first = [space.sample(rng) for _ in range(parents)]
-    return [first[place] for place in order_by_prefix(first)], mutants(space, rng, first, offspring)
+    sampled = sample_designs(space, rng, parents)
+    return sort_designs(sampled), mutate(space, rng, sampled, offspring)
 
 
-def mutants(space: Space, rng: Random, parents: list[Architecture], offspring: int) -> list[Architecture]:
+def sample_designs(space: Space, rng: Random, count: int) -> list[Architecture]:
+    """Return random designs in the order in which they are sampled."""
+    return [space.sample(rng) for _ in range(count)]
+
+
+def mutate(space: Space, rng: Random, parents: list[Architecture], offspring: int) -> list[Architecture]:
     """Return distinct mutants of ``parents``, in the order of ``order_by_prefix``."""
-    made: dict[Architecture, None] = {}
+    distinct: dict[Architecture, None] = {}
     for number in range(100 * offspring):
-        made[space.mutate(parents[number % len(parents)], rng, _RATE)] = None
-        if len(made) == offspring:
+        distinct[space.mutate(parents[number % len(parents)], rng, _RATE)] = None
+        if len(distinct) == offspring:
             break
-    designs = list(made)
-    return [designs[place] for place in order_by_prefix(designs)]
+    return sort_designs(list(distinct))
 
 
-def in_groups(designs: list[Architecture]) -> Iterator[list[Architecture]]:
+def sort_designs(designs: list[Architecture]) -> list[Architecture]:
+    """Return designs in the order of ``order_by_prefix``, in which neighbours share the most."""
+    return [designs[index] for index in order_by_prefix(designs)]
+
+
+def split_into_groups(designs: list[Architecture]) -> Iterator[list[Architecture]]:
     """Yield designs in groups.
 
     Raises:

@@ -10,21 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from nas.bench import plain
-from nas.bench.core import (
-    NO_MORE_MEMORY,
-    Measurement,
-    Setup,
-    Side,
-    Target,
-    agreed,
-    by_side,
-    compared,
-    copies,
-    in_turn,
-    inferred,
-    peaks,
-    rotating,
-)
+from nas.bench.comparison import Side, check_agreement, inference_side, random_inputs, time_in_turn
+from nas.bench.measurement import NO_MORE_MEMORY, Measurement, Target, compare_times
+from nas.bench.memory import count_copies, measure_peaks, name_sides
+from nas.bench.setup import Setup
 from nas.runtime.device import autocast
 from search_spaces.architecture import Block
 from search_spaces.errors import RequestError
@@ -103,7 +92,7 @@ CASES = (
 
 
 def bench(setup: Setup, cases: Sequence[Case] = CASES) -> list[Measurement]:
-    """Return two rows a case, inference and training step.
+    """Return two measurements a case, inference and training step.
 
     Raises:
         RequestError: If windows do not divide the maps, or a batch is too small to train on.
@@ -120,39 +109,42 @@ def bench(setup: Setup, cases: Sequence[Case] = CASES) -> list[Measurement]:
         raise RequestError(
             "--batch-size: operators with BatchNorm are trained on at least 2 images; give 2 or more"
         )
-    return [row for case in cases for row in _rows(case, image_size, batch, setup)]
+    return [one for case in cases for one in _measure_case(case, image_size, batch, setup)]
 
 
-def _rows(case: Case, image_size: int, batch: int, setup: Setup) -> list[Measurement]:
+def _measure_case(case: Case, image_size: int, batch: int, setup: Setup) -> list[Measurement]:
     block, feature_map, style = case.block, case.feature_map(image_size), Style()
     torch.manual_seed(0)
     module: nn.Module = MIXERS[block.operator].blueprint(block, feature_map, style).build()
     initialise(module)
     module.to(setup.device)
-    inputs = rotating((batch, feature_map.height, feature_map.width, feature_map.dim), setup)
-    where = f"{_spelled(block)} on {feature_map.height}x{feature_map.width}x{feature_map.dim}"
+    inputs = random_inputs((batch, feature_map.height, feature_map.width, feature_map.dim), setup)
+    where = f"{describe_block(block)} on {feature_map.height}x{feature_map.width}x{feature_map.dim}"
     forwards = (module, lambda x: case.plain(module, x))
     target = case.target if setup.device.type == "cpu" else None
     rest: dict[str, Any] = {"against": case.against, "target": target, "memory_target": NO_MORE_MEMORY}
     cost = block.spec.cost(block.settings, block.pos, feature_map)
-    rows = []
+    measurements = []
     for training in (False, True):
         module.train(training)
-        sides = [stepped(f, module, inputs[0].shape, setup) if training else inferred(f) for f in forwards]
+        sides = [
+            training_side(f, module, inputs[0].shape, setup) if training else inference_side(f)
+            for f in forwards
+        ]
         name = f"{where}, {'training step' if training else 'inference'}"
-        difference = _difference(forwards, module, inputs[0], name, training)
-        ours, theirs = in_turn(sides, inputs, setup, setup.count(9))
+        difference = _largest_difference(forwards, module, inputs[0], name, training)
+        ours, theirs = time_in_turn(sides, inputs, setup, setup.pick_rounds(9))
         details = {
-            **work(cost, batch, feature_map, training),
-            "peak_bytes": peaks(sides, inputs[0], setup),
-            "copies": by_side(copies(side, inputs[0]) for side in sides),
+            **count_work(cost, batch, feature_map, training),
+            "peak_bytes": measure_peaks(sides, inputs[0], setup),
+            "copies": name_sides(count_copies(side, inputs[0]) for side in sides),
             "max_abs_difference": difference,
         }
-        rows.append(compared(name, ours, theirs, batch, details=details, **rest))
-    return rows
+        measurements.append(compare_times(name, ours, theirs, batch, details=details, **rest))
+    return measurements
 
 
-def stepped(
+def training_side(
     forward: Callable[[Tensor], Tensor], module: nn.Module, shape: Sequence[int], setup: Setup
 ) -> Side:
     """Return forward and backward, with gradients of the input and of all of ``module``'s parameters.
@@ -176,29 +168,31 @@ def stepped(
     return side
 
 
-def _difference(
+def _largest_difference(
     forwards: Sequence[Callable[[Tensor], Tensor]], module: nn.Module, x: Tensor, name: str, training: bool
 ) -> float:
     """Return the largest difference of outputs, in training also of the input's gradients.
 
     In float64: BatchNorms of attention maps, which hardly differ, magnify the rounding of float32.
     """
-    found = []
+    results = []
     module.double()
     for forward in forwards:
-        given = x.detach().double().requires_grad_(training)
-        out = forward(given)
+        inputs = x.detach().double().requires_grad_(training)
+        out = forward(inputs)
         if training:
-            (grad,) = torch.autograd.grad(out.square().sum(), given)
-            found.append((out.detach(), grad))
+            (grad,) = torch.autograd.grad(out.square().sum(), inputs)
+            results.append((out.detach(), grad))
         else:
-            found.append((out.detach(), out.detach()))
+            results.append((out.detach(), out.detach()))
     module.float()
-    (ours, our_grad), (theirs, their_grad) = found
-    return max(agreed(ours, theirs, name), agreed(our_grad, their_grad, f"{name}, gradients", 1e-3))
+    (ours, our_grad), (theirs, their_grad) = results
+    return max(
+        check_agreement(ours, theirs, name), check_agreement(our_grad, their_grad, f"{name}, gradients", 1e-3)
+    )
 
 
-def work(cost: Cost, batch: int, feature_map: FeatureMap, training: bool) -> dict[str, int]:
+def count_work(cost: Cost, batch: int, feature_map: FeatureMap, training: bool) -> dict[str, int]:
     """Return MACs, and the bytes that have to be read and written at least: weights, input and output.
 
     A training step takes three times both: gradients by the input and by the weights.
@@ -207,6 +201,7 @@ def work(cost: Cost, batch: int, feature_map: FeatureMap, training: bool) -> dic
     return {"macs": times * batch * cost.macs, "bytes": times * 4 * values}
 
 
-def _spelled(block: Block) -> str:
+def describe_block(block: Block) -> str:
+    """Return the operator and its knobs."""
     knobs = ", ".join(f"{name} {value}" for name, value in block.knobs)
     return f"{block.operator} ({knobs})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.bench.core import Measurement, Setup, Target, compared, now
-from nas.bench.mutants import generation, in_groups
-from nas.bench.racing import kept_by_each, raced, trained
-from nas.bench.spaces import space_of
+from nas.bench.measurement import Measurement, Target, compare_times
+from nas.bench.mutants import sample_generation, split_into_groups
+from nas.bench.patterns import train_on_patterns
+from nas.bench.racing import activation_bytes, measure_racing
+from nas.bench.setup import Setup
+from nas.bench.spaces import load_space
 from nas.evaluation.accuracy import Batch, Evaluator, evaluation_batch_size
 from nas.evaluation.prefix_cache import GROUP_SIZE, PrefixCacheEvaluator
 from nas.runtime.device import compute_dtype
@@ -21,6 +23,8 @@ from search_spaces.architecture import Architecture
 from search_spaces.errors import WorkError
 from search_spaces.space import Space
 from supernet.supernet import Supernet
+
+Scorer = Callable[[list[Architecture]], list[dict[str, float]]]
 
 
 def bench(
@@ -49,20 +53,21 @@ def bench(
     """
     if setup.quick:
         parents, offspring, images, calibration, steps = 2, 8, 64, 16, 2
-    space = space_of(setup)
-    rows = together(setup, space, parents, offspring, images, calibration)
-    rows += raced(setup, trained(space, setup, steps), parents, offspring, images, calibration)
-    return [replace(row, unit="designs/s") if row.unit == "images/s" else row for row in rows]
+    space = load_space(setup)
+    measurements = measure_sharing(setup, space, parents, offspring, images, calibration)
+    trained = train_on_patterns(space, setup.device, steps)
+    measurements += measure_racing(setup, trained, parents, offspring, images, calibration)
+    return [replace(one, unit="designs/s") if one.unit == "images/s" else one for one in measurements]
 
 
-def together(
+def measure_sharing(
     setup: Setup, space: Space, parents: int, offspring: int, images: int, calibration: int
 ) -> list[Measurement]:
     """Return what a generation takes one by one and together, after its parents and from nothing.
 
     Args:
         setup: Sizes.
-        space: What designs are drawn from.
+        space: What designs are sampled from.
         parents: Designs that were evaluated before.
         offspring: Their mutants, which are timed.
         images: Validation images.
@@ -75,27 +80,18 @@ def together(
     supernet = Supernet(space).to(setup.device).eval()
     batch = setup.pick(setup.batch_size, *2 * (evaluation_batch_size(space.image_size),), 32)
     validation = _batches(space, images, batch, setup)
-    training = [given for given, _ in _batches(space, calibration, batch, setup)]
-    alone, memory = Evaluator(supernet, validation, training), kept_by_each(setup)
+    training = [x for x, _ in _batches(space, calibration, batch, setup)]
+    alone, memory = Evaluator(supernet, validation, training), activation_bytes(setup)
     times: dict[str, list[float]] = {"alone": [], "warm": [], "cold": []}
-    for number in range(setup.count(2)):
-        first, designs = generation(space, Random(number), parents, offspring)
+    for number in range(setup.pick_rounds(2)):
+        first, designs = sample_generation(space, Random(number), parents, offspring)
         warm, cold = (PrefixCacheEvaluator(supernet, validation, training, memory) for _ in range(2))
         warm.score(first)
         if not number:
             alone.score(designs[0])  # warms up
-        spent = dict.fromkeys(times, 0.0)
-        for group in in_groups(designs):
-            scores = {}
-            for who, score in (("warm", warm.score), ("alone", _each(alone)), ("cold", cold.score)):
-                began = now(setup)
-                scores[who] = score(group)
-                spent[who] += now(setup) - began
-            for own, other, third in zip(*scores.values(), strict=True):
-                if not {**own, "seconds": 0} == {**other, "seconds": 0} == {**third, "seconds": 0}:
-                    raise WorkError("designs evaluated together and one by one have different scores")
-        for who, seconds in spent.items():
-            times[who].append(seconds)
+        sides = {"warm": warm.score, "alone": _score_each(alone), "cold": cold.score}
+        for side, seconds in _time_generation(designs, sides, setup).items():
+            times[side].append(seconds)
     where = f"{space.name}/{space.scale}: {offspring} mutants of {parents} parents, {images} images"
     details = {
         "scores": "identical",
@@ -108,21 +104,45 @@ def together(
     }
     rest: dict[str, Any] = {"images": offspring, "against": "one by one", "details": details}
     return [
-        compared(f"{where}, after the parents", times["warm"], times["alone"], target=Target(2.0), **rest),
-        compared(f"{where}, from nothing", times["cold"], times["alone"], **rest),
+        compare_times(
+            f"{where}, after the parents", times["warm"], times["alone"], target=Target(2.0), **rest
+        ),
+        compare_times(f"{where}, from nothing", times["cold"], times["alone"], **rest),
     ]
 
 
-def _each(alone: Evaluator) -> Callable[[list[Architecture]], list[dict[str, float]]]:
+def _time_generation(
+    designs: list[Architecture], sides: Mapping[str, Scorer], setup: Setup
+) -> dict[str, float]:
+    """Return the seconds of every side, by name.
+
+    Raises:
+        WorkError: If the scores are not the same.
+    """
+    stopwatch, seconds = setup.stopwatch, dict.fromkeys(sides, 0.0)
+    for group in split_into_groups(designs):
+        scores = {}
+        for side, score in sides.items():
+            began = stopwatch.now()
+            scores[side] = score(group)
+            seconds[side] += stopwatch.now() - began
+        for first, *others in zip(*scores.values(), strict=True):
+            # How long a score took differs, of course.
+            if any({**other, "seconds": 0} != {**first, "seconds": 0} for other in others):
+                raise WorkError("designs evaluated together and one by one have different scores")
+    return seconds
+
+
+def _score_each(alone: Evaluator) -> Scorer:
     return lambda designs: [alone.score(design) for design in designs]
 
 
 def _batches(space: Space, count: int, batch: int, setup: Setup) -> list[Batch]:
-    made = torch.Generator().manual_seed(count)
+    generator = torch.Generator().manual_seed(count)
 
-    def drawn(size: int) -> tuple[Tensor, Tensor]:
-        images = torch.randn(size, space.in_channels, *space.image_size, generator=made)
-        labels = torch.randint(0, space.num_classes, (size,), generator=made)
+    def sample(size: int) -> tuple[Tensor, Tensor]:
+        images = torch.randn(size, space.in_channels, *space.image_size, generator=generator)
+        labels = torch.randint(0, space.num_classes, (size,), generator=generator)
         return images.to(setup.device, compute_dtype(setup.device)), labels.to(setup.device)
 
-    return [drawn(min(batch, count - start)) for start in range(0, count, batch)]
+    return [sample(min(batch, count - start)) for start in range(0, count, batch)]

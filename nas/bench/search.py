@@ -18,8 +18,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import NSGAIISampler
 from optuna.trial import FrozenTrial
 
-from nas.bench.core import Measurement, Setup, Target
-from nas.bench.spaces import space_of
+from nas.bench.measurement import Measurement, Target
+from nas.bench.setup import Setup
+from nas.bench.spaces import load_space
 from nas.search.loop import Search, SearchConfig, analytic_costs
 from nas.search.objectives import Goal
 from nas.search.samplers import Proposer
@@ -56,7 +57,7 @@ def _chance(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32 - 0.5
 
 
-class Stopwatch:
+class PhaseTimer:
     """Adds up what functions take, by name, and counts their calls."""
 
     def __init__(self) -> None:
@@ -112,7 +113,7 @@ class Mark:
 def bench(setup: Setup) -> list[Measurement]:
     """Return seconds a trial of our search, as it grows, and trials/s of ours, Optuna's and Ray Tune's."""
     trials = setup.pick(setup.trials, _JUDGED, _JUDGED, 20)
-    space = space_of(setup)
+    space = load_space(setup)
     where = f"{space.name}/{space.scale}, {len(space.choices)} parameters, SQLite"
     with tempfile.TemporaryDirectory() as folder:
         marks, seconds = ours(space, trials, Path(folder))
@@ -138,7 +139,7 @@ def ours(space: Space, trials: int, folder: Path) -> tuple[list[Mark], float]:
         What was spent when each mark was passed, the last trial included, and the seconds until the search,
         started anew for one trial more, had its next designs.
     """
-    watch, marks = Stopwatch(), list[Mark]()
+    watch, marks = PhaseTimer(), list[Mark]()
 
     def mark(done: int) -> None:
         wall = time.perf_counter() - began[0] - watch.wall["evaluate"]
@@ -174,7 +175,7 @@ class _TimedSearch(Search):
         watch: The clocks.
     """
 
-    watch: Stopwatch = field(default_factory=Stopwatch)
+    watch: PhaseTimer = field(default_factory=PhaseTimer)
 
     def __post_init__(self) -> None:
         """Put a clock on the store."""

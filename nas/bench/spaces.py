@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas.bench.core import Setup
+from nas.bench.setup import Setup
 from search_spaces.declaration import load_declaration
 from search_spaces.space import Space
 
@@ -10,7 +10,7 @@ _EMBEDDED = 28  # side of the embedded images, which are grey and of ten classes
 _LARGE = 128  # from here on, images are as those of ImageNet
 
 
-def space_of(setup: Setup) -> Space:
+def load_space(setup: Setup) -> Space:
     """Return the space: for images as the embedded ones unless scale or size say otherwise.
 
     Images below 128 px have one channel and 10 classes, others 3 and 1,000.

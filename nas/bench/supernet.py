@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from random import Random
@@ -11,20 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.bench.core import (
-    Measurement,
-    Setup,
-    Side,
-    Target,
-    agreed,
-    compared,
-    exact,
-    in_turn,
-    peaks,
-    pooled,
-    rotating,
-)
-from nas.bench.spaces import space_of
+from nas.bench.comparison import Side, check_agreement, full_float32, random_inputs, time_in_turn
+from nas.bench.measurement import Measurement, Target, compare_times, pool_measurements
+from nas.bench.memory import measure_peaks, name_sides
+from nas.bench.setup import Setup
+from nas.bench.spaces import load_space
 from nas.runtime.device import autocast
 from nas.study.recipe import Recipe
 from nas.training.ema import ModelEma
@@ -38,42 +30,41 @@ TARGET = Target(1.05, at_most=True)
 def bench(setup: Setup) -> list[Measurement]:
     """Return, over random architectures, what a path's step takes beside its subnet's.
 
-    The first row is forward and backward; the others add clipping and AdamW over the parameters that the
-    step touched. Parameters that a path cuts its weights from are touched whole, so it updates more values
-    than its subnet has (``details`` counts both): once the subnet's side updates as many, once its own.
+    The first measurement is forward and backward; the others add clipping and AdamW over the parameters that
+    got gradients. Parameters that a path slices its weights from get gradients in full, so it updates more
+    values than its subnet has (``details`` counts both): once the subnet's side updates as many, once its own.
     """
-    space = space_of(setup)
+    space = load_space(setup)
     batch = setup.pick(setup.batch_size, 32 if space.image_size[0] < 128 else 4, 128, 8)
     count = 2 if setup.quick else 6
     torch.manual_seed(0)
     supernet = Supernet(space).to(setup.device)
     rng, where = Random(0), f"{space.name}/{space.scale} at {space.image_size[0]} px"
-    inputs = rotating((batch, space.in_channels, *space.image_size), setup)
-    rows: dict[str, list[Measurement]] = {}
+    inputs = random_inputs((batch, space.in_channels, *space.image_size), setup)
+    by_kind: dict[str, list[Measurement]] = {}
     for _ in range(count):
-        for kind, row in _rows(supernet, space.sample(rng), inputs, setup):
-            rows.setdefault(kind, []).append(row)
-    shown = []
-    for kind, found in rows.items():
-        target = found[0].target
+        for kind, one in _measure_architecture(supernet, space.sample(rng), inputs, setup):
+            by_kind.setdefault(kind, []).append(one)
+    pooled = []
+    for kind, measurements in by_kind.items():
         each = [
-            {"name": row.name, "ours": row.ours, "theirs": row.theirs, "ratio": row.ratio, **row.details}
-            for row in found
+            {"name": one.name, "ours": one.ours, "theirs": one.theirs, "ratio": one.ratio, **one.details}
+            for one in measurements
         ]
         name = f"{where}, {kind}, {count} architectures"
-        shown.append(pooled(found, name, target=target, details={"architectures": each}))
-    return [*shown, *_bookkeeping(supernet, space.sample(rng), inputs, setup, where)]
+        pooled.append(pool_measurements(measurements, name, details={"architectures": each}))
+    return [*pooled, *_measure_updates(supernet, space.sample(rng), inputs, setup, where)]
 
 
-def _rows(
+def _measure_architecture(
     supernet: Supernet, architecture: Architecture, inputs: Sequence[Tensor], setup: Setup
 ) -> list[tuple[str, Measurement]]:
-    """Return the rows of one architecture, by kind."""
+    """Return the measurements of one architecture with their kinds."""
     supernet.eval()
     network: nn.Module = supernet.extract(architecture)
-    with exact(), torch.no_grad():
+    with full_float32(), torch.no_grad():
         path = supernet(inputs[0], architecture)
-        difference = agreed(path, network(inputs[0]), architecture.digest)
+        difference = check_agreement(path, network(inputs[0]), architecture.digest)
     supernet.train()
     network.train()
     batch, cost = len(inputs[0]), costs(architecture)
@@ -81,31 +72,31 @@ def _rows(
         (supernet, lambda images: supernet(images, architecture)),
         (network, network),
     ]
-    touched = {who: _touched(run, inputs[0]) for who, run in zip(("ours", "theirs"), runs, strict=True)}
+    touched = name_sides(_count_gradients(run, inputs[0]) for run in runs)
     ours, theirs = (list(module.parameters()) for module, _ in runs)
     none: list[nn.Parameter] = []
-    rows = []
+    measurements = []
     for kind, target, updated in (
         ("forward and backward", TARGET, (none, none)),
-        ("whole step, as many parameters updated", TARGET, (ours, _copies(runs[0], inputs[0]))),
+        ("whole step, as many parameters updated", TARGET, (ours, _copy_touched(runs[0], inputs[0]))),
         ("whole step, each with its own parameters", None, (ours, theirs)),
     ):
-        sides = [_step(*run, parameters) for run, parameters in zip(runs, updated, strict=True)]
-        times = in_turn(sides, inputs, setup, setup.count(7))
+        sides = [_training_side(*run, parameters) for run, parameters in zip(runs, updated, strict=True)]
+        times = time_in_turn(sides, inputs, setup, setup.pick_rounds(7))
         details: dict[str, Any] = {
             "macs": 3 * batch * cost.macs,
             "bytes": 3 * 4 * (cost.params + inputs[0].numel()),
-            "peak_bytes": peaks(sides, inputs[0], setup),
+            "peak_bytes": measure_peaks(sides, inputs[0], setup),
             "touched": touched,
             "max_abs_difference": difference,
         }
         rest: dict[str, Any] = {"against": "its extracted subnet", "target": target, "details": details}
-        rows.append((kind, compared(architecture.digest, times[0], times[1], **rest)))
-    return rows
+        measurements.append((kind, compare_times(architecture.digest, times[0], times[1], **rest)))
+    return measurements
 
 
-def _touched(run: tuple[nn.Module, Callable[[Tensor], Tensor]], images: Tensor) -> int:
-    """Return how many values a step gives gradients."""
+def _count_gradients(run: tuple[nn.Module, Callable[[Tensor], Tensor]], images: Tensor) -> int:
+    """Return how many values get gradients in a step."""
     module, forward = run
     forward(images).float().sum().backward()
     count = sum(parameter.grad.numel() for parameter in module.parameters() if parameter.grad is not None)
@@ -113,8 +104,8 @@ def _touched(run: tuple[nn.Module, Callable[[Tensor], Tensor]], images: Tensor) 
     return count
 
 
-def _copies(run: tuple[nn.Module, Callable[[Tensor], Tensor]], images: Tensor) -> list[nn.Parameter]:
-    """Return copies of the parameters that a step touches, with gradients."""
+def _copy_touched(run: tuple[nn.Module, Callable[[Tensor], Tensor]], images: Tensor) -> list[nn.Parameter]:
+    """Return copies of the parameters that get gradients in a step, with these gradients."""
     module, forward = run
     forward(images).float().sum().backward()
     copies = []
@@ -126,7 +117,9 @@ def _copies(run: tuple[nn.Module, Callable[[Tensor], Tensor]], images: Tensor) -
     return copies
 
 
-def _step(module: nn.Module, forward: Callable[[Tensor], Tensor], updated: Sequence[nn.Parameter]) -> Side:
+def _training_side(
+    module: nn.Module, forward: Callable[[Tensor], Tensor], updated: Sequence[nn.Parameter]
+) -> Side:
     """Return forward and backward of ``module``, and an update of those of ``updated`` that have gradients."""
     recipe, parameters = Recipe(), list(module.parameters())
     # A rate of zero leaves the weights as they are, so that every round computes the same.
@@ -149,35 +142,36 @@ def _step(module: nn.Module, forward: Callable[[Tensor], Tensor], updated: Seque
     return side
 
 
-def _bookkeeping(
+def _measure_updates(
     supernet: Supernet, architecture: Architecture, inputs: Sequence[Tensor], setup: Setup, where: str
 ) -> list[Measurement]:
-    """Return what clipping with AdamW and what the average of the weights take after a path's backward."""
-    average = ModelEma(supernet, Recipe().ema_decay, 20_000)
+    """Return what clipping with AdamW, and what the moving average of the weights, take after a path's backward."""
+    ema = ModelEma(supernet, Recipe().ema_decay, 20_000)
     optimizer = torch.optim.AdamW(supernet.parameters(), lr=0.0, fused=True)
     supernet.zero_grad(set_to_none=True)
     supernet(inputs[0], architecture).float().square().mean().backward()
     touched = [parameter for parameter in supernet.parameters() if parameter.grad is not None]
-    step = [0]
+    steps = itertools.count()
 
     def update(_: Tensor) -> None:
         nn.utils.clip_grad_norm_(touched, math.inf)
         optimizer.step()
 
-    def take_in(_: Tensor) -> None:
-        average.before(step[0], touched)
-        average.after(step[0], touched)
-        step[0] += 1
+    def average(_: Tensor) -> None:
+        step = next(steps)
+        ema.before(step, touched)
+        ema.after(step, touched)
 
-    both = in_turn([update, take_in], inputs, setup, setup.count(7))
+    both = time_in_turn([update, average], inputs, setup, setup.pick_rounds(7))
     details = {
         "touched": sum(parameter.numel() for parameter in touched),
         "of": sum(parameter.numel() for parameter in supernet.parameters()),
     }
     names = ("clipping and AdamW of a path", "average of the weights of a path")
-    rows = []
+    measurements = []
     for name, times in zip(names, both, strict=True):
-        median = sorted(times)[len(times) // 2]
-        rows.append(Measurement(f"{where}, {name}", 1e3 * median, "ms", rounds=len(times), details=details))
+        milliseconds = 1e3 * sorted(times)[len(times) // 2]
+        one = Measurement(f"{where}, {name}", milliseconds, "ms", rounds=len(times), details=details)
+        measurements.append(one)
     supernet.zero_grad(set_to_none=True)
-    return rows
+    return measurements

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas.bench.core import Measurement, Setup, Target
-from nas.bench.spaces import space_of
+from nas.bench.measurement import Measurement, Target
+from nas.bench.setup import Setup
+from nas.bench.spaces import load_space
 from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.pool import Pool
@@ -29,7 +30,7 @@ def bench(setup: Setup) -> list[Measurement]:
     A start is from asking Ray for a worker, the weights and images put into its object store included, to the
     worker's first answer; a fresh process that only imports torch takes turns with it.
     """
-    space = space_of(setup)
+    space = load_space(setup)
     torch.manual_seed(0)
     images = torch.randn(_IMAGES, space.in_channels, *space.image_size)
     given = payload_from_batches(
@@ -41,13 +42,13 @@ def bench(setup: Setup) -> list[Measurement]:
     starts, imports, seen = list[float](), list[float](), dict[str, int]()
     ray_cluster.start(ray_cluster.survey())
     try:
-        for _ in range(setup.count(3)):
+        for _ in range(setup.pick_rounds(3)):
             interrupt.check()
             began = time.perf_counter()
             subprocess.run([sys.executable, "-c", "import torch"], check=True)
             imports.append(time.perf_counter() - began)
             began = time.perf_counter()
-            pool = Pool(plan, _look, given)
+            pool = Pool(plan, build_inspector, given)
             (answer,) = pool.map("counts", [None])
             starts.append(time.perf_counter() - began)
             seen = answer.value
@@ -75,27 +76,28 @@ def bench(setup: Setup) -> list[Measurement]:
     ]
 
 
-class _Looked(EvaluationWorker):
+class _Inspector(EvaluationWorker):
     """A worker's object that says where its weights lie."""
 
     def __init__(self, content: dict[str, Any], device: str) -> None:
         super().__init__(content, device)
         held, given = self.evaluator.runner.supernet.state_dict(), content["weights"]
-        # Ray hands out what it maps read-only; on a GPU that is what the device's copy is made from.
+        # What Ray maps is read-only; on a GPU it is what the device's copy is made from.
         mapped = [
             array.nbytes
             for name, array in given.items()
             if not array.flags.writeable and (device == "cuda" or held[name].data_ptr() == _address(array))
         ]
-        self.found = {"bytes": sum(array.nbytes for array in given.values()), "mapped": sum(mapped)}
+        self.byte_counts = {"bytes": sum(array.nbytes for array in given.values()), "mapped": sum(mapped)}
 
     def counts(self, _: None) -> dict[str, int]:
         """Return the bytes of all weights, and of those that lie in Ray's store."""
-        return self.found
+        return self.byte_counts
 
 
-def _look(content: dict[str, Any], device: str) -> _Looked:
-    return _Looked(content, device)
+def build_inspector(content: dict[str, Any], device: str) -> _Inspector:
+    """Return what a worker answers with; called in the worker."""
+    return _Inspector(content, device)
 
 
 def _address(array: np.ndarray[Any, Any]) -> int:

@@ -45,18 +45,22 @@ def bench(
     import torch
 
     from nas.bench import command as benches
-    from nas.bench.core import Measurement, Setup
-    from nas.bench.show import drawn, written
+    from nas.bench.measurement import Measurement
+    from nas.bench.setup import Setup
+    from nas.bench.table import to_table
     from nas.runtime.files import require_writable, write_json, write_text
     from nas.runtime.interrupt import graceful
     from nas.runtime.provenance import provenance
 
-    names = benches.check(what or (), out)
+    if html is not None:  # needs plotly, which a machine that only measures may lack
+        from nas.bench.page import to_page
+
+    names = benches.choose_benches(what or (), out)
     for file in (out, html):
         if file is not None:
             require_writable(file.parent)
     setup = Setup(
-        device=benches.device_of(device),
+        device=benches.parse_device(device),
         threads=threads or torch.get_num_threads(),
         rounds=rounds,
         image_size=image_size,
@@ -67,9 +71,9 @@ def bench(
         quick=quick,
     )
 
-    def on_result(name: str, rows: list[Measurement]) -> None:
+    def on_result(name: str, measurements: list[Measurement]) -> None:
         if not as_json:
-            output.print(drawn(name, rows))
+            output.print(to_table(name, measurements))
 
     with graceful():
         outcome = benches.run(names, setup, on_result)
@@ -77,6 +81,6 @@ def bench(
     if out is not None:
         write_json(out, results if outcome.table is None else outcome.table.to_json())
     if html is not None:
-        write_text(html, written(outcome.rows, outcome.machine, results["provenance"]))
+        write_text(html, to_page(outcome.measurements, outcome.machine, results["provenance"]))
     if as_json:
         print_json(results)

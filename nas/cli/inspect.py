@@ -71,13 +71,13 @@ def analyze(
 
 def spaces(as_json: Json = False) -> None:
     """List what can be searched."""
-    from nas.report.terminal import drawing_spaces
+    from nas.report.terminal import draw_spaces
     from search_spaces.declaration import known_spaces
 
     if as_json:
         print_json([_space_to_json(name) for name in known_spaces()])
     else:
-        output.print(drawing_spaces())
+        output.print(draw_spaces())
 
 
 def _space_to_json(name: str) -> dict[str, Any]:
@@ -102,7 +102,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Draw one design with its sizes and costs."""
-    from nas.report.terminal import describe, draw
+    from nas.report.description import describe
+    from nas.report.terminal import draw_design
     from nas.study.find import find_architecture, find_study
 
     architecture = find_architecture(arch, None if study is None else find_study(study))
@@ -110,7 +111,7 @@ def show(
     if as_json:
         print_json(description)
     else:
-        output.print(draw(description))
+        output.print(draw_design(description))
 
 
 def doctor(as_json: Json = False) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.runtime.device import autocast
+from nas.runtime.stopwatch import Stopwatch
 from search_spaces.architecture import Architecture
 from supernet.steps import BATCH_NORMS
 from supernet.supernet import Supernet
@@ -121,15 +122,12 @@ class Evaluator:
 def throughput(network: nn.Module, images: Tensor, seconds: float = 1.0) -> float:
     """Return images/s of inference on ``images``, the median of repeated batches."""
     network.eval()
+    stopwatch = Stopwatch(images.device, "wall")
     rates: list[float] = []
     with torch.inference_mode():
         for _ in range(2):
             network(images)
         end = time.perf_counter() + seconds
         while time.perf_counter() < end or len(rates) < 3:
-            started = time.perf_counter()
-            network(images)
-            if images.is_cuda:
-                torch.cuda.synchronize()
-            rates.append(len(images) / (time.perf_counter() - started))
+            rates.append(len(images) / stopwatch.measure(lambda: network(images)))
     return sorted(rates)[len(rates) // 2]

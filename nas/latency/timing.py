@@ -8,8 +8,8 @@ counted in yardsticks; what is returned is those times their median.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from random import Random
 from statistics import median
 from typing import TypeVar
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.runtime import interrupt
+from nas.runtime.stopwatch import RepeatedWork, Stopwatch, choose_clock
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -31,99 +32,70 @@ _ROUNDS, _MIN_ROUNDS = 9, 5
 _YARD, _YARDS = 256, 4  # side of the yardstick's matrices, products in a row: about a millisecond
 
 
-def seconds_of(
-    made: Mapping[Key, Callable[[], tuple[nn.Module, Tensor]]],
+def time_modules(
+    builders: Mapping[Key, Callable[[], tuple[nn.Module, Tensor]]],
     device: torch.device,
-    progress: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> dict[Key, float]:
     """Return the seconds of one run of every module, the median over its rounds.
 
     Args:
-        made: Makes each module and its input, on ``device``.
-        device: Where.
-        progress: Told ``(done, total)`` timings.
+        builders: Each returns a module and its input, on ``device``.
+        device: Where they run.
+        on_progress: Called with ``(done, total)`` timings.
 
     Raises:
         Interrupted: If the user asked to stop.
     """
-    timers: dict[Key, _Timer] = {}
-    total = (1 + _ROUNDS) * len(made)
-    for done, (key, make) in enumerate(made.items()):
+    # A CPU is measured with one thread.
+    stopwatch = Stopwatch(device, choose_clock(device, threads=1))
+    runs: dict[Key, RepeatedWork] = {}
+    total = (1 + _ROUNDS) * len(builders)
+    for done, (key, build) in enumerate(builders.items()):
         interrupt.check()
-        progress(done, total)
-        timers[key] = _Timer(*make())
-    yardstick = _Yardstick() if device.type == "cpu" else None
-    times: dict[Key, list[float]] = {key: [] for key in made}
+        on_progress(done, total)
+        module, inputs = build()
+        run = partial(module, inputs)
+        # The run before each timing brings back to the caches what other modules took out.
+        runs[key] = RepeatedWork(stopwatch, run, _runs_that_fit, before=run)
+    yardstick = Yardstick(stopwatch) if device.type == "cpu" else None
+    times: dict[Key, list[float]] = {key: [] for key in builders}
     yards: list[float] = []
-    order = list(made)
+    order = list(builders)
     for number in range(1, 1 + _ROUNDS):
         # A new order each round, so that no module always follows the same one.
         Random(number).shuffle(order)
         for done, key in enumerate(order, start=number * len(order)):
             interrupt.check()
-            progress(done, total)
-            past, timer = times[key], timers[key]
-            if len(past) >= _MIN_ROUNDS and timer.spent >= _SECONDS:
+            on_progress(done, total)
+            if len(times[key]) >= _MIN_ROUNDS and runs[key].spent >= _SECONDS:
                 continue
             if yardstick is None:
-                past.append(timer.once())
+                times[key].append(runs[key].measure())
             else:
-                before, seconds, after = yardstick.once(), timer.once(), yardstick.once()
+                before, seconds, after = yardstick.measure(), runs[key].measure(), yardstick.measure()
                 yards.append((before + after) / 2)
-                past.append(seconds / yards[-1])
-    progress(total, total)
+                times[key].append(seconds / yards[-1])
+    on_progress(total, total)
     unit = median(yards) if yards else 1.0
-    return {key: unit * median(past) for key, past in times.items()}
+    return {key: unit * median(timings) for key, timings in times.items()}
 
 
-class _Timer:
-    """Times one module, warmed up.
-
-    Args:
-        module: The module, where it is measured.
-        inputs: What goes in.
-    """
-
-    def __init__(self, module: nn.Module, inputs: Tensor) -> None:
-        self.module, self.inputs = module, inputs
-        self.runs, self.spent = 1, 0.0
-        self.once()  # allocates, chooses kernels
-        self.runs = max(1, math.floor(_RUN_SECONDS / self.once()))
-        self.spent = 0.0  # the timings that count
-
-    def once(self) -> float:
-        """Run the module ``runs`` times after one that is not timed, and return the seconds of one run."""
-        self.module(self.inputs)  # brings back to the caches what other modules took out
-        if self.inputs.device.type == "cuda":
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            self._run()
-            end.record()
-            end.synchronize()
-            seconds = 1e-3 * start.elapsed_time(end)
-        else:
-            # Time on the core rather than on the wall: not lengthened by whatever else runs on a busy machine.
-            began = time.thread_time()
-            self._run()
-            seconds = time.thread_time() - began
-        self.spent += seconds
-        return seconds / self.runs
-
-    def _run(self) -> None:
-        for _ in range(self.runs):
-            self.module(self.inputs)
+def _runs_that_fit(seconds: float) -> int:
+    return max(1, math.floor(_RUN_SECONDS / seconds))
 
 
-class _Yardstick:
+class Yardstick:
     """A product of matrices that fit a core's cache."""
 
-    def __init__(self) -> None:
-        self.matrix = torch.ones(_YARD, _YARD)
-        self.once()
+    def __init__(self, stopwatch: Stopwatch) -> None:
+        self.stopwatch, self.matrix = stopwatch, torch.ones(_YARD, _YARD)
+        self.measure()
 
-    def once(self) -> float:
+    def measure(self) -> float:
         """Return the seconds that it takes now."""
-        began = time.thread_time()
+        return self.stopwatch.measure(self._multiply)
+
+    def _multiply(self) -> None:
         for _ in range(_YARDS):
             self.matrix @ self.matrix
-        return time.thread_time() - began

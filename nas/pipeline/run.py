@@ -13,7 +13,8 @@ from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.team import run_distributed
 from nas.evaluation.population import Population, payload_from_data
-from nas.latency.table import LatencyTable, measure
+from nas.latency.measure import measure_table
+from nas.latency.table import LatencyTable
 from nas.pipeline.plan import SearchPlan, describe_plan
 from nas.runtime.console import bar, duration, log, progress_callback, quantity
 from nas.runtime.device import planned_device
@@ -146,7 +147,7 @@ def obtain_latencies(plan: SearchPlan) -> LatencyTable | None:
         if not plan.goal.needs_latency:
             return None
         with progress_callback("measuring latencies") as progress:
-            table = measure(plan.space, planned_device(plan.allocation.device), progress=progress)
+            table = measure_table(plan.space, planned_device(plan.allocation.device), on_progress=progress)
     if not study.latency_file.exists():
         write_json(study.latency_file, table.to_json())
     log.note(f"latencies of {table}")

@@ -15,16 +15,16 @@ HOST = "127.0.0.1"
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """Answers requests side by side: a page asks for several things at once."""
+    """Answers requests in parallel: a page asks for several things at once."""
 
     daemon_threads = True
 
 
 class _Handler(WSGIRequestHandler):
-    """Keeps the terminal free of a line for every request."""
+    """Does not print a line for every request."""
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 def serve(url: str, port: int) -> None:
@@ -45,12 +45,14 @@ def serve(url: str, port: int) -> None:
         server = make_server(HOST, port, app, _Server, _Handler)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            what = f"port {port} is in use"
+            problem = f"port {port} is in use"
         elif error.errno == errno.EACCES:
-            what = f"port {port} may not be used by this user"
+            problem = f"port {port} may not be used by this user"
         else:
-            what = f"port {port} cannot be used ({error.strerror})"
-        raise RequestError(f"{what}; choose another with --port, for example --port {_free_port()}") from None
+            problem = f"port {port} cannot be used ({error.strerror})"
+        raise RequestError(
+            f"{problem}; choose another with --port, for example --port {_free_port()}"
+        ) from None
     with server:
         sys.stderr.write(
             f"dashboard of {redact_password(url)} at http://{HOST}:{port}/dashboard (Ctrl-C ends it)\n"

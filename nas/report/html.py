@@ -13,9 +13,9 @@ def page(title: str, parts: Iterable[str], figures: Mapping[str, go.Figure]) -> 
     """Return a whole page.
 
     Args:
-        title: Of the browser's tab, as plain text.
+        title: Title of the browser's tab, as plain text.
         parts: HTML of the page from top to bottom; empty ones are left out.
-        figures: The figures that `figure` made room for, by name.
+        figures: The figures of the page by name; ``figure`` leaves space for each.
     """
     body = "\n".join(part for part in parts if part)
     script = _script(figures) if figures else ""
@@ -44,9 +44,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: int, fir
     def line(tag: str, cells: Sequence[str]) -> str:
         return "".join(
             f'<{tag} class="n">{cell}</{tag}>'
-            if first <= place < first + numbers
+            if first <= column < first + numbers
             else f"<{tag}>{cell}</{tag}>"
-            for place, cell in enumerate(cells)
+            for column, cell in enumerate(cells)
         )
 
     body = "".join(f"<tr>{line('td', row)}</tr>" for row in rows)
@@ -60,7 +60,7 @@ def section(title: str, text: str, *parts: str) -> str:
 
 
 def figure(name: str, figures: Mapping[str, go.Figure]) -> str:
-    """Return the room for one of the page's figures."""
+    """Return the space that one of the page's figures is drawn into."""
     return f'<div class="figure" id="{name}" style="height:{figures[name].layout.height}px"></div>'
 
 
@@ -122,12 +122,12 @@ section > p, footer, .lead { color: var(--soft); }
 .summary { font-size: 17px; margin: 0 0 18px; }
 .summary b { color: var(--accent); }
 .state { border-left: 4px solid var(--accent); padding: 6px 12px; background: var(--card); }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 10px 28px;
+.overview { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 10px 28px;
   margin: 0 0 20px; padding: 16px 20px; background: var(--card); border: 1px solid var(--line);
   border-radius: 10px; }
-.facts dt { color: var(--soft); font-size: 12px; text-transform: uppercase; letter-spacing: 0.06em; }
-.facts sup { line-height: 0; }
-.facts dd { margin: 0; overflow-wrap: anywhere; }
+.overview dt { color: var(--soft); font-size: 12px; text-transform: uppercase; letter-spacing: 0.06em; }
+.overview sup { line-height: 0; }
+.overview dd { margin: 0; overflow-wrap: anywhere; }
 section { margin: 0 0 20px; padding: 18px 20px; background: var(--card); border: 1px solid var(--line);
   border-radius: 10px; }
 .figure { width: 100%; }
@@ -146,7 +146,7 @@ td code { white-space: nowrap; }
 footer { font-size: 13px; overflow-wrap: anywhere; }
 @media (max-width: 760px) {
   main { padding: 18px 10px 32px; }
-  section, .facts { padding: 14px 12px; }
+  section, .overview { padding: 14px 12px; }
   table { font-size: 13px; }
   th, td { padding-right: 9px; }
 }

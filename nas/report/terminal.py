@@ -1,4 +1,4 @@
-"""One design, or what can be searched, as a drawing for the terminal; the same facts as plain data.
+"""One design, or what can be searched, as a drawing for the terminal.
 
 A drawing fits any width from 60 columns: bars take what is left, long knobs wrap.
 """
@@ -6,7 +6,7 @@ A drawing fits any width from 60 columns: bars take what is left, long knobs wra
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from rich import box
@@ -18,21 +18,18 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.runtime.console import quantity
-from search_spaces.architecture import Architecture
-from search_spaces.attention_cost import window_advice
-from search_spaces.cost import costs, part_cost, stage_costs
+from search_spaces.cost import costs
 from search_spaces.declaration import known_spaces, load_declaration
-from search_spaces.operators import Cost, operator_names
-from search_spaces.published import CLAIMS, PUBLISHED
+from search_spaces.operators import operator_names
+from search_spaces.published import PUBLISHED
 from search_spaces.space import Space
-from search_spaces.walk import walk
 
 _COLOURS = ("cyan", "magenta", "green", "yellow", "red", "blue", "bright_magenta", "bright_green")
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One line of a drawing: a block, or a part between blocks; ``cost`` is the part as described."""
+    """One line of a drawing: a block, or a part between blocks; ``cost`` is its description."""
 
     label: str
     operator: str
@@ -41,101 +38,27 @@ class _Row:
     cost: dict[str, Any]
 
 
-def describe(architecture: Architecture, name: str | None = None) -> dict[str, Any]:
-    """Return all that is known of a design without building it, as plain data for ``--json``.
-
-    Args:
-        architecture: The design.
-        name: How people call it; its digest where left out. A published name adds ``claim``, what the
-            authors state.
-
-    Returns:
-        ``params``, ``macs`` and ``activation_bytes`` of one image, the same two of every part with its
-        ``share`` of the MACs (0 to 1), ``compact`` text, and the ``architecture`` itself. A stage's
-        ``split`` says what its MACs are spent on; its ``window`` has Twins' best ``k1k2`` with the side of
-        such a window, and the positions in the chosen ``windows`` and sub-sampling ``ratios``.
-    """
-    total, advice = costs(architecture), window_advice(architecture)
-    stem, *_, head = walk(architecture)
-
-    def priced(cost: Cost) -> dict[str, Any]:
-        share = cost.macs / total.macs if total.macs else 0.0
-        return {"params": cost.params, "macs": cost.macs, "share": share}
-
-    stages = []
-    for index, (stage, size) in enumerate(zip(architecture.stages, architecture.maps(), strict=True)):
-        parts = stage_costs(architecture, index)
-        downsample = None
-        if stage.downsample is not None:
-            downsample = {"name": stage.downsample, **priced(parts[0])}
-        blocks = [
-            {
-                "place": f"stage{index + 1}.block{number}",
-                "map": list(size),
-                "operator": block.operator,
-                "knobs": dict(block.knobs),
-                "pos": block.pos,
-                "mlp_ratio": block.mlp_ratio,
-                **priced(cost),
-            }
-            for number, (block, cost) in enumerate(
-                zip(stage.blocks, parts[-len(stage.blocks) :], strict=True), start=1
-            )
-        ]
-        stages.append(
-            {
-                "map": list(size),
-                "dim": stage.dim,
-                "num_heads": stage.num_heads,
-                **priced(sum(parts, Cost())),
-                "split": asdict(advice[index].split),
-                "window": {
-                    "optimum": advice[index].optimum,
-                    "side": advice[index].side,
-                    "windows": list(advice[index].windows),
-                    "ratios": list(advice[index].ratios),
-                    "excess": advice[index].excess,
-                },
-                "downsample": downsample,
-                "blocks": blocks,
-            }
-        )
-    return {
-        "name": name or architecture.digest,
-        "digest": architecture.digest,
-        "params": total.params,
-        "macs": total.macs,
-        "activation_bytes": total.activation_bytes,
-        "compact": str(architecture),
-        "claim": asdict(CLAIMS[name]) if name in CLAIMS else None,
-        "stem": {"name": architecture.stem, **priced(part_cost(stem, architecture.style))},
-        "stages": stages,
-        "head": {"name": "classifier", **priced(part_cost(head, architecture.style))},
-        "architecture": architecture.to_json(),
-    }
-
-
-def draw(description: dict[str, Any]) -> RenderableType:
+def draw_design(description: dict[str, Any]) -> RenderableType:
     """Draw what ``describe`` returned: a panel for every stage, a row with a bar for every block."""
     design, claim = description["architecture"], description["claim"]
     stem = _Row("stem", "", description["stem"]["name"], "", description["stem"])
     stages = [_stage_rows(stage) for stage in description["stages"]]
     head = _Row("head", "", f"{design['num_classes']:,} classes", "", description["head"])
     rows = [stem, *(row for rows in stages for row in rows), head]
-    widest = max(len(row.settings) for row in rows)
-    most = max(row.cost["share"] for row in rows)
+    settings_width = max(len(row.settings) for row in rows)
+    largest_share = max(row.cost["share"] for row in rows)
     panels = [
-        _panel(number, stage, _Grid(rows, widest, most))
+        _panel(number, stage, _Grid(rows, settings_width, largest_share))
         for number, (stage, rows) in enumerate(zip(description["stages"], stages, strict=True), start=1)
     ]
     return Group(
         _title(description),
-        Padding(_Grid([stem], widest, most), (0, 2)),
+        Padding(_Grid([stem], settings_width, largest_share), (0, 2)),
         *panels,
-        Padding(_Grid([head], widest, most), (0, 2)),
-        _theory(description["stages"]),
+        Padding(_Grid([head], settings_width, largest_share), (0, 2)),
+        _attention_costs(description["stages"]),
         _totals(description),
-        *([_stated(claim)] if claim else []),
+        *([_authors_claim(claim)] if claim else []),
     )
 
 
@@ -185,7 +108,7 @@ def _panel(number: int, stage: dict[str, Any], grid: _Grid) -> Panel:
     )
 
 
-def _theory(stages: list[dict[str, Any]]) -> RenderableType:
+def _attention_costs(stages: list[dict[str, Any]]) -> RenderableType:
     """Draw what every stage's MACs are spent on, and Twins' best window beside the chosen ones."""
     table = Table.grid(padding=(0, 1, 0, 0))
     for _ in range(9):
@@ -215,13 +138,13 @@ class _Grid:
 
     Args:
         rows: What to draw.
-        widest: Longest settings of the whole design, in characters.
-        most: Largest share of the whole design, which fills a bar.
+        settings_width: Longest settings of the whole design, in characters.
+        largest_share: Largest share of the whole design, which fills a bar.
     """
 
     rows: list[_Row]
-    widest: int
-    most: float
+    settings_width: int
+    largest_share: float
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table = Table.grid(padding=(0, 1, 0, 0), expand=True)
@@ -229,7 +152,7 @@ class _Grid:
         others = 4 + operators + 4 + 3 * numbers + bar + 8  # 8 columns, each with a space behind
         table.add_column(width=4, justify="right", style="dim")
         table.add_column(width=operators)
-        table.add_column(width=max(10, min(self.widest, options.max_width - others)), overflow="fold")
+        table.add_column(width=max(10, min(self.settings_width, options.max_width - others)), overflow="fold")
         table.add_column(width=4, style="italic")
         table.add_column(width=bar, ratio=1)
         for _ in ("share", "MACs", "params"):
@@ -241,7 +164,7 @@ class _Grid:
                 Text(row.operator, f"bold {colour}"),
                 row.settings,
                 row.pos,
-                Bar(self.most or 1.0, 0, row.cost["share"], color=colour),
+                Bar(self.largest_share or 1.0, 0, row.cost["share"], color=colour),
                 f"{row.cost['share']:.1%}",
                 quantity(row.cost["macs"]),
                 Text(quantity(row.cost["params"]), "dim"),
@@ -254,7 +177,7 @@ def _colour(operator: str) -> str:
     return _COLOURS[names.index(operator) % len(_COLOURS)] if operator in names else "white"
 
 
-def _stated(claim: dict[str, Any]) -> Text:
+def _authors_claim(claim: dict[str, Any]) -> Text:
     stated = [
         *([f"{claim['params']} parameters"] if claim["params"] else []),
         *([f"{claim['flops']} FLOPs"] if claim["flops"] else []),
@@ -265,14 +188,14 @@ def _stated(claim: dict[str, Any]) -> Text:
     return Text(f"Published in {claim['paper']}{what}.{note}", "dim")
 
 
-def drawing_spaces() -> RenderableType:
-    """Draw the spaces that come with the project, scale by scale with what designs cost, and name what is published."""
+def draw_spaces() -> RenderableType:
+    """Draw the spaces that come with the project, scale by scale with what designs cost, and the published names."""
     names = Text.assemble(("published", "bold"), f"  {' '.join(PUBLISHED)}")
     note = Text("Names for nas show, nas retrain --arch, nas import --as and --init-from.", "dim")
-    return Group(*(_space(name) for name in known_spaces()), names, note)
+    return Group(*(_draw_space(name) for name in known_spaces()), names, note)
 
 
-def _space(name: str) -> Group:
+def _draw_space(name: str) -> Group:
     declaration = load_declaration(name)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("scale", "pixels", "channels", "architectures", "MACs", "parameters"):
@@ -284,7 +207,7 @@ def _space(name: str) -> Group:
             Text(scale, "bold"),
             str(low) if low == high else f"{low}-{high}",
             " ".join(str(stage.dim) for stage in space.stages),
-            _count(space),
+            _format_size(space),
             f"{quantity(smallest.macs)}-{quantity(largest.macs)}",
             f"{quantity(smallest.params)}-{quantity(largest.params)}",
         )
@@ -293,6 +216,6 @@ def _space(name: str) -> Group:
     return Group(title, table, note)
 
 
-def _count(space: Space) -> str:
+def _format_size(space: Space) -> str:
     size = space.size
     return f"{size:,}" if size < 10**6 else f"10^{math.log10(size):.0f}"

@@ -9,6 +9,8 @@ of products and the backend of torch.distributed, follows from the device.
 from __future__ import annotations
 
 import contextlib
+import platform
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -55,3 +57,15 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 def distributed_backend(device: torch.device) -> Literal["nccl", "gloo"]:
     """Return the backend of torch.distributed for tensors on ``device``."""
     return "nccl" if device.type == "cuda" else "gloo"
+
+
+def hardware_name(device: torch.device) -> str:
+    """Return the model of the GPU or processor that ``device`` is."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from nas.latency import timing
-from nas.latency.timing import seconds_of
+from nas.latency.timing import Yardstick, time_modules
+from nas.runtime import stopwatch
 
 
 class Machine:
@@ -46,11 +47,11 @@ def test_a_machine_of_changing_speed_is_fair(monkeypatch: pytest.MonkeyPatch) ->
         machine.spend(0.001)
         return machine.now - began
 
-    monkeypatch.setattr(timing.time, "thread_time", lambda: machine.now)
-    monkeypatch.setattr(timing._Yardstick, "once", yard)
+    monkeypatch.setattr(stopwatch.time, "thread_time", lambda: machine.now)
+    monkeypatch.setattr(Yardstick, "measure", yard)
     sizes = {"a": 0.002, "b": 0.006, "c": 0.2, "d": 0.3}
-    made = {name: partial(lambda s: (Takes(machine, s), torch.zeros(1)), s) for name, s in sizes.items()}
-    times = seconds_of(made, torch.device("cpu"), machine.turn)
+    builders = {name: partial(lambda s: (Takes(machine, s), torch.zeros(1)), s) for name, s in sizes.items()}
+    times = time_modules(builders, torch.device("cpu"), machine.turn)
     assert {name: seconds / times["a"] for name, seconds in times.items()} == pytest.approx(
         {name: seconds / sizes["a"] for name, seconds in sizes.items()}
     )
@@ -59,8 +60,8 @@ def test_a_machine_of_changing_speed_is_fair(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_long_modules_are_timed_less_often_but_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     machine, calls = Machine(), dict.fromkeys(("short", "long"), 0)
-    monkeypatch.setattr(timing.time, "thread_time", lambda: machine.now)
-    monkeypatch.setattr(timing._Yardstick, "once", lambda _: 0.001)
+    monkeypatch.setattr(stopwatch.time, "thread_time", lambda: machine.now)
+    monkeypatch.setattr(Yardstick, "measure", lambda _: 0.001)
 
     class Counted(Takes):
         def __init__(self, name: str, seconds: float) -> None:
@@ -71,10 +72,10 @@ def test_long_modules_are_timed_less_often_but_enough(monkeypatch: pytest.Monkey
             calls[self.name] += 1
             return super().forward(x)
 
-    made = {
+    builders = {
         name: partial(lambda n, s: (Counted(n, s), torch.zeros(1)), name, seconds)
         for name, seconds in (("short", 0.004), ("long", 1.0))
     }
-    seconds_of(made, torch.device("cpu"), lambda done, total: None)
+    time_modules(builders, torch.device("cpu"), lambda done, total: None)
     # Two warm-ups and the timings, each after a run that is not timed.
     assert calls == {"short": 2 * (2 + timing._ROUNDS), "long": 2 * (2 + timing._MIN_ROUNDS)}

@@ -10,7 +10,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
-from nas.report.terminal import describe, draw, drawing_spaces
+from nas.report.description import describe
+from nas.report.terminal import draw_design, draw_spaces
 from search_spaces.analogues import analogues
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.cost import costs
@@ -68,8 +69,8 @@ def test_description() -> None:
 def test_a_design_without_a_name_goes_by_its_digest() -> None:
     found = describe(SVT)
     assert (found["name"], found["claim"]) == (SVT.digest, None)
-    assert lines(draw(found), 100)[0].strip() == SVT.digest
-    assert "Published" not in "\n".join(lines(draw(found), 100))
+    assert lines(draw_design(found), 100)[0].strip() == SVT.digest
+    assert "Published" not in "\n".join(lines(draw_design(found), 100))
 
 
 # -- drawing ----------------------------------------------------------------------------------------
@@ -81,7 +82,7 @@ DESIGNS = [published(name) for name in PUBLISHED] + list(NANO.values())
 @pytest.mark.parametrize("width", [60, 80, 160])
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.digest)
 def test_fits_and_loses_nothing(design: Architecture, width: int) -> None:
-    drawn = lines(draw(describe(design)), width)
+    drawn = lines(draw_design(describe(design)), width)
     assert all(cell_len(line) <= width for line in drawn)
     assert "…" not in "".join(drawn)
     shares = [line for line in drawn if "%" in line and "╰" not in line]
@@ -91,7 +92,7 @@ def test_fits_and_loses_nothing(design: Architecture, width: int) -> None:
 
 
 def test_says_what_there_is() -> None:
-    text = "\n".join(lines(draw(describe(SVT, "twins_svt_small")), 120))
+    text = "\n".join(lines(draw_design(describe(SVT, "twins_svt_small")), 120))
     for part in (
         "twins_svt_small",
         SVT.digest,
@@ -113,7 +114,7 @@ def test_says_what_there_is() -> None:
 
 def test_bars_follow_shares() -> None:
     found = describe(published("cswin_tiny"), "cswin_tiny")
-    drawn = [line for line in lines(draw(found), 120) if "cswin " in line]
+    drawn = [line for line in lines(draw_design(found), 120) if "cswin " in line]
     bars = [line.count("█") for line in drawn]
     shares = [block["share"] for stage in found["stages"] for block in stage["blocks"]]
     assert len(bars) == len(shares)
@@ -123,14 +124,16 @@ def test_bars_follow_shares() -> None:
 
 
 def test_columns_are_aligned_across_panels() -> None:
-    drawn = lines(draw(describe(SVT)), 100)
+    drawn = lines(draw_design(describe(SVT)), 100)
     rows = [line for line in drawn if "%" in line and "╰" not in line]
     assert len({line.index("%") for line in rows}) == 1
 
 
 def test_operators_differ_in_colour() -> None:
     file = io.StringIO()
-    Console(file=file, width=100, color_system="standard", force_terminal=True).print(draw(describe(SVT)))
+    Console(file=file, width=100, color_system="standard", force_terminal=True).print(
+        draw_design(describe(SVT))
+    )
     styled = [line for line in file.getvalue().splitlines() if "lsa" in line or "gsa" in line]
     codes = {name: {line.split(name)[0][-6:] for line in styled if name in line} for name in ("lsa", "gsa")}
     assert all(len(found) == 1 for found in codes.values())
@@ -139,7 +142,7 @@ def test_operators_differ_in_colour() -> None:
 
 def test_a_network_of_one_block() -> None:
     one = Architecture((Stage(8, 1, (Block("gsa", (("sr_ratio", 1),)),)),), (8, 8), stem="conv3x3_s2")
-    text = "\n".join(lines(draw(describe(replace(one, num_classes=2))), 80))
+    text = "\n".join(lines(draw_design(describe(replace(one, num_classes=2))), 80))
     assert "1 head" in text
     assert "1 heads" not in text
     assert "2 classes" in text
@@ -147,7 +150,7 @@ def test_a_network_of_one_block() -> None:
 
 @pytest.mark.parametrize("width", [80, 160])
 def test_spaces(width: int) -> None:
-    drawn = lines(drawing_spaces(), width)
+    drawn = lines(draw_spaces(), width)
     assert all(cell_len(line) <= width for line in drawn)
     assert "…" not in "".join(drawn)
     words = " ".join(drawn).split()

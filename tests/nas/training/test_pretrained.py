@@ -17,12 +17,12 @@ from torch import Tensor
 
 from nas.data.splits import load_data
 from nas.export.evaluate_export import evaluate_folder
+from nas.export.importer import import_checkpoint
 from nas.export.writer import load_source
 from nas.runtime.files import save_tensors
 from nas.study.find import find_architecture
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings, read_settings
-from nas.export.importer import import_checkpoint
 from nas.training.pretrained import (
     read_checkpoint,
     read_network,

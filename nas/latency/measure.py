@@ -1,0 +1,132 @@
+"""Measuring the latency table of a space on a device.
+
+A part that runs over and over keeps caches to itself that it shares with the others in a network, so a few
+whole networks are timed beside the parts, and the entries are scaled until their sums meet them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from nas.latency.parts import (
+    TimedPart,
+    network_part,
+    parts_to_time,
+    reference_designs,
+    space_parts,
+    timed_parts,
+)
+from nas.latency.table import LatencyTable, device_name
+from nas.latency.timing import time_modules
+from nas.runtime.provenance import provenance
+from search_spaces.architecture import Architecture
+from search_spaces.space import Space
+from supernet.subnet import initialise
+
+
+def measure_table(
+    space: Space,
+    device: torch.device,
+    batch: int = 1,
+    dtype: torch.dtype = torch.float32,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> LatencyTable:
+    """Measure every distinct part of ``space``.
+
+    Parts are timed in turn, round after round (``timing.py``); a part's latency is the median over the rounds,
+    scaled as the whole networks ask for (``provenance`` says by how much). A CPU is measured with one thread: small
+    maps do not gain from more, and its latencies do not depend on what else uses the other cores.
+
+    Args:
+        space: What to measure.
+        device: Where.
+        batch: Images at once.
+        dtype: Type of weights and activations.
+        on_progress: Called with ``(done, total)`` timings.
+
+    Raises:
+        Interrupted: If the user asked to stop.
+    """
+    times = time_parts(parts_to_time(space), device, batch, dtype, on_progress)
+    return build_table(space, times, device, batch, dtype)
+
+
+def build_table(
+    space: Space,
+    times: Mapping[str, float],
+    device: torch.device,
+    batch: int = 1,
+    dtype: torch.dtype = torch.float32,
+) -> LatencyTable:
+    """Return the table of ``space`` with entries that are scaled to whole networks.
+
+    Args:
+        space: What was measured.
+        times: Milliseconds by name of all ``parts_to_time``.
+        device: Where.
+        batch: Images at once.
+        dtype: Type of weights and activations.
+    """
+    factor = network_to_parts_ratio(times, reference_designs(space))
+    return LatencyTable(
+        entries={part.name: factor * times[part.name] for part in space_parts(space)},
+        device=device_name(device),
+        dtype=str(dtype).removeprefix("torch."),
+        batch=batch,
+        image_size=space.image_size,
+        space=space.digest,
+        provenance={**provenance(0, []), "whole_over_parts": factor},
+    )
+
+
+def network_to_parts_ratio(times: Mapping[str, float], designs: Iterable[Architecture]) -> float:
+    """Return how much longer whole networks take than the sum of their parts: the median over ``designs``.
+
+    Args:
+        times: Milliseconds by name, of the designs' parts and of their networks.
+        designs: What to compare.
+    """
+    return median(
+        times[network_part(design).name] / math.fsum(times[part.name] for part in timed_parts(design))
+        for design in designs
+    )
+
+
+def time_parts(
+    parts: Sequence[TimedPart],
+    device: torch.device,
+    batch: int = 1,
+    dtype: torch.dtype = torch.float32,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, float]:
+    """Return the milliseconds of every part by name; arguments as those of ``measure_table``.
+
+    Raises:
+        Interrupted: If the user asked to stop.
+    """
+    # What is built and what goes in decide the time: parts that agree in both are timed once.
+    key = {part.name: (repr(part.blueprint), part.shape) for part in parts}
+    distinct = {key[part.name]: part for part in parts}
+
+    def build(part: TimedPart) -> tuple[nn.Module, Tensor]:
+        module: nn.Module = part.blueprint.build()
+        initialise(module)
+        inputs = torch.randn(batch, *part.shape)
+        return module.eval().to(device, dtype), inputs.to(device, dtype)
+
+    threads = torch.get_num_threads()
+    # The weights' values do not matter, but drawing them may not change what is drawn after.
+    with torch.random.fork_rng(devices=()), torch.inference_mode():
+        torch.set_num_threads(1)
+        try:
+            builders = {content: partial(build, part) for content, part in distinct.items()}
+            times = time_modules(builders, device, on_progress or (lambda done, total: None))
+        finally:
+            torch.set_num_threads(threads)
+    return {name: 1e3 * times[content] for name, content in key.items()}

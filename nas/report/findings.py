@@ -1,0 +1,71 @@
+"""What a report is about: the trials, front and results of a study, read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from nas.search.loop import pareto_records
+from nas.search.objectives import Goal
+from nas.search.trial_store import TrialRecord
+from nas.study.folder import Study, read_json
+
+_PAUSE = timedelta(minutes=10)  # no trial for so long: the search did not run
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study found.
+
+    Args:
+        study: The study.
+        goal: Its objectives and constraints.
+        trials: All its trials.
+        front: Those of the Pareto front, best in the first objective first.
+        results: Results of retraining, best first.
+        times: When each trial was completed.
+    """
+
+    study: Study
+    goal: Goal
+    trials: list[TrialRecord]
+    front: list[TrialRecord]
+    results: list[dict[str, Any]]
+    times: list[datetime]
+
+    @property
+    def evaluated(self) -> list[TrialRecord]:
+        """Trials that forward passes were spent on."""
+        return [trial for trial in self.trials if trial.evaluated]
+
+    @property
+    def measured(self) -> list[TrialRecord]:
+        """Trials that were evaluated on all validation images."""
+        return [trial for trial in self.trials if trial.measured]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the search came to its end and nothing was found since."""
+        front_file = self.study.front_file
+        return front_file.exists() and read_json(front_file)["trials"] == len(self.trials)
+
+    @property
+    def running_time(self) -> timedelta:
+        """How long the search ran, pauses left out."""
+        gaps = [later - earlier for earlier, later in zip(self.times, self.times[1:], strict=False)]
+        return sum((gap for gap in gaps if gap < _PAUSE), timedelta())
+
+
+def read_findings(study: Study) -> Findings:
+    """Read what a study found so far.
+
+    Raises:
+        StudyError: If the study or its storage cannot be read.
+    """
+    study.require()
+    store, goal = study.open_store(), study.goal()
+    trials = store.records()
+    return Findings(
+        study, goal, trials, pareto_records(trials, goal), study.results(), store.completion_times()
+    )

@@ -1,0 +1,64 @@
+"""Small studies whose accuracies are made up from digests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_records
+from nas.study.folder import DatasetInfo, Study
+from nas.study.settings import Settings
+from search_spaces.architecture import Architecture
+from search_spaces.declaration import parse_declaration
+
+SPACE = """
+name: small
+blocks:
+  mlp_ratio: [1, 2]
+  operators:
+    dwconv: {kernel_size: [3], dynamic: [none], pos: [none, cpe]}
+    lsa: {window_size: [2], pos: [none, rpe]}
+scales:
+  only:
+    images: 8
+    stem: conv3x3_s2
+    stages:
+      - {dim: 8, num_heads: 2, depth: [1, 2]}
+      - {dim: 16, num_heads: 2, depth: [1], downsample: conv2x2}
+"""
+
+
+def evaluate(
+    designs: list[Architecture], required_top1: list[float]
+) -> Iterator[dict[int, dict[str, float]]]:
+    for index, design in enumerate(designs):
+        luck = int(design.digest[:4], 16) / 16**4
+        yield {index: {"top1": 90 + 5 * luck, "top5": 99.0, "loss": 0.4 - 0.1 * luck, "seconds": 0.5}}
+
+
+def analytic_scores(design: Architecture) -> dict[str, float]:
+    return {**analytic_costs(design), "latency_ms": 1 + int(design.digest[4:6], 16) / 256}
+
+
+def make_study(
+    folder: Path,
+    trials: int,
+    objectives: str = "top1,macs",
+    max_macs: str | None = None,
+    starts: tuple[str, ...] = (),
+    batch: int = 8,
+) -> Study:
+    study = Study(folder)
+    settings = Settings(space="small", objectives=objectives, max_macs=max_macs, batch=batch)
+    facts = DatasetInfo("<b>mnist5k", "0" * 64, 8, 1, ("a", "b"), (0.1,), (0.3,))
+    declaration = parse_declaration(SPACE, "space.yaml")
+    study.create(settings, facts, declaration, study.default_url, ["nas", "search"])
+    space, goal = study.space(), study.goal()
+    analogues = [(name, space.largest) for name in starts]
+    plan = SearchConfig(goal, "random", batch_size=batch, trials=trials)
+    rows = Search(space, study.store(), plan, evaluate, analytic_scores, analogues).run(
+        lambda row, count: None
+    )
+    if len(rows) >= trials > 4:
+        study.write_front(rows, goal, pareto_records(rows, goal), 0)
+    return study

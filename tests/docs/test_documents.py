@@ -1,0 +1,96 @@
+"""What documents say exists: commands parse, options and paths are there, quoted files are the files."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import typer.main
+
+from nas.cli.main import app
+from search_spaces.declaration import parse_declaration
+from tests.docs import documents
+from tests.docs.documents import ROOT, code_blocks, code_spans, console_commands, read
+
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/golden/old_study/README.md"]
+DOCUMENTS += [str(path.relative_to(ROOT)) for path in sorted((ROOT / "studies").glob("*/NOTES.md"))]
+COMMAND = typer.main.get_command(app)
+
+
+def options_of(command: object) -> set[str]:
+    """Return every option of a command and of those below it."""
+    own = {name for parameter in getattr(command, "params") for name in (*parameter.opts, *parameter.secondary_opts)}
+    return own.union(*(options_of(child) for child in getattr(command, "commands", {}).values()))
+
+
+def parse(words: list[str], strict: bool = True) -> None:
+    """Parse the words of a ``nas`` command without running it; arguments may be missing unless ``strict``."""
+    context = COMMAND.make_context("nas", words[1:], resilient_parsing=not strict)
+    name, command, rest = COMMAND.resolve_command(context, words[1:])
+    command.make_context(name, rest, parent=context, resilient_parsing=not strict)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_parse(document: str) -> None:
+    makefile = read("Makefile")
+    for words in console_commands(read(document)):
+        if words[0] == "nas":
+            parse(words)
+        elif words[0] == "make":
+            assert all(re.search(rf"^{target}:", makefile, re.M) for target in words[1:] if "=" not in target), words
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_inline_commands_and_options_are_known(document: str) -> None:
+    known = options_of(COMMAND) | {"--help"}
+    for span in code_spans(read(document)):
+        if span.startswith("nas "):
+            parse(span.split(), strict=False)
+        if span.startswith("--"):
+            assert span.split()[0] in known, span
+        if re.fullmatch(r"make [a-z ]+", span):
+            assert all(re.search(rf"^{target}:", read("Makefile"), re.M) for target in span.split()[1:]), span
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_paths_exist(document: str) -> None:
+    folder = ROOT / document
+    named = set(documents.paths_of(read(document)))
+    absent = {path for path in named if not documents.exists(path) and not (folder.parent / path).exists()}
+    assert absent == set()
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_trees_name_every_room(document: str) -> None:
+    rooms = {f"nas/{path.parent.name}/" for path in (ROOT / "nas").glob("*/__init__.py")}
+    named = set(documents.tree_paths(read(document)))
+    assert rooms <= named
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_spaces_and_environment_variables_are_read(document: str) -> None:
+    text = read(document)
+    for block in code_blocks(text):
+        if block.language == "yaml" and block.text.startswith("name:"):
+            declaration = parse_declaration(block.text, document)
+            for scale in declaration.scales:
+                assert declaration.space(scale).size > 1
+    sources = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("[ns]*/**/*.py")) + read("tests/conftest.py")
+    sources += "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    for name in re.findall(r"\bNAS_[A-Z_]+\b", text):
+        assert f'"{name}"' in sources, name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_quoted_files_are_the_files(document: str) -> None:
+    for block in code_blocks(read(document)):
+        if block.quotes:
+            assert block.text == read(block.quotes), f"{document} quotes an older {block.quotes}"
+
+
+def test_the_readme_shows_the_whole_example_of_an_operator() -> None:
+    """Were a file left out, whoever follows the recipe would miss it."""
+    example = ROOT / "tests" / "examples" / "new_operator"
+    files = {str(path.relative_to(ROOT)) for path in example.rglob("*") if path.suffix in (".py", ".toml", ".yaml")}
+    quoted = {block.quotes for block in code_blocks(read("README.md"))}
+    assert {file for file in files if read(file).strip()} <= quoted

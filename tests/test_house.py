@@ -229,6 +229,29 @@ def test_no_file_is_long() -> None:
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
 
 
+def test_any_subset_of_the_tests_runs_alone() -> None:
+    """Which conftest an import would find depends on what else runs, so nothing imports one; folders are packages."""
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    arrows = [
+        arrow
+        for path in files
+        for arrow in arrows_of(".".join(path.relative_to(ROOT).with_suffix("").parts), path, ROOT, {})
+    ]
+    assert [
+        f"{arrow.file}:{arrow.line} imports {arrow.target}"
+        for arrow in arrows
+        if "conftest" in arrow.target.split(".")
+    ] == []
+    folders = {path.parent for path in files if path.name.startswith("test_")}
+    assert {str(folder) for folder in folders if not (folder / "__init__.py").exists()} == set()
+
+
+def test_tests_mirror_the_rooms() -> None:
+    folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
+    mirrored = {folder for folder in folders if folder.parts and folder.parts[0] in PACKAGES}
+    assert {str(folder) for folder in mirrored if not (ROOT / folder).is_dir()} == set()
+
+
 # --- the checker itself, on small houses with one fault each ---
 
 SOUND = {

@@ -178,7 +178,11 @@ def foreign_attributes(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.attr
         elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in BY_NAME:
             for argument in node.args[1:2]:
-                if isinstance(argument, ast.Constant) and private(str(argument.value)) and argument.value not in own:
+                if (
+                    isinstance(argument, ast.Constant)
+                    and private(str(argument.value))
+                    and argument.value not in own
+                ):
                     yield node.lineno, str(argument.value)
 
 
@@ -300,7 +304,7 @@ def test_a_sound_house_has_no_violations(tmp_path: Path) -> None:
         ("nas/search/loop.py", "from ray import tune", "nas/search/loop.py:1 imports ray: only nas/cluster/ may"),
         ("nas/search/loop.py", "import importlib\nimportlib.import_module('ray.tune')", "loop.py:2 imports ray"),
         ("nas/search/loop.py", "from nas.cluster import pool", "imports nas.cluster.pool: search stands on another"),
-        ("nas/runtime/files.py", "def f():\n    import nas.study.folder", "files.py:2 imports nas.study.folder: runtime"),
+        ("nas/runtime/files.py", "def f():\n    import nas.study.folder", "files.py:2 imports nas.study.folder: run"),
         ("nas/search/loop.py", "from optuna.storages._rdb import models", "a private name of optuna"),
         ("supernet/kernels.py", "from torch import _dynamo", "imports torch._dynamo: a private name of torch"),
         ("nas/search/loop.py", "def f(study):\n    return study._storage", "loop.py:2 uses ._storage: a private"),

@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[2]
 #: First parts of a path of this repository; everything else with a slash is an example.
 TOP = {"search_spaces", "supernet", "nas", "studies", "tests", ".ci"}
 
-_FENCE = re.compile(r"^(?:<!-- (?P<quotes>\S+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(
+    r"^(?:<!-- (?P<quotes>\S+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+)
 _SPAN = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 

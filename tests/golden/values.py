@@ -76,7 +76,9 @@ def propose(sampler: str, limits: tuple[tuple[str, float], ...], trials: int) ->
 
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"sqlite:///{folder}/study.db", "golden", goal.objectives, space.choices)
-        config = SearchConfig(goal, sampler=sampler, batch_size=32 if sampler == "nsga2" else 8, trials=trials)
+        config = SearchConfig(
+            goal, sampler=sampler, batch_size=32 if sampler == "nsga2" else 8, trials=trials
+        )
         records = Search(space, store, config, evaluate, analytic_costs).run(lambda record, done: None)
     return [record.architecture.digest for record in records]
 
@@ -131,7 +133,9 @@ def train(supernet: Supernet, space: Space) -> list[float]:
     """Return the losses of a few steps of SGD with momentum on random images, one uniform path a step."""
     optimizer = torch.optim.SGD(supernet.parameters(), lr=0.05, momentum=0.9)
     noise = torch.Generator().manual_seed(1)
-    images = torch.rand((STEPS, 8, space.in_channels, *space.image_size), generator=noise, dtype=torch.float64)
+    images = torch.rand(
+        (STEPS, 8, space.in_channels, *space.image_size), generator=noise, dtype=torch.float64
+    )
     labels = torch.randint(space.num_classes, (STEPS, 8), generator=noise)
     losses = []
     supernet.train()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import typer.main
@@ -17,13 +18,9 @@ DOCUMENTS += [str(path.relative_to(ROOT)) for path in sorted((ROOT / "studies").
 COMMAND = typer.main.get_command(app)
 
 
-def options_of(command: object) -> set[str]:
+def options_of(command: Any) -> set[str]:
     """Return every option of a command and of those below it."""
-    own = {
-        name
-        for parameter in getattr(command, "params")
-        for name in (*parameter.opts, *parameter.secondary_opts)
-    }
+    own = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     return own.union(*(options_of(child) for child in getattr(command, "commands", {}).values()))
 
 

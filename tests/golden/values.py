@@ -24,7 +24,7 @@ from nas.search.loop import Search, SearchConfig, analytic_costs
 from nas.search.objectives import Goal
 from nas.search.trial_store import Store
 from search_spaces.architecture import Architecture
-from search_spaces.declaration import load_declaration, known_spaces
+from search_spaces.declaration import known_spaces, load_declaration
 from search_spaces.space import Space
 from supernet.sampling import POLICIES
 from supernet.supernet import Supernet

@@ -1,4 +1,4 @@
-"""The script that runs the main job over several seeds: its rows, mean and spread, and what a second run leaves alone."""
+"""The script that runs the main job over several seeds: rows, mean and spread, and what a second run leaves alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of documents look for in Markdown: commands, paths, options and quoted files."""
+"""What the tests of documents look for in Markdown (commands, paths, options, quoted files) and in the command line."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from nas.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 #: First parts of a path of this repository; everything else with a slash is an example.
 TOP = {"search_spaces", "supernet", "nas", "studies", "tests", ".ci"}
+COMMAND = typer.main.get_command(app)
 
 _FENCE = re.compile(
     r"^(?:<!-- (?P<quotes>\S+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
@@ -87,3 +93,16 @@ def tree_paths(text: str) -> Iterator[str]:
 def exists(path: str) -> bool:
     """Return whether a path, in which ``<name>`` and ``*`` stand for anything, is in the tree."""
     return any(ROOT.glob(re.sub(r"<\w+>", "*", path.rstrip("/"))))
+
+
+def options_of(command: Any) -> set[str]:
+    """Return every option of a command and of those below it."""
+    own = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    return own.union(*(options_of(child) for child in getattr(command, "commands", {}).values()))
+
+
+def parse_command(words: list[str], strict: bool = True) -> None:
+    """Parse the words of a ``nas`` command without running it; arguments may be missing unless ``strict``."""
+    context = COMMAND.make_context("nas", words[1:], resilient_parsing=not strict)
+    name, command, rest = COMMAND.resolve_command(context, words[1:])
+    command.make_context(name, rest, parent=context, resilient_parsing=not strict)

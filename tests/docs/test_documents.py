@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
-import typer.main
 
-from nas.cli.main import app
 from search_spaces.declaration import parse_declaration
 from tests.docs import documents
-from tests.docs.documents import ROOT, code_blocks, code_spans, console_commands, read
+from tests.docs.documents import (
+    COMMAND,
+    ROOT,
+    code_blocks,
+    code_spans,
+    console_commands,
+    options_of,
+    parse_command,
+    read,
+)
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/golden/old_study/README.md"]
 DOCUMENTS += [str(path.relative_to(ROOT)) for path in sorted((ROOT / "studies").glob("*/NOTES.md"))]
-COMMAND = typer.main.get_command(app)
-
-
-def options_of(command: Any) -> set[str]:
-    """Return every option of a command and of those below it."""
-    own = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
-    return own.union(*(options_of(child) for child in getattr(command, "commands", {}).values()))
-
-
-def parse(words: list[str], strict: bool = True) -> None:
-    """Parse the words of a ``nas`` command without running it; arguments may be missing unless ``strict``."""
-    context = COMMAND.make_context("nas", words[1:], resilient_parsing=not strict)
-    name, command, rest = COMMAND.resolve_command(context, words[1:])
-    command.make_context(name, rest, parent=context, resilient_parsing=not strict)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -36,7 +28,7 @@ def test_commands_parse(document: str) -> None:
     makefile = read("Makefile")
     for words in console_commands(read(document)):
         if words[0] == "nas":
-            parse(words)
+            parse_command(words)
         elif words[0] == "make":
             assert all(
                 re.search(rf"^{target}:", makefile, re.M) for target in words[1:] if "=" not in target
@@ -48,7 +40,7 @@ def test_inline_commands_and_options_are_known(document: str) -> None:
     known = options_of(COMMAND) | {"--help"}
     for span in code_spans(read(document)):
         if span.startswith("nas ") and not span.startswith("nas --"):
-            parse(span.split(), strict=False)
+            parse_command(span.split(), strict=False)
         if (option := span.removeprefix("nas ")).startswith("--"):
             assert option.split()[0] in known, span
         if re.fullmatch(r"make [a-z ]+", span):

@@ -67,7 +67,7 @@ def compute_proposals() -> dict[str, Any]:
 
 def propose(sampler: str, limits: tuple[tuple[str, float], ...], trials: int) -> list[str]:
     """Search the main job's space with made-up accuracies and return the digests of all proposals."""
-    goal, space = Goal(limits=limits), nano()
+    goal, space = Goal(("top1", "macs"), limits), nano()
 
     def evaluate(
         designs: list[Architecture], required_top1: list[float]

@@ -90,6 +90,27 @@ def tree_paths(text: str) -> Iterator[str]:
                 yield "".join(name for _, name in parents)
 
 
+def with_current_quotes(text: str) -> str:
+    """Return a document with every quoted file as it is now."""
+
+    def quote(match: re.Match[str]) -> str:
+        if not match["quotes"]:
+            return match[0]
+        return f"<!-- {match['quotes']} -->\n```{match['language']}\n{read(match['quotes'])}```"
+
+    return _FENCE.sub(quote, text)
+
+
+def settings_document() -> str:
+    """Return the text of ``studies/SETTINGS.md``."""
+    from nas.study.settings_table import settings_to_markdown
+
+    return (
+        "# Settings\n\nEvery setting of a search, its key in `study.yaml` and its option; `make table` writes this file "
+        f"from their declarations.\n\n{settings_to_markdown()}"
+    )
+
+
 def exists(path: str) -> bool:
     """Return whether a path, in which ``<name>`` and ``*`` stand for anything, is in the tree."""
     return any(ROOT.glob(re.sub(r"<\w+>", "*", path.rstrip("/"))))
@@ -106,3 +127,13 @@ def parse_command(words: list[str], strict: bool = True) -> None:
     context = COMMAND.make_context("nas", words[1:], resilient_parsing=not strict)
     name, command, rest = COMMAND.resolve_command(context, words[1:])
     command.make_context(name, rest, parent=context, resilient_parsing=not strict)
+
+
+def main() -> None:
+    """Write what documents repeat: quoted files in the README, and the table of settings."""
+    (ROOT / "README.md").write_text(with_current_quotes(read("README.md")), encoding="utf-8")
+    (ROOT / "studies" / "SETTINGS.md").write_text(settings_document(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -19,7 +19,8 @@ from tests.docs.documents import (
     read,
 )
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/golden/old_study/README.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "studies/SETTINGS.md"]
+DOCUMENTS += ["tests/golden/old_study/README.md"]
 DOCUMENTS += [str(path.relative_to(ROOT)) for path in sorted((ROOT / "studies").glob("*/NOTES.md"))]
 
 
@@ -80,9 +81,12 @@ def test_spaces_and_environment_variables_are_read(document: str) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_quoted_files_are_the_files(document: str) -> None:
-    for block in code_blocks(read(document)):
-        if block.quotes:
-            assert block.text == read(block.quotes), f"{document} quotes an older {block.quotes}"
+    """`make table` quotes them anew."""
+    assert documents.with_current_quotes(read(document)) == read(document)
+
+
+def test_the_table_of_settings_is_that_of_their_declarations() -> None:
+    assert read("studies/SETTINGS.md") == documents.settings_document()
 
 
 def test_the_readme_shows_the_whole_example_of_an_operator() -> None:

@@ -106,8 +106,8 @@ def settings_document() -> str:
     from nas.study.settings_table import settings_to_markdown
 
     return (
-        "# Settings\n\nEvery setting of a search, its key in `study.yaml` and its option; `make table` writes this file "
-        f"from their declarations.\n\n{settings_to_markdown()}"
+        "# Settings\n\nEvery setting of a search, its key in `study.yaml` and its option; `make table` writes this "
+        f"file from their declarations.\n\n{settings_to_markdown()}"
     )
 
 

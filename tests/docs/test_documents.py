@@ -67,7 +67,7 @@ def test_trees_name_every_room(document: str) -> None:
 def test_spaces_and_environment_variables_are_read(document: str) -> None:
     text = read(document)
     for block in code_blocks(text):
-        if block.language == "yaml" and block.text.startswith("name:"):
+        if block.language == "yaml" and block.text.startswith("name:") and not block.quotes:
             declaration = parse_declaration(block.text, document)
             for scale in declaration.scales:
                 assert declaration.space(scale).size > 1

@@ -1,129 +1,26 @@
 """Architecture: one point of a space, a frozen value with canonical JSON and a digest.
 
-A block holds only the knobs of its own operator, so a choice that is not active cannot alter the
-digest. Values are checked when they are made: an architecture that exists can be built.
+Values are checked when they are constructed: an architecture that exists can be built.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from search_spaces.block import Block
+from search_spaces.checks import is_int
 from search_spaces.errors import ArchitectureError, SpaceError, nearest
-from search_spaces.operators import POSITIONS, FeatureMap, KnobValue, OperatorSpec, operator
+from search_spaces.operators import FeatureMap, import_operator, operator_reference
 from search_spaces.skeleton import DOWNSAMPLES, STEMS, Style, downsampled_size, stem_size
+from search_spaces.walk import walk_blocks
+
+__all__ = ["Architecture", "Block", "Stage"]
 
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Block:
-    """One block: a token mixer with its knobs, a positional encoding and an MLP.
-
-    Args:
-        operator: Name of the token mixer.
-        knobs: The operator's knobs, sorted by name; give a mapping or pairs.
-        pos: Positional encoding: ``ape`` is added to the block's input, ``cpe`` (PEG) is applied to its
-            output as in Twins, ``rpe`` and ``lepe`` live inside the attention.
-        mlp_ratio: Hidden width of the MLP over the width of the stage.
-
-    Raises:
-        ArchitectureError: If a knob is unknown, missing or out of range, or the operator does not admit
-            the encoding.
-    """
-
-    operator: str
-    knobs: tuple[tuple[str, KnobValue], ...]
-    pos: str = "none"
-    mlp_ratio: float = 4.0
-
-    def __post_init__(self) -> None:
-        try:
-            spec = operator(self.operator)
-        except SpaceError as error:
-            raise ArchitectureError(str(error)) from None
-        pairs = self.knobs.items() if isinstance(self.knobs, Mapping) else self.knobs
-        given = {str(name): value for name, value in pairs}
-        if why := spec.validation_error(spec.with_defaults(given)):
-            raise ArchitectureError(why)
-        spelled = ((name, value) for name, value in given.items() if value != spec.knobs[name].default)
-        object.__setattr__(self, "knobs", tuple(sorted(spelled)))
-        if self.pos not in POSITIONS:
-            raise ArchitectureError(
-                f"unknown positional encoding '{self.pos}' ({nearest(str(self.pos), POSITIONS)})"
-            )
-        if self.pos not in spec.pos:
-            raise ArchitectureError(
-                f"operator '{self.operator}' does not admit the positional encoding '{self.pos}' "
-                f"(it admits: {', '.join(spec.pos)})"
-            )
-        if spec.pos_has_no_effect(self.settings, self.pos):
-            raise ArchitectureError(f"the encoding '{self.pos}' has nothing to act on in {self}")
-        ratio = self.mlp_ratio
-        if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 16:
-            raise ArchitectureError(f"mlp_ratio must be a number above 0 and at most 16, not {ratio!r}")
-        object.__setattr__(self, "mlp_ratio", float(ratio))
-
-    @property
-    def spec(self) -> OperatorSpec:
-        """The operator's declaration."""
-        return operator(self.operator)
-
-    @property
-    def settings(self) -> dict[str, KnobValue]:
-        """The knobs by name, defaults included."""
-        return self.spec.with_defaults(dict(self.knobs))
-
-    @property
-    def needs_previous_attention(self) -> bool:
-        """Whether the operator applies the attention maps of the block before."""
-        return self.spec.needs_previous_attention(self.settings)
-
-    def knob(self, name: str) -> KnobValue:
-        """Return the value of the knob ``name`` of this block's operator."""
-        return self.settings[name]
-
-    def hidden_dim(self, dim: int) -> int:
-        """Return the hidden width of the MLP in a stage of width ``dim``."""
-        return int(dim * self.mlp_ratio)
-
-    def incompatibility(self, feature_map: FeatureMap) -> str | None:
-        """Return why this block cannot stand at ``feature_map``, or None."""
-        if self.hidden_dim(feature_map.dim) < 1:
-            return f"mlp_ratio {self.mlp_ratio:g} leaves no hidden channels on {feature_map}"
-        if feature_map.class_token and (not self.spec.sequence or self.pos != "none"):
-            return (
-                f"a class token has no place on the map that '{self.operator}' with pos {self.pos} reads; "
-                "use refiner or gsa with pos none"
-            )
-        return self.spec.incompatibility(self.settings, feature_map)
-
-    def to_json(self) -> dict[str, object]:
-        """Return a plain object: operator, its knobs by name, pos, mlp_ratio."""
-        return {"operator": self.operator, **dict(self.knobs), "pos": self.pos, "mlp_ratio": self.mlp_ratio}
-
-    @classmethod
-    def from_json(cls, value: object) -> Block:
-        """Read what ``to_json`` wrote.
-
-        Raises:
-            ArchitectureError: If the object is not a valid block.
-        """
-        if not isinstance(value, Mapping) or not isinstance(value.get("operator"), str):
-            raise ArchitectureError(f"a block must be an object with an 'operator', not {value!r}")
-        rest = {k: v for k, v in value.items() if k not in ("operator", "pos", "mlp_ratio")}
-        return cls(
-            value["operator"], tuple(rest.items()), value.get("pos", "none"), value.get("mlp_ratio", 4.0)
-        )
-
-    def __str__(self) -> str:
-        active = [(name, value) for name, value in self.knobs if value != "none"]
-        knobs = "".join(f"{self.spec.short.get(name, name)}{value}" for name, value in active)
-        pos = "" if self.pos == "none" else f"+{self.pos}"
-        return f"{self.operator}({knobs}){pos}·{self.mlp_ratio:g}"
 
 
 @dataclass(frozen=True)
@@ -146,7 +43,7 @@ class Stage:
         object.__setattr__(self, "blocks", tuple(self.blocks))
         for name in ("dim", "num_heads"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not is_int(value) or value < 1:
                 raise ArchitectureError(f"a stage's {name} must be a positive integer, not {value!r}")
         if not self.blocks:
             raise ArchitectureError("a stage needs at least one block")
@@ -169,7 +66,7 @@ class Architecture:
         style: How its blocks are put together.
 
     Raises:
-        ArchitectureError: If a part is unknown or does not fit the map it stands on.
+        ArchitectureError: If a part is unknown or does not fit the map that it works on.
     """
 
     stages: tuple[Stage, ...]
@@ -182,13 +79,17 @@ class Architecture:
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
         object.__setattr__(self, "image_size", tuple(self.image_size))
+        self._check_skeleton()
+        self._check_blocks()
+
+    def _check_skeleton(self) -> None:
         if self.stem not in tuple(STEMS):
             raise ArchitectureError(f"unknown stem '{self.stem}' ({nearest(str(self.stem), STEMS)})")
         height, width = self.image_size
         counts = {"image height": height, "image width": width}
         counts |= {"in_channels": self.in_channels, "num_classes": self.num_classes}
         for name, value in counts.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not is_int(value) or value < 1:
                 raise ArchitectureError(f"{name} must be a positive integer, not {value!r}")
         if not self.stages:
             raise ArchitectureError("an architecture needs at least one stage")
@@ -201,20 +102,23 @@ class Architecture:
             raise ArchitectureError(
                 f"a class token (style head '{self.style.head}') asks for a single stage, not {len(self.stages)}"
             )
-        for place, block, feature_map in self.placed():
-            if min(feature_map.height, feature_map.width) < 1:
-                raise ArchitectureError(f"{place} stands on an empty map; use larger images or fewer stages")
-            if why := block.incompatibility(feature_map):
-                raise ArchitectureError(f"{place}: {why}")
-        for number, stage in enumerate(self.stages, start=1):
-            pairs = zip((None, *stage.blocks), stage.blocks, strict=False)
-            for position, (before, block) in enumerate(pairs, start=1):
-                if block.needs_previous_attention and (before is None or not before.spec.returns_attention):
-                    lack = "there is none" if before is None else f"{before} hands none on"
-                    raise ArchitectureError(
-                        f"stage{number}.block{position}: {block} takes the attention maps of the block before, "
-                        f"and {lack}"
-                    )
+
+    def _check_blocks(self) -> None:
+        parts = walk_blocks(self)
+        for part in parts:
+            if min(part.feature_map.height, part.feature_map.width) < 1:
+                raise ArchitectureError(
+                    f"{part.name} stands on an empty map; use larger images or fewer stages"
+                )
+            if why := part.block.incompatibility(part.feature_map):
+                raise ArchitectureError(f"{part.name}: {why}")
+        for previous, part in zip((None, *parts), parts, strict=False):
+            before = None if previous is None or part.index == 0 else previous.block
+            if part.needs_attention and (before is None or not before.spec.returns_attention):
+                lack = "there is none" if before is None else f"{before} hands none on"
+                raise ArchitectureError(
+                    f"{part.name}: {part.block} takes the attention maps of the block before, and {lack}"
+                )
 
     def maps(self) -> tuple[tuple[int, int], ...]:
         """Return the height and width of every stage's map."""
@@ -227,7 +131,7 @@ class Architecture:
         return tuple(maps)
 
     def feature_map(self, stage: int) -> FeatureMap:
-        """Return where the blocks of the stage with index ``stage`` stand."""
+        """Return the map that the blocks of the stage with index ``stage`` work on."""
         return self._feature_maps[stage]
 
     @cached_property
@@ -238,15 +142,13 @@ class Architecture:
             for stage, size in zip(self.stages, self.maps(), strict=True)
         )
 
-    def placed(self) -> Iterator[tuple[str, Block, FeatureMap]]:
-        """Yield ``(place, block, feature_map)`` of every block, first to last."""
-        for index, stage in enumerate(self.stages):
-            feature_map = self.feature_map(index)
-            for number, block in enumerate(stage.blocks, start=1):
-                yield f"stage{index + 1}.block{number}", block, feature_map
-
     def to_json(self) -> dict[str, object]:
-        """Return a plain object that ``from_json`` reads back to an equal architecture."""
+        """Return a plain object that ``from_json`` reads back to an equal architecture.
+
+        ``operators`` gives the ``module:NAME`` of each operator that another process cannot find by its name.
+        """
+        names = sorted({block.operator for stage in self.stages for block in stage.blocks})
+        references = {name: reference for name in names if (reference := operator_reference(name))}
         return {
             "format": FORMAT,
             "image_size": list(self.image_size),
@@ -263,6 +165,7 @@ class Architecture:
                 }
                 for stage in self.stages
             ],
+            **({"operators": references} if references else {}),
         }
 
     @classmethod
@@ -270,7 +173,8 @@ class Architecture:
         """Read what ``to_json`` wrote.
 
         Raises:
-            ArchitectureError: If a key is missing or unknown, a value is wrong, or the format is newer.
+            ArchitectureError: If a key is missing or unknown, a value is wrong, an operator cannot be imported,
+                or the format is newer.
         """
         if not isinstance(value, Mapping):
             raise ArchitectureError(f"an architecture must be a JSON object, not {type(value).__name__}")
@@ -280,13 +184,14 @@ class Architecture:
             )
         known = ("format", "image_size", "in_channels", "num_classes", "stem", "style", "stages")
         for name in value:
-            if name not in known:
+            if name not in (*known, "operators"):
                 raise ArchitectureError(
                     f"unknown key '{name}' in an architecture ({nearest(str(name), known)})"
                 )
         for name in known:
             if name not in value:
                 raise ArchitectureError(f"an architecture needs the key '{name}'")
+        _import_operators(value.get("operators", {}))
         size, stages = value["image_size"], value["stages"]
         if not isinstance(size, list | tuple) or len(size) != 2:
             raise ArchitectureError(f"image_size must be [height, width], not {size!r}")
@@ -304,11 +209,26 @@ class Architecture:
     @cached_property
     def digest(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of the canonical JSON."""
-        canonical = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        # Where an operator is imported from is no part of the design.
+        content = {key: value for key, value in self.to_json().items() if key != "operators"}
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     def __str__(self) -> str:
         return " | ".join(" ".join(str(block) for block in stage.blocks) for stage in self.stages)
+
+
+def _import_operators(value: object) -> None:
+    """Import the operators that an architecture's JSON names by ``module:NAME``."""
+    if not isinstance(value, Mapping):
+        raise ArchitectureError(f"operators must map names to module:NAME, not {value!r}")
+    for name, reference in value.items():
+        try:
+            spec = import_operator(str(reference))
+        except SpaceError as error:
+            raise ArchitectureError(str(error)) from None
+        if spec.name != name:
+            raise ArchitectureError(f"operator '{reference}' is called '{spec.name}', not '{name}'")
 
 
 def _stage(number: int, value: object) -> Stage:

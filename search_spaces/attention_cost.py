@@ -8,26 +8,24 @@ falls, so their sum is least where both are equal: k1 k2 = sqrt(H W).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import sqrt
 
 from search_spaces.architecture import Architecture, Block
-from search_spaces.cost import stage_costs
+from search_spaces.cost import part_cost
 from search_spaces.operators import Cost, FeatureMap
-from search_spaces.operators._base import up
-from search_spaces.operators.cswin import covers
+from search_spaces.walk import BlockPart, DownsamplePart, walk
 
 
 @dataclass(frozen=True)
-class Split:
+class MacSplit:
     """Multiply-accumulates of a part of a network, by what they are spent on.
 
     Args:
-        local: Products of queries with keys and of maps with values, inside windows or stripes.
+        local: Products of queries with keys and of attention maps with values, inside windows or stripes.
         globally: The same among all positions of the map, or with all of a sub-sampled one.
         projections: Linear layers around attention, GSA's sub-sampling among them.
-        convolutions: Depth-wise convolutions of maps and of values, and Refiner's of attention maps.
+        convolutions: Depth-wise convolutions of feature maps and of values, and Refiner's of attention maps.
         mlp: The MLPs.
         rest: Downsampling and encodings around the blocks.
     """
@@ -44,9 +42,9 @@ class Split:
         """All of them."""
         return sum(asdict(self).values())
 
-    def __add__(self, other: Split) -> Split:
+    def __add__(self, other: MacSplit) -> MacSplit:
         mine, others = asdict(self), asdict(other)
-        return Split(**{name: mine[name] + others[name] for name in mine})
+        return MacSplit(**{name: mine[name] + others[name] for name in mine})
 
 
 @dataclass(frozen=True)
@@ -60,15 +58,15 @@ class WindowAdvice:
         split: Multiply-accumulates of the whole stage.
         optimum: Best k1 k2, which is sqrt(H W).
         windows: k1 k2 of every local operator in the stage, ascending: positions that attend together.
-        ratios: k1 k2 of every GSA in the stage, ascending: positions that share a key.
-        excess: How many times the least cost a pair of LSA and GSA takes whose k1 k2 is the mean of the
-            chosen windows; None where the stage lacks windows or GSA.
+        ratios: k1 k2 of every sub-sampling operator in the stage, ascending: positions that share a key.
+        excess: Cost of a pair of LSA and GSA whose k1 k2 is the mean of the chosen windows, as a multiple of
+            the least cost of such a pair; None where the stage lacks windows or sub-sampling.
     """
 
     stage: int
     height: int
     width: int
-    split: Split
+    split: MacSplit
     optimum: float
     windows: tuple[int, ...]
     ratios: tuple[int, ...]
@@ -94,116 +92,42 @@ def pair_cost(height: int, width: int, dim: int, window: float) -> float:
 
 
 def window_advice(architecture: Architecture) -> tuple[WindowAdvice, ...]:
-    """Return a row for every stage of ``architecture``."""
-    rows = []
-    for index, stage in enumerate(architecture.stages):
-        feature_map = architecture.feature_map(index)
-        parts = stage_costs(architecture, index)
-        blocks = parts[-len(stage.blocks) :]
-        split = Split(rest=sum(part.macs for part in parts[: -len(stage.blocks)]))
-        for block, cost in zip(stage.blocks, blocks, strict=True):
-            split += block_split(block, cost, feature_map)
-        windows = sorted({size for block in stage.blocks if (size := window_of(block, feature_map))})
-        ratios = sorted({int(b.knob("sr_ratio")) ** 2 for b in stage.blocks if b.operator == "gsa"})
-        optimum, excess = sqrt(feature_map.tokens), None
-        if windows and ratios:
-            chosen = pair_cost(feature_map.height, feature_map.width, 1, sum(windows) / len(windows))
-            excess = chosen / pair_cost(feature_map.height, feature_map.width, 1, optimum)
-        rows.append(
-            WindowAdvice(
-                index + 1,
-                feature_map.height,
-                feature_map.width,
-                split,
-                optimum,
-                tuple(windows),
-                tuple(ratios),
-                excess,
-            )
-        )
-    return tuple(rows)
+    """Return the advice for every stage of ``architecture``."""
+    return tuple(_stage_advice(architecture, index) for index in range(len(architecture.stages)))
 
 
-def window_of(block: Block, feature_map: FeatureMap) -> int | None:
-    """Return how many positions attend together in a local operator's window or stripe; None for others."""
-    if block.operator in ("lsa", "swin"):
-        return int(block.knob("window_size")) ** 2
-    if block.operator == "cswin" and not covers(width := int(block.knob("stripe_width")), feature_map):
-        return width * max(feature_map.height, feature_map.width)
-    return None
+def _stage_advice(architecture: Architecture, index: int) -> WindowAdvice:
+    feature_map, split = architecture.feature_map(index), MacSplit()
+    windows, ratios = set(), set()
+    for part in walk(architecture):
+        if isinstance(part, DownsamplePart) and part.stage == index:
+            split += MacSplit(rest=part_cost(part, architecture.style).macs)
+        if isinstance(part, BlockPart) and part.stage == index:
+            split += block_split(part.block, part_cost(part, architecture.style), feature_map)
+            terms = part.block.spec.attention_terms(part.block.settings, part.block.pos, feature_map)
+            windows.add(terms.window_area)
+            ratios.add(terms.key_area)
+    chosen = sorted(area for area in windows if area is not None)
+    shared = sorted(area for area in ratios if area is not None)
+    height, width, optimum = feature_map.height, feature_map.width, sqrt(feature_map.tokens)
+    excess = None
+    if chosen and shared:
+        cost = pair_cost(height, width, 1, sum(chosen) / len(chosen))
+        excess = cost / pair_cost(height, width, 1, optimum)
+    return WindowAdvice(index + 1, height, width, split, optimum, tuple(chosen), tuple(shared), excess)
 
 
-def block_split(block: Block, cost: Cost, feature_map: FeatureMap) -> Split:
-    """Return what one block's ``cost.macs`` at ``feature_map`` are spent on."""
+def block_split(block: Block, cost: Cost, feature_map: FeatureMap) -> MacSplit:
+    """Return what the MACs of one block, whose whole cost is ``cost``, are spent on."""
     mixer = block.spec.cost(block.settings, block.pos, feature_map).macs
-    spent = _SPENT[block.operator](block, feature_map)
+    terms = block.spec.attention_terms(block.settings, block.pos, feature_map)
     mlp = 2 * feature_map.tokens * feature_map.dim * block.hidden_dim(feature_map.dim)
-    # What is neither a product nor a convolution of an operator is a projection of it.
-    operator = spent + Split(projections=mixer - spent.total)
-    return operator + Split(mlp=mlp, rest=cost.macs - mixer - mlp)
-
-
-def _lsa(block: Block, feature_map: FeatureMap) -> Split:
-    size = int(block.knob("window_size"))
-    padded = up(feature_map.height, size) * up(feature_map.width, size)
-    return Split(
-        local=2 * padded * size**2 * feature_map.dim, convolutions=_lepe(block, padded * feature_map.dim)
+    return MacSplit(
+        local=terms.local,
+        globally=terms.globally,
+        # What is neither a product nor a convolution of an operator is a projection of it.
+        projections=mixer - terms.local - terms.globally - terms.convolutions,
+        convolutions=terms.convolutions,
+        mlp=mlp,
+        rest=cost.macs - mixer - mlp,
     )
-
-
-def _cswin(block: Block, feature_map: FeatureMap) -> Split:
-    width = int(block.knob("stripe_width"))
-    if covers(width, feature_map):
-        return Split(
-            globally=2 * feature_map.tokens**2 * feature_map.dim,
-            convolutions=_lepe(block, feature_map.tokens * feature_map.dim),
-        )
-    columns, rows = (
-        feature_map.height * up(feature_map.width, width),
-        up(feature_map.height, width) * feature_map.width,
-    )
-    return Split(
-        local=(columns * feature_map.height + rows * feature_map.width) * width * feature_map.dim,
-        convolutions=_lepe(block, (columns + rows) * feature_map.dim // 2),
-    )
-
-
-def _lepe(block: Block, values: int) -> int:
-    return 9 * values if block.pos == "lepe" else 0
-
-
-def _gsa(block: Block, feature_map: FeatureMap) -> Split:
-    ratio = int(block.knob("sr_ratio"))
-    keys = feature_map.tokens if ratio == 1 else (feature_map.height // ratio) * (feature_map.width // ratio)
-    return Split(globally=2 * feature_map.tokens * keys * feature_map.dim)
-
-
-def _refiner(block: Block, feature_map: FeatureMap) -> Split:
-    # Blocks that share maps multiply values alone, and project to values and the output alone.
-    own = 1 if block.knob("maps") == "shared" else 2
-    products = own * feature_map.tokens**2 * feature_map.dim
-    mixer = block.spec.cost(block.settings, block.pos, feature_map).macs
-    return Split(
-        globally=products, convolutions=mixer - products - 2 * own * feature_map.tokens * feature_map.dim**2
-    )
-
-
-def _dwconv(block: Block, feature_map: FeatureMap) -> Split:
-    return Split(convolutions=feature_map.tokens * int(block.knob("kernel_size")) ** 2 * feature_map.dim)
-
-
-def _outlook(block: Block, feature_map: FeatureMap) -> Split:
-    stride, area = int(block.knob("stride")), int(block.knob("kernel_size")) ** 2
-    centres = -(-feature_map.height // stride) * -(-feature_map.width // stride)
-    return Split(local=centres * area**2 * feature_map.dim)
-
-
-_SPENT: dict[str, Callable[[Block, FeatureMap], Split]] = {
-    "lsa": _lsa,
-    "gsa": _gsa,
-    "cswin": _cswin,
-    "dwconv": _dwconv,
-    "refiner": _refiner,
-    "swin": _lsa,
-    "outlook": _outlook,
-}

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from search_spaces.architecture import Architecture, Block
-from search_spaces.operators import Cost, FeatureMap
-from search_spaces.operators._base import linear_params
+from search_spaces.operators import Cost, FeatureMap, linear_params
 from search_spaces.skeleton import DOWNSAMPLES, STEMS, ConvolutionalPatches, Style
+from search_spaces.walk import BlockPart, DownsamplePart, HeadPart, Part, StemPart, walk
 
 FLOAT_BYTES = 4
 
@@ -35,23 +35,28 @@ class Costs:
 
 def costs(architecture: Architecture) -> Costs:
     """Return the costs of ``architecture`` without building it."""
-    parts = [stem_cost(architecture)]
-    for index in range(len(architecture.stages)):
-        parts.extend(stage_costs(architecture, index))
-    parts.append(head_cost(architecture))
-    total = sum(parts, Cost())
+    total = sum((part_cost(part, architecture.style) for part in walk(architecture)), Cost())
     return Costs(total.macs, total.params, total.working * FLOAT_BYTES)
 
 
 def stage_costs(architecture: Architecture, index: int) -> list[Cost]:
     """Return the cost of a stage's downsampling (absent in the first stage) and of each of its blocks."""
-    stage, feature_map = architecture.stages[index], architecture.feature_map(index)
-    parts = []
-    if stage.downsample is not None:
-        before = architecture.feature_map(index - 1)
-        parts.append(_downsample(stage.downsample, before, feature_map))
-    parts.extend(block_cost(block, feature_map, architecture.style) for block in stage.blocks)
-    return parts
+    return [
+        part_cost(part, architecture.style)
+        for part in walk(architecture)
+        if isinstance(part, DownsamplePart | BlockPart) and part.stage == index
+    ]
+
+
+def part_cost(part: Part, style: Style) -> Cost:
+    """Return the cost of one part of an architecture of this style."""
+    if isinstance(part, StemPart):
+        return _stem_cost(part, style)
+    if isinstance(part, DownsamplePart):
+        return _downsample_cost(part)
+    if isinstance(part, BlockPart):
+        return block_cost(part.block, part.feature_map, style)
+    return _head_cost(part, style)
 
 
 def block_cost(block: Block, feature_map: FeatureMap, style: Style) -> Cost:
@@ -71,14 +76,14 @@ def block_cost(block: Block, feature_map: FeatureMap, style: Style) -> Cost:
     return Cost(inside.macs, inside.params + norms + scale, inside.working + 2 * tokens * dim)
 
 
-def stem_cost(architecture: Architecture) -> Cost:
+def _stem_cost(stem: StemPart, style: Style) -> Cost:
     """Return the cost of the stem: its convolutions and norms, a class token and its positions."""
-    feature_map, style, geometry = architecture.feature_map(0), architecture.style, STEMS[architecture.stem]
-    image = architecture.in_channels * architecture.image_size[0] * architecture.image_size[1]
+    feature_map, geometry = stem.feature_map, STEMS[stem.name]
     token = (1 + feature_map.tokens) * feature_map.dim if style.class_token else 0
-    macs, params, working, inputs = 0, token, image, architecture.in_channels
+    inputs = stem.in_channels
+    macs, params, working = 0, token, inputs * stem.image_size[0] * stem.image_size[1]
     if isinstance(geometry, ConvolutionalPatches):
-        height, width = (geometry.half(side) for side in architecture.image_size)
+        height, width = (geometry.half(side) for side in stem.image_size)
         for kernel, channels in geometry.CONVOLUTIONS:
             macs += height * width * kernel**2 * inputs * channels
             params += kernel**2 * inputs * channels + 2 * channels
@@ -94,26 +99,27 @@ def stem_cost(architecture: Architecture) -> Cost:
     )
 
 
-def head_cost(architecture: Architecture) -> Cost:
-    """Return the cost of the last LayerNorm and the classifier, that of all positions included."""
-    last, classes = architecture.stages[-1].dim, architecture.num_classes
-    classifier = Cost(last * classes, linear_params(last, classes))
-    if architecture.style.head == "dense_token":
-        feature_map = architecture.feature_map(0)
-        positions = feature_map.height * feature_map.width
-        classifier += Cost(positions * last * classes, linear_params(last, classes), positions * classes)
-    return classifier + Cost(params=2 * last)
-
-
-def _downsample(name: str, before: FeatureMap, after: FeatureMap) -> Cost:
+def _downsample_cost(part: DownsamplePart) -> Cost:
+    before, after = part.before, part.feature_map
     working = before.tokens * before.dim + 2 * after.tokens * after.dim
-    if name == "merging":
+    if part.name == "merging":
         return Cost(
             after.tokens * 4 * before.dim * after.dim,
             8 * before.dim + linear_params(4 * before.dim, after.dim, bias=False),
             working=working + before.tokens * before.dim,
         )
-    inputs = DOWNSAMPLES[name].kernel_size ** 2 * before.dim
+    inputs = DOWNSAMPLES[part.name].kernel_size ** 2 * before.dim
     return Cost(
         after.tokens * inputs * after.dim, linear_params(inputs, after.dim) + 2 * after.dim, working=working
     )
+
+
+def _head_cost(head: HeadPart, style: Style) -> Cost:
+    """Return the cost of the last LayerNorm and the classifier, that of all positions included."""
+    feature_map, classes = head.feature_map, head.num_classes
+    dim = feature_map.dim
+    classifier = Cost(dim * classes, linear_params(dim, classes))
+    if style.head == "dense_token":
+        positions = feature_map.height * feature_map.width
+        classifier += Cost(positions * dim * classes, linear_params(dim, classes), positions * classes)
+    return classifier + Cost(params=2 * dim)

@@ -2,22 +2,25 @@
 
 A declaration gives the choices of a block once (``blocks``) and one or more ``scales`` of the
 skeleton; a stage may replace a list of options or leave an operator out (``null``).
+
+An operator of another package is named as ``module:NAME``, which imports that module: reading a declaration
+that does so runs the module's code. Only dotted names of installed modules are accepted, never paths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from search_spaces.choices import OperatorChoices, StageChoices
 from search_spaces.errors import ArchitectureError, SpaceError, nearest
-from search_spaces.operators import OPERATORS, Knob, OperatorSpec, operator
+from search_spaces.operators import Knob, OperatorSpec, import_operator, is_operator, operator, operator_names
 from search_spaces.skeleton import DOWNSAMPLES, STEMS, Style
-from search_spaces.space import OperatorChoices, Space, StageChoices
+from search_spaces.space import Space
+from search_spaces.yaml_reader import YamlReader
 
 _TOP = ("name", "summary", "blocks", "scales")
 _BLOCKS = ("operators", "mlp_ratio")
@@ -95,14 +98,14 @@ class Declaration:
             )
         side = self._images(scale)[0] if image_size is None else image_size
         key = f"scales.{scale}"
-        node = self._mapping(self.content["scales"][scale], key, _SCALE, ("images", "stem", "stages"))
-        stems = self._words(node["stem"], f"{key}.stem", STEMS)
+        node = self._reader.mapping(self.content["scales"][scale], key, _SCALE, ("images", "stem", "stages"))
+        stems = self._reader.words(node["stem"], f"{key}.stem", STEMS)
         try:
             style = Style.from_json(node.get("style", {}))
         except ArchitectureError as error:
-            raise self._wrong(f"{key}.style", str(error)) from None
+            raise self._reader.error(f"{key}.style", str(error)) from None
         if not isinstance(node["stages"], list) or not node["stages"]:
-            raise self._wrong(f"{key}.stages", "must be a list of at least one stage")
+            raise self._reader.error(f"{key}.stages", "must be a list of at least one stage")
         stages = tuple(
             self._stage(stage, f"{key}.stages[{number}]", number == 1)
             for number, stage in enumerate(node["stages"], start=1)
@@ -118,15 +121,17 @@ class Declaration:
         Raises:
             SpaceError: If anything in it is wrong.
         """
-        self._mapping(self.content, "the file", _TOP, ("name", "blocks", "scales"))
+        self._reader.mapping(self.content, "the file", _TOP, ("name", "blocks", "scales"))
         if not isinstance(self.content["name"], str):
-            raise self._wrong("name", f"must be a word, not {self.content['name']!r}")
+            raise self._reader.error("name", f"must be a word, not {self.content['name']!r}")
         if not isinstance(self.content["scales"], dict) or not self.content["scales"]:
-            raise self._wrong("scales", "must map at least one scale's name to its skeleton")
+            raise self._reader.error("scales", "must map at least one scale's name to its skeleton")
         for scale in self.content["scales"]:
             if not isinstance(scale, str):
-                raise self._wrong("scales", f"must name its scales with words, not {scale!r}; quote it")
-        blocks = self._mapping(self.content["blocks"], "blocks", _BLOCKS, _BLOCKS)
+                raise self._reader.error(
+                    "scales", f"must name its scales with words, not {scale!r}; quote it"
+                )
+        blocks = self._reader.mapping(self.content["blocks"], "blocks", _BLOCKS, _BLOCKS)
         self._operators(blocks["operators"], "blocks.operators")
         for scale in self.content["scales"]:
             for side in self._images(scale):
@@ -135,103 +140,68 @@ class Declaration:
 
     # -- reading parts -----------------------------------------------------------------------------
 
-    def _wrong(self, key: str, what: str) -> SpaceError:
-        return SpaceError(f"{self.source}: {key} {what}")
-
-    def _mapping(
-        self, value: Any, key: str, known: tuple[str, ...], needed: tuple[str, ...]
-    ) -> Mapping[str, Any]:
-        if not isinstance(value, dict):
-            raise self._wrong(key, f"must be a mapping with {', '.join(needed or known)}, not {value!r}")
-        for name in value:
-            if name not in known:
-                raise self._wrong(key, f"has an unknown key '{name}' ({nearest(str(name), known)})")
-        for name in needed:
-            if name not in value:
-                raise self._wrong(key, f"lacks the key '{name}'")
-        return value
+    @property
+    def _reader(self) -> YamlReader:
+        return YamlReader(self.source)
 
     def _images(self, scale: str) -> tuple[int, int]:
         key = f"scales.{scale}"
-        node = self._mapping(self.content["scales"][scale], key, _SCALE, ("images",))
-        value = node["images"]
-        if isinstance(value, int):
-            value = [value, value]
-        ok = isinstance(value, list) and len(value) == 2 and all(type(v) is int and v > 0 for v in value)
-        if not ok or value[0] > value[1]:
-            raise self._wrong(f"{key}.images", f"must be [smallest, largest] side in pixels, not {value!r}")
-        return value[0], value[1]
-
-    def _options(self, value: Any, key: str) -> list[Any]:
-        options = value if isinstance(value, list) else [value]
-        if not options:
-            raise self._wrong(key, "must offer at least one option")
-        for number, option in enumerate(options):
-            if option in options[:number]:
-                raise self._wrong(key, f"offers {option!r} twice")
-        return options
-
-    def _words(self, value: Any, key: str, known: Mapping[str, Any]) -> tuple[str, ...]:
-        for option in (options := self._options(value, key)):
-            if option not in tuple(known):
-                raise self._wrong(key, f"names an unknown '{option}' ({nearest(str(option), known)})")
-        return tuple(options)
-
-    def _count(self, value: Any, key: str) -> int:
-        if type(value) is not int or value < 1:
-            raise self._wrong(key, f"must be one positive integer, not {value!r}")
-        return value
-
-    def _counts(self, value: Any, key: str) -> tuple[int, ...]:
-        for option in (options := self._options(value, key)):
-            if type(option) is not int or option < 1:
-                raise self._wrong(key, f"must be positive integers, not {option!r}")
-        return tuple(sorted(options))
-
-    def _ratios(self, value: Any, key: str) -> tuple[float, ...]:
-        for option in (options := self._options(value, key)):
-            if isinstance(option, bool) or not isinstance(option, int | float) or not 0 < option <= 16:
-                raise self._wrong(key, f"must be numbers above 0 and at most 16, not {option!r}")
-        return tuple(sorted(float(option) for option in options))
+        node = self._reader.mapping(self.content["scales"][scale], key, _SCALE, ("images",))
+        return self._reader.side_range(node["images"], f"{key}.images")
 
     def _operators(self, value: Any, key: str) -> dict[str, dict[str, Any] | None]:
+        """Return the options of every operator by its own name, imported where it is given as ``module:NAME``."""
         if not isinstance(value, dict) or not value:
-            raise self._wrong(key, "must map at least one operator to its options")
+            raise self._reader.error(key, "must map at least one operator to its options")
+        operators: dict[str, dict[str, Any] | None] = {}
         for name, options in value.items():
-            if name not in OPERATORS:
-                raise self._wrong(
-                    key, f"names an unknown operator '{name}' ({nearest(str(name), OPERATORS)})"
-                )
-            known = (*OPERATORS[name].knobs, "pos")
+            spec = self._spec(name, key)
+            if spec.name in operators:
+                raise self._reader.error(key, f"names the operator '{spec.name}' twice")
             if options is not None:
-                self._mapping(options, f"{key}.{name}", known, ())
-        return value
+                self._reader.mapping(options, f"{key}.{name}", (*spec.knobs, "pos"))
+            operators[spec.name] = options
+        return operators
+
+    def _spec(self, name: Any, key: str) -> OperatorSpec:
+        if not isinstance(name, str) or not (":" in name or is_operator(name)):
+            raise self._reader.error(
+                key, f"names an unknown operator '{name}' ({nearest(str(name), operator_names())})"
+            )
+        try:
+            return import_operator(name) if ":" in name else operator(name)
+        except SpaceError as error:
+            raise SpaceError(f"{self.source}: {key}: {error}") from None
 
     def _stage(self, value: Any, key: str, first: bool) -> StageChoices:
-        needed = ("dim", "num_heads", "depth") if first else ("dim", "num_heads", "depth", "downsample")
-        node = self._mapping(value, key, _STAGE, needed)
+        required = ("dim", "num_heads", "depth") if first else ("dim", "num_heads", "depth", "downsample")
+        node = self._reader.mapping(value, key, _STAGE, required)
         if first and "downsample" in node:
-            raise self._wrong(
+            raise self._reader.error(
                 key, "is the first stage and may not have a downsample (the stem makes its map)"
             )
-        base = self._mapping(self.content["blocks"], "blocks", _BLOCKS, _BLOCKS)
-        merged = {name: dict(options or {}) for name, options in base["operators"].items()}
-        for name, options in self._operators(node.get("operators", {"lsa": {}}), f"{key}.operators").items():
-            if options is None:
-                merged.pop(name, None)
-            elif name in merged or "operators" in node:
-                merged[name] = {**merged.get(name, {}), **options}
+        base = self._reader.mapping(self.content["blocks"], "blocks", _BLOCKS, _BLOCKS)
+        operators = self._operators(base["operators"], "blocks.operators")
+        merged = {name: dict(options or {}) for name, options in operators.items()}
+        if "operators" in node:
+            for name, options in self._operators(node["operators"], f"{key}.operators").items():
+                if options is None:
+                    merged.pop(name, None)
+                else:
+                    merged[name] = {**merged.get(name, {}), **options}
         if not merged:
-            raise self._wrong(f"{key}.operators", "leaves no operator to choose")
+            raise self._reader.error(f"{key}.operators", "leaves no operator to choose")
         return StageChoices(
-            dim=self._count(node["dim"], f"{key}.dim"),
-            num_heads=self._count(node["num_heads"], f"{key}.num_heads"),
-            depths=self._counts(node["depth"], f"{key}.depth"),
+            dim=self._reader.count(node["dim"], f"{key}.dim"),
+            num_heads=self._reader.count(node["num_heads"], f"{key}.num_heads"),
+            depths=self._reader.counts(node["depth"], f"{key}.depth"),
             operators=tuple(
                 self._operator(name, options, f"{key}.operators.{name}") for name, options in merged.items()
             ),
-            mlp_ratios=self._ratios(node.get("mlp_ratio", base["mlp_ratio"]), f"{key}.mlp_ratio"),
-            downsamples=() if first else self._words(node["downsample"], f"{key}.downsample", DOWNSAMPLES),
+            mlp_ratios=self._reader.ratios(node.get("mlp_ratio", base["mlp_ratio"]), f"{key}.mlp_ratio"),
+            downsamples=()
+            if first
+            else self._reader.words(node["downsample"], f"{key}.downsample", DOWNSAMPLES),
         )
 
     def _operator(self, name: str, options: Mapping[str, Any], key: str) -> OperatorChoices:
@@ -239,50 +209,29 @@ class Declaration:
         for knob, declared in spec.knobs.items():
             if knob not in options:
                 if declared.default is None and self._needed(spec, declared, options, key):
-                    raise self._wrong(key, f"lacks the knob '{knob}'")
+                    raise self._reader.error(key, f"lacks the knob '{knob}'")
                 continue
-            values = self._options(options[knob], f"{key}.{knob}")
+            values = self._reader.options(options[knob], f"{key}.{knob}")
             for value in values:
                 if why := declared.validation_error(value):
-                    raise self._wrong(f"{key}.{knob}", why)
+                    raise self._reader.error(f"{key}.{knob}", why)
             knobs.append((knob, tuple(values)))
-        pos = self._options(options.get("pos", spec.pos[0]), f"{key}.pos")
+        pos = self._reader.options(options.get("pos", spec.pos[0]), f"{key}.pos")
         for word in pos:
             if word not in spec.pos:
-                raise self._wrong(
+                raise self._reader.error(
                     f"{key}.pos",
                     f"offers '{word}', which '{name}' does not admit ({nearest(str(word), spec.pos)})",
                 )
         return OperatorChoices(name, tuple(knobs), tuple(pos))
 
     def _needed(self, spec: OperatorSpec, knob: Knob, options: Mapping[str, Any], key: str) -> bool:
-        """Return whether ``knob`` has a meaning with any of the options of the knob that it hangs on."""
+        """Return whether ``knob`` has a meaning with any of the options of the knob that it depends on."""
         if knob.when is None:
             return True
         name, *values = knob.when
-        offered = self._options(options.get(str(name), spec.knobs[str(name)].default), f"{key}.{name}")
-        return any(value in offered for value in values)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice, which YAML would silently let win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"a key must be a word, not {key!r}", key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' is written twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+        others = self._reader.options(options.get(str(name), spec.knobs[str(name)].default), f"{key}.{name}")
+        return any(value in others for value in values)
 
 
 def known_spaces() -> tuple[str, ...]:
@@ -319,10 +268,7 @@ def parse_declaration(text: str, source: str) -> Declaration:
     Raises:
         SpaceError: If it is not YAML or anything in it is wrong.
     """
-    try:
-        content = yaml.load(text, Loader=_UniqueKeys)  # a SafeLoader: builds plain values only
-    except yaml.YAMLError as error:
-        raise SpaceError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+    content = YamlReader(source).parse(text)
     if not isinstance(content, dict):
         raise SpaceError(f"{source}: must be a mapping with {', '.join(_TOP)}")
     return Declaration(source, text, content).check()

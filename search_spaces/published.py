@@ -50,7 +50,7 @@ def _twins_pcpvt(depths: Sequence[int]) -> Architecture:
     """Twins-PCPVT (arXiv 2104.13840, section 3.1, table 1): GSA throughout, PEG after each first block."""
     ratios = zip(depths, _SR_RATIOS, (8, 8, 4, 4), strict=True)
     blocks = [
-        [Block("gsa", (("sr_ratio", sr),), _peg(number), mlp) for number in range(depth)]
+        [Block("gsa", (("sr_ratio", sr),), _peg(index), mlp) for index in range(depth)]
         for depth, sr, mlp in ratios
     ]
     return Architecture(_stages((64, 128, 320, 512), (1, 2, 5, 8), blocks, "conv2x2"))
@@ -61,18 +61,19 @@ def _twins_svt(dim: int, head_dim: int, depths: Sequence[int]) -> Architecture:
     dims = [dim * 2**stage for stage in range(4)]
     blocks = [
         [
-            Block("gsa", (("sr_ratio", sr),), _peg(number))
-            if number % 2
-            else Block("lsa", (("window_size", 7),), _peg(number))
-            for number in range(depth)
+            Block("gsa", (("sr_ratio", sr),), _peg(index))
+            if index % 2
+            else Block("lsa", (("window_size", 7),), _peg(index))
+            for index in range(depth)
         ]
         for depth, sr in zip(depths, _SR_RATIOS, strict=True)
     ]
     return Architecture(_stages(dims, [width // head_dim for width in dims], blocks, "conv2x2"))
 
 
-def _peg(number: int) -> str:
-    return "none" if number else "cpe"
+def _peg(index: int) -> str:
+    """Return the encoding of a stage's block at ``index``: PEG after the first alone."""
+    return "none" if index else "cpe"
 
 
 def _cswin(

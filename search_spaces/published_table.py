@@ -1,6 +1,6 @@
 """The table of published designs: our costs beside those counted on other code and those their papers state.
 
-``python -m search_spaces.published_table`` prints ``PUBLISHED.md``, which stands beside this file.
+``python -m search_spaces.published_table`` prints ``PUBLISHED.md``, the file beside this one.
 """
 
 from __future__ import annotations
@@ -58,17 +58,17 @@ _COLUMNS = ("design", "params: ours", "counted", "paper", "MACs: ours", "counted
 def published_table() -> str:
     """Return the text of ``PUBLISHED.md``: a row for every published design, the notes below them."""
     notes: list[str] = []
-    rows = [_row(name, notes) for name in PUBLISHED]
+    rows = [_format_row(name, notes) for name in PUBLISHED]
     rule = ("---", *["---:"] * (len(_COLUMNS) - 2), "---")
     footnotes = "\n".join(
         f"{number}. {note[0].upper()}{note[1:]}." for number, note in enumerate(notes, start=1)
     )
     sources = "\n".join(f"- {paper}" for paper in dict.fromkeys(claim.paper for claim in CLAIMS.values()))
-    table = "\n".join(map(_line, (_COLUMNS, rule, *rows)))
+    table = "\n".join(map(_format_line, (_COLUMNS, rule, *rows)))
     return f"{_HEAD}\n{table}\n\nNotes:\n\n{footnotes}\n\nSources:\n\n{sources}\n"
 
 
-def _row(name: str, notes: list[str]) -> tuple[str, ...]:
+def _format_row(name: str, notes: list[str]) -> tuple[str, ...]:
     ours, counted, claim = costs(published(name)), COUNTED[name], CLAIMS[name]
     if claim.note and claim.note not in notes:
         notes.append(claim.note)
@@ -85,7 +85,7 @@ def _row(name: str, notes: list[str]) -> tuple[str, ...]:
     )
 
 
-def _line(cells: Iterable[str]) -> str:
+def _format_line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 

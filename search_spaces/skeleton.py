@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
+from search_spaces.checks import is_number
 from search_spaces.errors import ArchitectureError, nearest
 
 
@@ -122,10 +123,10 @@ class Style:
             value = getattr(self, name)
             if value not in allowed:
                 raise ArchitectureError(f"style {name} '{value}' is unknown ({nearest(str(value), allowed)})")
-        if isinstance(self.norm_eps, bool) or not isinstance(self.norm_eps, float) or self.norm_eps <= 0:
+        if not isinstance(self.norm_eps, float) or self.norm_eps <= 0:
             raise ArchitectureError(f"style norm_eps must be a small positive number, not {self.norm_eps!r}")
         scale = self.residual_scale
-        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
+        if not is_number(scale) or not 0 < scale < math.inf:
             raise ArchitectureError(f"style residual_scale must be a positive number, not {scale!r}")
         object.__setattr__(self, "residual_scale", float(scale))
         for name in ("qkv_bias", "mlp_scale", "stem_norm"):

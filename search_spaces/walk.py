@@ -1,16 +1,19 @@
 """One walk over an architecture: its parts in the order in which an image passes them.
 
-Whatever goes through a network part by part goes through this: the supernet's forward pass, the subnet's
-blueprint, costs, latencies, the prefix cache. A new kind of part is added here.
+Whatever goes through a network part by part goes through this: an architecture's own checks, costs, the
+supernet's forward pass, the subnet's blueprint, latencies, the prefix cache. A new kind of part is added here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from search_spaces.architecture import Architecture, Block
 from search_spaces.operators import FeatureMap
+
+if TYPE_CHECKING:
+    from search_spaces.architecture import Architecture, Block
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class StemPart:
         name: The stem.
         in_channels: Channels of the images.
         image_size: Height and width of the images in pixels.
-        feature_map: The map that it gives, that of the first stage.
+        feature_map: Its output, the map of the first stage.
     """
 
     name: str
@@ -37,8 +40,8 @@ class DownsamplePart:
     Args:
         stage: Index of the stage that it leads to, from 0.
         name: The downsampling.
-        before: The map that it is given.
-        feature_map: The map that it gives.
+        before: Its input, the map of the stage before.
+        feature_map: Its output.
     """
 
     stage: int
@@ -49,15 +52,15 @@ class DownsamplePart:
 
 @dataclass(frozen=True)
 class BlockPart:
-    """One block at its place.
+    """One block at its position.
 
     Args:
         stage: Index of the stage, from 0.
         index: Index of the block in its stage, from 0.
-        block: The design.
+        block: Its design.
         feature_map: The map that it works on.
         needs_attention: Whether it applies the attention maps of the block before.
-        returns_attention: Whether the block after it applies those that it returns.
+        returns_attention: Whether the block after it applies the attention maps of this one.
     """
 
     stage: int
@@ -74,7 +77,7 @@ class BlockPart:
 
     @property
     def name(self) -> str:
-        """Its place in words, ``stage2.block1``, counted from 1."""
+        """Its position in words, ``stage2.block1``, counted from 1."""
         return f"stage{self.stage + 1}.block{self.index + 1}"
 
 
@@ -83,8 +86,8 @@ class HeadPart:
     """The last norm and the classifier.
 
     Args:
-        feature_map: The map that it reads, that of the last stage.
-        num_classes: Its outputs.
+        feature_map: Its input, the map of the last stage.
+        num_classes: Outputs of the classifier.
     """
 
     feature_map: FeatureMap
@@ -94,8 +97,22 @@ class HeadPart:
 Part = StemPart | DownsamplePart | BlockPart | HeadPart
 
 
-def walk(architecture: Architecture) -> Iterator[Part]:
-    """Yield the parts of ``architecture``, first to last."""
+def walk(architecture: Architecture) -> tuple[Part, ...]:
+    """Return the parts of ``architecture``, first to last."""
+    # Training asks for them at every step, so they are kept where a cached_property would keep them.
+    remembered = vars(architecture)
+    if "parts" not in remembered:
+        remembered["parts"] = tuple(_find_parts(architecture))
+    parts: tuple[Part, ...] = remembered["parts"]
+    return parts
+
+
+def walk_blocks(architecture: Architecture) -> tuple[BlockPart, ...]:
+    """Return the blocks of ``architecture`` alone, first to last."""
+    return tuple(part for part in walk(architecture) if isinstance(part, BlockPart))
+
+
+def _find_parts(architecture: Architecture) -> Iterator[Part]:
     first = architecture.feature_map(0)
     yield StemPart(architecture.stem, architecture.in_channels, architecture.image_size, first)
     for stage_index, stage in enumerate(architecture.stages):
@@ -108,8 +125,3 @@ def walk(architecture: Architecture) -> Iterator[Part]:
         for index, block in enumerate(stage.blocks):
             yield BlockPart(stage_index, index, block, feature_map, needs[index], returns[index])
     yield HeadPart(architecture.feature_map(len(architecture.stages) - 1), architecture.num_classes)
-
-
-def walk_blocks(architecture: Architecture) -> Iterator[BlockPart]:
-    """Yield the blocks of ``architecture`` alone, first to last."""
-    return (part for part in walk(architecture) if isinstance(part, BlockPart))

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.architecture import Block as BlockDesign
+from search_spaces.choices import StageChoices
 from search_spaces.errors import SpaceError
 from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
-from search_spaces.space import Space, StageChoices
+from search_spaces.space import Space
 from supernet.block import MapBatchNorm, Network
 from supernet.compile_blocks import compile_blocks
 from supernet.elastic import (

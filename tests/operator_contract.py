@@ -21,10 +21,10 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces.architecture import Architecture, Block, Stage
+from search_spaces.choices import OperatorChoices, StageChoices
 from search_spaces.cost import block_cost
 from search_spaces.operators import FeatureMap, KnobValue, operator
 from search_spaces.skeleton import Style
-from search_spaces.space import OperatorChoices, StageChoices
 from supernet.source import model_source
 from supernet.subnet import block_blueprint, network_blueprint
 from supernet.supernet import ElasticBlock, Supernet

@@ -337,14 +337,14 @@ def test_a_worker_holds_and_runs_a_supernet_without_the_compiler() -> None:
     """Modules on the meta device would load it to draw weights they have no memory for: 6 to 9 s for each worker."""
     program = """
 import sys, torch
-from nas.evaluation.population import content, hold
+from nas.evaluation.population import EvaluationWorker, payload_from_batches
 from search_spaces.declaration import load_declaration
 from random import Random
 from supernet.supernet import Supernet
 space = load_declaration("twins_cswin").space("nano", 28, 1, 10)
 images = torch.zeros(2, space.in_channels, *space.image_size)
-held = hold(content(Supernet(space), [(images, torch.zeros(2, dtype=torch.long))], [images]), "cpu")
-held.score([(space.sample(Random(0)).to_json(), 0.0)])
+payload = payload_from_batches(Supernet(space), [(images, torch.zeros(2, dtype=torch.long))], [images])
+EvaluationWorker(payload, "cpu").score([(space.sample(Random(0)).to_json(), 0.0)])
 print(*(name for name in ("torch._dynamo", "sympy") if name in sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

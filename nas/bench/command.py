@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from nas.bench.core import Measurement, Setup
+from nas.runtime.device import default_device
 from search_spaces.errors import RequestError, nearest
 
 BENCHES = ("operators", "networks", "supernet", "population", "search", "workers", "latency", "compile")
@@ -67,10 +68,10 @@ def device_of(name: str) -> torch.device:
     """
     if name not in ("auto", "cpu", "cuda"):
         raise RequestError(f"--device: unknown device '{name}' ({nearest(name, ('auto', 'cpu', 'cuda'))})")
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
+    device = torch.device("cpu") if name == "cpu" else default_device()
+    if name == "cuda" and device.type != "cuda":
         raise RequestError("--device cuda: torch finds no CUDA device here; use --device cpu")
-    return torch.device("cuda" if there and name != "cpu" else "cpu")
+    return device
 
 
 def run(names: Sequence[str], setup: Setup, hear: Callable[[str, list[Measurement]], None]) -> Outcome:

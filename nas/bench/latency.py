@@ -10,7 +10,7 @@ from scipy.stats import kendalltau
 from nas.bench.core import Measurement, Setup, Target
 from nas.bench.spaces import space_of
 from nas.latency.table import LatencyTable, needed, tabled, time_parts, whole
-from nas.runtime.console import counting
+from nas.runtime.console import progress_callback
 from search_spaces.architecture import Architecture
 
 _DESIGNS = 30
@@ -27,7 +27,7 @@ def bench(setup: Setup, designs: int = _DESIGNS) -> tuple[LatencyTable, list[Mea
     batch = setup.batch_size or 1
     rng = Random(_SEED)
     chosen = list({space.sample(rng): None for _ in range(4 if setup.quick else designs)})
-    with counting("measuring parts and networks") as progress:
+    with progress_callback("measuring parts and networks") as progress:
         found = [*needed(space), *map(whole, chosen)]
         times = time_parts(found, setup.device, batch, progress=progress)
     table = tabled(space, times, setup.device, batch)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import metadata
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -53,6 +53,8 @@ def pair(name: str, timm_name: str, image_size: int) -> tuple[Network, nn.Module
         timm_name: What timm calls it.
         image_size: Side of the images.
     """
+    import timm  # brings torch's compiler, which sets an environment variable when it is imported
+
     torch.manual_seed(0)
     size = {"img_size": image_size} if image_size != 224 else {}
     # timm gives Swin stochastic depth unless told otherwise, ours has none unless asked.
@@ -93,7 +95,7 @@ def _rows(name: str, timm_name: str, setup: Setup) -> list[Measurement]:
                 ours,
                 theirs,
                 batch,
-                against=f"timm {timm.__version__} {timm_name}",
+                against=f"timm {metadata.version('timm')} {timm_name}",
                 target=_TARGETS[setup.device.type],
                 memory_target=NO_MORE_MEMORY,
                 details=details,

@@ -28,8 +28,7 @@ from nas.bench.core import (
 from nas.runtime.device import autocast
 from search_spaces.architecture import Block
 from search_spaces.errors import RequestError
-from search_spaces.operators import FeatureMap
-from search_spaces.operators._base import Cost
+from search_spaces.operators import Cost, FeatureMap
 from search_spaces.skeleton import Style
 from supernet.operators import MIXERS
 from supernet.subnet import initialise

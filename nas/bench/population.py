@@ -14,8 +14,8 @@ from nas.bench.core import Measurement, Setup, Target, compared, now
 from nas.bench.mutants import generation, in_groups
 from nas.bench.racing import kept_by_each, raced, trained
 from nas.bench.spaces import space_of
-from nas.evaluation.accuracy import Batch, Evaluator, evaluation_batch
-from nas.evaluation.prefix_cache import GROUP, PrefixCacheEvaluator
+from nas.evaluation.accuracy import Batch, Evaluator, evaluation_batch_size
+from nas.evaluation.prefix_cache import GROUP_SIZE, PrefixCacheEvaluator
 from nas.runtime.device import compute_dtype
 from search_spaces.architecture import Architecture
 from search_spaces.errors import WorkError
@@ -73,7 +73,7 @@ def together(
     """
     torch.manual_seed(0)
     supernet = Supernet(space).to(setup.device).eval()
-    batch = setup.pick(setup.batch_size, *2 * (evaluation_batch(space.image_size),), 32)
+    batch = setup.pick(setup.batch_size, *2 * (evaluation_batch_size(space.image_size),), 32)
     validation = _batches(space, images, batch, setup)
     training = [given for given, _ in _batches(space, calibration, batch, setup)]
     alone, memory = Evaluator(supernet, validation, training), kept_by_each(setup)
@@ -99,7 +99,7 @@ def together(
     where = f"{space.name}/{space.scale}: {offspring} mutants of {parents} parents, {images} images"
     details = {
         "scores": "identical",
-        "group": GROUP,
+        "group": GROUP_SIZE,
         "kept_bytes": memory,
         "calibration_images": calibration,
         "seconds_one_by_one": times["alone"],

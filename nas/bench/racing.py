@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from nas.bench.core import Measurement, Setup, Target, compared, now
 from nas.bench.mutants import in_groups, mutants
-from nas.evaluation.accuracy import Batch, evaluation_batch
-from nas.evaluation.population import kept_bytes
-from nas.evaluation.prefix_cache import PrefixCacheEvaluator, in_order
+from nas.evaluation.accuracy import Batch, evaluation_batch_size
+from nas.evaluation.population import activation_cache_bytes
+from nas.evaluation.prefix_cache import PrefixCacheEvaluator, order_by_prefix
 from nas.runtime import interrupt
 from nas.search.loop import analytic_costs
 from nas.search.objectives import Goal
@@ -43,7 +43,7 @@ def raced(
         calibration: Training images for BatchNorm statistics.
     """
     space, goal = supernet.space, Goal()
-    batch = setup.pick(setup.batch_size, *2 * (evaluation_batch(space.image_size),), 32)
+    batch = setup.pick(setup.batch_size, *2 * (evaluation_batch_size(space.image_size),), 32)
     sizes = (batch, min(batch, -(-images // LOOKS)))  # in full, raced
     generator = torch.Generator().manual_seed(1)
     given = _patterned(space, images, setup, generator)
@@ -54,7 +54,7 @@ def raced(
     for number in range(rounds):
         rng = Random(number)
         known = [space.sample(rng) for _ in range(2 * parents)]
-        known = [known[place] for place in in_order(known)]
+        known = [known[place] for place in order_by_prefix(known)]
         judge, plain, quick = (
             PrefixCacheEvaluator(supernet, _split(given, size), training, memory) for size in (batch, *sizes)
         )
@@ -101,7 +101,7 @@ def raced(
 
 def kept_by_each(setup: Setup) -> int:
     """Return the bytes of activations that each of two evaluators keeps: as a worker does, on a GPU half of it."""
-    return kept_bytes(setup.device.type) // (2 if setup.device.type == "cuda" else 1)
+    return activation_cache_bytes(setup.device.type) // (2 if setup.device.type == "cuda" else 1)
 
 
 def trained(space: Space, setup: Setup, steps: int) -> Supernet:

@@ -9,20 +9,22 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import NSGAIISampler
+from optuna.trial import FrozenTrial
 
 from nas.bench.core import Measurement, Setup, Target
 from nas.bench.spaces import space_of
-from nas.search.loop import Evaluations, Search, SearchConfig, analytic_costs
+from nas.search.loop import Search, SearchConfig, analytic_costs
 from nas.search.objectives import Goal
-from nas.search.trial_store import Store, open_storage
-from nas.search.trial_store import TrialRecord as Trial
+from nas.search.samplers import Proposer
+from nas.search.storage import open_storage
+from nas.search.trial_store import Store, TrialRecord
 from search_spaces.architecture import Architecture
 from search_spaces.space import Space
 
@@ -37,7 +39,7 @@ _TUNE_TRIALS = 8
 def looked_up(architecture: Architecture) -> float:
     """Return a made-up accuracy in percent, the same for equal designs.
 
-    It rises with the design's size, every block adds its own part at its place, and a little is chance. Were all
+    It rises with the design's size, every block of a stage adds its own part, and a little is chance. Were all
     of it chance, the Pareto front would be a few lucky designs, which NSGA-II proposes again and again.
     """
     blocks = [
@@ -75,6 +77,11 @@ class Stopwatch:
                 self.calls[name] += 1
 
         return run
+
+    def add_to(self, target: object, **phases: str) -> None:
+        """Put clocks on methods of an object: the name of each, and the name that it is added up under."""
+        for method, phase in phases.items():
+            setattr(target, method, self.timed(phase, getattr(target, method)))
 
 
 @dataclass(frozen=True)
@@ -139,7 +146,7 @@ def ours(space: Space, trials: int, folder: Path) -> tuple[list[Mark], float]:
         propose = watch.wall["draw"] + watch.wall["describe"]
         marks.append(Mark(done, watch.calls["describe"], wall, core, propose, watch.wall["store"]))
 
-    def report(row: Trial, done: int) -> None:
+    def on_result(record: TrialRecord, done: int) -> None:
         if done in _MARKS or done == trials:
             mark(done)
 
@@ -151,35 +158,45 @@ def ours(space: Space, trials: int, folder: Path) -> tuple[list[Mark], float]:
         for first in range(0, len(scores), 8):
             yield dict(enumerate(scores[first : first + 8], start=first))
 
-    search = _search(space, trials, folder, evaluate, watch)
+    search = _TimedSearch(*_parts(space, trials, folder), evaluate, analytic_costs, watch=watch)
     began = time.perf_counter(), time.thread_time()
-    rows = search.run(report)
-    found = sum(row.evaluated for row in rows)
-    if not marks or marks[-1].trials < found:
-        mark(found)
+    evaluated = sum(record.evaluated for record in search.run(on_result))
+    if not marks or marks[-1].trials < evaluated:
+        mark(evaluated)
     return marks, _resumed(space, marks[-1].trials + 1, folder)
 
 
-def _search(
-    space: Space, trials: int, folder: Path, evaluate: Evaluations, watch: Stopwatch | None = None
-) -> Search:
-    """Return our search, with clocks on its parts where there is a stopwatch."""
+@dataclass
+class _TimedSearch(Search):
+    """Our search with clocks on its parts.
+
+    Args:
+        watch: The clocks.
+    """
+
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+    def __post_init__(self) -> None:
+        """Put a clock on the store."""
+        self.watch.add_to(self.store, add="store")
+
+    def create_proposer(self) -> Proposer:
+        """Return the search's proposer with a clock on it."""
+        proposer = super().create_proposer()
+        self.watch.add_to(proposer, ask="draw", tell="draw")
+        return proposer
+
+    def describe_proposal(self, trial: FrozenTrial, batch: int, index: int) -> TrialRecord:
+        """Describe a proposal by the clock."""
+        record: TrialRecord = self.watch.timed("describe", super().describe_proposal)(trial, batch, index)
+        return record
+
+
+def _parts(space: Space, trials: int, folder: Path) -> tuple[Space, Store, SearchConfig]:
+    """Return what our search searches, where its trials go and how it proposes."""
     goal = Goal()
     store = Store(f"sqlite:///{folder}/ours.db", "ours", goal.objectives, space.choices)
-    search = Search(
-        space, store, SearchConfig(goal, batch_size=_POPULATION, trials=trials), evaluate, analytic_costs
-    )
-    if watch is not None:
-        proposer = search._proposer()
-        for target, name, phase in (
-            (store, "add", "store"),
-            (proposer, "ask", "draw"),
-            (proposer, "tell", "draw"),
-            (search, "_proposal", "describe"),
-        ):
-            setattr(target, name, watch.timed(phase, getattr(target, name)))
-        setattr(search, "_proposer", lambda: proposer)  # noqa: B010
-    return search
+    return space, store, SearchConfig(goal, batch_size=_POPULATION, trials=trials)
 
 
 def _resumed(space: Space, trials: int, folder: Path) -> float:
@@ -192,7 +209,7 @@ def _resumed(space: Space, trials: int, folder: Path) -> float:
         reached.append(time.perf_counter() - began)
         yield {index: {"top1": looked_up(design)} for index, design in enumerate(designs)}
 
-    _search(space, trials, folder, evaluate).run(lambda row, done: None)
+    Search(*_parts(space, trials, folder), evaluate, analytic_costs).run(lambda record, done: None)
     # A space that is used up has no next design.
     return reached[0] if reached else time.perf_counter() - began
 
@@ -222,6 +239,7 @@ def _share(where: str, first: Mark, last: Mark, target: Target | None = None) ->
 
 
 def _against(where: str, ours: float, theirs: float, what: str, mark: Mark) -> Measurement:
+    """Return the row of our rate beside another tool's."""
     return Measurement(f"{where}: first {mark.trials} trials", ours, "trials/s", theirs, what, ours / theirs)
 
 
@@ -239,27 +257,27 @@ def plain_optuna(space: Space, trials: int, folder: Path) -> float:
 
 def ray_tune(space: Space, trials: int, folder: Path) -> float:
     """Return the seconds of Ray Tune with OptunaSearch: same sampler, parameters and objective."""
-    from nas.cluster import pool as workers
+    from nas.cluster import ray_cluster
+    from nas.cluster.trials import tune_with_optuna
 
     names = list(Goal().objectives)
     distributions: dict[str, BaseDistribution] = {
         choice.name: CategoricalDistribution(choice.options) for choice in space.choices
     }
     sampler = NSGAIISampler(population_size=_POPULATION, seed=0)
-    workers.start(workers.survey())
+    ray_cluster.start(ray_cluster.survey())
 
     def objective(values: dict[str, Any]) -> dict[str, float]:
         return dict(zip(names, _objectives(space.assemble(values)), strict=True))
 
     try:
         began = time.perf_counter()
-        workers.tune_with_optuna(
-            objective, distributions, names, Goal().directions, sampler, trials, str(folder)
-        )
+        tune_with_optuna(objective, distributions, names, Goal().directions, sampler, trials, str(folder))
         return time.perf_counter() - began
     finally:
-        workers.stop()
+        ray_cluster.stop()
 
 
 def _objectives(architecture: Architecture) -> Sequence[float]:
+    """Return the objectives' values of a design."""
     return looked_up(architecture), analytic_costs(architecture)["macs"]

@@ -13,9 +13,10 @@ import torch
 
 from nas.bench.core import Measurement, Setup, Target
 from nas.bench.spaces import space_of
-from nas.cluster import pool as workers
+from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation
-from nas.evaluation.population import EvaluationWorker, content
+from nas.cluster.pool import Pool
+from nas.evaluation.population import EvaluationWorker, payload_from_batches
 from nas.runtime import interrupt
 from supernet.supernet import Supernet
 
@@ -31,12 +32,14 @@ def bench(setup: Setup) -> list[Measurement]:
     space = space_of(setup)
     torch.manual_seed(0)
     images = torch.randn(_IMAGES, space.in_channels, *space.image_size)
-    given = content(Supernet(space), [(images, torch.zeros(_IMAGES, dtype=torch.long))], [images])
+    given = payload_from_batches(
+        Supernet(space), [(images, torch.zeros(_IMAGES, dtype=torch.long))], [images]
+    )
     plan = (
         WorkerAllocation(1, 1, 1, "cuda") if setup.device.type == "cuda" else WorkerAllocation(1, 1, 0, "cpu")
     )
     starts, imports, seen = list[float](), list[float](), dict[str, int]()
-    workers.start(workers.survey())
+    ray_cluster.start(ray_cluster.survey())
     try:
         for _ in range(setup.count(3)):
             interrupt.check()
@@ -44,13 +47,13 @@ def bench(setup: Setup) -> list[Measurement]:
             subprocess.run([sys.executable, "-c", "import torch"], check=True)
             imports.append(time.perf_counter() - began)
             began = time.perf_counter()
-            pool = workers.Pool(plan, _look, given)
+            pool = Pool(plan, _look, given)
             (answer,) = pool.map("counts", [None])
             starts.append(time.perf_counter() - began)
             seen = answer.value
             pool.close()
     finally:
-        workers.stop()
+        ray_cluster.stop()
     where = f"{space.name}/{space.scale}"
     beyond = [start - imported for start, imported in zip(starts, imports, strict=True)]
     return [

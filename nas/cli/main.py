@@ -173,7 +173,7 @@ def retrain_command(
     as_json: Json = False,
 ) -> None:
     """Train designs of a study by themselves, from scratch and from the supernet's weights."""
-    from nas.cluster import pool as workers
+    from nas.cluster import ray_cluster
     from nas.cluster.budget import allocate_workers, parse_budget
     from nas.pipeline import run as pipeline
     from nas.runtime.console import log
@@ -181,7 +181,7 @@ def retrain_command(
 
     where = find_study(study)
     where.require()
-    parsed, cluster = parse_budget(budget), workers.survey()
+    parsed, cluster = parse_budget(budget), ray_cluster.survey()
     plan = allocate_workers(parsed, cluster.cpus, cluster.gpus, where=cluster.where)
     if from_scratch and inherit:
         raise RequestError("--from-scratch and --inherit exclude one another; leave both out to do both")
@@ -202,7 +202,7 @@ def retrain_command(
             space.values(design)
     data = pipeline.open_data(where.settings())
     log.to(where.log_file)
-    workers.start(cluster)
+    ray_cluster.start(cluster)
     with _resumable(["nas", *sys.argv[1:]]):
         results = pipeline.retrain_designs(where, designs, modes, data, plan, epochs, compile)
     if as_json:
@@ -383,7 +383,7 @@ def show(
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine and its cluster offer, and what is missing."""
-    from nas.cluster.doctor import examine, words
+    from nas.cluster.doctor import examine, format_finding
 
     findings = examine()
     if as_json:
@@ -391,7 +391,7 @@ def doctor(as_json: Json = False) -> None:
         return
     table = Table("what", "finding")
     for name, finding in findings.items():
-        table.add_row(name, escape(words(finding)))
+        table.add_row(name, escape(format_finding(finding)))
     output.print(table)
 
 

@@ -1,1 +1,1 @@
-"""Ray: the cluster, pools, trials, budgets."""
+"""Where work runs: the budget and its workers, and the only code that uses Ray."""

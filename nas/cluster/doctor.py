@@ -1,4 +1,4 @@
-"""What this machine and its cluster offer, and what is missing."""
+"""``nas doctor``: what this machine and its cluster offer, and what is missing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+from nas.cluster import ray_cluster
+from nas.runtime.error_text import first_line
 from search_spaces.errors import NasError
 
 _GIB = 2**30
@@ -20,7 +22,7 @@ _PACKAGES = (
     "torch", "torchvision", "timm", "ray", "optuna", "optuna-dashboard", "sqlalchemy", "plotly", "einops",
     "safetensors", "onnx", "onnxruntime", "onnxscript", "mlxtend",
 )  # fmt: skip
-#: Module of a driver and how people write it in a storage URL.
+#: Module of a database driver and the scheme of a storage URL that asks for it.
 _DRIVERS = {
     "psycopg": "postgresql+psycopg",
     "psycopg2": "postgresql+psycopg2",
@@ -40,18 +42,18 @@ def examine() -> dict[str, object]:
     """
     problems: list[str] = []
     probes: dict[str, Callable[[list[str]], object]] = {
-        "python": _python,
-        "packages": _packages,
-        "cpu_cores": _cores,
-        "memory": _memory,
-        "shared_memory": _shared_memory,
-        "disk": _disk,
-        "cuda": _cuda,
-        "bf16": _bf16,
-        "ray_cluster": _cluster,
-        "ray_listens": _listens,
-        "databases": _databases,
-        "cache": _cache,
+        "python": _describe_python,
+        "packages": _find_packages,
+        "cpu_cores": _count_cores,
+        "memory": _measure_memory,
+        "shared_memory": _measure_shared_memory,
+        "disk": _measure_disk,
+        "cuda": _find_gpus,
+        "bf16": _describe_bf16,
+        "ray_cluster": _describe_cluster,
+        "ray_listens": _describe_listening,
+        "databases": _find_databases,
+        "cache": _describe_cache,
     }
     findings: dict[str, object] = {}
     for name, probe in probes.items():
@@ -59,15 +61,14 @@ def examine() -> dict[str, object]:
             findings[name] = probe(problems)
         except Exception as error:
             # A doctor that falls ill is no help: whatever breaks is a finding like any other.
-            reason = (str(error).strip().splitlines() or [""])[0]
             findings[name] = "unknown"
-            problems.append(f"{name} could not be examined ({type(error).__name__}: {reason})")
+            problems.append(f"{name} could not be examined ({type(error).__name__}: {first_line(error)})")
     findings["problems"] = problems
     return findings
 
 
-def words(finding: object) -> str:
-    """Return a finding for people: lists and mappings a line each."""
+def format_finding(finding: object) -> str:
+    """Return a finding as text: lists and mappings one entry a line."""
     if isinstance(finding, dict):
         return "\n".join(f"{name} {value}" for name, value in finding.items()) or "none"
     if isinstance(finding, list):
@@ -75,11 +76,11 @@ def words(finding: object) -> str:
     return str(finding)
 
 
-def _python(problems: list[str]) -> str:
+def _describe_python(problems: list[str]) -> str:
     return f"{platform.python_version()} ({sys.executable})"
 
 
-def _packages(problems: list[str]) -> dict[str, str]:
+def _find_packages(problems: list[str]) -> dict[str, str]:
     versions = {}
     for name in _PACKAGES:
         try:
@@ -93,9 +94,9 @@ def _packages(problems: list[str]) -> dict[str, str]:
     return versions
 
 
-def _cores(problems: list[str]) -> int:
+def _count_cores(problems: list[str]) -> int:
     cores = len(os.sched_getaffinity(0))
-    quota = _first(Path("/sys/fs/cgroup/cpu.max"))
+    quota = _read_words(Path("/sys/fs/cgroup/cpu.max"))
     if quota is not None and quota[0] != "max" and (granted := int(quota[0]) / int(quota[1])) < 0.9 * cores:
         problems.append(
             f"this container may use {granted:g} of the {cores} CPU cores it sees; give "
@@ -104,15 +105,15 @@ def _cores(problems: list[str]) -> int:
     return cores
 
 
-def _memory(problems: list[str]) -> str:
+def _measure_memory(problems: list[str]) -> str:
     known = {}
     for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
         name, _, rest = line.partition(":")
         known[name] = int(rest.split()[0]) * 1024
     total, free = known["MemTotal"], known["MemAvailable"]
-    limit = _first(Path("/sys/fs/cgroup/memory.max"))
+    limit = _read_words(Path("/sys/fs/cgroup/memory.max"))
     if limit is not None and limit[0] != "max":
-        used = _first(Path("/sys/fs/cgroup/memory.current"))
+        used = _read_words(Path("/sys/fs/cgroup/memory.current"))
         total = min(total, int(limit[0]))
         free = min(free, total - int(used[0]) if used else total)
     if free < _MIN_MEMORY_GIB * _GIB:
@@ -123,7 +124,7 @@ def _memory(problems: list[str]) -> str:
     return f"{total / _GIB:.1f} GiB, {free / _GIB:.1f} GiB free"
 
 
-def _shared_memory(problems: list[str]) -> str:
+def _measure_shared_memory(problems: list[str]) -> str:
     usage = shutil.disk_usage("/dev/shm")
     if usage.free < _MIN_SHARED_GIB * _GIB:
         problems.append(
@@ -133,11 +134,11 @@ def _shared_memory(problems: list[str]) -> str:
     return f"{usage.total / _GIB:.1f} GiB, {usage.free / _GIB:.1f} GiB free"
 
 
-def _disk(problems: list[str]) -> dict[str, str]:
+def _measure_disk(problems: list[str]) -> dict[str, str]:
     findings = {}
-    for what, path in (("studies", Path.cwd()), ("temporary files", Path(tempfile.gettempdir()))):
+    for content, path in (("studies", Path.cwd()), ("temporary files", Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(path).free / _GIB
-        findings[what] = f"{free:.1f} GiB free at {path}"
+        findings[content] = f"{free:.1f} GiB free at {path}"
         if free < _MIN_DISK_GIB:
             problems.append(
                 f"only {free:.1f} GiB of disk are free at {path}; free some space before a long search"
@@ -145,7 +146,7 @@ def _disk(problems: list[str]) -> dict[str, str]:
     return findings
 
 
-def _cuda(problems: list[str]) -> list[str]:
+def _find_gpus(problems: list[str]) -> list[str]:
     import torch
 
     if not torch.cuda.is_available():
@@ -162,7 +163,7 @@ def _cuda(problems: list[str]) -> list[str]:
     return devices
 
 
-def _bf16(problems: list[str]) -> str:
+def _describe_bf16(problems: list[str]) -> str:
     import torch
 
     if torch.cuda.is_available():
@@ -173,11 +174,9 @@ def _bf16(problems: list[str]) -> str:
     return "no, this CPU emulates it slowly (training on CPUs is float32)"
 
 
-def _cluster(problems: list[str]) -> str:
-    from nas.cluster import pool as workers
-
+def _describe_cluster(problems: list[str]) -> str:
     try:
-        cluster = workers.survey()
+        cluster = ray_cluster.survey()
     except NasError as error:
         problems.append(str(error))
         return "does not answer"
@@ -186,18 +185,18 @@ def _cluster(problems: list[str]) -> str:
     return f"{cluster.where}: {cluster.cpus:g} CPU cores, {cluster.gpus:g} GPUs"
 
 
-def _listens(problems: list[str]) -> str:
+def _describe_listening(problems: list[str]) -> str:
     """Say where the Ray processes of this machine listen, from the kernel's own tables."""
     addresses: set[str] = set()
-    found = False
+    ray_runs = False
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if (process / "comm").read_text(encoding="utf-8").strip() in _RAY_PROCESSES:
-                found = True
-                addresses |= _listening(process)
+                ray_runs = True
+                addresses |= _listening_addresses(process)
         except OSError:
             continue  # it ended meanwhile, or belongs to somebody else
-    if found:
+    if ray_runs:
         outside = sorted(
             address for address in addresses if not address.startswith("127.") and address != "::1"
         )
@@ -208,11 +207,10 @@ def _listens(problems: list[str]) -> str:
                 "before ray start"
             )
         return ", ".join(sorted(addresses)) or "unknown (its processes belong to another user)"
-    from nas.cluster import pool as workers  # importing it settles where Ray will listen
-
-    if os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0":
+    settings = {**ray_cluster.ray_environment(), **os.environ}
+    if settings["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0":
         return "127.0.0.1, once started"
-    if workers.cluster_address() is None:
+    if ray_cluster.cluster_address() is None:
         problems.append(
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER is set, so Ray will listen on all interfaces; unset it to "
             "keep Ray on 127.0.0.1"
@@ -220,7 +218,7 @@ def _listens(problems: list[str]) -> str:
     return "all interfaces, once started"
 
 
-def _listening(process: Path) -> set[str]:
+def _listening_addresses(process: Path) -> set[str]:
     """Return the addresses on which a process accepts TCP connections."""
     sockets = set()
     for handle in (process / "fd").iterdir():
@@ -244,15 +242,15 @@ def _listening(process: Path) -> set[str]:
     return addresses
 
 
-def _databases(problems: list[str]) -> list[str]:
+def _find_databases(problems: list[str]) -> list[str]:
     found = ["sqlite"]
     found += [scheme for module, scheme in _DRIVERS.items() if importlib.util.find_spec(module) is not None]
     return found
 
 
-def _cache(problems: list[str]) -> str:
+def _describe_cache(problems: list[str]) -> str:
     folder = Path(os.environ.get("NAS_CACHE_DIR") or Path.home() / ".cache" / "nas")
-    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         problems.append(f"the cache folder {folder} cannot be written; set NAS_CACHE_DIR to one that can")
     if not folder.is_dir():
@@ -261,6 +259,6 @@ def _cache(problems: list[str]) -> str:
     return f"{folder} ({size / 2**20:.0f} MiB)"
 
 
-def _first(path: Path) -> list[str] | None:
+def _read_words(path: Path) -> list[str] | None:
     """Return the words of a file of one line, or None where there is none."""
     return path.read_text(encoding="utf-8").split() if path.exists() else None

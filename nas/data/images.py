@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from nas.data.augment import Augmentation
 from nas.data.sources import Source, cached, digest
+from nas.runtime.error_text import first_line
 from search_spaces.errors import DataError
 
 SMALL_SIDE = 96
@@ -221,7 +222,7 @@ def _open(source: Source, index: int, *, decode: bool = True) -> Image.Image:
     except Exception as error:
         if image is not None:
             image.close()
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise DataError(
             f"{source.where(index)} cannot be decoded ({reason}); remove or replace it"
         ) from error

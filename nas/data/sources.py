@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from nas.runtime.error_text import first_line
 from nas.runtime.files import load_tensors, save_tensors
 from search_spaces.errors import CheckpointError, DataError, WorkError, nearest
 
@@ -243,7 +244,7 @@ def _timm_set(spec: str, data_dir: Path | None, cache: Path) -> Source:
         labels = tuple(int(label) for one in sets for label in _labels(one))
     # Each data set of torchvision and datasets fails in its own way: no package, no network, no file.
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise DataError(
             f"--data {spec} cannot be read from {root} ({type(error).__name__}: {reason}); "
             "check --data-dir, or type --data folder:PATH"

@@ -1,1 +1,1 @@
-"""Scores of networks and of paths of a supernet."""
+"""Scores of networks, and of paths of a supernet."""

@@ -1,4 +1,4 @@
-"""Scores of networks on images: accuracy, recalibrated statistics, throughput."""
+"""Scores of a network on images: accuracy with recalibrated BatchNorm statistics, and throughput."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from supernet.supernet import Supernet
 Batch = tuple[Tensor, Tensor]
 
 
-class Tally:
-    """Accuracy over batches of logits."""
+class AccuracyMeter:
+    """Counts over batches of logits: images, hits among the first one and five classes, summed cross-entropy."""
 
     def __init__(self) -> None:
-        self.images, self.first, self.fifth, self.loss = 0, 0, 0, 0.0
+        self.num_images, self.num_top1, self.num_top5, self.total_loss = 0, 0, 0, 0.0
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Count a batch of logits ``(B, classes)``."""
         logits = logits.float()
-        ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
-        self.first += int(ranked[:, 0].sum())
-        self.fifth += int(ranked.any(dim=1).sum())
-        self.loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-        self.images += len(labels)
+        hits = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+        self.num_top1 += int(hits[:, 0].sum())
+        self.num_top5 += int(hits.any(dim=1).sum())
+        self.total_loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+        self.num_images += len(labels)
 
     def scores(self) -> dict[str, float]:
         """Return ``top1`` and ``top5`` in percent and the mean cross-entropy ``loss``."""
-        if not self.images:
+        if not self.num_images:
             raise ValueError("there are no images to evaluate on")
         return {
-            "top1": 100 * self.first / self.images,
-            "top5": 100 * self.fifth / self.images,
-            "loss": self.loss / self.images,
+            "top1": 100 * self.num_top1 / self.num_images,
+            "top5": 100 * self.num_top5 / self.num_images,
+            "loss": self.total_loss / self.num_images,
         }
 
 
@@ -52,30 +52,30 @@ def accuracy(network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         batches: Images and labels on the network's device.
     """
     network.eval()
-    tally = Tally()
+    meter = AccuracyMeter()
     for images, labels in batches:
         with autocast(images.device):
             logits = network(images)
-        tally.add(logits, labels)
-    return tally.scores()
+        meter.add(logits, labels)
+    return meter.scores()
 
 
 @torch.no_grad()
 def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Replace the BatchNorm statistics of a network by those of ``batches``.
 
-    A supernet's statistics are averages over all paths and fit none of them (OFA, arXiv 1908.09791,
-    and SPOS, arXiv 1904.00420, do the same). A network without BatchNorm is left alone.
+    A supernet's statistics are averages over all paths and fit none of them, as OFA (arXiv 1908.09791) and
+    SPOS (arXiv 1904.00420) found. A network without BatchNorm stays as it is.
 
     Args:
-        network: The network, with statistics of its own.
+        network: The network, which shares its statistics with no other.
         batches: Training images ``(B, C, H, W)``, not augmented.
     """
     norms = [module for module in network.modules() if isinstance(module, BATCH_NORMS)]
     if not norms:
         return
     network.eval()
-    before = [norm.momentum for norm in norms]
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches
@@ -83,19 +83,19 @@ def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     for images in batches:
         with autocast(images.device):
             network(images)
-    for norm, momentum in zip(norms, before, strict=True):
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
 
 
-def evaluation_batch(image_size: tuple[int, int]) -> int:
+def evaluation_batch_size(image_size: tuple[int, int]) -> int:
     """Return how many images are evaluated at once: 250 small ones, about 60 of 224 px."""
     height, width = image_size
     return max(16, min(250, 3_000_000 // (height * width)))
 
 
 class Evaluator:
-    """Scores paths of one supernet, each by itself.
+    """Scores paths of one supernet, each on its own.
 
     Args:
         supernet: The trained supernet, on its device.

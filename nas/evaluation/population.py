@@ -1,4 +1,4 @@
-"""What a worker holds: the supernet once, and the images that candidates are scored on."""
+"""The evaluation of a population: designs are scored by workers that each hold the supernet and the images."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.pool import Pool
 from nas.data.splits import Data, Split
-from nas.evaluation.accuracy import evaluation_batch
-from nas.evaluation.prefix_cache import GROUP, PrefixCacheEvaluator, in_order
+from nas.evaluation.accuracy import Batch, evaluation_batch_size
+from nas.evaluation.prefix_cache import GROUP_SIZE, PrefixCacheEvaluator, order_by_prefix
 from nas.runtime.device import compute_dtype
 from nas.search.racing import LOOKS, stop_thresholds
 from search_spaces.architecture import Architecture
@@ -26,41 +26,43 @@ from supernet.subnet import build_on_meta
 from supernet.supernet import Supernet
 
 CALIBRATION_IMAGES = 256
-KEPT_BYTES = 2**31  # most activations kept by a worker on the CPU
-_ROOT = 3  # steps that have one worker as their home: the stem and both halves of a block
+MAX_CPU_CACHE_BYTES = 2**31  # most activations that a worker on the CPU caches
+_COMMON_STEPS = (
+    3  # first steps that decide which worker a design goes to: the stem and both halves of a block
+)
 
 
-def payload(
+def payload_from_data(
     supernet: Supernet, data: Data, validation_images: int, seed: int, racing: float | None = None
 ) -> dict[str, Any]:
     """Return what workers need, as arrays that a node stores once for all of them.
 
     Args:
         supernet: Trained weights.
-        data: The images; validation and, for BatchNorm statistics, some training images are taken.
+        data: The images: those of validation, and some of training for BatchNorm statistics.
         validation_images: Most validation images to score on.
         seed: Chooses them.
         racing: Largest probability of stopping a design wrongly; None stops none.
     """
-    batch = evaluation_batch(supernet.space.image_size)
+    batch_size = evaluation_batch_size(supernet.space.image_size)
     count = min(validation_images, len(data.val))
-    # A design can be stopped between batches, so racing cuts them small enough for its looks.
-    cut = batch if racing is None else min(batch, -(-count // LOOKS))
-    validation = list(_take(data.val, count, cut, seed))
+    # A design can be stopped between batches, so racing makes them small enough for its looks.
+    validation_size = batch_size if racing is None else min(batch_size, -(-count // LOOKS))
+    validation = list(_first_images(data.val, count, validation_size, seed))
     # Statistics are averaged over batches, each counting alike: so these are as even as they can be.
     images = min(CALIBRATION_IMAGES, len(data.train))
-    even = -(-images // -(-images // batch))
-    calibration = [images for images, _ in _take(data.train, images, even, seed)]
-    return content(supernet, validation, calibration, racing)
+    calibration_size = -(-images // -(-images // batch_size))
+    calibration = [images for images, _ in _first_images(data.train, images, calibration_size, seed)]
+    return payload_from_batches(supernet, validation, calibration, racing)
 
 
-def content(
+def payload_from_batches(
     supernet: Supernet,
-    validation: Sequence[tuple[Tensor, Tensor]],
+    validation: Sequence[Batch],
     calibration: Sequence[Tensor],
     racing: float | None = None,
 ) -> dict[str, Any]:
-    """Return what workers need, as ``payload`` does, for batches of images that are at hand."""
+    """Return what workers need, as `payload_from_data` does, from batches of images on the CPU."""
     return {
         "space": supernet.space,
         "sharing": supernet.sharing,
@@ -71,9 +73,9 @@ def content(
     }
 
 
-def _take(split: Split, count: int, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches of ``count`` images in an order that the seed alone decides."""
-    for images, labels in split.batches(batch, shuffle_seed=seed):
+def _first_images(split: Split, count: int, batch_size: int, seed: int) -> Iterator[Batch]:
+    """Yield batches of the first ``count`` images in an order that the seed alone decides."""
+    for images, labels in split.batches(batch_size, shuffle_seed=seed):
         yield images[:count], labels[:count]
         count -= len(images)
         if count <= 0:
@@ -81,32 +83,36 @@ def _take(split: Split, count: int, batch: int, seed: int) -> Iterator[tuple[Ten
 
 
 class EvaluationWorker:
-    """A worker's object."""
+    """The object that a worker holds: the supernet and the images on its device, and the cached activations.
 
-    def __init__(self, content: dict[str, Any], device: str) -> None:
-        supernet: Supernet = build_on_meta(call(Supernet, content["space"], content["sharing"]))
-        weights = {name: _tensor(value).to(device) for name, value in content["weights"].items()}
+    Args:
+        payload: What `payload_from_data` returned.
+        device: ``cuda`` or ``cpu``.
+    """
+
+    def __init__(self, payload: dict[str, Any], device: str) -> None:
+        supernet: Supernet = build_on_meta(call(Supernet, payload["space"], payload["sharing"]))
+        weights = {name: _to_tensor(value).to(device) for name, value in payload["weights"].items()}
         supernet.load_state_dict(weights, assign=True)
         dtype = compute_dtype(torch.device(device))
-        validation = [(_tensor(x).to(device, dtype), _tensor(y).to(device)) for x, y in content["validation"]]
-        calibration = [_tensor(x).to(device, dtype) for x in content["calibration"]]
-        self.evaluator = PrefixCacheEvaluator(supernet, validation, calibration, kept_bytes(device))
-        self.racing: float | None = content["racing"]
-        self.sizes = [len(labels) for _, labels in validation]
+        validation = [
+            (_to_tensor(images).to(device, dtype), _to_tensor(labels).to(device))
+            for images, labels in payload["validation"]
+        ]
+        calibration = [_to_tensor(images).to(device, dtype) for images in payload["calibration"]]
+        memory = activation_cache_bytes(device)
+        self.evaluator = PrefixCacheEvaluator(supernet, validation, calibration, memory)
+        self.racing: float | None = payload["racing"]
+        self.batch_sizes = [len(labels) for _, labels in validation]
 
     def score(self, group: list[tuple[dict[str, object], float]]) -> list[dict[str, float]]:
-        """Return the scores of the architectures with these JSONs, each raced against its bar."""
+        """Return the scores of designs, given as their JSON and the ``top1`` that racing requires of them."""
         designs = [Architecture.from_json(design) for design, _ in group]
         if self.racing is None:
             return self.evaluator.score(designs)
         return self.evaluator.score(
-            designs, [stop_thresholds(self.sizes, bar, self.racing) for _, bar in group]
+            designs, [stop_thresholds(self.batch_sizes, required, self.racing) for _, required in group]
         )
-
-
-def hold(content: dict[str, Any], device: str) -> EvaluationWorker:
-    """Make a worker's object."""
-    return EvaluationWorker(content, device)
 
 
 class Population:
@@ -115,56 +121,57 @@ class Population:
     Designs that begin alike go to the same worker, a few at once, where what they share is computed once.
 
     Args:
-        plan: The workers.
-        content: What ``payload`` returned.
+        allocation: The workers.
+        payload: What `payload_from_data` returned.
     """
 
-    def __init__(self, plan: WorkerAllocation, content: dict[str, Any]) -> None:
-        self.pool = Pool(plan, hold, content)
+    def __init__(self, allocation: WorkerAllocation, payload: dict[str, Any]) -> None:
+        self.pool = Pool(allocation, EvaluationWorker, payload)
 
     def __call__(
         self, designs: list[Architecture], required_top1: list[float]
     ) -> Iterator[dict[int, dict[str, float]]]:
         """Yield ``{index: scores}`` of the designs that are done together."""
-        groups = grouped(designs, self.pool.plan.workers)
+        groups = group_by_prefix(designs, self.pool.allocation.workers)
         items = [
-            [(designs[place].to_json(), required_top1[place]) for place in places] for _, places in groups
+            [(designs[index].to_json(), required_top1[index]) for index in indices] for _, indices in groups
         ]
-        for done in self.pool.map("score", items, [home for home, _ in groups]):
-            yield dict(zip(groups[done.index][1], done.value, strict=True))
+        for result in self.pool.map("score", items, [worker for worker, _ in groups]):
+            _, indices = groups[result.index]
+            yield dict(zip(indices, result.value, strict=True))
 
     def close(self) -> None:
-        """Let the workers go."""
+        """End the workers."""
         self.pool.close()
 
 
-def grouped(designs: list[Architecture], workers: int) -> list[tuple[int, list[int]]]:
-    """Return ``(home, places)``: which worker had better evaluate which designs together.
+def group_by_prefix(designs: list[Architecture], workers: int) -> list[tuple[int, list[int]]]:
+    """Return ``(preferred worker, indices)`` of designs to evaluate together.
 
-    The home is that of the design's stem and first block, the same in every generation.
+    The worker is chosen by a design's stem and first block, so that it is the same in every generation.
     """
-    preferred_workers: dict[int, list[int]] = {}
-    for place in in_order(designs):
-        beginning = " ".join(map(str, steps(designs[place])[:_ROOT]))
-        preferred_workers.setdefault(zlib.crc32(beginning.encode()) % workers, []).append(place)
+    by_worker: dict[int, list[int]] = {}
+    for index in order_by_prefix(designs):
+        beginning = " ".join(map(str, steps(designs[index])[:_COMMON_STEPS]))
+        by_worker.setdefault(zlib.crc32(beginning.encode()) % workers, []).append(index)
     # Small groups keep workers busy to the end of a generation, and lose little to a kill.
-    size = max(1, min(GROUP, len(designs) // (2 * workers)))
+    size = max(1, min(GROUP_SIZE, len(designs) // (2 * workers)))
     return [
-        (home, places[first : first + size])
-        for home, places in sorted(preferred_workers.items())
-        for first in range(0, len(places), size)
+        (worker, indices[first : first + size])
+        for worker, indices in sorted(by_worker.items())
+        for first in range(0, len(indices), size)
     ]
 
 
-def kept_bytes(device: str) -> int:
-    """Return how many bytes of activations a worker keeps."""
+def activation_cache_bytes(device: str) -> int:
+    """Return the bytes of activations that a worker keeps on ``cuda`` or ``cpu``."""
     if device == "cuda":
         return torch.cuda.mem_get_info()[0] // 2
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(KEPT_BYTES, free // (4 * (os.cpu_count() or 1)))
+    return min(MAX_CPU_CACHE_BYTES, free // (4 * (os.cpu_count() or 1)))
 
 
-def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
+def _to_tensor(array: np.ndarray[Any, Any]) -> Tensor:
     with warnings.catch_warnings():
         # Ray maps arrays read-only; nothing here writes to weights or images.
         warnings.simplefilter("ignore", UserWarning)

@@ -1,9 +1,9 @@
-"""Scores of many paths of one supernet, computing once what they have in common.
+"""Scores of many paths of one supernet, with the steps that they have in common computed once.
 
-Designs of one generation descend from a few parents and begin alike. A design goes on from where it leaves the
-path of the one before it, or from the longest beginning that is still kept: activations stay beyond the
-current path as long as memory allows, since the next generation begins like this one. Scores are those of
-``Evaluator.score``, to the last bit.
+Designs of one generation descend from a few parents and begin alike. Where a design begins like the one
+before it, it continues from the activations at the last step that both have; else from the longest beginning
+that is still cached. Activations are kept beyond the current path as long as memory allows, since the next
+generation begins like this one. Scores are those of ``Evaluator.score``, to the last bit.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nas.evaluation.accuracy import Batch, Tally
+from nas.evaluation.accuracy import AccuracyMeter, Batch
 from nas.runtime.device import autocast
 from search_spaces.architecture import Architecture
 from supernet.elastic import Weights
 from supernet.steps import Flow, MixerStep, Step, StepRunner, steps
 from supernet.supernet import Supernet
 
-GROUP = 8  # most designs that a worker evaluates before it reports
+GROUP_SIZE = 8  # most designs that a worker evaluates before it reports
 
 
 class StepOutput(NamedTuple):
-    """What a step makes.
+    """The output of one step.
 
-    Args:
-        flows: Of every batch that it was given.
-        statistics: Of its BatchNorms, if it was calibrated.
+    Attributes:
+        flows: Activations of every batch that was given to the step.
+        statistics: Statistics of its BatchNorms, if it was calibrated.
     """
 
     flows: list[Flow]
@@ -40,31 +40,33 @@ class StepOutput(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes."""
+        """Bytes of all its tensors."""
         tensors = [x for flow in self.flows for x in flow if x is not None]
         return sum(tensor.nbytes for tensor in (*tensors, *self.statistics.values()))
 
 
 class Prefix(NamedTuple):
-    """A path as far as one of its steps.
+    """A path up to and including one of its steps.
 
-    Args:
+    Attributes:
         step: The last step.
-        key: Digest of all the steps: equal keys, equal beginnings.
+        key: Digest of all steps: prefixes are equal where their keys are.
     """
 
     step: Step
     key: bytes
 
 
+#: All prefixes of a path, shortest first.
 PrefixChain = tuple[Prefix, ...]
 
 
 class ActivationCache:
-    """What steps made, by key, let go when together it grows beyond a limit.
+    """Outputs of steps by key, which are evicted when together they take more bytes than a limit.
 
-    What was made inside a block goes first: it saves half a block where two designs differ in an MLP alone,
-    the end of a block saves all of it wherever they part. Then what was not used for longest.
+    Outputs inside a block are evicted first: one saves half a block where two designs differ in an MLP alone,
+    while the output of a whole block saves all of it wherever the designs part. Within both kinds the least
+    recently used goes first.
 
     Args:
         limit: Bytes.
@@ -72,81 +74,86 @@ class ActivationCache:
 
     def __init__(self, limit: int) -> None:
         self.limit, self.bytes = limit, 0
-        self._inside: OrderedDict[Hashable, StepOutput] = OrderedDict()
-        self._ends: OrderedDict[Hashable, StepOutput] = OrderedDict()
+        self._inside_blocks: OrderedDict[Hashable, StepOutput] = OrderedDict()
+        self._block_ends: OrderedDict[Hashable, StepOutput] = OrderedDict()
 
     def get(self, key: Hashable) -> StepOutput | None:
-        """Return what is kept under ``key``, or None."""
-        for held in (self._inside, self._ends):
-            if key in held:
-                held.move_to_end(key)
-                return held[key]
+        """Return the output cached under ``key``, or None."""
+        for outputs in (self._inside_blocks, self._block_ends):
+            if key in outputs:
+                outputs.move_to_end(key)
+                return outputs[key]
         return None
 
-    def put(self, key: Hashable, made: StepOutput, inside: bool = False) -> None:
-        """Keep what was made inside a block or at the end of one, under a key that is not in use.
+    def put(self, key: Hashable, output: StepOutput, inside_block: bool = False) -> None:
+        """Cache an output under a key that is not in use, unless it is larger than the limit.
 
-        What is larger than the limit is not kept.
+        Args:
+            key: The key.
+            output: The output.
+            inside_block: Whether its step lies inside a block rather than at the end of one.
         """
-        if made.nbytes > self.limit:
+        if output.nbytes > self.limit:
             return
-        (self._inside if inside else self._ends)[key] = made
-        self.bytes += made.nbytes
-        self.fit()
+        (self._inside_blocks if inside_block else self._block_ends)[key] = output
+        self.bytes += output.nbytes
+        self.evict()
 
-    def fit(self) -> None:
-        """Let go of what is beyond the limit."""
+    def evict(self) -> None:
+        """Remove outputs until the rest is within the limit."""
         while self.bytes > self.limit:
-            self.bytes -= (self._inside or self._ends).popitem(last=False)[1].nbytes
+            _, output = (self._inside_blocks or self._block_ends).popitem(last=False)
+            self.bytes -= output.nbytes
 
 
 class PrefixRunner:
-    """What the steps of one path at a time make of the same images, and what is kept of other paths.
+    """Runs paths on the same images one after the other, each from the longest beginning that is known.
 
     Args:
-        kept: What is kept.
-        name: Of these images, among others that share ``kept``.
+        cache: Outputs of earlier paths; may be shared with runners of other images.
+        name: Name of these images in the cache.
         images: Batches of them.
-        run: ``(path, number, flows) -> StepOutput``: what step ``number`` of a path, counted from 1, makes of ``flows``.
+        run_step: ``(chain, number, flows) -> StepOutput``: runs step ``number`` of a path, counted from 1.
     """
 
     def __init__(
         self,
-        kept: ActivationCache,
+        cache: ActivationCache,
         name: Hashable,
         images: Sequence[Tensor],
-        run: Callable[[PrefixChain, int, list[Flow]], StepOutput],
+        run_step: Callable[[PrefixChain, int, list[Flow]], StepOutput],
     ) -> None:
-        self.kept, self.name, self.run = kept, name, run
-        self._path: PrefixChain = ()
-        self._made = {0: StepOutput([(x, None) for x in images], {})}  # by number of steps
+        self.cache, self.name, self.run_step = cache, name, run_step
+        self._chain: PrefixChain = ()
+        # Outputs along the current path by number of steps; 0 are the images.
+        self._outputs = {0: StepOutput([(x, None) for x in images], {})}
 
-    def at(self, path: PrefixChain, count: int) -> StepOutput:
-        """Return what the first ``count`` steps of a path make."""
-        self._turn(path)
-        known = next(number for number in range(count, -1, -1) if self._recall(number))
+    def output_after(self, chain: PrefixChain, count: int) -> StepOutput:
+        """Return the output of the first ``count`` steps of a path."""
+        self._switch_to(chain)
+        known = next(number for number in range(count, -1, -1) if self._is_known(number))
         for number in range(known + 1, count + 1):
-            made = self.run(path, number, self._made[number - 1].flows)
-            self._made[number] = made
-            if number < len(path):  # other paths seldom go on from where one ends
-                last = path[number - 1]
-                self.kept.put((self.name, last.key), made, isinstance(last.step, MixerStep))
-        return self._made[count]
+            output = self.run_step(chain, number, self._outputs[number - 1].flows)
+            self._outputs[number] = output
+            if number < len(chain):  # other paths seldom continue where one ends
+                last = chain[number - 1]
+                self.cache.put((self.name, last.key), output, isinstance(last.step, MixerStep))
+        return self._outputs[count]
 
-    def _turn(self, path: PrefixChain) -> None:
-        """Let go of what the path does not have in common with the last one."""
-        pairs = zip(self._path, path, strict=False)
-        common = next((n for n, (one, other) in enumerate(pairs) if one.key != other.key), len(path))
-        self._made = {number: made for number, made in self._made.items() if number <= common}
-        self._path = path
+    def _switch_to(self, chain: PrefixChain) -> None:
+        """Make a path the current one, keeping the outputs that it shares with the one before."""
+        pairs = zip(self._chain, chain, strict=False)
+        common = next((n for n, (one, other) in enumerate(pairs) if one.key != other.key), len(chain))
+        self._outputs = {number: output for number, output in self._outputs.items() if number <= common}
+        self._chain = chain
 
-    def _recall(self, number: int) -> bool:
-        """Return whether it is known what the first steps of the path make."""
-        if number not in self._made:
-            made = self.kept.get((self.name, self._path[number - 1].key))
-            if made is None:
+    def _is_known(self, number: int) -> bool:
+        """Return whether the output after ``number`` steps is known, fetching it from the cache if it is there."""
+        if number not in self._outputs:
+            output = self.cache.get((self.name, self._chain[number - 1].key))
+            if output is None:
                 return False
-            self._made[number] = made
+            self._outputs[number] = output
         return True
 
 
@@ -157,15 +164,15 @@ class PrefixCacheEvaluator:
         supernet: The trained supernet, on its device.
         validation: Batches of validation images and labels, kept on the device.
         calibration: Batches of training images for BatchNorm statistics, kept on the device.
-        keep_bytes: Memory for activations.
+        memory: Bytes for activations.
     """
 
     def __init__(
-        self, supernet: Supernet, validation: list[Batch], calibration: list[Tensor], keep_bytes: int
+        self, supernet: Supernet, validation: list[Batch], calibration: list[Tensor], memory: int
     ) -> None:
         self.runner = StepRunner(supernet.eval())
         self.validation, self.calibration = validation, calibration
-        self.keep_bytes, self.kept = keep_bytes, ActivationCache(keep_bytes)
+        self.memory, self.cache = memory, ActivationCache(memory)
 
     @torch.inference_mode()
     def score(
@@ -174,86 +181,93 @@ class PrefixCacheEvaluator:
         """Return ``top1``, ``top5``, ``loss`` and the ``seconds`` it took of every architecture.
 
         Args:
-            architectures: Best in the order of ``in_order``, so that what two share is at hand.
-            floors: For each of them, what ``racing.stop_thresholds`` returned; left out, none is stopped.
+            architectures: Best in the order of `order_by_prefix`, in which those that begin alike are neighbours.
+            stop_thresholds: For each of them the result of ``racing.stop_thresholds``; none is stopped without.
 
         Returns:
             Of an architecture that was stopped, the scores on the images it saw, and their number as
             ``stopped_after``.
         """
-        paths = [path_of(architecture) for architecture in architectures]
-        tallies, seconds = [Tally() for _ in paths], [0.0] * len(paths)
-        stop_thresholds = stop_thresholds or [[-1] * len(self.validation)] * len(paths)
+        chains = [prefix_chain(architecture) for architecture in architectures]
+        meters, seconds = [AccuracyMeter() for _ in chains], [0.0] * len(chains)
+        thresholds = stop_thresholds or [[-1] * len(self.validation)] * len(chains)
         stopped: set[int] = set()
-        calibrated = PrefixRunner(self.kept, "calibration", self.calibration, self._calibrate)
-        statistics: dict[bytes, Weights] = {}
-
-        def validate(path: PrefixChain, number: int, flows: list[Flow]) -> StepOutput:
-            step, key = path[number - 1]
-            if key not in statistics:
-                normalises = self.runner.normalises(step)
-                statistics[key] = calibrated.at(path, number).statistics if normalises else {}
-            return StepOutput([self.runner.run(step, flow, statistics[key]) for flow in flows], {})
-
-        for batches in self._portions(paths):
-            branches = [
-                PrefixRunner(self.kept, batch, [self.validation[batch][0]], validate) for batch in batches
+        run_step = self._validation_step()
+        for batches in self._portions(chains):
+            runners = [
+                PrefixRunner(self.cache, batch, [self.validation[batch][0]], run_step) for batch in batches
             ]
-            for number, path in enumerate(paths):
+            for number, chain in enumerate(chains):
+                if number in stopped:
+                    continue
                 started = time.perf_counter()
-                for batch, branch in zip(batches, branches, strict=True) if number not in stopped else ():
+                for batch, runner in zip(batches, runners, strict=True):
                     labels = self.validation[batch][1]
                     with autocast(labels.device):
-                        logits = self.runner.classify(branch.at(path, len(path)).flows[0])
-                    tallies[number].add(logits, labels)
-                    if tallies[number].first <= stop_thresholds[number][batch]:
+                        logits = self.runner.classify(runner.output_after(chain, len(chain)).flows[0])
+                    meters[number].add(logits, labels)
+                    if meters[number].num_top1 <= thresholds[number][batch]:
                         stopped.add(number)
                         break
                 seconds[number] += time.perf_counter() - started
         self.runner.forget()
-        found = [{**t.scores(), "seconds": s} for t, s in zip(tallies, seconds, strict=True)]
+        scores = [{**meter.scores(), "seconds": spent} for meter, spent in zip(meters, seconds, strict=True)]
         for number in stopped:
-            found[number]["stopped_after"] = tallies[number].images
-        return found
+            scores[number]["stopped_after"] = meters[number].num_images
+        return scores
 
-    def _portions(self, paths: Sequence[PrefixChain]) -> list[range]:
+    def _validation_step(self) -> Callable[[PrefixChain, int, list[Flow]], StepOutput]:
+        """Return the function that runs a step on validation images, with BatchNorm statistics of its path's own."""
+        calibration = PrefixRunner(self.cache, "calibration", self.calibration, self._calibrate_step)
+        statistics: dict[bytes, Weights] = {}
+
+        def run_step(chain: PrefixChain, number: int, flows: list[Flow]) -> StepOutput:
+            step, key = chain[number - 1]
+            if key not in statistics:
+                normalises = self.runner.normalises(step)
+                statistics[key] = calibration.output_after(chain, number).statistics if normalises else {}
+            return StepOutput([self.runner.run(step, flow, statistics[key]) for flow in flows], {})
+
+        return run_step
+
+    def _calibrate_step(self, chain: PrefixChain, number: int, flows: list[Flow]) -> StepOutput:
+        """Run a step on training images, where each batch is normalised by its own statistics."""
+        return StepOutput(*self.runner.calibrate(chain[number - 1].step, flows))
+
+    def _portions(self, chains: Sequence[PrefixChain]) -> list[range]:
         """Return numbers of validation batches, as many at once as let a path take a quarter of the memory.
 
-        The rest is for what is kept beyond the current path.
+        The rest is for the cache.
         """
-        largest = max(_path_bytes(path) for path in paths)
+        largest = max(_path_bytes(chain) for chain in chains)
         images, count = max(len(labels) for _, labels in self.validation), len(self.validation)
-        size = min(count, max(1, self.keep_bytes // (4 * largest * images)))
+        size = min(count, max(1, self.memory // (4 * largest * images)))
         current = largest * (size * images + sum(len(x) for x in self.calibration))
-        self.kept.limit = max(0, self.keep_bytes - current)
-        self.kept.fit()
+        self.cache.limit = max(0, self.memory - current)
+        self.cache.evict()
         return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
-    def _calibrate(self, path: PrefixChain, number: int, flows: list[Flow]) -> StepOutput:
-        """Return what a step makes of the training images: each batch is normalised by its own statistics."""
-        return StepOutput(*self.runner.calibrate(path[number - 1].step, flows))
 
-
-def path_of(architecture: Architecture) -> PrefixChain:
-    """Return the beginnings of a design's path, shortest first."""
-    path, key = [], b""
+def prefix_chain(architecture: Architecture) -> PrefixChain:
+    """Return all prefixes of an architecture's path, shortest first."""
+    chain, key = [], b""
     for step in steps(architecture):
         key = blake2b(key + repr(step).encode(), digest_size=16).digest()
-        path.append(Prefix(step, key))
-    return tuple(path)
+        chain.append(Prefix(step, key))
+    return tuple(chain)
 
 
-def in_order(architectures: Sequence[Architecture]) -> list[int]:
-    """Return the places of designs in an order in which those that begin alike follow one another."""
-    named = [[str(step) for step in steps(architecture)] for architecture in architectures]
-    return sorted(range(len(named)), key=lambda place: named[place])
+def order_by_prefix(architectures: Sequence[Architecture]) -> list[int]:
+    """Return the indices of architectures in an order in which those that begin alike follow one another."""
+    texts = [[str(step) for step in steps(architecture)] for architecture in architectures]
+    return sorted(range(len(texts)), key=lambda index: texts[index])
 
 
-def _path_bytes(path: PrefixChain) -> int:
+def _path_bytes(chain: PrefixChain) -> int:
     """Return about how many bytes one image takes in float32 after all halves of blocks."""
-    halves = [begun.step for begun in path if isinstance(begun.step, MixerStep)]
+    mixers = [prefix.step for prefix in chain if isinstance(prefix.step, MixerStep)]
     return 4 * sum(
-        2 * half.feature_map.tokens * half.feature_map.dim
-        + half.shares_attention * half.feature_map.num_heads * half.feature_map.tokens**2
-        for half in halves
+        2 * step.feature_map.tokens * step.feature_map.dim
+        + step.shares_attention * step.feature_map.num_heads * step.feature_map.tokens**2
+        for step in mixers
     )

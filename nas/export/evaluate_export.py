@@ -12,6 +12,8 @@ from torch import nn
 from nas.data.splits import Data, load_data
 from nas.evaluation.accuracy import accuracy, throughput
 from nas.export.writer import load_source
+from nas.runtime.device import default_device
+from nas.runtime.error_text import first_line
 from nas.runtime.files import load_tensors
 from nas.study.folder import read_json
 from search_spaces.errors import CheckpointError, DataError, RequestError, StudyError
@@ -51,7 +53,7 @@ def evaluate_folder(folder: Path, data: str, data_dir: Path | None) -> dict[str,
     network = _load(folder)
     images = load_data(data, data_dir=data_dir, image_size=config.side)
     _compare(folder, config, data, images)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = default_device()
     network.to(device)
     # Normalised as the model was trained, whatever these images' own statistics are.
     split = replace(images.final_test(), mean=config.mean, std=config.std)
@@ -133,4 +135,4 @@ def _channels(count: int) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"no {error}"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first_line(error)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nas.runtime.console import quantity
+from nas.runtime.error_text import first_line
 from nas.runtime.files import save_tensors, write_json, write_text
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
@@ -157,9 +158,8 @@ def _made(what: str, run: Any, *arguments: Any) -> Tensor:
         output: Tensor = run(*arguments)
     except Exception as error:
         # Exporters raise anything; whatever it is, the user gets one sentence and nothing half-made.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WorkError(
-            f"{what} could not export this model ({reason}); leave it out with --format"
+            f"{what} could not export this model ({first_line(error)}); leave it out with --format"
         ) from error
     return output
 

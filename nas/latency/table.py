@@ -28,6 +28,7 @@ from nas.latency.timing import seconds_of
 from nas.runtime.console import log
 from nas.runtime.provenance import provenance
 from search_spaces.architecture import Architecture, Block, Stage
+from search_spaces.checks import is_number
 from search_spaces.errors import CheckpointError, RequestError
 from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
@@ -226,7 +227,7 @@ class LatencyTable:
         if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) for side in size):
             raise CheckpointError(f"a latency table whose 'image_size' is {size!r}, not [height, width]")
         for name, entry in value["latency_ms"].items():
-            if isinstance(entry, bool) or not isinstance(entry, int | float) or not 0 < entry < math.inf:
+            if not is_number(entry) or not 0 < entry < math.inf:
                 raise CheckpointError(f"a latency table that gives '{name}' {entry!r} ms")
         if not isinstance(value.get("provenance"), Mapping):
             raise CheckpointError("a latency table without 'provenance'")

@@ -10,19 +10,22 @@ from typing import Any
 
 import torch
 
-from nas.cluster import pool as workers
+from nas.cluster import ray_cluster
 from nas.cluster.budget import Budget, WorkerAllocation, allocate_workers, parse_budget
-from nas.cluster.pool import Cluster
+from nas.cluster.ray_cluster import Cluster
+from nas.cluster.team import run_distributed
 from nas.data.splits import Data, load_data
-from nas.evaluation.population import Population, payload
+from nas.evaluation.population import Population, payload_from_data
 from nas.export.writer import export_model
 from nas.latency.table import LatencyTable, measure, read_table
-from nas.runtime.console import bar, counting, duration, log, quantity
+from nas.runtime.console import bar, duration, log, progress_callback, quantity
+from nas.runtime.device import planned_device
 from nas.runtime.files import write_json
 from nas.runtime.provenance import provenance
-from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_rows
+from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_records
 from nas.search.objectives import Goal, parse_objectives
-from nas.search.trial_store import TrialRecord, check_storage, redact_password
+from nas.search.storage import check_storage, redact_password
+from nas.search.trial_store import TrialRecord
 from nas.study.folder import DatasetInfo, Study
 from nas.study.recipes import RecipeOverrides, default_recipes, stored_recipes
 from nas.study.settings import Settings
@@ -108,7 +111,7 @@ def dataset_info(data: Data, spec: str) -> DatasetInfo:
 def open_data(settings: Settings) -> Data:
     """Load the images of a study, with progress where they are decoded."""
     directory = None if settings.data_dir is None else Path(settings.data_dir)
-    with counting("decoding images") as progress:
+    with progress_callback("decoding images") as progress:
         return load_data(settings.data, data_dir=directory, image_size=settings.image_size, progress=progress)
 
 
@@ -133,7 +136,7 @@ def prepare(
     """
     budget = parse_budget(budget_text)
     declaration = load_declaration(settings.space)
-    cluster = workers.survey()
+    cluster = ray_cluster.survey()
     plan = allocate_workers(budget, cluster.cpus, cluster.gpus, where=cluster.where)
     data = open_data(settings)
     if overrides is not None:
@@ -166,7 +169,7 @@ def describe(job: Job) -> list[str]:
     recipe = settings.recipe
     steps = steps_per_epoch(settings, data) * recipe.epochs
     device = "GPU" if job.workers.gpus_per_worker else "CPU core"
-    limits = ", ".join(f"{name} <= {quantity(limit)}" for name, limit in job.goal.limits)
+    limits = ", ".join(f"{name} <= {quantity(limit)}" for name, limit in job.goal.constraints)
     time_limit = "" if job.budget.seconds is None else f", at most {duration(job.budget.seconds)}"
     return [
         f"space     {job.space}",
@@ -221,11 +224,11 @@ def run(job: Job, command: Sequence[str]) -> list[TrialRecord]:
         log.note(line)
     supernet = make_supernet(job)
     latency = latencies(job)  # before any worker runs beside the measurement
-    workers.start(job.cluster)
+    ray_cluster.start(job.cluster)
     store = study.store()
     population = Population(
         job.workers,
-        payload(supernet, job.data, settings.validation_images, settings.seed, settings.racing),
+        payload_from_data(supernet, job.data, settings.validation_images, settings.seed, settings.racing),
     )
 
     def cheap(design: Architecture) -> dict[str, float]:
@@ -250,7 +253,7 @@ def run(job: Job, command: Sequence[str]) -> list[TrialRecord]:
         population.close()
     if settings.racing is not None:
         log.say(_saved(rows, min(settings.validation_images, len(job.data.val))))
-    found = pareto_rows(rows, job.goal)
+    found = pareto_records(rows, job.goal)
     if not found:
         raise WorkError(_nothing_found(rows, job))
     study.write_front(rows, job.goal, found, settings.seed)
@@ -271,7 +274,7 @@ def _nothing_found(rows: list[TrialRecord], job: Job) -> str:
     if not rows:
         return f"the time of --budget {job.budget} was over before a design was evaluated; give it more"
     least = ", ".join(
-        f"{name} {quantity(min(row.scores[name] for row in rows))}" for name, _ in job.goal.limits
+        f"{name} {quantity(min(row.scores[name] for row in rows))}" for name, _ in job.goal.constraints
     )
     return (
         f"none of {len(rows)} proposed designs keeps the limits; the least seen was {least}: loosen the limits "
@@ -299,7 +302,7 @@ def make_supernet(job: Job) -> Supernet:
 
 def _device(plan: WorkerAllocation) -> torch.device:
     """Return where this process trains."""
-    return torch.device("cuda" if plan.gpus_per_worker and torch.cuda.is_available() else "cpu")
+    return planned_device(plan.device)
 
 
 def latencies(job: Job) -> LatencyTable | None:
@@ -311,7 +314,7 @@ def latencies(job: Job) -> LatencyTable | None:
     if table is None:
         if not job.goal.needs_latency:
             return None
-        with counting("measuring latencies") as progress:
+        with progress_callback("measuring latencies") as progress:
             table = measure(job.space, _device(job.workers), progress=progress)
     if not study.latency_file.exists():
         write_json(study.latency_file, table.to_json())
@@ -340,11 +343,11 @@ def train_team(job: Job) -> Supernet:
     plan = allocate_team(job.workers, ranks(job), one_machine=not job.cluster.running)
     done, total = steps_done(checkpoint)
     if not total or done < total:
-        workers.start(job.cluster)
+        ray_cluster.start(job.cluster)
         share = SupernetTask(job.space, settings, job.data, checkpoint, job.starts)
         whole = settings.recipe.epochs * steps_per_epoch(settings, job.data)
         with progress_bar(done, whole) as report:
-            workers.run_distributed(train_rank, share, plan, report)
+            run_distributed(train_rank, share, plan, report)
     return read_supernet(job.space, settings.sharing, checkpoint)
 
 

@@ -7,9 +7,7 @@ import sys
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-import optuna_dashboard
-
-from nas.search.trial_store import open_storage, redact_password
+from nas.search.storage import open_storage, redact_password
 from search_spaces.errors import RequestError
 
 #: The only address served: the dashboard has no login and lets anyone delete studies.
@@ -40,6 +38,8 @@ def serve(url: str, port: int) -> None:
         RequestError: If the port cannot be used.
         StudyError: If the storage cannot be opened.
     """
+    import optuna_dashboard  # brings scikit-learn, which sets environment variables when it is imported
+
     app = optuna_dashboard.wsgi(open_storage(url))
     try:
         server = make_server(HOST, port, app, _Server, _Handler)

@@ -20,7 +20,7 @@ from nas.search.objectives import OBJECTIVES, Goal
 from nas.search.pareto import front
 from nas.search.trial_store import TrialRecord
 from search_spaces.architecture import Architecture, Block
-from search_spaces.operators import OPERATORS, POSITIONS
+from search_spaces.operators import POSITIONS, operator_names
 
 FRONT = "#d55e00"
 _COLOURS = ("#0f8bc9", "#e69f00", "#1aa179", "#b5609a", "#d55e00", "#7a75c4", "#9aa522", "#5aa9a0")
@@ -416,7 +416,7 @@ def _volume(points: Sequence[tuple[float, ...]]) -> float:
 
 def operators(rows: Sequence[TrialRecord], chosen: Sequence[TrialRecord]) -> go.Figure:
     """Draw which operator stands in every block, in all evaluated designs and in the ``chosen`` ones."""
-    return _shares(rows, chosen, lambda block: block.operator, tuple(OPERATORS))
+    return _shares(rows, chosen, lambda block: block.operator, operator_names())
 
 
 def positions(rows: Sequence[TrialRecord], chosen: Sequence[TrialRecord]) -> go.Figure:

@@ -28,12 +28,14 @@ from torch import Tensor, nn
 from nas.data.splits import Data, load_data
 from nas.report.html import figure, page, section, table
 from nas.report.plots import Curve, curves
+from nas.runtime.device import default_device
 from nas.runtime.files import write_text
 from nas.study.folder import Study, find_architecture, find_study, read_json
 from nas.training.pretrained import read_network
 from nas.training.subnet import trained_network
 from search_spaces.architecture import Architecture
 from search_spaces.errors import DataError, RequestError, StudyError
+from search_spaces.walk import walk_blocks
 from supernet.block import Network
 
 #: Images whose features are compared with one another at once.
@@ -242,7 +244,7 @@ def _batches(subject: Subject, data: Data, count: int) -> tuple[int, list[Tensor
     size = min(BATCH, count, len(data.val))
     if size < _LEAST:
         raise DataError(f"{size} validation images are too few to compare features; give at least {_LEAST}")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = default_device()
     subject.network.to(device)
     # A fixed order that mixes the classes, which stored ones may follow one another by.
     split = replace(data.val, mean=subject.mean, std=subject.std)
@@ -251,15 +253,15 @@ def _batches(subject: Subject, data: Data, count: int) -> tuple[int, list[Tensor
 
 
 def _described(subject: Subject, found: Sequence[float | None]) -> dict[str, Any]:
-    placed = list(subject.architecture.placed())
+    parts = walk_blocks(subject.architecture)
     known = [value for value in found[:-1] if value is not None]
     return {
         "label": subject.label,
         "digest": subject.architecture.digest,
         "mean": sum(known) / len(known) if known else None,
         "blocks": [
-            {"place": place, "block": str(block), "depth": number / len(placed), "similarity": value}
-            for number, ((place, block, _), value) in enumerate(zip(placed, found, strict=True), start=1)
+            {"place": part.name, "block": str(part.block), "depth": number / len(parts), "similarity": value}
+            for number, (part, value) in enumerate(zip(parts, found, strict=True), start=1)
         ],
     }
 

@@ -16,7 +16,7 @@ from nas.report.html import figure, page, section, table
 from nas.report.plots import worded
 from nas.runtime.console import duration, quantity
 from nas.runtime.files import write_text
-from nas.search.loop import pareto_rows
+from nas.search.loop import pareto_records
 from nas.search.objectives import Goal
 from nas.search.pareto import dominates
 from nas.search.trial_store import TrialRecord
@@ -62,8 +62,8 @@ def write_report(study: Study) -> None:
     """
     study.require()
     store, goal = study.store(), study.goal()
-    rows = store.rows()
-    found = _Findings(study, goal, rows, pareto_rows(rows, goal), study.results(), store.times())
+    rows = store.records()
+    found = _Findings(study, goal, rows, pareto_records(rows, goal), study.results(), store.completion_times())
     write_text(study.report_file, _page(found))
 
 
@@ -91,7 +91,7 @@ def _header(found: _Findings) -> str:
         f"{'highest' if direction == 'maximize' else 'lowest'} {_NAMES[name]}"
         for name, direction in zip(found.goal.objectives, found.goal.directions, strict=True)
     )
-    limits = "".join(f", {_NAMES[name]} at most {worded(name, limit)}" for name, limit in found.goal.limits)
+    limits = "".join(f", {_NAMES[name]} at most {worded(name, limit)}" for name, limit in found.goal.constraints)
     state = "" if found.finished else _state(found)
     return (
         f"<header><h1>{html.escape(found.study.name)}</h1>"

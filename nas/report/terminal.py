@@ -20,11 +20,12 @@ from rich.text import Text
 from nas.runtime.console import quantity
 from search_spaces.architecture import Architecture
 from search_spaces.attention_cost import window_advice
-from search_spaces.cost import costs, head_cost, stage_costs, stem_cost
+from search_spaces.cost import costs, part_cost, stage_costs
 from search_spaces.declaration import known_spaces, load_declaration
-from search_spaces.operators import OPERATORS, Cost
+from search_spaces.operators import Cost, operator_names
 from search_spaces.published import CLAIMS, PUBLISHED
 from search_spaces.space import Space
+from search_spaces.walk import walk
 
 _COLOURS = ("cyan", "magenta", "green", "yellow", "red", "blue", "bright_magenta", "bright_green")
 
@@ -55,6 +56,7 @@ def describe(architecture: Architecture, name: str | None = None) -> dict[str, A
         such a window, and the positions in the chosen ``windows`` and sub-sampling ``ratios``.
     """
     total, advice = costs(architecture), window_advice(architecture)
+    stem, *_, head = walk(architecture)
 
     def priced(cost: Cost) -> dict[str, Any]:
         share = cost.macs / total.macs if total.macs else 0.0
@@ -106,9 +108,9 @@ def describe(architecture: Architecture, name: str | None = None) -> dict[str, A
         "activation_bytes": total.activation_bytes,
         "compact": str(architecture),
         "claim": asdict(CLAIMS[name]) if name in CLAIMS else None,
-        "stem": {"name": architecture.stem, **priced(stem_cost(architecture))},
+        "stem": {"name": architecture.stem, **priced(part_cost(stem, architecture.style))},
         "stages": stages,
-        "head": {"name": "classifier", **priced(head_cost(architecture))},
+        "head": {"name": "classifier", **priced(part_cost(head, architecture.style))},
         "architecture": architecture.to_json(),
     }
 
@@ -223,7 +225,7 @@ class _Grid:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table = Table.grid(padding=(0, 1, 0, 0), expand=True)
-        operators, numbers, bar = max(map(len, OPERATORS)), 5, 6
+        operators, numbers, bar = max(map(len, operator_names())), 5, 6
         others = 4 + operators + 4 + 3 * numbers + bar + 8  # 8 columns, each with a space behind
         table.add_column(width=4, justify="right", style="dim")
         table.add_column(width=operators)
@@ -248,7 +250,7 @@ class _Grid:
 
 
 def _colour(operator: str) -> str:
-    names = list(OPERATORS)
+    names = operator_names()
     return _COLOURS[names.index(operator) % len(_COLOURS)] if operator in names else "white"
 
 

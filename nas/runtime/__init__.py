@@ -1,1 +1,1 @@
-"""The ground floor: files, console, interruption, provenance, devices."""
+"""What every other room stands on: files, console, interruption, provenance, devices."""

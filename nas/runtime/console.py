@@ -1,4 +1,4 @@
-"""What a person reads while work goes on: lines on stderr, a log file, progress with rate and ETA.
+"""Output for people while work goes on: lines on stderr, a log file, progress with rate and time left.
 
 Standard output is left to results, so that ``--json`` can be piped.
 """
@@ -18,8 +18,8 @@ from rich.text import Text
 
 console = Console(stderr=True, highlight=False)
 
-_PLAIN_SECONDS = 15.0  # how often progress is printed where there is no terminal to redraw
-_PLAIN_LEAST = 1.0  # phases shorter than this are not worth a line there
+_PRINT_SECONDS = 15.0  # how often progress is printed where there is no terminal to redraw
+_SHORTEST_PRINTED = 1.0  # seconds; shorter phases are not worth a line there
 
 
 class Log:
@@ -48,25 +48,25 @@ class Log:
 log = Log()
 
 
-class _Rate(ProgressColumn):
-    """Units a second."""
+class _RateColumn(ProgressColumn):
+    """Shows units per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:.1f}/s" if speed < 100 else f"{speed:.0f}/s")
 
 
-class Bar:
-    """Progress of one phase.
+class ProgressBar:
+    """Progress of one phase: redrawn in a terminal, a line now and then elsewhere.
 
     Args:
-        title: What goes on.
+        title: Name of the phase.
         total: Units of work in all.
         done: Units already done, when resumed.
     """
 
     def __init__(self, title: str, total: int, done: int = 0) -> None:
-        self.title, self.total, self.done, self.first = title, total, done, done
+        self.title, self.total, self.done, self.done_before = title, total, done, done
         self.started = self.printed = time.monotonic()
         self.info = ""
         self._progress: Progress | None = None
@@ -75,7 +75,7 @@ class Bar:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-                _Rate(),
+                _RateColumn(),
                 TimeRemainingColumn(compact=True),
                 TextColumn("{task.fields[info]}"),
                 console=console,
@@ -84,17 +84,17 @@ class Bar:
             self._progress.start()
 
     def update(self, done: int, info: str = "") -> None:
-        """Say that ``done`` units are done."""
+        """Show that ``done`` units are done, and ``info`` beside them."""
         self.done, self.info = done, info
         if self._progress is not None:
             self._progress.update(self._task, completed=done, info=info)
-        elif time.monotonic() - self.printed > _PLAIN_SECONDS:
+        elif time.monotonic() - self.printed > _PRINT_SECONDS:
             self.printed = time.monotonic()
-            console.print(escape(self._line()), soft_wrap=True)
+            console.print(escape(self._format()), soft_wrap=True)
 
-    def _line(self) -> str:
+    def _format(self) -> str:
         spent = max(time.monotonic() - self.started, 1e-9)
-        rate = (self.done - self.first) / spent
+        rate = (self.done - self.done_before) / spent
         left = (
             f", {duration((self.total - self.done) / rate)} left"
             if rate > 0 and self.done < self.total
@@ -104,40 +104,40 @@ class Bar:
         return f"{self.title}: {self.done}/{self.total} ({rate:.1f}/s{left}){info}"
 
     def close(self, *, failed: bool = False) -> None:
-        """Stop drawing and log how it went; a failure is left to the error's own line."""
+        """Stop drawing and log the final state; a failure is left to the error's own line."""
         if self._progress is not None:
             self._progress.stop()
-        elif not failed and time.monotonic() - self.started > _PLAIN_LEAST:
-            console.print(escape(self._line()), soft_wrap=True)
-        log.note(self._line())
+        elif not failed and time.monotonic() - self.started > _SHORTEST_PRINTED:
+            console.print(escape(self._format()), soft_wrap=True)
+        log.note(self._format())
 
 
 @contextlib.contextmanager
-def bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
+def bar(title: str, total: int, done: int = 0) -> Iterator[ProgressBar]:
     """Draw a progress bar while the block runs."""
-    drawn = Bar(title, total, done)
+    progress = ProgressBar(title, total, done)
     try:
-        yield drawn
+        yield progress
     finally:
-        drawn.close()
+        progress.close()
 
 
 @contextlib.contextmanager
-def counting(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield what to tell ``(done, total)``; a progress bar is drawn from the first time on."""
+def progress_callback(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield an ``on_progress(done, total)`` that draws a progress bar from its first call on."""
     with contextlib.ExitStack() as stack:
-        drawn: list[Bar] = []
+        bars: list[ProgressBar] = []
 
-        def progress(done: int, total: int) -> None:
-            if not drawn:
-                drawn.append(stack.enter_context(bar(title, total)))
-            drawn[0].update(done)
+        def on_progress(done: int, total: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(bar(title, total)))
+            bars[0].update(done)
 
-        yield progress
+        yield on_progress
 
 
 def duration(seconds: float) -> str:
-    """Write a duration for people: ``8s``, ``3m 05s``, ``2h 10m``."""
+    """Return a duration as text: ``8s``, ``3m 05s``, ``2h 10m``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"
@@ -147,7 +147,7 @@ def duration(seconds: float) -> str:
 
 
 def quantity(value: float, unit: str = "") -> str:
-    """Write a count with a metric prefix: ``4.3G``, ``128k``."""
+    """Return a count with a metric prefix and its unit: ``4.3G``, ``128k``."""
     for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         # Three digits of 999.5k and more are already 1.00M.
         if abs(value) >= 0.9995 * factor:

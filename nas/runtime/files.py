@@ -1,6 +1,6 @@
 """Files that a kill, a crash or a full disk cannot tear.
 
-Every write goes to a temporary file in the same folder, is flushed to the disk and then renamed over the
+Every write goes to a temporary file in the same folder, is synced to the disk and then renamed over the
 target: a reader sees the old file or the new one, never half of either.
 """
 
@@ -19,16 +19,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from nas.runtime.error_text import first_line
 from search_spaces.errors import CheckpointError, StudyError, WorkError
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write ``data`` to ``path`` atomically, making the folder where it is absent.
+    """Write ``data`` to ``path`` atomically, creating its folder if there is none.
 
     Raises:
         WorkError: The file cannot be written; what stood there before is intact.
     """
-    with _replacing(Path(path)) as temporary, open(temporary, "wb") as file:
+    with _replacement(Path(path)) as temporary, open(temporary, "wb") as file:
         file.write(data)
 
 
@@ -63,16 +64,16 @@ def save_tensors(
         WorkError: The file cannot be written; what stood there before is intact.
     """
     storages: set[int] = set()
-    plain: dict[str, Tensor] = {}
+    copies: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         copy = tensor.detach().cpu().contiguous()
         storage = copy.untyped_storage()
         if storage.data_ptr() in storages or storage.nbytes() != copy.nbytes:
             copy = copy.clone()
         storages.add(copy.untyped_storage().data_ptr())
-        plain[name] = copy
-    with _replacing(Path(path)) as temporary:
-        save_file(plain, temporary, dict(metadata or {}))
+        copies[name] = copy
+    with _replacement(Path(path)) as temporary:
+        save_file(copies, temporary, dict(metadata or {}))
 
 
 def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -92,23 +93,20 @@ def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError:
         raise CheckpointError(f"there is no weights file {path}; check the path") from None
     except (SafetensorError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path} is truncated or not a safetensors file ({reason}); "
+            f"{path} is truncated or not a safetensors file ({first_line(error)}); "
             "copy it again or delete it and make it anew"
         ) from None
 
 
 def require_writable(folder: Path | str) -> None:
-    """Check that ``folder``, or the nearest folder above it that exists, takes files; leave nothing behind.
+    """Check that files can be made in ``folder``, or in the nearest folder above it that exists; leave none behind.
 
     Raises:
         StudyError: Something that is no folder is in the way, or files cannot be made there.
     """
     folder = Path(folder)
-    existing = next(
-        (place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)), folder
-    )
+    existing = next((path for path in (folder, *folder.absolute().parents) if os.path.lexists(path)), folder)
     if not existing.is_dir():
         raise StudyError(f"{folder} cannot be a folder because {existing} is a file; choose another --study")
     try:
@@ -122,7 +120,7 @@ def require_writable(folder: Path | str) -> None:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def _replacement(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path``; rename it over ``path`` when the block ends well."""
     # Not tempfile: its files are readable by their owner alone, and a study's folder may be shared.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
@@ -130,9 +128,9 @@ def _replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # safetensors makes files for their owner alone
-        _flush(temporary)
+        _sync(temporary)
         os.replace(temporary, path)
-        _flush(path.parent)
+        _sync(path.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise WorkError(
@@ -149,7 +147,7 @@ def _umask() -> int:
     return mask
 
 
-def _flush(path: Path) -> None:
+def _sync(path: Path) -> None:
     """Wait until the file or folder is on the disk, so that a power cut cannot undo the rename."""
     handle = os.open(path, os.O_RDONLY)
     try:

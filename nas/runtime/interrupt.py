@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM as a request that long work answers between two steps.
 
-The first signal asks: the work saves its state and raises ``Interrupted``. A second one insists and
-raises ``KeyboardInterrupt`` wherever the program is.
+After the first signal the work saves its state and raises ``Interrupted``. A second one raises
+``KeyboardInterrupt`` at once, wherever the program is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import FrameType
 
 from search_spaces.errors import NasError
 
-_asked = False
+_requested = False
 
 
 class Interrupted(NasError):
@@ -22,43 +22,43 @@ class Interrupted(NasError):
     exit_code = 130
 
 
-def ask() -> None:
-    """Ask this process for an interruption, as a signal would; for workers, which get no signals."""
-    global _asked
-    _asked = True
+def request() -> None:
+    """Request the interruption of this process, as a signal would; for workers, which get no signals."""
+    global _requested
+    _requested = True
 
 
-def asked() -> bool:
-    """Return whether an interruption was asked for."""
-    return _asked
+def is_requested() -> bool:
+    """Return whether an interruption was requested."""
+    return _requested
 
 
 def check() -> None:
-    """Raise if an interruption was asked for; call where the state is whole.
+    """Raise if an interruption was requested; to be called between steps, where the state is consistent.
 
     Raises:
         Interrupted: If it was.
     """
-    if _asked:
+    if _requested:
         raise Interrupted("interrupted")
 
 
 @contextlib.contextmanager
 def graceful() -> Iterator[None]:
-    """Answer SIGINT and SIGTERM as described above while the block runs."""
-    global _asked
-    _asked = False
+    """Handle SIGINT and SIGTERM as described above while the block runs."""
+    global _requested
+    _requested = False
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        global _asked
-        if _asked:
+    def handle(number: int, frame: FrameType | None) -> None:
+        global _requested
+        if _requested:
             raise KeyboardInterrupt
-        _asked = True
+        _requested = True
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        _asked = False
+        _requested = False

@@ -33,7 +33,7 @@ _PACKAGES = (
 
 
 def provenance(seed: int, command: Sequence[str]) -> dict[str, Any]:
-    """Describe this run as a value that JSON takes.
+    """Return the description of this run as a JSON object.
 
     Args:
         seed: The run's seed.
@@ -43,11 +43,11 @@ def provenance(seed: int, command: Sequence[str]) -> dict[str, Any]:
         ``commit`` (null outside a checkout), ``dirty``, ``packages``, ``python``, ``platform``,
         ``cpu_count``, ``devices`` (CUDA device names), ``seed``, ``command`` and ``time`` (UTC, ISO 8601).
     """
-    commit, dirty = _git()
+    commit, dirty = _read_checkout()
     return {
         "commit": commit,
         "dirty": dirty,
-        "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
+        "packages": {name: version for name in _PACKAGES if (version := _find_version(name)) is not None},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
@@ -58,19 +58,19 @@ def provenance(seed: int, command: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _git() -> tuple[str | None, bool | None]:
+def _read_checkout() -> tuple[str | None, bool | None]:
     """Return the checkout's commit and whether files differ from it; (None, None) outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     # An installed copy may lie inside some other repository, whose commit would say nothing about this code.
-    if (top := _ask_git(root, "rev-parse", "--show-toplevel")) is None or Path(top).resolve() != root:
+    if (top := _run_git(root, "rev-parse", "--show-toplevel")) is None or Path(top).resolve() != root:
         return None, None
-    commit = _ask_git(root, "rev-parse", "HEAD")
-    # Studies are what the code makes; the search that is being recorded is one of them.
-    changes = _ask_git(root, "status", "--porcelain", "--", ".", ":(exclude)studies")
+    commit = _run_git(root, "rev-parse", "HEAD")
+    # Studies are made by the code and are no part of it; the search being recorded is one of them.
+    changes = _run_git(root, "status", "--porcelain", "--", ".", ":(exclude)studies")
     return commit, None if commit is None or changes is None else bool(changes)
 
 
-def _ask_git(root: Path, *arguments: str) -> str | None:
+def _run_git(root: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
             ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
@@ -80,7 +80,7 @@ def _ask_git(root: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _version(name: str) -> str | None:
+def _find_version(name: str) -> str | None:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The search itself: propose a batch, reject and deduplicate, evaluate the rest, tell.
+"""The search itself: propose a batch, reject and deduplicate, evaluate the rest, tell the sampler.
 
 Proposals are made batch by batch. A batch depends on the seed, its number and the finished batches
 before it, never on the number of workers or on which of them was first; so one seed gives one search,
@@ -19,13 +19,16 @@ from optuna.trial import FrozenTrial
 from nas.search.objectives import Goal
 from nas.search.pareto import front
 from nas.search.racing import required_top1
-from nas.search.samplers import Proposer
+from nas.search.samplers import Proposer, create_proposer
 from nas.search.trial_store import Store, TrialRecord
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from search_spaces.space import Space
 
-_IDLE_BATCHES = 25  # batches without a new design after which the space counts as searched
+_FRUITLESS_BATCHES = 25  # batches in a row without a new design after which the space counts as searched
+
+#: Called with each evaluated trial and how many designs were evaluated so far.
+OnResult = Callable[[TrialRecord, int], None]
 
 
 class Evaluations(Protocol):
@@ -34,9 +37,9 @@ class Evaluations(Protocol):
     def __call__(
         self, designs: list[Architecture], required_top1: list[float]
     ) -> Iterator[dict[int, dict[str, float]]]:
-        """Evaluate ``designs``, each of which may be stopped once its ``top1`` is surely below its bar.
+        """Evaluate ``designs``, each of which may be stopped once its ``top1`` is surely below what is required.
 
-        Scores of a stopped one are of the images it saw, whose number they tell as ``stopped_after``.
+        Scores of a stopped one are of the images it saw; their score ``stopped_after`` is how many these were.
         """
 
 
@@ -45,7 +48,7 @@ class SearchConfig:
     """How a search proposes.
 
     Args:
-        goal: Objectives and limits.
+        goal: Objectives and constraints.
         sampler: ``nsga2``, ``tpe`` or ``random``.
         batch_size: Proposals made at once; NSGA-II's population.
         trials: Designs to evaluate.
@@ -64,174 +67,193 @@ class SearchConfig:
 
 
 @dataclass
+class _Progress:
+    """What the batches so far have shown.
+
+    Args:
+        evaluated: Trials of evaluated designs, by digest.
+        front: The Pareto front of the finished batches; followed where designs race against it.
+    """
+
+    evaluated: dict[str, TrialRecord]
+    front: list[TrialRecord] = field(default_factory=list)
+
+
+@dataclass
 class Search:
     """A search over one space into one store.
 
     Args:
         space: What is searched.
         store: Where finished trials are kept.
-        plan: How to propose.
+        config: How to propose.
         evaluate: Evaluates designs.
-        cheap: Scores known without a forward pass (costs, predicted latency).
-        starts: Designs proposed first, by name.
+        analytic_scores: Returns scores known without a forward pass (costs, predicted latency).
+        initial_designs: Designs proposed first, by name.
     """
 
     space: Space
     store: Store
-    plan: SearchConfig
+    config: SearchConfig
     evaluate: Evaluations
     analytic_scores: Callable[[Architecture], dict[str, float]]
-    starts: list[tuple[str, Architecture]] = field(default_factory=list)
+    initial_designs: list[tuple[str, Architecture]] = field(default_factory=list)
 
     @cached_property
     def earlier(self) -> list[TrialRecord]:
         """The trials of earlier runs, read when they are first asked for."""
-        return self.store.rows()
+        return self.store.records()
 
-    def run(self, report: Callable[[TrialRecord, int], None]) -> list[TrialRecord]:
-        """Search until the plan's trials or time are used up, or the space is.
+    def run(self, on_result: OnResult) -> list[TrialRecord]:
+        """Search until the configured trials or time are used up, or the space is.
 
         Args:
-            report: Told ``(row, designs evaluated so far)`` of every finished trial.
+            on_result: Called with ``(trial, designs evaluated so far)`` for every evaluated trial.
 
         Returns:
-            All rows in the order of their proposals, those of earlier runs included.
+            All trials in the order of their proposals, those of earlier runs included.
 
         Raises:
             Interrupted: If the user asked to stop; what was finished is stored.
         """
-        deadline = None if self.plan.seconds is None else time.monotonic() + self.plan.seconds
-        stored: dict[int, dict[int, TrialRecord]] = {}
-        for row in self.earlier:
-            stored.setdefault(row.batch, {})[row.index_in_batch] = row
-        known = {
-            row.architecture.digest: row for rows in stored.values() for row in rows.values() if row.evaluated
-        }
-        plan = self.plan
-        proposer, number, idle = self._proposer(), 0, 0
-        rows: list[TrialRecord] = []
-        rivals: list[TrialRecord] = []  # the front of the finished batches
-        while len(known) < plan.trials and idle < _IDLE_BATCHES:
-            if deadline is not None and time.monotonic() > deadline:
+        config, started = self.config, time.monotonic()
+        stored = _by_batch(self.earlier)
+        progress = _Progress(
+            {record.architecture.digest: record for record in self.earlier if record.evaluated}
+        )
+        proposer = self.create_proposer()
+        records: list[TrialRecord] = []
+        number = fruitless = 0
+        while len(progress.evaluated) < config.trials and fruitless < _FRUITLESS_BATCHES:
+            if config.seconds is not None and time.monotonic() - started > config.seconds:
                 break
-            before = len(known)
-            found = stored.get(number, {})
-            if len(found) == self._size(number):
-                batch = [found[index_in_batch] for index_in_batch in range(len(found))]
-                proposer.resume(
-                    [row.params for row in batch], [row.sampler_attrs for row in batch], self._told(batch)
-                )
+            before = len(progress.evaluated)
+            finished = stored.get(number, {})
+            if len(finished) == self._size_of_batch(number):
+                batch = self._replay_batch(proposer, finished)
             else:
-                batch = self._batch(proposer, number, found, known, report, rivals)
-            rows.extend(batch)
-            if plan.racing is not None:
-                rivals = pareto_rows([*rivals, *batch], plan.goal)
-            idle = idle + 1 if len(known) == before and number not in stored else 0
+                batch = self._run_batch(proposer, number, finished, progress, on_result)
+            records.extend(batch)
+            if config.racing is not None:
+                progress.front = pareto_records([*progress.front, *batch], config.goal)
+            fruitless = fruitless + 1 if len(progress.evaluated) == before and not finished else 0
             number += 1
-        # Batches of an earlier, longer run lie beyond the plan of this one and still count.
-        rows.extend(row for n in sorted(stored) if n >= number for _, row in sorted(stored[n].items()))
-        return rows
+        # Batches of an earlier, longer run lie beyond those of this one and still count.
+        beyond = (batch for later, batch in sorted(stored.items()) if later >= number)
+        return records + [record for batch in beyond for _, record in sorted(batch.items())]
 
-    def _proposer(self) -> Proposer:
-        plan = self.plan
-        return Proposer(plan.sampler, self.space.choices, plan.batch_size, plan.goal.directions)
+    def create_proposer(self) -> Proposer:
+        """Return what proposes the batches of a run."""
+        config = self.config
+        return create_proposer(config.sampler, self.space.choices, config.batch_size, config.goal.directions)
+
+    def describe_proposal(self, trial: FrozenTrial, batch: int, index: int) -> TrialRecord:
+        """Return a proposed trial with its design and analytic scores, and set its constraints."""
+        goal, architecture = self.config.goal, self.space.assemble(trial.params)
+        scores = self.analytic_scores(architecture)
+        for name, violation in goal.violations(scores).items():
+            trial.set_constraint(name, violation)
+        initial = self._unique_initial_designs.get(architecture.digest) if batch == 0 else None
+        return TrialRecord(
+            batch=batch,
+            index_in_batch=index,
+            params=trial.params,
+            architecture=architecture,
+            scores=scores,
+            rejected=goal.format_violation(scores),
+            origin="sampled" if initial is None else initial[0],
+            sampler_attrs=trial.system_attrs,
+        )
 
     @cached_property
-    def _origins(self) -> dict[str, tuple[str, Architecture]]:
+    def _unique_initial_designs(self) -> dict[str, tuple[str, Architecture]]:
         """The designs proposed first, with their names, by digest."""
-        return {start.digest: (name, start) for name, start in self.starts}
+        return {design.digest: (name, design) for name, design in self.initial_designs}
 
-    def _size(self, number: int) -> int:
-        """Return how many proposals batch ``number`` has."""
-        return self.plan.batch_size if number else max(self.plan.batch_size, len(self._origins))
+    def _size_of_batch(self, number: int) -> int:
+        """Return how many proposals a batch has."""
+        size = self.config.batch_size
+        return size if number else max(size, len(self._unique_initial_designs))
 
-    def _told(self, rows: Sequence[TrialRecord]) -> list[list[float] | None]:
-        """Return what a sampler is told of finished trials."""
-        return [None if row.rejected is not None else self.plan.goal.values(row.scores) for row in rows]
+    def _replay_batch(self, proposer: Proposer, finished: Mapping[int, TrialRecord]) -> list[TrialRecord]:
+        """Tell the proposer of a batch that an earlier run finished."""
+        records = [finished[index] for index in range(len(finished))]
+        proposer.resume(
+            [record.params for record in records],
+            [record.sampler_attrs for record in records],
+            self._objectives(records),
+        )
+        return records
 
-    def _batch(
+    def _run_batch(
         self,
         proposer: Proposer,
         number: int,
         stored: Mapping[int, TrialRecord],
-        known: dict[str, TrialRecord],
-        report: Callable[[TrialRecord, int], None],
-        rivals: Sequence[TrialRecord],
+        progress: _Progress,
+        on_result: OnResult,
     ) -> list[TrialRecord]:
-        """Propose batch ``number``, finish what is not stored of it and tell the proposer.
+        """Propose a batch, finish what is not ``stored`` of it and tell the proposer.
 
-        ``known`` holds the evaluated designs by digest and is added to, ``rivals`` the front of the batches
-        before.
+        Evaluated designs are added to ``progress``.
         """
-        plan = self.plan
-        seed = (plan.seed * 100_003 + number) % 2**32
-        starts = [] if number else [self.space.values(start) for _, start in self._origins.values()]
-        trials = proposer.ask(seed, self._size(number), starts)
-        proposals = [
-            self._proposal(trial, number, index_in_batch) for index_in_batch, trial in enumerate(trials)
-        ]
-        rows: dict[int, TrialRecord] = dict(stored)
-        first: dict[str, int] = {}  # a design proposed twice in one batch is evaluated once
-        todo: list[int] = []
-        for index_in_batch, row in enumerate(proposals):
-            digest = row.architecture.digest
-            if index_in_batch in rows:
-                continue
-            if row.rejected is not None:
-                rows[index_in_batch] = row
-            elif digest in known or digest in first:
-                continue
-            else:
-                first[digest] = index_in_batch
-                todo.append(index_in_batch)
-        self.store.add([rows[index_in_batch] for index_in_batch in sorted(rows.keys() - stored.keys())])
+        trials = self._ask(proposer, number)
+        proposals = [self.describe_proposal(trial, number, index) for index, trial in enumerate(trials)]
+        finished = dict(stored)
+        rejected = [proposal for proposal in proposals if proposal.rejected is not None]
+        self._finish(_unfinished(rejected, finished), finished)
+        waiting = _new_designs(_unfinished(proposals, finished), progress.evaluated)
         # The last batch may be cut short; a longer search proposes it again and finishes it.
-        room = max(0, plan.trials - len(known))
-        cut, todo = len(todo) > room, todo[:room]
-        designs = [proposals[index_in_batch].architecture for index_in_batch in todo]
-        reach = self._bars([proposals[index_in_batch] for index_in_batch in todo], rivals)
-        for done in self.evaluate(designs, reach) if designs else ():
-            finished = {todo[index]: _finished(proposals[todo[index]], s) for index, s in done.items()}
-            self.store.add(list(finished.values()))
-            for index_in_batch, row in finished.items():
-                rows[index_in_batch] = known[row.architecture.digest] = row
-                report(row, len(known))
-        if cut:
-            return [rows[index_in_batch] for index_in_batch in sorted(rows)]
-        repeats = {
-            index_in_batch: _repeated(proposal, known[proposal.architecture.digest])
-            for index_in_batch, proposal in enumerate(proposals)
-            if index_in_batch not in rows
-        }
-        self.store.add(list(repeats.values()))
-        rows |= repeats
-        ordered = [rows[index_in_batch] for index_in_batch in range(len(trials))]
-        proposer.tell(trials, self._told(ordered))
-        return ordered
+        room = max(0, self.config.trials - len(progress.evaluated))
+        for results in self._evaluate(waiting[:room], progress.front):
+            self._finish(results, finished)
+            for record in results:
+                progress.evaluated[record.architecture.digest] = record
+                on_result(record, len(progress.evaluated))
+        if len(waiting) > room:
+            return [finished[index] for index in sorted(finished)]
+        repeats = [
+            _answer(proposal, progress.evaluated[proposal.architecture.digest])
+            for proposal in _unfinished(proposals, finished)
+        ]
+        self._finish(repeats, finished)
+        records = [finished[index] for index in range(len(proposals))]
+        proposer.tell(trials, self._objectives(records))
+        return records
 
-    def _bars(self, proposals: Sequence[TrialRecord], rivals: Sequence[TrialRecord]) -> list[float]:
-        """Return what the ``top1`` of each proposal must reach: that of finished batches alone, whatever runs."""
-        if self.plan.racing is None:
-            return [0.0] * len(proposals)
-        known = [row.scores for row in rivals]
-        return required_top1([row.scores for row in proposals], known, self.plan.goal)
-
-    def _proposal(self, trial: FrozenTrial, number: int, index_in_batch: int) -> TrialRecord:
-        architecture = self.space.assemble(trial.params)
-        scores = self.analytic_scores(architecture)
-        for name, limit in self.plan.goal.limits:
-            trial.set_constraint(name, scores[name] - limit)
-        started = self._origins.get(architecture.digest) if number == 0 else None
-        return TrialRecord(
-            batch=number,
-            index_in_batch=index_in_batch,
-            params=trial.params,
-            architecture=architecture,
-            scores=scores,
-            rejected=self.plan.goal.excess(scores),
-            origin="sampled" if started is None else started[0],
-            sampler_attrs=trial.system_attrs,
+    def _ask(self, proposer: Proposer, number: int) -> list[FrozenTrial]:
+        """Return the proposals of a batch, the first of which begins with the initial designs."""
+        initial = [] if number else [design for _, design in self._unique_initial_designs.values()]
+        seed = (self.config.seed * 100_003 + number) % 2**32
+        return proposer.ask(
+            seed, self._size_of_batch(number), [self.space.values(design) for design in initial]
         )
+
+    def _evaluate(
+        self, proposals: Sequence[TrialRecord], rivals: Sequence[TrialRecord]
+    ) -> Iterator[list[TrialRecord]]:
+        """Yield evaluated proposals, those together that are done together.
+
+        ``rivals`` are of finished batches only, so what a design must reach does not depend on what runs beside.
+        """
+        if not proposals:
+            return
+        required = [0.0] * len(proposals)
+        if self.config.racing is not None:
+            scores = [rival.scores for rival in rivals]
+            required = required_top1([proposal.scores for proposal in proposals], scores, self.config.goal)
+        for done in self.evaluate([proposal.architecture for proposal in proposals], required):
+            yield [_with_scores(proposals[index], scores) for index, scores in done.items()]
+
+    def _finish(self, records: Sequence[TrialRecord], finished: dict[int, TrialRecord]) -> None:
+        """Store finished trials of a batch and add them to ``finished``."""
+        self.store.add(list(records))
+        finished.update((record.index_in_batch, record) for record in records)
+
+    def _objectives(self, records: Sequence[TrialRecord]) -> list[list[float] | None]:
+        """Return what a sampler learns of finished trials: their objectives; None of a rejected one."""
+        goal = self.config.goal
+        return [None if record.rejected is not None else goal.values(record.scores) for record in records]
 
 
 def analytic_costs(architecture: Architecture) -> dict[str, float]:
@@ -240,19 +262,42 @@ def analytic_costs(architecture: Architecture) -> dict[str, float]:
     return {"macs": known.macs, "params": known.params, "activation_bytes": known.activation_bytes}
 
 
-def pareto_rows(rows: Sequence[TrialRecord], goal: Goal) -> list[TrialRecord]:
-    """Return the rows of the Pareto front, best in the first objective first."""
-    measured = [row for row in rows if row.measured]
-    return [measured[i] for i in front([goal.values(row.scores) for row in measured], goal.directions)]
+def pareto_records(records: Sequence[TrialRecord], goal: Goal) -> list[TrialRecord]:
+    """Return the trials of the Pareto front, best in the first objective first."""
+    measured = [record for record in records if record.measured]
+    values = [goal.values(record.scores) for record in measured]
+    return [measured[index] for index in front(values, goal.directions)]
 
 
-def _finished(proposal: TrialRecord, found: Mapping[str, float]) -> TrialRecord:
-    """Return a proposal with the scores that an evaluation found."""
+def _by_batch(records: Sequence[TrialRecord]) -> dict[int, dict[int, TrialRecord]]:
+    """Return trials by batch and by their index there."""
+    batches: dict[int, dict[int, TrialRecord]] = {}
+    for record in records:
+        batches.setdefault(record.batch, {})[record.index_in_batch] = record
+    return batches
+
+
+def _unfinished(proposals: Sequence[TrialRecord], finished: Mapping[int, TrialRecord]) -> list[TrialRecord]:
+    """Return the proposals of a batch that are not among its ``finished`` trials, which are given by index."""
+    return [proposal for proposal in proposals if proposal.index_in_batch not in finished]
+
+
+def _new_designs(proposals: Sequence[TrialRecord], evaluated: Mapping[str, TrialRecord]) -> list[TrialRecord]:
+    """Return the first proposal of each design that has not been evaluated."""
+    new: dict[str, TrialRecord] = {}
+    for proposal in proposals:
+        if proposal.architecture.digest not in evaluated:
+            new.setdefault(proposal.architecture.digest, proposal)
+    return list(new.values())
+
+
+def _with_scores(proposal: TrialRecord, found: Mapping[str, float]) -> TrialRecord:
+    """Return a proposal with the scores of its evaluation."""
     scores = {**proposal.scores, **found}
     stopped = scores.pop("stopped_after", None)
     return replace(proposal, scores=scores, stopped_after=None if stopped is None else int(stopped))
 
 
-def _repeated(proposal: TrialRecord, earlier: TrialRecord) -> TrialRecord:
+def _answer(proposal: TrialRecord, earlier: TrialRecord) -> TrialRecord:
     """Return a proposal answered from an earlier trial of its design."""
     return replace(proposal, scores=earlier.scores, repeat=True, stopped_after=earlier.stopped_after)

@@ -1,4 +1,4 @@
-"""What a search optimises, and the limits no candidate may exceed."""
+"""What a search optimises, and the constraints that no candidate may violate."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ def parse_quantity(option: str, text: str) -> float:
 
 @dataclass(frozen=True)
 class Goal:
-    """Objectives and limits of a search.
+    """Objectives and constraints of a search.
 
     Args:
         objectives: Score names, first the most important.
-        limits: Largest value allowed of a score, by name.
+        constraints: Largest value allowed of a score, by name.
     """
 
     objectives: tuple[str, ...] = ("top1", "macs")
-    limits: tuple[tuple[str, float], ...] = ()
+    constraints: tuple[tuple[str, float], ...] = ()
 
     @property
     def directions(self) -> list[Direction]:
@@ -74,11 +74,15 @@ class Goal:
     @property
     def needs_latency(self) -> bool:
         """Whether latencies have to be known."""
-        return "latency_ms" in (*self.objectives, *dict(self.limits))
+        return "latency_ms" in (*self.objectives, *dict(self.constraints))
 
-    def excess(self, scores: Mapping[str, float]) -> str | None:
-        """Return which limit the cheap ``scores`` exceed, in words, or None."""
-        for name, limit in self.limits:
+    def violations(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """Return by how much analytic ``scores`` exceed each constraint; 0 or less where they keep it."""
+        return {name: scores[name] - limit for name, limit in self.constraints}
+
+    def format_violation(self, scores: Mapping[str, float]) -> str | None:
+        """Return the first constraint that analytic ``scores`` violate, in words, or None."""
+        for name, limit in self.constraints:
             if scores[name] > limit:
                 return f"{name} {quantity(scores[name])} > {quantity(limit)}"
         return None

@@ -38,31 +38,25 @@ def required_top1(
     """Return for every design the ``top1`` in percent below which a rival dominates it; 0 if none can.
 
     Args:
-        designs: Their cheap scores.
+        designs: Their analytic scores.
         rivals: Scores of designs that saw all validation images.
         goal: Objectives, ``top1`` among them.
     """
-    worst = [goal.values({**known, "top1": -math.inf}) for known in designs]
-    values = [goal.values(scores) for scores in rivals]
-    return [
-        max(
-            (
-                rival["top1"]
-                for rival, value in zip(rivals, values, strict=True)
-                if dominates(value, least, goal.directions)
-            ),
-            default=0.0,
-        )
-        for least in worst
-    ]
+    rival_values = [(rival["top1"], goal.values(rival)) for rival in rivals]
+    required = []
+    for scores in designs:
+        worst = goal.values({**scores, "top1": -math.inf})
+        top1s = (top1 for top1, values in rival_values if dominates(values, worst, goal.directions))
+        required.append(max(top1s, default=0.0))
+    return required
 
 
-def stop_thresholds(sizes: Sequence[int], bar: float, delta: float) -> list[int]:
+def stop_thresholds(sizes: Sequence[int], required_top1: float, delta: float) -> list[int]:
     """Return for every validation batch how many images right so far, or fewer, stop a design after it.
 
     Args:
         sizes: Images of the batches, in order.
-        bar: ``top1`` in percent, over all these images, that the design must reach.
+        required_top1: ``top1`` in percent, over all these images, that the design must reach.
         delta: Largest probability of stopping a design that reaches it.
 
     Returns:
@@ -71,10 +65,10 @@ def stop_thresholds(sizes: Sequence[int], bar: float, delta: float) -> list[int]
     ends = list(accumulate(sizes))
     total = ends[-1]
     looks = {bisect_left(ends, total * part / LOOKS) for part in range(1, LOOKS)} - {len(ends) - 1}
-    needed = round(bar * total / 100)
+    needed = round(required_top1 * total / 100)
     return [
-        stop_threshold(total, needed, seen, delta / len(looks)) if place in looks else -1
-        for place, seen in enumerate(ends)
+        stop_threshold(total, needed, seen, delta / len(looks)) if batch in looks else -1
+        for batch, seen in enumerate(ends)
     ]
 
 
@@ -90,12 +84,13 @@ def stop_threshold(total: int, needed: int, seen: int, risk: float) -> int:
     right = max(0, needed - (total - seen))
     probability = 0.0
     while True:
-        ways = _log_choose(needed, right) + _log_choose(total - needed, seen - right)
-        probability += math.exp(ways - _log_choose(total, seen))
+        log_count = _log_choose(needed, right) + _log_choose(total - needed, seen - right)
+        probability += math.exp(log_count - _log_choose(total, seen))
         if probability > risk:
             return right - 1
         right += 1
 
 
 def _log_choose(n: int, k: int) -> float:
+    """Return the logarithm of ``n`` over ``k``."""
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

@@ -1,193 +1,283 @@
-"""What to try next: batches of parameters drawn by Optuna's samplers.
+"""What to try next: batches of parameters for NSGA-II, TPE and random search.
 
-The samplers are Optuna's, and draw what they draw through ``Study.ask`` and ``Study.tell``, to the last
-parameter. Only what surrounds them is done otherwise, since with a hundred parameters it costs far more than
-the drawing: ``ask`` writes each parameter by itself and copies the earlier ones every time, ``tell`` copies the
-trial with its distributions, and NSGA-II goes through all trials of the study to find the last generation.
+A batch depends on its seed and on the batches finished before it, so every batch draws from fresh random
+numbers. All three draw what Optuna's ``Study.ask`` and ``Study.tell`` draw with the sampler of that name.
+
+NSGA-II and random search are asked directly through the hooks of ``BaseSampler``: with a hundred parameters,
+``ask`` and ``tell`` would take far longer than the drawing, since they store and copy each parameter by itself.
+TPE looks at all trials of a study, running ones included, and takes so long itself that it has such a study.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.distributions import CategoricalDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nas.search.nsga2 import Nsga2Sampler
 from nas.search.objectives import Direction
+from search_spaces.choices import Choice, Value
 from search_spaces.errors import RequestError, nearest
-from search_spaces.space import Choice, Value
 
 SAMPLERS = ("nsga2", "tpe", "random")
-_FIXED = "fixed_params"  # where Optuna keeps what a trial was enqueued with
+#: The attribute of a trial that says its generation of NSGA-II; databases have it by this name.
+GENERATION = "_Evolution:generation"
+_FIXED_PARAMS = "fixed_params"  # the attribute in which Optuna keeps what a trial was enqueued with
 
 
-@dataclass
-class _Lineage:
-    """All that NSGA-II needs of the trials before: the newest generation and its parents.
+class Proposer(ABC):
+    """Proposes batches of trials and learns what became of them.
 
     Args:
-        generation: Its number.
-        members: Its complete trials, by number.
-        parents: Whom it descends from, by number; none in generation 0.
+        choices: What every trial draws.
+        directions: ``maximize`` or ``minimize`` for each objective.
     """
 
-    generation: int = 0
-    members: list[FrozenTrial] = field(default_factory=list)
-    parents: list[FrozenTrial] = field(default_factory=list)
+    def __init__(self, choices: Sequence[Choice], directions: Sequence[Direction]) -> None:
+        self._distributions = to_distributions(choices)
+        self._study = optuna.create_study(directions=list(directions))
 
+    @abstractmethod
+    def ask(self, seed: int, count: int, initial: Sequence[Mapping[str, Value]] = ()) -> list[FrozenTrial]:
+        """Return ``count`` running trials that have all their parameters.
 
-class _Evolution(NSGAIISampler):
-    """NSGA-II that is told what every trial draws and remembers whom the newest generation descends from."""
+        Args:
+            seed: Seed of the batch.
+            count: Trials.
+            initial: Parameters of the first trials, which draw none.
+        """
 
-    def __init__(
-        self, drawn: dict[str, BaseDistribution], population: int, seed: int, lineage: _Lineage
+    @abstractmethod
+    def tell(self, trials: Sequence[FrozenTrial], values: Sequence[Sequence[float] | None]) -> None:
+        """Finish trials that were asked for.
+
+        Args:
+            trials: A whole batch, with its constraints set.
+            values: Objectives of each; None for one that was rejected.
+        """
+
+    @abstractmethod
+    def resume(
+        self,
+        params: Sequence[Mapping[str, Value]],
+        sampler_attrs: Sequence[Mapping[str, Any]],
+        values: Sequence[Sequence[float] | None],
     ) -> None:
-        super().__init__(population_size=population, seed=seed)
-        self._drawn = drawn
-        self._full = population
-        self._lineage = lineage
+        """Go on from a batch that an earlier process proposed and finished.
 
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self._drawn
-
-    def get_trial_generation(self, study: optuna.Study, trial: FrozenTrial) -> int:
-        generation = self._lineage.generation + (len(self._lineage.members) >= self._full)
-        study._storage.set_trial_system_attr(trial._trial_id, self._get_generation_key(), generation)
-        return generation
-
-    def get_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
-        return self._lineage.members
-
-    def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
-        lineage = self._lineage
-        if generation <= lineage.generation:
-            return lineage.parents
-        chosen = self.select_parent(study, generation)
-        lineage.generation, lineage.members = generation, []
-        lineage.parents = sorted(chosen, key=lambda trial: trial.number)
-        # Optuna has them in the order of its choice for the first trial of a generation, then by number.
-        return chosen
-
-    def remember(self, study: optuna.Study, trials: Iterable[FrozenTrial]) -> None:
-        """Count finished trials to the generation that they were drawn in."""
-        for trial in trials:
-            generation = trial.system_attrs.get(self._get_generation_key())
-            if generation is not None:
-                # A generation that was drawn in an earlier run is entered.
-                self.get_parent_population(study, generation)
-                if trial.state is TrialState.COMPLETE:
-                    self._lineage.members.append(trial)
+        Args:
+            params: Parameters of its trials.
+            sampler_attrs: What their ``system_attrs`` were.
+            values: As for `tell`.
+        """
 
 
-class _Choice(CategoricalDistribution):
-    """A choice that knows itself: Optuna compares each of a trial's parameters with itself several times."""
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or super().__eq__(other)
-
-    __hash__ = CategoricalDistribution.__hash__
-
-
-class Proposer:
-    """Draws batches with one of Optuna's samplers and is told what became of them.
-
-    A batch depends on its seed and on what was told before it, so a new sampler draws every batch.
+def create_proposer(
+    sampler: str, choices: Sequence[Choice], population: int, directions: Sequence[Direction]
+) -> Proposer:
+    """Return the proposer of a sampler.
 
     Args:
         sampler: ``nsga2``, ``tpe`` or ``random``.
         choices: What every trial draws.
-        population: Trials of a generation of NSGA-II.
+        population: Trials of a generation of NSGA-II; half of the random ones that TPE begins with.
         directions: ``maximize`` or ``minimize`` for each objective.
 
     Raises:
         RequestError: If there is no such sampler.
     """
+    if sampler == "nsga2":
+        return Nsga2Proposer(choices, directions, population)
+    if sampler == "tpe":
+        return TpeProposer(choices, directions, 2 * population)
+    if sampler == "random":
+        return RandomProposer(choices, directions)
+    raise RequestError(f"--sampler: unknown sampler '{sampler}' ({nearest(sampler, SAMPLERS)})")
 
-    def __init__(
-        self, sampler: str, choices: Sequence[Choice], population: int, directions: Sequence[Direction]
-    ) -> None:
-        if sampler not in SAMPLERS:
-            raise RequestError(f"--sampler: unknown sampler '{sampler}' ({nearest(sampler, SAMPLERS)})")
-        self._name, self._population = sampler, population
-        self._drawn: dict[str, BaseDistribution] = {one.name: _Choice(one.options) for one in choices}
-        self._lineage = _Lineage()
-        self._study = optuna.create_study(sampler=self._sampler(0), directions=list(directions))
 
-    def ask(self, seed: int, count: int, starts: Sequence[Mapping[str, Value]] = ()) -> list[FrozenTrial]:
-        """Return ``count`` running trials that have drawn all their parameters.
+def to_distributions(choices: Sequence[Choice]) -> dict[str, CategoricalDistribution]:
+    """Return the choices as Optuna's parameters."""
+    return {choice.name: CategoricalDistribution(choice.options) for choice in choices}
 
-        Args:
-            seed: Seed of the batch.
-            count: Trials.
-            starts: Parameters of the first trials, which draw none.
-        """
+
+class _HookProposer(Proposer):
+    """Calls the hooks of a sampler as ``Study.ask`` and ``Study.tell`` do, and stores no trial.
+
+    For samplers that do not look at the trials of the study.
+    """
+
+    def __init__(self, choices: Sequence[Choice], directions: Sequence[Direction]) -> None:
+        super().__init__(choices, directions)
+        self._count = 0  # trials so far
+
+    @abstractmethod
+    def _start_batch(self, seed: int) -> BaseSampler:
+        """Return the sampler that draws a batch."""
+
+    def ask(self, seed: int, count: int, initial: Sequence[Mapping[str, Value]] = ()) -> list[FrozenTrial]:
+        """See `Proposer.ask`."""
+        sampler = self._start_batch(seed)
+        trials = [self._new_trial(params) for params in initial]
+        return trials + [self._draw(sampler, self._new_trial()) for _ in range(count - len(initial))]
+
+    def _new_trial(self, params: Mapping[str, Value] | None = None) -> FrozenTrial:
+        """Return a running trial with the next number and the parameters that it has already."""
+        number, self._count = self._count, self._count + 1
+        return FrozenTrial(
+            number=number,
+            trial_id=number,
+            state=TrialState.RUNNING,
+            value=None,
+            datetime_start=datetime.now(),
+            datetime_complete=None,
+            params=dict(params or {}),
+            distributions=dict(self._distributions),
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={},
+        )
+
+    def _draw(self, sampler: BaseSampler, trial: FrozenTrial) -> FrozenTrial:
+        """Return a trial with its parameters drawn."""
         study = self._study
-        study.sampler = self._sampler(seed)
-        for values in starts:
-            study.enqueue_trial(dict(values))
-        return [self._drawn_by(study.ask()) for _ in range(count)]
+        sampler.before_trial(study, trial)
+        search_space = sampler.infer_relative_search_space(study, trial)
+        related = sampler.sample_relative(study, trial, search_space)
+        trial.params = {
+            name: related[name]
+            if name in related
+            else sampler.sample_independent(study, trial, name, distribution)
+            for name, distribution in self._distributions.items()
+        }
+        return trial
 
-    def _drawn_by(self, trial: optuna.Trial) -> FrozenTrial:
-        kept = self._study._storage.get_trial(trial._trial_id)
-        params = dict(kept.system_attrs.get(_FIXED, {}))
-        if not params:
-            related = trial.relative_params
-            params = {
-                name: related[name]
-                if name in related
-                else self._study.sampler.sample_independent(self._study, kept, name, distribution)
-                for name, distribution in self._drawn.items()
-            }
-        # A storage in memory hands out what it holds: parameters are set where samplers look for them.
-        kept = self._study._storage.get_trial(trial._trial_id)
-        kept.params, kept.distributions = params, self._drawn
-        kept.system_attrs = {key: value for key, value in kept.system_attrs.items() if key != _FIXED}
-        return kept
+
+class RandomProposer(_HookProposer):
+    """Random search, which learns nothing from its trials."""
+
+    def _start_batch(self, seed: int) -> BaseSampler:
+        return RandomSampler(seed=seed)
 
     def tell(self, trials: Sequence[FrozenTrial], values: Sequence[Sequence[float] | None]) -> None:
-        """Finish trials that were asked for.
-
-        Args:
-            trials: A whole batch.
-            values: Objectives of each; None for one that was rejected.
-        """
-        storage = self._study._storage
-        for trial, found in zip(trials, values, strict=True):
-            state = TrialState.PRUNED if found is None else TrialState.COMPLETE
-            storage.set_trial_state_values(trial._trial_id, state, found)
-        sampler = self._study.sampler
-        if isinstance(sampler, _Evolution):
-            sampler.remember(self._study, [storage.get_trial(trial._trial_id) for trial in trials])
+        """See `Proposer.tell`."""
 
     def resume(
         self,
         params: Sequence[Mapping[str, Value]],
-        memory: Sequence[Mapping[str, Any]],
+        sampler_attrs: Sequence[Mapping[str, Any]],
         values: Sequence[Sequence[float] | None],
     ) -> None:
-        """Go on from a batch that was asked for and told earlier, as if it were told now.
+        """See `Proposer.resume`."""
 
-        Args:
-            params: Parameters of its trials.
-            memory: What their ``system_attrs`` were.
-            values: As for `tell`.
-        """
-        storage, study = self._study._storage, self._study._study_id
-        trials = [storage.get_trial(storage.create_new_trial(study)) for _ in params]
-        for trial, drawn, noted in zip(trials, params, memory, strict=True):
-            trial.params, trial.distributions, trial.system_attrs = dict(drawn), self._drawn, dict(noted)
+
+class Nsga2Proposer(_HookProposer):
+    """NSGA-II, whose sampler remembers what it needs of earlier trials.
+
+    Args:
+        choices: What every trial draws.
+        directions: ``maximize`` or ``minimize`` for each objective.
+        population: Trials of a generation.
+    """
+
+    def __init__(self, choices: Sequence[Choice], directions: Sequence[Direction], population: int) -> None:
+        super().__init__(choices, directions)
+        self._sampler = Nsga2Sampler(self._distributions, population, seed=0)
+
+    def _start_batch(self, seed: int) -> BaseSampler:
+        self._sampler.reseed(seed)
+        return self._sampler
+
+    def _draw(self, sampler: BaseSampler, trial: FrozenTrial) -> FrozenTrial:
+        super()._draw(sampler, trial)
+        trial.system_attrs = {GENERATION: self._sampler.generation_of(trial.number)}
+        return trial
+
+    def tell(self, trials: Sequence[FrozenTrial], values: Sequence[Sequence[float] | None]) -> None:
+        """See `Proposer.tell`."""
+        for trial, objectives in zip(trials, values, strict=True):
+            state = TrialState.PRUNED if objectives is None else TrialState.COMPLETE
+            self._sampler.after_trial(self._study, trial, state, objectives)
+
+    def resume(
+        self,
+        params: Sequence[Mapping[str, Value]],
+        sampler_attrs: Sequence[Mapping[str, Any]],
+        values: Sequence[Sequence[float] | None],
+    ) -> None:
+        """See `Proposer.resume`."""
+        trials = [self._new_trial(one) for one in params]
+        for trial, attrs in zip(trials, sampler_attrs, strict=True):
+            trial.system_attrs = dict(attrs)
+            if GENERATION in attrs:
+                self._sampler.resume_trial(trial.number, attrs[GENERATION])
         self.tell(trials, values)
 
-    def _sampler(self, seed: int) -> BaseSampler:
-        """Return a fresh sampler."""
-        if self._name == "nsga2":
-            return _Evolution(self._drawn, self._population, seed, self._lineage)
-        if self._name == "tpe":
-            return TPESampler(seed=seed, n_startup_trials=2 * self._population)
-        return RandomSampler(seed=seed)
+
+class TpeProposer(Proposer):
+    """TPE, multivariate for one objective; a study in memory holds all trials for it.
+
+    Args:
+        choices: What every trial draws.
+        directions: ``maximize`` or ``minimize`` for each objective.
+        random_trials: Trials that are drawn at random before.
+    """
+
+    def __init__(
+        self, choices: Sequence[Choice], directions: Sequence[Direction], random_trials: int
+    ) -> None:
+        super().__init__(choices, directions)
+        self._random_trials = random_trials
+        self._running: dict[int, optuna.Trial] = {}
+
+    def ask(self, seed: int, count: int, initial: Sequence[Mapping[str, Value]] = ()) -> list[FrozenTrial]:
+        """See `Proposer.ask`."""
+        self._study.sampler = TPESampler(seed=seed, n_startup_trials=self._random_trials)
+        for params in initial:
+            self._study.enqueue_trial(dict(params))
+        asked = [self._study.ask(dict(self._distributions)) for _ in range(count)]
+        self._running = {trial.number: trial for trial in asked}
+        return [
+            _without_fixed_params(trial)
+            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        ]
+
+    def tell(self, trials: Sequence[FrozenTrial], values: Sequence[Sequence[float] | None]) -> None:
+        """See `Proposer.tell`."""
+        for trial, objectives in zip(trials, values, strict=True):
+            running = self._running.pop(trial.number)
+            for name, violation in trial.constraints.items():
+                running.set_constraint(name, violation)
+            state = TrialState.PRUNED if objectives is None else TrialState.COMPLETE
+            self._study.tell(running, objectives, state)
+
+    def resume(
+        self,
+        params: Sequence[Mapping[str, Value]],
+        sampler_attrs: Sequence[Mapping[str, Any]],
+        values: Sequence[Sequence[float] | None],
+    ) -> None:
+        """See `Proposer.resume`."""
+        for one, attrs, objectives in zip(params, sampler_attrs, values, strict=True):
+            self._study.add_trial(
+                create_trial(
+                    state=TrialState.PRUNED if objectives is None else TrialState.COMPLETE,
+                    values=objectives,
+                    params=dict(one),
+                    distributions=dict(self._distributions),
+                    system_attrs=dict(attrs),
+                )
+            )
+
+
+def _without_fixed_params(trial: FrozenTrial) -> FrozenTrial:
+    """Return a copy of a trial that does not say what it was enqueued with."""
+    copied = copy.copy(trial)
+    copied.system_attrs = {key: value for key, value in trial.system_attrs.items() if key != _FIXED_PARAMS}
+    return copied

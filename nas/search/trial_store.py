@@ -1,38 +1,36 @@
-"""Where a search keeps what it found: an Optuna study in SQLite, PostgreSQL or MySQL.
+"""Where a search keeps its trials: an Optuna study in SQLite, PostgreSQL or MySQL.
 
-Proposals are made by an Optuna study in memory and every finished trial is added to the stored study at
-once and whole: a sampler that asks the database for each of a hundred parameters takes longer than
-evaluating the design. A row also says its batch and place, from which the study in memory is rebuilt.
+Trials are proposed in memory, and every finished one is added to the stored study at once and whole: a sampler
+that asks the database for each of a hundred parameters takes longer than evaluating the design. A trial also
+says its batch and its index there, from which a search that goes on rebuilds what its sampler knew.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.runtime.files import require_writable
+from nas.runtime.console import log
+from nas.runtime.error_text import first_line
 from nas.search.objectives import OBJECTIVES
-from nas.search.optuna_tables import Stored, Trials
+from nas.search.optuna_trials import PublicStudyTrials, StoredTrial, StudyTrials
+from nas.search.samplers import to_distributions
+from nas.search.storage import check_objectives, open_storage, redact_password
 from search_spaces.architecture import Architecture
+from search_spaces.choices import Choice, Value
 from search_spaces.errors import StudyError
-from search_spaces.space import Choice, Value
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-_SQLITE = "sqlite:///"
-_OURS = "nas"
-_CONSTRAINTS = "constraints"
-_METRIC_NAMES = "study:metric_names"  # where Optuna keeps what Study.set_metric_names was told
+_NAS_ATTR = "nas"  # the attribute with what only this program reads
+_CONSTRAINTS_ATTR = "constraints"  # where optuna-dashboard 0.21 looks for constraints
+_NOT_SCORES = {"digest", "design", "origin", "rejected", "stopped_after"}  # user attributes that are none
 
 
 @dataclass(frozen=True)
@@ -41,15 +39,15 @@ class TrialRecord:
 
     Args:
         batch: Number of the batch of proposals it belongs to.
-        place: Its place in that batch.
+        index_in_batch: Its index there.
         params: Every choice as drawn, inactive ones too.
         architecture: The design they make.
         scores: What is known of it; without accuracy where it was rejected.
-        rejected: The limit it exceeds, or None.
-        origin: ``sampled``, or the published design it is a likeness of.
+        rejected: The constraint it violates, or None.
+        origin: ``sampled``, or the published design it is an analogue of.
         repeat: Whether its scores were answered from an earlier trial.
         stopped_after: Validation images after which racing stopped it, and which its scores are of; or None.
-        memory: What the sampler noted on the trial.
+        sampler_attrs: What the sampler noted on the trial.
     """
 
     batch: int
@@ -97,22 +95,22 @@ class Store:
         self.url, self.objectives = url, objectives
         directions = [OBJECTIVES[objective][0] for objective in objectives]
         storage = open_storage(url)
-        _check_objectives(storage, url, name, objectives)
+        check_objectives(storage, url, name, objectives)
         try:
             self.study = optuna.create_study(
                 storage=storage, study_name=name, directions=directions, load_if_exists=True
             )
         except (ValueError, sqlalchemy.exc.SQLAlchemyError) as error:
             raise StudyError(
-                f"cannot open study '{name}' in {redact_password(url)}: {_first_line(error)}"
+                f"cannot open study '{name}' in {redact_password(url)}: {first_line(error)}"
             ) from None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.study.set_metric_names(list(objectives))
-        self.distributions = distributions(choices)
-        self._trials = Trials(storage, self.study._study_id, self.distributions)
+        self.distributions: dict[str, BaseDistribution] = dict(to_distributions(choices))
+        self._trials = _open_trials(storage, self.study, self.distributions)
 
-    def rows(self) -> list[TrialRecord]:
+    def records(self) -> list[TrialRecord]:
         """Return all finished trials in the order of their proposals.
 
         Raises:
@@ -125,151 +123,109 @@ class Store:
                 f"study '{self.study.study_name}' in {redact_password(self.url)} holds trials of another space; choose "
                 "another --study or --storage"
             ) from None
-        rows = [_row(trial) for trial in trials if _OURS in trial.system_attrs]
-        return sorted(rows, key=lambda row: (row.batch, row.index_in_batch))
+        records = [_to_record(trial) for trial in trials if _NAS_ATTR in trial.system_attrs]
+        return sorted(records, key=lambda record: (record.batch, record.index_in_batch))
 
-    def times(self) -> list[datetime]:
+    def completion_times(self) -> list[datetime]:
         """Return when the trials were finished, in local time and in order."""
-        return self._trials.times()
+        return self._trials.completion_times()
 
-    def add(self, rows: Sequence[TrialRecord]) -> None:
+    def add(self, records: Sequence[TrialRecord]) -> None:
         """Store finished trials; when this returns, no kill can lose them."""
-        if rows:
-            self._trials.add([self.frozen(row) for row in rows])
+        if records:
+            self._trials.add([self.to_frozen_trial(record) for record in records])
 
-    def frozen(self, row: TrialRecord) -> FrozenTrial:
-        """Return a row as an Optuna trial."""
-        # People read user attributes in the dashboard; what only this program needs lies beside them.
-        attrs: dict[str, Any] = {
-            "design": str(row.architecture),
-            "digest": row.architecture.digest,
-            "origin": row.origin,
-            **row.scores,
-        }
-        sampler_attrs = {
-            **row.sampler_attrs,
-            _OURS: {
-                "batch": row.batch,
-                "place": row.index_in_batch,
-                "repeat": row.repeat,
-                "architecture": row.architecture.to_json(),
-            },
-        }
-        if row.rejected is not None:
-            attrs["rejected"] = row.rejected
-        # A stopped trial is complete: its accuracy so far is below that of a rival that is as good in all else,
-        # so it tells a sampler what it is worth, and is on no front of Optuna's either.
-        if row.stopped_after is not None:
-            attrs["stopped_after"] = row.stopped_after
-        if limits := [value for name, value in sampler_attrs.items() if name.startswith(f"{_CONSTRAINTS}:")]:
-            sampler_attrs[_CONSTRAINTS] = limits  # where optuna-dashboard 0.21 looks for them
-        complete = row.rejected is None
-        # Optuna's ``create_trial`` copies and compares the distributions of all parameters once more.
+    def to_frozen_trial(self, record: TrialRecord) -> FrozenTrial:
+        """Return a record as an Optuna trial that was finished now."""
+        complete = record.rejected is None
+        # Optuna's ``create_trial`` would copy and compare the distributions of all parameters once more.
         ended = datetime.now()
         return FrozenTrial(
             number=0,
             trial_id=0,
             state=TrialState.COMPLETE if complete else TrialState.PRUNED,
             value=None,
-            values=[row.scores[name] for name in self.objectives] if complete else None,
-            datetime_start=ended - timedelta(seconds=row.scores.get("seconds", 0.0) if complete else 0.0),
+            values=[record.scores[name] for name in self.objectives] if complete else None,
+            datetime_start=ended - timedelta(seconds=record.scores.get("seconds", 0.0) if complete else 0.0),
             datetime_complete=ended,
-            params=dict(row.params),
+            params=dict(record.params),
             distributions=self.distributions,
-            user_attrs=attrs,
-            system_attrs=sampler_attrs,
+            user_attrs=_to_user_attrs(record),
+            system_attrs=_to_system_attrs(record),
             intermediate_values={},
         )
 
 
-def distributions(choices: Sequence[Choice]) -> dict[str, BaseDistribution]:
-    """Return the choices as Optuna's parameters."""
-    return {choice.name: CategoricalDistribution(choice.options) for choice in choices}
-
-
-def check_storage(url: str, name: str, objectives: tuple[str, ...]) -> None:
-    """Check that a storage can be used and holds no other study of this name; make nothing.
-
-    Raises:
-        StudyError: If it cannot be opened, or its study of that name has other objectives.
-    """
-    if url.startswith(_SQLITE) and not (path := Path(url.removeprefix(_SQLITE))).exists():
-        require_writable(path.parent)
-        return
-    _check_objectives(open_storage(url), url, name, objectives)
-
-
-def _check_objectives(
-    storage: optuna.storages.RDBStorage, url: str, name: str, objectives: tuple[str, ...]
-) -> None:
+def _open_trials(
+    storage: optuna.storages.RDBStorage, study: optuna.Study, distributions: Mapping[str, BaseDistribution]
+) -> StudyTrials:
+    """Return a study's trials through its tables, or the slow way where these were not tested."""
     try:
-        number = storage.get_study_id_from_name(name)
-    except KeyError:
-        return
-    directions = tuple(direction.name.lower() for direction in storage.get_study_directions(number))
-    found = storage.get_study_system_attrs(number).get(_METRIC_NAMES, list(directions))
-    asked = [OBJECTIVES[objective][0] for objective in objectives]
-    if list(directions) != asked or list(found) not in (list(objectives), asked):
-        raise StudyError(
-            f"study '{name}' in {redact_password(url)} has the objectives {', '.join(found)}, not {', '.join(objectives)}; "
-            "repeat them with --objective, or choose another --study"
-        )
+        from nas.search import optuna_tables
+    except ImportError:
+        reason = f"meets tables of Optuna {optuna.__version__} that were not tested"
+    else:
+        schema = optuna_tables.unsupported_schema(storage)
+        if schema is None:
+            study_id = storage.get_study_id_from_name(study.study_name)
+            return optuna_tables.TableStudyTrials(storage, study_id, distributions)
+        reason = f"has a database with a schema that was not tested: {schema}"
+    log.say(
+        f"study '{study.study_name}' {reason}; its trials go through Optuna's public interface, which takes "
+        "about 0.3 s each"
+    )
+    return PublicStudyTrials(study, distributions)
 
 
-def open_storage(url: str) -> optuna.storages.RDBStorage:
-    """Open the storage at ``url``, making an SQLite file where there is none.
-
-    Raises:
-        StudyError: If it cannot be opened.
-    """
-    arguments: dict[str, Any] = {}
-    if url.startswith(_SQLITE):
-        path = Path(url.removeprefix(_SQLITE))
-        require_writable(path.parent)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arguments["connect_args"] = {"timeout": 60}
-        try:
-            # Readers (the dashboard) and the writer do not wait for one another; the file remembers.
-            with sqlite3.connect(path) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-            connection.close()
-        except sqlite3.Error as error:
-            raise StudyError(
-                f"{path} is not a database that can be used ({error}); move it away or give another --storage"
-            ) from None
-    try:
-        return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
-        raise StudyError(
-            f"cannot open the storage {redact_password(url)} ({_first_line(error)}); give an SQLAlchemy URL such as "
-            "sqlite:///study.db or postgresql+psycopg://user@host/database"
-        ) from None
+def _to_user_attrs(record: TrialRecord) -> dict[str, Any]:
+    """Return what people read of a trial, in the dashboard for instance."""
+    attrs: dict[str, Any] = {
+        "design": str(record.architecture),
+        "digest": record.architecture.digest,
+        "origin": record.origin,
+        **record.scores,
+    }
+    if record.rejected is not None:
+        attrs["rejected"] = record.rejected
+    # A stopped trial is complete: its accuracy so far is below that of a rival that is as good in all else,
+    # so a sampler learns what it is worth, and it is on no front of Optuna's either.
+    if record.stopped_after is not None:
+        attrs["stopped_after"] = record.stopped_after
+    return attrs
 
 
-def redact_password(url: str) -> str:
-    """Return a storage URL without its password."""
-    try:
-        return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return url
+def _to_system_attrs(record: TrialRecord) -> dict[str, Any]:
+    """Return what programs read of a trial."""
+    attrs = {
+        **record.sampler_attrs,
+        _NAS_ATTR: {
+            "batch": record.batch,
+            "place": record.index_in_batch,
+            "repeat": record.repeat,
+            "architecture": record.architecture.to_json(),
+        },
+    }
+    if violations := [value for name, value in attrs.items() if name.startswith(f"{_CONSTRAINTS_ATTR}:")]:
+        attrs[_CONSTRAINTS_ATTR] = violations
+    return attrs
 
 
-def _row(trial: Stored) -> TrialRecord:
-    attrs, ours = trial.user_attrs, trial.system_attrs[_OURS]
-    known = {"digest", "design", "origin", "rejected", "stopped_after"}
+def _to_record(trial: StoredTrial) -> TrialRecord:
+    """Return a stored trial as a record."""
+    attrs, ours = trial.user_attrs, trial.system_attrs[_NAS_ATTR]
     return TrialRecord(
         batch=ours["batch"],
         index_in_batch=ours["place"],
         params=trial.params,
         architecture=Architecture.from_json(ours["architecture"]),
-        scores={name: value for name, value in attrs.items() if name not in known},
+        scores={name: value for name, value in attrs.items() if name not in _NOT_SCORES},
         rejected=attrs.get("rejected"),
         origin=attrs["origin"],
         repeat=ours["repeat"],
         stopped_after=attrs.get("stopped_after"),
-        sampler_attrs={k: v for k, v in trial.system_attrs.items() if k not in (_OURS, _CONSTRAINTS)},
+        sampler_attrs={
+            name: value
+            for name, value in trial.system_attrs.items()
+            if name not in (_NAS_ATTR, _CONSTRAINTS_ATTR)
+        },
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -180,7 +180,7 @@ class Study:
         url = self.url
         if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
             return []
-        return self.store().rows()
+        return self.store().records()
 
     def write_front(
         self, rows: Sequence[TrialRecord], goal: Goal, front: Sequence[TrialRecord], seed: int
@@ -190,7 +190,7 @@ class Study:
             self.front_file,
             {
                 "objectives": dict(zip(goal.objectives, goal.directions, strict=True)),
-                "limits": dict(goal.limits),
+                "limits": dict(goal.constraints),
                 "trials": len(rows),
                 "evaluated": sum(row.evaluated for row in rows),
                 "stopped": sum(row.evaluated and row.stopped_after is not None for row in rows),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nas.runtime.error_text import first_line
 from nas.training.loop import Step
 from search_spaces.errors import RequestError
 
@@ -18,12 +19,10 @@ def require_compiler(device: torch.device) -> None:
     try:
         torch.compile(lambda x: x.sin() + 1)(torch.zeros(2, device=device))
     except (RuntimeError, OSError, ImportError) as error:
-        # torch's own message is pages long; what names the reason is its first line.
-        reason = next(
-            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-        )
+        # torch's own message is pages long; its first line names the reason.
         raise RequestError(
-            f"--compile needs a compiler that works here, such as g++ (CXX names another); torch says: {reason}"
+            "--compile needs a compiler that works here, such as g++ (CXX names another); "
+            f"torch says: {first_line(error)}"
         ) from None
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.runtime import interrupt
+from nas.runtime.error_text import first_line
 from nas.runtime.files import load_tensors, save_tensors
 from nas.study.recipe import Recipe
 from nas.training.ema import ModelEma
@@ -119,7 +120,7 @@ class Training:
                 loss = self._advance(step, images, labels, reduce)
                 self.meter.add(time.perf_counter() - begun)
                 report(self.step, loss)
-                if keeps and (interrupt.asked() or time.monotonic() - saved > save_seconds):
+                if keeps and (interrupt.is_requested() or time.monotonic() - saved > save_seconds):
                     self.save()
                     saved = time.monotonic()
                 interrupt.check()
@@ -198,9 +199,7 @@ def _matching(path: Path) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, KeyError) as error:
-        raise CheckpointError(
-            f"{path} does not hold this network's weights ({str(error).splitlines()[0]})"
-        ) from None
+        raise CheckpointError(f"{path} does not hold this network's weights ({first_line(error)})") from None
 
 
 def checkpoint_seconds() -> float:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from nas.runtime.error_text import first_line
 from nas.runtime.files import load_tensors
 from search_spaces.architecture import Architecture
 from search_spaces.errors import CheckpointError, SpaceError, WorkError
@@ -84,8 +85,8 @@ def _unwrapped(path: Path, content: object) -> dict[str, Tensor]:
 
 def _reason(error: Exception) -> str:
     # torch explains at length how to give the safety up; what it met comes after this word, if it says so.
-    text = str(error).partition("WeightsUnpickler error:")[2] or str(error)
-    first = (text.strip().splitlines() or [type(error).__name__])[0]
+    _, _, text = str(error).partition("WeightsUnpickler error:")
+    first = first_line(pickle.UnpicklingError(text) if text else error)
     return first.split(". ")[0].split(" was not an allowed")[0].rstrip(".")
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nas.cluster.budget import WorkerAllocation
-from nas.cluster.pool import run_trials
+from nas.cluster.trials import run_trials
 from nas.data.splits import Data
-from nas.evaluation.accuracy import accuracy, evaluation_batch
+from nas.evaluation.accuracy import accuracy, evaluation_batch_size
 from nas.runtime import interrupt
 from nas.runtime.console import bar, log
 from nas.runtime.device import autocast
@@ -119,12 +119,13 @@ def _finished(job: Job) -> bool:
     return job.result_file.exists() and read_json(job.result_file)["recipe"] == asdict(job.recipe)
 
 
-def train_one(job: Job, payload: Mapping[str, Any], report: Callable[[dict[str, Any]], None]) -> None:
+def train_one(
+    job: Job, payload: Mapping[str, Any], device: torch.device, report: Callable[[dict[str, Any]], None]
+) -> None:
     """Train one design, from where it stopped if it was begun; run in a worker."""
     if _finished(job):
         return
     data: Data = payload["data"]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipe, design = job.recipe, job.architecture
     size = design.image_size
     torch.manual_seed(recipe.seed)
@@ -156,7 +157,7 @@ def train_one(job: Job, payload: Mapping[str, Any], report: Callable[[dict[str, 
     while training.step < training.total:
         until = (training.step // steps_per_epoch + 1) * steps_per_epoch
         training.run(advance, batches, report=lambda done, loss: None, until=until)
-        scores = accuracy(training.network, data.val.batches(evaluation_batch(size), device=device))
+        scores = accuracy(training.network, data.val.batches(evaluation_batch_size(size), device=device))
         report(
             {
                 "name": f"{design.digest}/{job.mode}",
@@ -170,9 +171,9 @@ def train_one(job: Job, payload: Mapping[str, Any], report: Callable[[dict[str, 
 
 def _finish(job: Job, network: Any, data: Data, device: torch.device) -> None:
     size = job.architecture.image_size
-    validation = accuracy(network, data.val.batches(evaluation_batch(size), device=device))
+    validation = accuracy(network, data.val.batches(evaluation_batch_size(size), device=device))
     # The one place where a test image meets a network.
-    test = accuracy(network, data.final_test().batches(evaluation_batch(size), device=device))
+    test = accuracy(network, data.final_test().batches(evaluation_batch_size(size), device=device))
     weights = job.folder / "model.safetensors"
     save_tensors(weights, network.state_dict(), {"digest": job.architecture.digest})
     known = costs(job.architecture)

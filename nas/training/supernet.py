@@ -90,7 +90,9 @@ class SupernetTask:
     starts: tuple[PretrainedStart, ...] = ()
 
 
-def train_rank(share: SupernetTask, rank: int, world: int, tell: Callable[[Latest], None]) -> None:
+def train_rank(
+    share: SupernetTask, rank: int, world: int, device: torch.device, tell: Callable[[Latest], None]
+) -> None:
     """Train as one rank of a team: every rank runs the same paths on its shards of each batch.
 
     Two ranks give what one process gives, bit for bit, if each has one thread; more than two add floats in
@@ -98,7 +100,6 @@ def train_rank(share: SupernetTask, rank: int, world: int, tell: Callable[[Lates
     """
     from torch import distributed
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     training, supernet = _training(share, device)
     distributed.barrier()  # nobody overwrites the checkpoint before all have read it
 

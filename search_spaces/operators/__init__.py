@@ -1,42 +1,58 @@
-"""The operators a space may name; a new one is a file here, a file in ``supernet/operators``, a line below."""
+"""The operators that a space may name.
+
+Those of the project are found by their files here: ``<name>.py`` defines ``OPERATOR``, an ``OperatorSpec`` of
+that name. Those of other packages are found by an entry point of the group ``nas.operators``, or imported by
+the ``module:NAME`` that a space's YAML gives.
+"""
 
 from __future__ import annotations
 
-from search_spaces.errors import SpaceError, nearest
-from search_spaces.operators._base import Cost, FeatureMap, Knob, Knobs, KnobValue, OperatorSpec
-from search_spaces.operators.cswin import CSWIN
-from search_spaces.operators.dwconv import DWCONV
-from search_spaces.operators.gsa import GSA
-from search_spaces.operators.lsa import LSA
-from search_spaces.operators.outlook import OUTLOOK
-from search_spaces.operators.refiner import REFINER
-from search_spaces.operators.swin import SWIN
+from search_spaces.operators._base import (
+    POSITIONS,
+    AttentionTerms,
+    Cost,
+    FeatureMap,
+    Knob,
+    Knobs,
+    KnobValue,
+    OperatorSpec,
+    heads_incompatibility,
+    linear_params,
+    round_up,
+    side_incompatibility,
+    windowed_tokens,
+)
+from search_spaces.operators._registry import (
+    OPERATORS,
+    import_operator,
+    is_operator,
+    operator,
+    operator_names,
+    operator_reference,
+    state_with_operator,
+    state_without_operator,
+)
 
 __all__ = [
     "OPERATORS",
     "POSITIONS",
+    "AttentionTerms",
     "Cost",
+    "FeatureMap",
     "Knob",
     "KnobValue",
     "Knobs",
     "OperatorSpec",
-    "FeatureMap",
+    "heads_incompatibility",
+    "import_operator",
+    "is_operator",
+    "linear_params",
     "operator",
+    "operator_names",
+    "operator_reference",
+    "round_up",
+    "side_incompatibility",
+    "state_with_operator",
+    "state_without_operator",
+    "windowed_tokens",
 ]
-
-OPERATORS: dict[str, OperatorSpec] = {
-    spec.name: spec for spec in (LSA, GSA, CSWIN, DWCONV, REFINER, SWIN, OUTLOOK)
-}
-
-POSITIONS = ("none", "ape", "rpe", "cpe", "lepe")
-
-
-def operator(name: str) -> OperatorSpec:
-    """Return the operator called ``name``.
-
-    Raises:
-        SpaceError: If there is none, naming the nearest valid spelling.
-    """
-    if name not in OPERATORS:
-        raise SpaceError(f"unknown operator '{name}' ({nearest(name, OPERATORS)})")
-    return OPERATORS[name]

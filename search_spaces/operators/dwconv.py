@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from search_spaces.operators._base import Cost, FeatureMap, Knob, Knobs, OperatorSpec, linear_params
+from search_spaces.operators._base import (
+    AttentionTerms,
+    Cost,
+    FeatureMap,
+    Knob,
+    Knobs,
+    OperatorSpec,
+    linear_params,
+)
 
 
 def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
-    kernel, side = int(knobs["kernel_size"]), max(3, 2 * min(feature_map.height, feature_map.width) - 1)
-    if kernel > side:
-        return f"kernel_size {kernel} reaches beyond {feature_map}; use at most {side}"
+    kernel, largest = int(knobs["kernel_size"]), max(3, 2 * min(feature_map.height, feature_map.width) - 1)
+    if kernel > largest:
+        return f"kernel_size {kernel} reaches beyond {feature_map}; use at most {largest}"
     group = int(knobs.get("group_channels", 1))
     if feature_map.dim % group:
         return f"{feature_map.dim} channels cannot be divided into groups of {group}"
@@ -38,9 +46,12 @@ def _cost(knobs: Knobs, pos: str, feature_map: FeatureMap) -> Cost:
     return Cost(macs, params, working)
 
 
-DWCONV = OperatorSpec(
+def _attention_terms(knobs: Knobs, pos: str, feature_map: FeatureMap) -> AttentionTerms:
+    return AttentionTerms(convolutions=feature_map.tokens * int(knobs["kernel_size"]) ** 2 * feature_map.dim)
+
+
+OPERATOR = OperatorSpec(
     name="dwconv",
-    letter="D",
     summary="depth-wise convolution of kernel_size, its kernel static or computed from the image",
     paper="On the Connection between Local Attention and Dynamic Depth-wise Convolution, arXiv 2106.04263",
     knobs={
@@ -51,5 +62,6 @@ DWCONV = OperatorSpec(
     pos=("none", "ape", "cpe"),
     incompatibility=_incompatibility,
     cost=_cost,
+    attention_terms=_attention_terms,
     short={"kernel_size": "k", "dynamic": "", "group_channels": "g"},
 )

@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 from search_spaces.operators._base import (
+    AttentionTerms,
     Cost,
     FeatureMap,
     Knob,
     Knobs,
     OperatorSpec,
-    fit_side,
     heads_incompatibility,
     linear_params,
+    side_incompatibility,
 )
 
 
 def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
-    kernel, stride, side = (
-        int(knobs["kernel_size"]),
-        int(knobs["stride"]),
-        min(feature_map.height, feature_map.width),
-    )
-    if kernel > max(3, 2 * side - 1):
-        return f"kernel_size {kernel} reaches beyond {feature_map}; use at most {max(3, 2 * side - 1)}"
+    kernel, stride = int(knobs["kernel_size"]), int(knobs["stride"])
+    largest = max(3, 2 * min(feature_map.height, feature_map.width) - 1)
+    if kernel > largest:
+        return f"kernel_size {kernel} reaches beyond {feature_map}; use at most {largest}"
     if stride > kernel:
         return f"stride {stride} leaves positions outside every neighbourhood of kernel_size {kernel}"
-    return heads_incompatibility(feature_map) or fit_side("stride", stride, feature_map)
+    return heads_incompatibility(feature_map) or side_incompatibility("stride", stride, feature_map)
+
+
+def _num_centres(knobs: Knobs, feature_map: FeatureMap) -> int:
+    stride = int(knobs["stride"])
+    return -(-feature_map.height // stride) * -(-feature_map.width // stride)
 
 
 def _cost(knobs: Knobs, pos: str, feature_map: FeatureMap) -> Cost:
-    dim, tokens, heads, stride = (
-        feature_map.dim,
-        feature_map.tokens,
-        feature_map.num_heads,
-        int(knobs["stride"]),
-    )
-    area = int(knobs["kernel_size"]) ** 2
-    centres = -(-feature_map.height // stride) * -(-feature_map.width // stride)
+    dim, tokens, heads = feature_map.dim, feature_map.tokens, feature_map.num_heads
+    area, centres = int(knobs["kernel_size"]) ** 2, _num_centres(knobs, feature_map)
     macs = 2 * tokens * dim * dim + centres * (dim * heads * area**2 + area**2 * dim)
     params = (
         linear_params(dim, dim, feature_map.qkv_bias)
@@ -45,14 +42,19 @@ def _cost(knobs: Knobs, pos: str, feature_map: FeatureMap) -> Cost:
     return Cost(macs, params, working=centres * (heads * area**2 + 2 * area * dim) + tokens * dim)
 
 
-OUTLOOK = OperatorSpec(
+def _attention_terms(knobs: Knobs, pos: str, feature_map: FeatureMap) -> AttentionTerms:
+    area = int(knobs["kernel_size"]) ** 2
+    return AttentionTerms(local=_num_centres(knobs, feature_map) * area**2 * feature_map.dim)
+
+
+OPERATOR = OperatorSpec(
     name="outlook",
-    letter="O",
     summary="a position's features give the attention among its kernel_size x kernel_size neighbours",
     paper="VOLO, arXiv 2106.13112",
     knobs={"kernel_size": Knob(minimum=3, odd=True), "stride": Knob()},
     pos=("none", "ape", "cpe"),
     incompatibility=_incompatibility,
     cost=_cost,
+    attention_terms=_attention_terms,
     short={"kernel_size": "k", "stride": "s"},
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from search_spaces.operators._base import (
+    AttentionTerms,
     Cost,
     FeatureMap,
     Knob,
@@ -19,12 +20,12 @@ REFINING = ("refined", "previous", "shared")
 def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
     if feature_map.tokens > MAX_TOKENS:
         return (
-            f"refiner materialises maps of all pairs of positions and {feature_map} has {feature_map.tokens} positions; "
-            f"use it where there are at most {MAX_TOKENS}"
+            f"refiner materialises maps of all pairs of positions and {feature_map} has {feature_map.tokens} "
+            f"positions; use it where there are at most {MAX_TOKENS}"
         )
-    kernel, side = int(knobs.get("kernel_size", 1)), 2 * feature_map.tokens - 1
-    if kernel > side:
-        return f"kernel_size {kernel} reaches beyond an attention map of {feature_map}; use at most {side}"
+    kernel, largest = int(knobs.get("kernel_size", 1)), 2 * feature_map.tokens - 1
+    if kernel > largest:
+        return f"kernel_size {kernel} reaches beyond an attention map of {feature_map}; use at most {largest}"
     return heads_incompatibility(feature_map)
 
 
@@ -54,12 +55,20 @@ def _cost(knobs: Knobs, pos: str, feature_map: FeatureMap) -> Cost:
     return Cost(macs, params, working)
 
 
+def _attention_terms(knobs: Knobs, pos: str, feature_map: FeatureMap) -> AttentionTerms:
+    dim, tokens = feature_map.dim, feature_map.tokens
+    # A block that shares attention maps multiplies values alone, and projects to values and the output alone.
+    products = 1 if knobs["maps"] == "shared" else 2
+    attended, projected = products * tokens**2 * dim, 2 * products * tokens * dim**2
+    refining = _cost(knobs, pos, feature_map).macs - attended - projected
+    return AttentionTerms(globally=attended, convolutions=refining)
+
+
 #: ``maps`` says which attention maps a block applies: its own, ``refined`` or ``plain``; its own with those
 #: of the block before added, refined (``previous``) or not (``plain_previous``); or no own at all but those
 #: of the block before, refined (``shared``; the published networks' share_atten).
-REFINER = OperatorSpec(
+OPERATOR = OperatorSpec(
     name="refiner",
-    letter="R",
     summary="global attention whose maps pass a head-expanding convolution before they are applied",
     paper="Refiner, arXiv 2106.03714",
     knobs={
@@ -75,8 +84,9 @@ REFINER = OperatorSpec(
     pos=("none", "ape", "rpe", "cpe"),
     incompatibility=_incompatibility,
     cost=_cost,
+    attention_terms=_attention_terms,
     short={"expand_ratio": "e", "kernel_size": "k", "maps": ""},
     pos_has_no_effect=_pos_has_no_effect,
     returns_attention=True,
-    sequence=True,
+    admits_class_token=True,
 )

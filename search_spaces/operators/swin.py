@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from search_spaces.operators._base import (
+    AttentionTerms,
     Cost,
     FeatureMap,
     Knob,
     Knobs,
     OperatorSpec,
-    fit_side,
     heads_incompatibility,
     linear_params,
-    up,
+    side_incompatibility,
+    windowed_tokens,
 )
 
 
@@ -22,7 +23,7 @@ def shift_size(knobs: Knobs) -> int:
 
 def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
     window = int(knobs["window_size"])
-    if why := heads_incompatibility(feature_map) or fit_side("window_size", window, feature_map):
+    if why := heads_incompatibility(feature_map) or side_incompatibility("window_size", window, feature_map):
         return why
     if shift_size(knobs) and window >= max(feature_map.height, feature_map.width):
         return (
@@ -34,16 +35,21 @@ def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
 def _cost(knobs: Knobs, pos: str, feature_map: FeatureMap) -> Cost:
     dim, window = feature_map.dim, int(knobs["window_size"])
     # Padding enters before qkv, so padded tokens are projected and attended to as well.
-    padded = up(feature_map.height, window) * up(feature_map.width, window)
+    padded = windowed_tokens(window, feature_map)
     macs = padded * 3 * dim * dim + 2 * padded * window**2 * dim + feature_map.tokens * dim * dim
     params = linear_params(dim, 3 * dim, feature_map.qkv_bias) + linear_params(dim, dim)
     params += (2 * window - 1) ** 2 * feature_map.num_heads
     return Cost(macs, params, working=4 * padded * dim)
 
 
-SWIN = OperatorSpec(
+def _attention_terms(knobs: Knobs, pos: str, feature_map: FeatureMap) -> AttentionTerms:
+    window = int(knobs["window_size"])
+    products = 2 * windowed_tokens(window, feature_map) * window**2 * feature_map.dim
+    return AttentionTerms(local=products, window_area=window**2)
+
+
+OPERATOR = OperatorSpec(
     name="swin",
-    letter="S",
     summary="attention inside windows of window_size x window_size, shifted by half a window or not",
     paper="Swin, arXiv 2103.14030",
     knobs={"window_size": Knob(minimum=2), "shift": Knob(kind=str, allowed=("none", "half"))},
@@ -51,5 +57,6 @@ SWIN = OperatorSpec(
     pos=("rpe",),
     incompatibility=_incompatibility,
     cost=_cost,
+    attention_terms=_attention_terms,
     short={"window_size": "w", "shift": "s"},
 )

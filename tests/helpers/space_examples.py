@@ -92,11 +92,11 @@ def mixed(side: int = 28) -> Space:
 
 
 @cache
-def everything(name: str) -> dict[str, Architecture]:
+def all_architectures(name: str) -> dict[str, Architecture]:
     """Every architecture of a space by digest, from all combinations of its choices."""
     options = [choice.options for choice in space(name).choices]
     names = [choice.name for choice in space(name).choices]
-    made = (
+    assembled = (
         space(name).assemble(dict(zip(names, values, strict=True))) for values in itertools.product(*options)
     )
-    return {architecture.digest: architecture for architecture in made}
+    return {architecture.digest: architecture for architecture in assembled}

@@ -83,5 +83,5 @@ def as_rank(rank: int, share: Any, address: str) -> None:
 
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
-    train_rank(share, rank, 2, lambda latest: None)
+    train_rank(share, rank, 2, torch.device("cpu"), lambda latest: None)
     distributed.destroy_process_group()

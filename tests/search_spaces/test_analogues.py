@@ -1,4 +1,4 @@
-"""Likenesses: the published designs, as near as any given space allows."""
+"""Analogues: the published designs, as near as any given space allows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ FAMILIES = [
 ]
 
 
-def sound(found: list[tuple[str, Architecture]], inside: Space) -> dict[str, Architecture]:
+def by_name(found: list[tuple[str, Architecture]], inside: Space) -> dict[str, Architecture]:
+    """Return analogues by name, after checking that they differ and lie inside their space."""
     assert all(inside.contains(architecture) for _, architecture in found)
     assert len({architecture.digest for _, architecture in found}) == len(found)
     assert len(dict(found)) == len(found)
@@ -38,7 +39,7 @@ def sound(found: list[tuple[str, Architecture]], inside: Space) -> dict[str, Arc
 )
 def test_every_family_in_the_named_space(scale: str, side: int) -> None:
     inside = NAMED.space(scale, side)
-    assert list(sound(analogues(inside), inside)) == FAMILIES
+    assert list(by_name(analogues(inside), inside)) == FAMILIES
     assert analogues(inside) == analogues(inside)
 
 
@@ -48,7 +49,7 @@ def test_a_small_space() -> None:
     assert found["twins_pcpvt-like"] == "gsa(s2)+cpe·4 gsa(s2)·4 | gsa(s1)+cpe·4 gsa(s1)·4"
     assert found["cswin-like"] == "cswin(w2)+lepe·4 cswin(w2)+lepe·4 | cswin(w2)+lepe·4 cswin(w2)+lepe·4"
     assert found["dwnet-like"] == "dwconv(k7)·4 dwconv(k7)·4 | dwconv(k7)·4 dwconv(k7)·4"
-    # The first stage cannot hold Refiner's maps: plain attention stands there.
+    # The first stage cannot hold Refiner's maps: plain attention replaces them.
     assert found["refiner-like"] == "gsa(s2)·4 gsa(s2)·4 | refiner(e3k3)·4 refiner(e3k3)·4"
     assert found["swin-like"] == "lsa(w7)+rpe·4 lsa(w7)+rpe·4 | lsa(w7)+rpe·4 lsa(w7)+rpe·4"
 
@@ -65,12 +66,12 @@ def test_the_paper_s_own_network_where_the_space_holds_it(family: str, name: str
 def test_refiner_vit_is_a_point_of_the_scale_that_bears_its_name(size: str) -> None:
     inside = load_declaration("refiner_vit").space(size, 224)
     paper = published(f"refiner_vit_{size}")
-    assert sound(analogues(inside), inside) == {"refiner-like": paper}
+    assert by_name(analogues(inside), inside) == {"refiner-like": paper}
 
 
 def test_the_local_vit_ablation_starts_from_every_row_of_the_paper() -> None:
     inside = load_declaration("local_vit_ablation").space("tiny", 224)
-    found = sound(analogues(inside), inside)
+    found = by_name(analogues(inside), inside)
     assert found["swin-like"] == published("swin_tiny")
     forms = {name: design for name, design in found.items() if name != "swin-like"}
     assert list(forms) == ["dwnet-like", "dwnet_dynamic-like", "dwnet_inhomogeneous-like"]
@@ -82,7 +83,7 @@ def test_the_local_vit_ablation_starts_from_every_row_of_the_paper() -> None:
 @pytest.mark.parametrize("side", [28, 64])
 def test_windows_that_a_stage_cannot_shift_stay(side: int) -> None:
     inside = load_declaration("local_vit_ablation").space("nano", side)
-    swin = sound(analogues(inside), inside)["swin-like"]
+    swin = by_name(analogues(inside), inside)["swin-like"]
     assert str(swin) == "swin(w7)+rpe·4 swin(shalfw7)+rpe·4 | swin(w7)+rpe·4 swin(w7)+rpe·4"
 
 
@@ -100,7 +101,7 @@ def test_stages_keep_every_operator_of_the_paper() -> None:
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_tiny_spaces(name: str) -> None:
-    sound(analogues(space(name)), space(name))
+    by_name(analogues(space(name)), space(name))
 
 
 def test_families_that_a_space_cannot_express_are_left_out() -> None:
@@ -128,7 +129,7 @@ scales:
 @pytest.mark.parametrize(("depth", "blocks"), [("[3, 40]", 3), ("[16, 40]", 16), ("40", 40)])
 def test_depth_and_rhythm(depth: str, blocks: int) -> None:
     inside = parse_declaration(DEEP.format(depth=depth), "deep").space()
-    found = sound(analogues(inside), inside)
+    found = by_name(analogues(inside), inside)
     stage = found["twins_svt-like"].stages[0]
     assert len(stage.blocks) == blocks
     assert [block.operator for block in stage.blocks] == [("lsa", "gsa")[n % 2] for n in range(blocks)]

@@ -12,6 +12,7 @@ import pytest
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.errors import ArchitectureError
 from search_spaces.skeleton import Style
+from search_spaces.walk import walk_blocks
 
 LSA = Block("lsa", (("window_size", 4),), "rpe", 2)
 GSA = Block("gsa", (("sr_ratio", 2),), "cpe")
@@ -85,13 +86,13 @@ def test_an_inactive_knob_cannot_enter() -> None:
 
 def test_maps_and_places() -> None:
     assert SMALL.maps() == ((8, 12), (4, 6))
-    assert [place for place, _, _ in SMALL.placed()] == [
+    assert [part.name for part in walk_blocks(SMALL)] == [
         "stage1.block1",
         "stage1.block2",
         "stage2.block1",
         "stage2.block2",
     ]
-    assert [feature_map.tokens for _, _, feature_map in SMALL.placed()] == [96, 96, 24, 24]
+    assert [part.feature_map.tokens for part in walk_blocks(SMALL)] == [96, 96, 24, 24]
     merging = replace(SMALL, image_size=(36, 44), stages=(SMALL.stages[0], Stage(24, 4, (GSA,), "merging")))
     assert merging.maps() == ((9, 11), (5, 6))
 

@@ -13,6 +13,7 @@ from search_spaces.cost import stage_costs
 from search_spaces.declaration import known_spaces, load_declaration
 from search_spaces.operators import OPERATORS
 from search_spaces.published import PUBLISHED, published
+from search_spaces.walk import walk_blocks
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
@@ -31,7 +32,7 @@ def test_every_operator_of_a_space_is_split_whole() -> None:
         for index, row in enumerate(window_advice(design)):
             assert row.split.total == sum(part.macs for part in stage_costs(design, index))
             assert min(row.split.__dict__.values()) >= 0
-        seen |= {block.operator for _, block, _ in design.placed()}
+        seen |= {part.block.operator for part in walk_blocks(design)}
     assert seen == set(OPERATORS)
 
 
@@ -84,8 +85,8 @@ def test_a_window_too_large_costs_more_than_the_best() -> None:
 
 def test_a_blocks_split_holds_its_convolutions() -> None:
     design = published("dwnet_tiny")
-    place, block, feature_map = next(iter(design.placed()))
-    split = block_split(block, stage_costs(design, 0)[0], feature_map)
-    assert split.convolutions == 49 * feature_map.tokens * feature_map.dim
+    first = walk_blocks(design)[0]
+    split = block_split(first.block, stage_costs(design, 0)[0], first.feature_map)
+    assert split.convolutions == 49 * first.feature_map.tokens * first.feature_map.dim
     assert (split.local, split.globally) == (0, 0)
-    assert place == "stage1.block1"
+    assert first.name == "stage1.block1"

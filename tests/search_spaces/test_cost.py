@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search_spaces.architecture import Architecture, Block, Stage
-from search_spaces.cost import block_cost, costs, head_cost, stage_costs, stem_cost
+from search_spaces.cost import block_cost, costs, part_cost, stage_costs
 from search_spaces.operators import Cost, FeatureMap
 from search_spaces.skeleton import Style
+from search_spaces.walk import walk
 from tests.helpers.space_examples import mixed
 
 GSA = Block("gsa", (("sr_ratio", 1),), mlp_ratio=2)
@@ -78,7 +79,8 @@ def test_blocks_by_hand(block: Block, macs: int, params: int) -> None:
 @given(st.integers(0, 2**32))
 def test_the_whole_is_the_sum_of_its_parts(seed: int) -> None:
     architecture = mixed().sample(Random(seed))
-    parts = [stem_cost(architecture), head_cost(architecture)]
+    stem, *_, head = walk(architecture)
+    parts = [part_cost(stem, architecture.style), part_cost(head, architecture.style)]
     for index in range(len(architecture.stages)):
         parts += stage_costs(architecture, index)
     found = costs(architecture)

@@ -17,7 +17,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from search_spaces.declaration import load_declaration
 from search_spaces.errors import SpaceError
-from tests.helpers.space_examples import TEXTS, everything, mixed, space
+from tests.helpers.space_examples import TEXTS, all_architectures, mixed, space
 
 TINY = sorted(TEXTS)
 MIXED = mixed()
@@ -127,7 +127,7 @@ ONLY = (
 
 @pytest.mark.parametrize("name", TINY)
 def test_size_is_exact(name: str) -> None:
-    assert space(name).size == len(everything(name))
+    assert space(name).size == len(all_architectures(name))
 
 
 def test_size_of_the_named_space_is_a_big_integer() -> None:
@@ -145,7 +145,7 @@ def test_sampling_over_architectures_is_uniform(name: str) -> None:
     kinds, draws = space(name).size, 20 * space(name).size
     rng = Random(3)
     counts = Counter(space(name).sample(rng, "architectures").digest for _ in range(draws))
-    assert set(counts) == set(everything(name))
+    assert set(counts) == set(all_architectures(name))
     expected = draws / kinds
     chi_square = sum((count - expected) ** 2 / expected for count in counts.values())
     # Mean kinds - 1, variance twice that: five standard deviations.
@@ -173,7 +173,7 @@ def test_smallest_and_largest_are_the_extremes(name: str) -> None:
         found = costs(architecture)
         return found.macs, found.params
 
-    weights = [weight(architecture) for architecture in everything(name).values()]
+    weights = [weight(architecture) for architecture in all_architectures(name).values()]
     assert weight(space(name).smallest) == min(weights)
     assert weight(space(name).largest) == max(weights)
     assert space(name).contains(space(name).smallest)
@@ -215,7 +215,7 @@ def test_a_knob_with_the_same_options_is_drawn_once() -> None:
 
 @pytest.mark.parametrize("name", TINY)
 def test_values_invert_assemble(name: str) -> None:
-    for architecture in everything(name).values():
+    for architecture in all_architectures(name).values():
         values = space(name).values(architecture)
         assert list(values) == [choice.name for choice in space(name).choices]
         assert space(name).assemble(values) == architecture

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.published import PUBLISHED, published
+from search_spaces.walk import walk_blocks
 from supernet.subnet import build_subnet
 
 FAMILIES = (
@@ -44,9 +45,13 @@ def slim(block: Block) -> Block:
 
 def test_every_family_is_here() -> None:
     operators = {
-        (b.operator, b.settings.get("dynamic")) for n in PUBLISHED for _, b, _ in published(n).placed()
+        (p.block.operator, p.block.settings.get("dynamic"))
+        for n in PUBLISHED
+        for p in walk_blocks(published(n))
     }
-    here = {(b.operator, b.settings.get("dynamic")) for n in FAMILIES for _, b, _ in narrow(n).placed()}
+    here = {
+        (p.block.operator, p.block.settings.get("dynamic")) for n in FAMILIES for p in walk_blocks(narrow(n))
+    }
     assert here == operators
 
 

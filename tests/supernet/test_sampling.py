@@ -10,6 +10,7 @@ import pytest
 from search_spaces.declaration import load_declaration, parse_declaration
 from search_spaces.errors import SpaceError
 from search_spaces.space import Space
+from search_spaces.walk import walk_blocks
 from supernet.sampling import POLICIES, SampledPath, fair, policy, sandwich, uniform
 
 # Stages of two, three and one operators: a round takes six steps.
@@ -76,7 +77,7 @@ def test_fair_deals_every_operator_equally_often_in_every_round(space: Space) ->
         skeletons = set()
         for step in range(round_number * length, (round_number + 1) * length):
             (path,) = fair(space, 7, step)
-            dealt.update((place, block.operator) for place, block, _ in path.architecture.placed())
+            dealt.update((part.name, part.block.operator) for part in walk_blocks(path.architecture))
             skeletons.add(tuple(len(stage.blocks) for stage in path.architecture.stages))
         (depths,) = skeletons
         expected = {

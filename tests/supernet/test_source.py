@@ -18,6 +18,7 @@ from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.declaration import load_declaration
 from search_spaces.operators import KnobValue
 from search_spaces.skeleton import Style
+from search_spaces.walk import walk_blocks
 from supernet.blueprint import call
 from supernet.operators.cswin import CrossShapedWindowAttention
 from supernet.source import model_source, render
@@ -132,7 +133,7 @@ def definitions(text: str) -> list[str]:
 
 @every_design
 def test_only_the_operators_of_the_network_are_in_it(name: str) -> None:
-    used = {CLASSES[block.operator] for _, block, _ in DESIGNS[name].placed()}
+    used = {CLASSES[part.block.operator] for part in walk_blocks(DESIGNS[name])}
     assert used == set(CLASSES.values()) & set(definitions(source(name)))
 
 

@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from search_spaces.architecture import Architecture, Block, Stage
+from search_spaces.choices import OperatorChoices, StageChoices
 from search_spaces.cost import costs
 from search_spaces.declaration import load_declaration
 from search_spaces.errors import ArchitectureError, SpaceError
 from search_spaces.skeleton import Style
-from search_spaces.space import OperatorChoices, Space, StageChoices
+from search_spaces.space import Space
+from search_spaces.walk import walk_blocks
 from supernet.source import model_source
 from supernet.subnet import backbone_blueprint, build_subnet, network_blueprint
 from supernet.supernet import Supernet
@@ -170,6 +172,6 @@ def test_the_nano_scale_of_a_space_runs(name: str) -> None:
         design = chosen.sample(Random(seed))
         found, network = costs(design), supernet.extract(design)
         torch.testing.assert_close(supernet(images, design), network(images), rtol=0, atol=1e-5)
-        missed = sum(uncounted_macs(block, feature_map) for _, block, feature_map in design.placed())
+        missed = sum(uncounted_macs(part.block, part.feature_map) for part in walk_blocks(design))
         assert found.macs == counted_macs(network, images[:1]) + missed
     assert build_subnet(chosen.largest)(images).shape == (2, 10)

@@ -23,6 +23,7 @@ from search_spaces.cost import costs
 from search_spaces.declaration import load_declaration, parse_declaration
 from search_spaces.errors import SpaceError
 from search_spaces.space import Space
+from search_spaces.walk import walk_blocks
 from supernet.elastic import FunctionalModule
 from supernet.source import model_source
 from supernet.subnet import build_subnet
@@ -136,7 +137,7 @@ def test_declared_costs_equal_the_counted_ones(name: str, sharing: str, data: st
     architecture = data.draw(architectures(SPACES[name]))
     subnet, declared = shared(name, sharing).eval().extract(architecture), costs(architecture)
     assert declared.params == sum(parameter.numel() for parameter in subnet.parameters())
-    unseen = sum(uncounted_macs(block, feature_map) for _, block, feature_map in architecture.placed())
+    unseen = sum(uncounted_macs(part.block, part.feature_map) for part in walk_blocks(architecture))
     assert declared.macs == counted_macs(subnet, images(SPACES[name], batch=1)) + unseen
 
 
@@ -180,7 +181,7 @@ def test_the_extreme_paths_run(name: str, sharing: str, extreme: str) -> None:
 def test_every_map_that_a_place_may_have_is_served(name: str, sharing: str) -> None:
     """One block of every kind, on the maps of every stem and downsampling."""
     space, supernet = SPACES[name], shared(name, sharing)
-    for skeleton in space._skeletons():
+    for skeleton in space.skeletons():
         for index, stage in enumerate(space.stages):
             feature_map, elastic = skeleton.feature_map(index), supernet.stages[index][0]
             for block in (block for block in stage.blocks if block.mlp_ratio == stage.mlp_ratios[0]):

@@ -44,7 +44,7 @@ from nas.bench.core import (
     rotating,
 )
 from nas.bench.spaces import space_of
-from nas.evaluation.population import content
+from nas.evaluation.population import payload_from_batches
 from nas.latency.table import LatencyTable, parts
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import parse_declaration
@@ -303,7 +303,7 @@ def test_a_worker_starts_and_maps_its_weights(tiny: Setup) -> None:
 def test_weights_are_mapped_where_they_are_used_as_they_came(tiny: Setup, writable: bool) -> None:
     space = space_of(tiny)
     images = torch.zeros(2, space.in_channels, *space.image_size)
-    given = content(Supernet(space), [(images, torch.zeros(2, dtype=torch.long))], [images])
+    given = payload_from_batches(Supernet(space), [(images, torch.zeros(2, dtype=torch.long))], [images])
     for array in () if writable else given["weights"].values():
         array.flags.writeable = False  # as what Ray maps is
     counts = workers._look(given, "cpu").counts(None)

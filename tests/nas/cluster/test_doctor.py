@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from nas.cluster import doctor
-from nas.cluster import pool as workers
+from nas.cluster import doctor, ray_cluster
 from search_spaces.errors import BudgetError
 
 
 @pytest.fixture
 def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(workers, "survey", lambda: workers.Cluster(2, 0, "this machine", running=False))
+    monkeypatch.setattr(
+        ray_cluster, "survey", lambda: ray_cluster.Cluster(2, 0, "this machine", running=False)
+    )
 
 
 @pytest.mark.usefixtures("no_cluster")
@@ -35,22 +36,22 @@ def test_findings_are_plain_values(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "not made yet" in str(findings["cache"])
     packages = findings["packages"]
     assert isinstance(packages, dict) and "missing" not in (packages["torch"], packages["optuna"])
-    assert all(doctor.words(finding) for finding in findings.values())
+    assert all(doctor.format_finding(finding) for finding in findings.values())
 
 
 def test_a_cluster_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    cluster = workers.Cluster(16, 8, "the Ray cluster of 2 nodes", running=True)
-    monkeypatch.setattr(workers, "survey", lambda: cluster)
+    cluster = ray_cluster.Cluster(16, 8, "the Ray cluster of 2 nodes", running=True)
+    monkeypatch.setattr(ray_cluster, "survey", lambda: cluster)
     assert doctor.examine()["ray_cluster"] == "the Ray cluster of 2 nodes: 16 CPU cores, 8 GPUs"
 
 
 def test_what_the_survey_refuses_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> workers.Cluster:
+    def refuse() -> ray_cluster.Cluster:
         raise BudgetError("the cluster does not answer; start it")
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(workers, "survey", refuse)
+    monkeypatch.setattr(ray_cluster, "survey", refuse)
     assert "the cluster does not answer; start it" in doctor.examine()["problems"]  # type: ignore[operator]
 
 
@@ -74,11 +75,11 @@ def test_whatever_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ray_told_to_listen_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_RAY_PROCESSES", ())
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
-    monkeypatch.setattr(workers, "cluster_address", lambda: "10.0.0.1:6379")
+    monkeypatch.setattr(ray_cluster, "cluster_address", lambda: "10.0.0.1:6379")
     findings = doctor.examine()  # machines of a cluster have to reach one another
     assert findings["ray_listens"] == "all interfaces, once started"
     assert not any("RAY_ENABLE" in text for text in findings["problems"])  # type: ignore[attr-defined]
-    monkeypatch.setattr(workers, "cluster_address", lambda: None)
+    monkeypatch.setattr(ray_cluster, "cluster_address", lambda: None)
     findings = doctor.examine()
     assert any("unset it to keep Ray on 127.0.0.1" in text for text in findings["problems"])  # type: ignore[attr-defined]
 
@@ -110,8 +111,8 @@ def test_where_a_process_listens_is_read_from_the_kernel(
     assert warned == (seen == "all interfaces")
 
 
-def test_words() -> None:
-    assert doctor.words([]) == doctor.words({}) == "none"
-    assert doctor.words(["a", "b"]) == "a\nb"
-    assert doctor.words({"torch": "2.11"}) == "torch 2.11"
-    assert doctor.words(2) == "2"
+def test_findings_as_text() -> None:
+    assert doctor.format_finding([]) == doctor.format_finding({}) == "none"
+    assert doctor.format_finding(["a", "b"]) == "a\nb"
+    assert doctor.format_finding({"torch": "2.11"}) == "torch 2.11"
+    assert doctor.format_finding(2) == "2"

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.cluster import pool as workers
+from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation
-from nas.cluster.pool import Cluster, Pool
+from nas.cluster.pool import Pool
+from nas.cluster.ray_cluster import Cluster
 from search_spaces.errors import CheckpointError, WorkError
 from tests.helpers import workers as factories
 
@@ -36,11 +37,11 @@ def started() -> Iterator[None]:
         patch.setenv(
             "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
         )
-        assert not workers.ray.is_initialized()
-        workers.start(Cluster(2, 0, "this machine", running=False))
+        assert not ray_cluster.is_connected()
+        ray_cluster.start(Cluster(2, 0, "this machine", running=False))
         yield
-        workers.stop()
-    assert not workers.ray.is_initialized()
+        ray_cluster.stop()
+    assert not ray_cluster.is_connected()
 
 
 @pytest.fixture
@@ -186,7 +187,7 @@ def test_payload_arrays_are_mapped_not_copied(started: None) -> None:
 def test_a_lost_node_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ray.cluster_utils import Cluster as Machines
 
-    workers.stop()
+    ray_cluster.stop()
     monkeypatch.setenv(
         "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
     )
@@ -196,7 +197,7 @@ def test_a_lost_node_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.
         others = [machines.add_node(num_cpus=1, object_store_memory=80 * 2**20) for _ in range(2)]
         machines.wait_for_nodes()
         monkeypatch.setenv("RAY_ADDRESS", machines.address)
-        found = workers.survey()
+        found = ray_cluster.survey()
         assert (found.cpus, found.gpus, found.running) == (3, 0, True)
         assert found.where == "the Ray cluster of 3 nodes"
         pool = Pool(WorkerAllocation(3, 1.0, 0.0, "cpu"), factories.tool, str(tmp_path))
@@ -209,5 +210,5 @@ def test_a_lost_node_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.
         assert {index: value[0] for index, value in came.items()} == {i: i for i in range(30)}  # type: ignore[index]
         pool.close()
     finally:
-        workers.stop()
+        ray_cluster.stop()
         machines.shutdown()

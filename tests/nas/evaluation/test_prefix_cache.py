@@ -9,8 +9,14 @@ import pytest
 import torch
 
 from nas.evaluation.accuracy import Evaluator
-from nas.evaluation.population import grouped
-from nas.evaluation.prefix_cache import ActivationCache, PrefixCacheEvaluator, StepOutput, in_order, path_of
+from nas.evaluation.population import group_by_prefix
+from nas.evaluation.prefix_cache import (
+    ActivationCache,
+    PrefixCacheEvaluator,
+    StepOutput,
+    order_by_prefix,
+    prefix_chain,
+)
 from nas.runtime.device import compute_dtype
 from search_spaces.architecture import Architecture, Block
 from search_spaces.declaration import load_declaration
@@ -54,10 +60,10 @@ def test_scores_are_those_of_every_design_by_itself(name: str, keep: int) -> Non
     alone = Evaluator(supernet, validation, calibration)
     together = PrefixCacheEvaluator(supernet, validation, calibration, keep)
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
-    for seed in range(2):  # a second generation meets what is kept of the first
+    for seed in range(2):  # a second generation meets what is cached of the first
         designs = generation(chosen, seed)
-        scores = together.score([designs[place] for place in in_order(designs)])
-        for place, found in zip(in_order(designs), scores, strict=True):
+        scores = together.score([designs[place] for place in order_by_prefix(designs)])
+        for place, found in zip(order_by_prefix(designs), scores, strict=True):
             expected = alone.score(designs[place])
             assert {**found, "seconds": 0} == {**expected, "seconds": 0}
             assert found["seconds"] > 0
@@ -73,12 +79,12 @@ def test_a_common_beginning_is_computed_once(monkeypatch: pytest.MonkeyPatch) ->
         StepRunner, "run", lambda self, step, *rest: (runs.append(step), run(self, step, *rest))[1]
     )
     evaluator = PrefixCacheEvaluator(Supernet(chosen), images((4,)), [x for x, _ in images((4,))], 2**28)
-    evaluator.score([designs[place] for place in in_order(designs)])
+    evaluator.score([designs[place] for place in order_by_prefix(designs)])
     prefixes = {steps(design)[: n + 1] for design in designs for n in range(len(steps(design)))}
     assert len(runs) == len(prefixes) < sum(len(steps(design)) for design in designs)
     runs.clear()
-    evaluator.score([designs[place] for place in in_order(designs)])
-    assert len(runs) == len(designs)  # all is kept but what the last steps made
+    evaluator.score([designs[place] for place in order_by_prefix(designs)])
+    assert len(runs) == len(designs)  # all is cached but the outputs of the last steps
 
 
 def test_designs_that_differ_in_their_mlp_share_the_mixer() -> None:
@@ -88,7 +94,7 @@ def test_designs_that_differ_in_their_mlp_share_the_mixer() -> None:
         replace(last, blocks=(Block("gsa", (("sr_ratio", 1),), pos, ratio),))
         for pos, ratio in (("none", 2.0), ("none", 4.0), ("cpe", 2.0))
     )
-    paths = [path_of(replace(drawn, stages=(*before, stage))) for stage in (plain, wider, encoded)]
+    paths = [prefix_chain(replace(drawn, stages=(*before, stage))) for stage in (plain, wider, encoded)]
     keys = [{begun.key for begun in path} for path in paths]
     assert len(keys[0] & keys[1]) == len(paths[0]) - 1 == len(paths[1]) - 1
     assert len(keys[0] & keys[2]) == len(paths[0]) == len(paths[2]) - 1
@@ -99,18 +105,18 @@ def made(count: int) -> StepOutput:
 
 
 def test_memory_is_kept_within_its_limit() -> None:
-    kept, one = ActivationCache(100), made(10)
+    cache, one = ActivationCache(100), made(10)
     for name in "abc":
-        kept.put(name, one)
-    assert (kept.get("a"), kept.get("b"), kept.get("c")) == (None, one, one) and kept.bytes == 80
-    kept.get("b")
-    kept.put("d", one)
-    assert (kept.get("b"), kept.get("c"), kept.get("d")) == (one, None, one)
-    kept.put("inside", made(5), inside=True)
-    kept.put("e", made(5))  # what is inside a block leaves first
-    assert kept.get("inside") is None and kept.get("b") and kept.get("d") and kept.get("e")
-    kept.put("large", made(1000))
-    assert kept.get("large") is None and kept.get("e") and kept.bytes == 100
+        cache.put(name, one)
+    assert (cache.get("a"), cache.get("b"), cache.get("c")) == (None, one, one) and cache.bytes == 80
+    cache.get("b")
+    cache.put("d", one)
+    assert (cache.get("b"), cache.get("c"), cache.get("d")) == (one, None, one)
+    cache.put("inside", made(5), inside_block=True)
+    cache.put("e", made(5))  # what is inside a block leaves first
+    assert cache.get("inside") is None and cache.get("b") and cache.get("d") and cache.get("e")
+    cache.put("large", made(1000))
+    assert cache.get("large") is None and cache.get("e") and cache.bytes == 100
 
 
 @pytest.mark.parametrize("keep", [0, 2**20, 2**28])
@@ -118,13 +124,13 @@ def test_memory_of_all_activations_is_within_what_was_given(keep: int) -> None:
     chosen = space("twins_cswin")
     evaluator = PrefixCacheEvaluator(Supernet(chosen), images((40, 40)), [x for x, _ in images((9,))], keep)
     evaluator.score(generation(chosen, 0))
-    assert evaluator.kept.bytes <= evaluator.kept.limit <= keep
+    assert evaluator.cache.bytes <= evaluator.cache.limit <= keep
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
 def test_groups_hold_every_design_once(workers: int) -> None:
     designs = generation(space("twins_cswin"), 1, 8, 4)
-    groups = grouped(designs, workers)
+    groups = group_by_prefix(designs, workers)
     assert sorted(place for _, places in groups for place in places) == list(range(len(designs)))
     assert all(0 <= home < workers and places for home, places in groups)
     preferred_workers: dict[object, set[int]] = {}

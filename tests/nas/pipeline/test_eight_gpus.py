@@ -128,7 +128,7 @@ def test_runs_on_eight_workers(cluster: dict[str, str], tmp_path: Path) -> None:
     def watch() -> None:
         while not over.wait(0.2):
             folder = Path(cluster["RAY_AUTH_TOKEN_PATH"]).parent
-            ranks.update(running(folder, b"ray::_Member"))
+            ranks.update(running(folder, b"ray::_Rank"))
             workers.update(running(folder, b"ray::_Worker"))
 
     watcher = threading.Thread(target=watch)

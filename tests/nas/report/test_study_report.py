@@ -14,7 +14,7 @@ import pytest
 from nas.report import plots
 from nas.report.study_report import write_report
 from nas.runtime.files import write_json
-from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_rows
+from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_records
 from nas.search.objectives import Goal
 from nas.search.trial_store import TrialRecord
 from nas.study.folder import DatasetInfo, Study
@@ -69,7 +69,7 @@ def make_study(
     plan = SearchConfig(goal, "random", batch_size=batch, trials=trials)
     rows = Search(space, study.store(), plan, evaluate, cheap, analogues).run(lambda row, count: None)
     if len(rows) >= trials > 4:
-        study.write_front(rows, goal, pareto_rows(rows, goal), 0)
+        study.write_front(rows, goal, pareto_records(rows, goal), 0)
     return study
 
 
@@ -105,7 +105,7 @@ def names(figure: dict[str, object]) -> list[str]:
 
 def test_a_finished_study_is_told_whole(finished: Study) -> None:
     study = finished
-    front = pareto_rows(study.store().rows(), study.goal())
+    front = pareto_records(study.store().records(), study.goal())
     retrain(study, front[0], "scratch", 97.0)
     retrain(study, front[0], "inherit", 97.25)
     text, figures = page(study)
@@ -158,7 +158,7 @@ def test_an_interrupted_search(tmp_path: Path, trials: int) -> None:
 
 def test_stopped_designs_are_counted_and_not_drawn(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study", 12)
-    before = pareto_rows(study.rows(), study.goal())
+    before = pareto_records(study.rows(), study.goal())
     row = study.rows()[0]
     # So good that it would be the whole front.
     row = replace(row, batch=99, scores={**row.scores, "top1": 100.0, "macs": 1.0}, stopped_after=63)
@@ -224,7 +224,7 @@ def test_hypervolume_equals_counting(dimensions: int) -> None:
 
 
 def test_shares_add_up(finished: Study) -> None:
-    rows = finished.store().rows()
+    rows = finished.store().records()
     figure = plots.operators(rows, plots.elite(rows, finished.goal()))
     for column in ("x", "x2"):
         required_top1 = [trace for trace in figure.data if (trace.xaxis or "x") == column]
@@ -234,10 +234,10 @@ def test_shares_add_up(finished: Study) -> None:
 
 
 def test_elite_is_the_front_and_the_best_tenth(finished: Study) -> None:
-    rows = [row for row in finished.store().rows() if row.evaluated]
+    rows = [row for row in finished.store().records() if row.evaluated]
     chosen = {row.architecture.digest for row in plots.elite(rows, finished.goal())}
     ranked = sorted(rows, key=lambda row: -row.scores["top1"])
-    assert chosen >= {row.architecture.digest for row in pareto_rows(rows, finished.goal())}
+    assert chosen >= {row.architecture.digest for row in pareto_records(rows, finished.goal())}
     assert chosen >= {row.architecture.digest for row in ranked[:2]}
     assert plots.elite([], Goal()) == []
 

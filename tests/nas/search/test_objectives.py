@@ -1,4 +1,4 @@
-"""Objectives and quantities as people write them; limits as they are applied."""
+"""Objectives and quantities as people write them; constraints as they are applied."""
 
 from __future__ import annotations
 
@@ -50,12 +50,13 @@ def test_goal() -> None:
     assert goal.directions == ["maximize", "minimize", "minimize"]
     assert goal.needs_latency
     assert goal.values({"macs": 5, "top1": 90.0, "latency_ms": 1.5, "seconds": 3}) == [90.0, 1.5, 5.0]
-    assert goal.excess({"macs": 100, "params": 10}) is None
-    assert goal.excess({"macs": 101, "params": 11}) == "macs 101 > 100"
-    assert goal.excess({"macs": 1, "params": 25e6}) == "params 25M > 10"
+    assert goal.format_violation({"macs": 100, "params": 10}) is None
+    assert goal.format_violation({"macs": 101, "params": 11}) == "macs 101 > 100"
+    assert goal.format_violation({"macs": 1, "params": 25e6}) == "params 25M > 10"
+    assert goal.violations({"macs": 101, "params": 4}) == {"macs": 1, "params": -6}
 
 
-def test_latency_is_needed_by_limits_too() -> None:
+def test_latency_is_needed_by_constraints_too() -> None:
     assert not Goal().needs_latency
     assert Goal(("top1",), (("latency_ms", 3.0),)).needs_latency
 

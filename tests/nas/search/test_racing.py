@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from nas.data.splits import Data, load_data
-from nas.evaluation.population import EvaluationWorker, payload
+from nas.evaluation.population import EvaluationWorker, payload_from_data
 from nas.pipeline.run import _saved
-from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_rows
+from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_records
 from nas.search.objectives import Goal
 from nas.search.pareto import dominates
 from nas.search.racing import LOOKS, required_top1, stop_threshold, stop_thresholds
@@ -167,7 +167,7 @@ class Worker:
     """
 
     def __init__(self, supernet: Supernet, data: Data, racing: float | None, group: int = 8) -> None:
-        self.held = EvaluationWorker(payload(supernet, data, 2000, 0, racing), "cpu")
+        self.held = EvaluationWorker(payload_from_data(supernet, data, 2000, 0, racing), "cpu")
         self.group, self.seen = group, 0
 
     def __call__(
@@ -187,7 +187,7 @@ def searched(
     store = Store(f"sqlite:///{folder}/study.db", "study", GOAL.objectives, space.choices)
     plan = SearchConfig(GOAL, sampler, batch_size=8, trials=trials, racing=racing)
     rows = Search(space, store, plan, worker, analytic_costs).run(lambda row, n: None)
-    assert [timeless(row) for row in store.rows()] == [timeless(row) for row in rows]
+    assert [timeless(row) for row in store.records()] == [timeless(row) for row in rows]
     return rows
 
 
@@ -216,7 +216,7 @@ def raced(trained: Supernet, data: Data, folder: Path) -> list[TrialRecord]:
 
 def test_without_racing_nothing_changes(trained: Supernet, data: Data, tmp_path: Path) -> None:
     plain = Worker(trained, data, None)
-    content = payload(trained, data, 2000, 0)
+    content = payload_from_data(trained, data, 2000, 0)
     assert [len(labels) for _, labels in content["validation"]] == [250, 250]
     assert [len(images) for images in content["calibration"]] == [128, 128]  # each counts alike
     rng = Random(1)
@@ -267,7 +267,7 @@ def test_the_front_is_that_without_racing(trained: Supernet, data: Data, tmp_pat
     assert plain.seen == quick.seen == 32  # stopped designs count, and none is evaluated twice
     stopped = {row.architecture.digest for row in rows if row.stopped_after is not None}
     front, raced_front = (
-        [row.architecture.digest for row in pareto_rows(of, GOAL)] for of in (without, rows)
+        [row.architecture.digest for row in pareto_records(of, GOAL)] for of in (without, rows)
     )
     assert len(stopped) >= 5 and not stopped & set(raced_front)
     assert len(stopped & set(front)) <= 0.05 * len(rows)  # what the bound allows
@@ -280,7 +280,7 @@ def test_samplers_and_optuna_see_stopped_designs_as_dominated(raced: list[TrialR
     rows = raced
     study = optuna.load_study(study_name="study", storage=f"sqlite:///{folder}/study.db")
     best = {trial.user_attrs["digest"] for trial in study.best_trials}
-    front = {row.architecture.digest for row in pareto_rows(rows, GOAL)}
+    front = {row.architecture.digest for row in pareto_records(rows, GOAL)}
     assert best >= front and not best & {row.architecture.digest for row in rows if row.stopped_after}
     told = [trial for trial in study.get_trials() if "stopped_after" in trial.user_attrs]
     assert told and all(trial.state.name == "COMPLETE" and trial.values for trial in told)

@@ -55,7 +55,7 @@ def test_a_network_is_retrained_as_without(space: Space, images: Path, tmp_path:
     recipe, before = replace(RECIPE, drop_path=0.2), compilations()
     jobs = [Job(design, "scratch", tmp_path / str(on), recipe, compile=on) for on in (False, True)]
     for job in jobs:
-        train_one(job, {"data": data, "inherited": {}}, lambda result: None)
+        train_one(job, {"data": data, "inherited": {}}, torch.device("cpu"), lambda result: None)
     assert compilations() > before
     plain, regional = (load_tensors(job.folder / "model.safetensors")[0] for job in jobs)
     assert plain.keys() == regional.keys()

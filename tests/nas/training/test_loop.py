@@ -265,10 +265,10 @@ def test_second_signal_insists_and_handlers_return() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with interrupt.graceful(), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
-        assert interrupt.asked()
+        assert interrupt.is_requested()
         os.kill(os.getpid(), signal.SIGINT)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-    assert not interrupt.asked()
+    assert not interrupt.is_requested()
     interrupt.check()
 
 

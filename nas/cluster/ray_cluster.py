@@ -1,0 +1,231 @@
+"""The Ray cluster to work on: finding it, starting one on this machine, leaving it.
+
+Ray reads some of its settings from the environment when it is imported, among them whether it listens on all
+interfaces, as it does unless told otherwise. Ray is therefore imported in one place, `load_ray`, which sets
+them first; importing this package imports no Ray and leaves the environment as it is. A cluster that this
+program starts stays on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from nas.runtime.console import log
+from nas.runtime.error_text import first_line, last_line
+from search_spaces.errors import BudgetError, NasError, WorkError
+
+MAX_ATTEMPTS = 3  # at what a dying process may have spoilt: a start of Ray, an item, a trial, a team
+_ANSWER_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The resources to work with.
+
+    Attributes:
+        cpus: CPU cores.
+        gpus: GPUs.
+        where: ``this machine`` or the cluster, for messages.
+        running: Whether a Ray cluster runs already.
+    """
+
+    cpus: float
+    gpus: float
+    where: str
+    running: bool
+
+
+def cluster_address() -> str | None:
+    """Return the address of the cluster to use, or None: of ``RAY_ADDRESS``, else of a running ``ray start``.
+
+    Ray's own ``auto`` would also find the private cluster of another search on this machine, and end with it.
+    """
+    if named := os.environ.get("RAY_ADDRESS"):
+        return None if named == "local" else named
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    try:
+        started = Path(folder, "ray", "ray_current_cluster").read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    return started if is_listening(started) else None  # a file outlives its cluster
+
+
+def is_listening(address: str) -> bool:
+    """Return whether something listens at ``host:port``; Ray takes minutes to find that nothing does."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), _ANSWER_SECONDS):
+            return True
+    except (OSError, ValueError, OverflowError):
+        return False
+
+
+def ray_environment() -> dict[str, str]:
+    """Return the settings that Ray is to find in the environment where the user has not set them."""
+    address = cluster_address()
+    host = "127.0.0.1" if address is None else address.rpartition(":")[0]
+    settings = {
+        # 0 keeps everything on 127.0.0.1; workers on other machines must be able to call this one back.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if _is_loopback(host) else "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+    # ``ray start`` asks for the user's token wherever there is one; a program that connects has to say so
+    # itself. Only towards this machine: a token is not sent elsewhere unless RAY_AUTH_MODE says so.
+    token = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+    has_token = "RAY_AUTH_TOKEN" in os.environ or Path(token).is_file()
+    if address is not None and has_token and _is_this_machine(host):
+        settings["RAY_AUTH_MODE"] = "token"
+    return settings
+
+
+@functools.cache
+def load_ray() -> ModuleType:
+    """Import Ray after setting what it reads from the environment.
+
+    The settings stay: every process that Ray starts inherits them, also long after this.
+    """
+    for name, value in ray_environment().items():
+        os.environ.setdefault(name, value)
+    import ray
+    import ray.exceptions
+    import ray.util
+
+    return ray
+
+
+def is_connected() -> bool:
+    """Return whether this process is connected to a cluster; does not import Ray to find that it is not."""
+    return "ray" in sys.modules and bool(load_ray().is_initialized())
+
+
+def survey() -> Cluster:
+    """Return the resources there are, connecting to a running Ray cluster if there is one.
+
+    A cluster is one that ``RAY_ADDRESS`` names or that ``ray start`` made on this machine.
+
+    Raises:
+        BudgetError: If ``RAY_ADDRESS`` names a cluster that does not answer.
+    """
+    if not is_connected():
+        address = cluster_address()
+        if address is None:
+            return Cluster(len(os.sched_getaffinity(0)), _count_gpus(), "this machine", running=False)
+        _connect(address)
+    ray = load_ray()
+    resources = ray.cluster_resources()
+    nodes = len([node for node in ray.nodes() if node["Alive"]])
+    where = f"the Ray cluster of {nodes} node{'s' if nodes > 1 else ''}"
+    return Cluster(resources.get("CPU", 0), resources.get("GPU", 0), where, running=True)
+
+
+def start(cluster: Cluster) -> None:
+    """Start Ray on this machine unless a cluster runs already.
+
+    Raises:
+        WorkError: If Ray does not start.
+    """
+    for attempt in range(MAX_ATTEMPTS):
+        if is_connected():
+            return
+        try:
+            # Without the dashboard, which nobody asked for and which listens too.
+            _init(
+                address="local",
+                num_cpus=int(cluster.cpus),
+                num_gpus=int(cluster.gpus),
+                include_dashboard=False,
+            )
+        # Ray gives its processes 30 s, which a busy machine may exceed, and raises a plain Exception then.
+        except Exception as error:
+            load_ray().shutdown()
+            log.note(f"Ray did not start ({last_line(error)})")
+            if attempt == MAX_ATTEMPTS - 1:
+                raise WorkError(
+                    f"Ray does not start on this machine ({last_line(error)}); run the same command again when "
+                    "the machine is less busy"
+                ) from error
+
+
+def stop() -> None:
+    """Leave the cluster; one that this program started ends."""
+    if is_connected():
+        load_ray().shutdown()
+
+
+def to_user_error(error: Any) -> NasError:
+    """Return the error to raise where a task of Ray failed with ``error``, a ``RayTaskError``.
+
+    Errors of ours reach the user as they are; all others are logged in full and shortened to a line.
+    """
+    cause = error.cause
+    if isinstance(cause, NasError):
+        return cause
+    log.note(str(error))
+    reason = last_line(cause or error)
+    return WorkError(f"a worker failed: {reason} (the whole message is in the study's log)")
+
+
+def _connect(address: str) -> None:
+    ray = load_ray()
+    try:
+        if address != "auto" and "://" not in address and not is_listening(address):
+            raise ConnectionError("nothing listens there")
+        _init(address=address)
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
+        raise BudgetError(
+            f"the Ray cluster at {address} does not answer ({_connection_problem(error)}); start it, or set "
+            "RAY_ADDRESS=local to use this machine alone"
+        ) from None
+
+
+def _init(**arguments: Any) -> None:
+    ray = load_ray()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(logging_level=logging.ERROR, log_to_driver=False, **arguments)
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                # Ray takes SIGTERM for itself, to end the process at once; a search has to save and say more.
+                signal.signal(signal.SIGTERM, handler)
+
+
+def _connection_problem(error: BaseException) -> str:
+    chain = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(before)
+    if "InvalidAuthToken" in "".join(map(str, chain)):
+        return "it asks for a token: set RAY_AUTH_MODE=token and give this machine the cluster's token"
+    return first_line(error)
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
+
+
+def _is_this_machine(host: str) -> bool:
+    """Return whether ``host`` is an address of this machine: only such can be bound."""
+    try:
+        with socket.create_server((host, 0)):
+            return True
+    except OSError:
+        return False
+
+
+def _count_gpus() -> int:
+    import torch  # slow to import; only needed where no cluster answers
+
+    return torch.cuda.device_count()

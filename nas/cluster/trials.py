@@ -1,0 +1,165 @@
+"""Long jobs side by side, as trials of Ray Tune."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from nas.cluster.budget import WorkerAllocation
+from nas.cluster.ray_cluster import MAX_ATTEMPTS, load_ray, to_user_error
+from nas.runtime import interrupt
+from nas.runtime.device import start_worker
+from nas.runtime.error_text import last_line
+from search_spaces.errors import WorkError
+
+#: ``(job, payload, device, on_result)``, run by every trial.
+TrialFunction = Callable[[Any, Any, torch.device, Callable[[dict[str, Any]], None]], None]
+
+_QUIET = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
+# Tune's own answer to Ctrl-C would end the trials as if they were done.
+_NO_SIGINT_HANDLER = {"TUNE_DISABLE_SIGINT_HANDLER": "1"}
+
+
+def run_trials(
+    function: TrialFunction,
+    jobs: list[Any],
+    payload: Any,
+    allocation: WorkerAllocation,
+    folder: str,
+    on_result: Callable[[dict[str, Any]], None],
+) -> None:
+    """Run long jobs side by side as Ray Tune trials, which are restarted where they die.
+
+    Args:
+        function: ``(job, payload, device, on_result)``, an importable function; resumes itself from what it saved.
+        jobs: One trial each.
+        payload: What all need; stored once per node.
+        allocation: What each trial gets.
+        folder: Where Tune keeps its own files.
+        on_result: Called with every result that a trial reports.
+
+    Raises:
+        Interrupted: If the user asked to stop.
+        WorkError: If a trial fails again and again.
+    """
+    ray = load_ray()
+    with _environment(
+        {name: os.environ.get(name, value) for name, value in _QUIET.items()} | _NO_SIGINT_HANDLER
+    ):
+        from ray import tune
+
+        class Listener(tune.Callback):
+            def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+                interrupt.check()
+
+            def on_trial_result(
+                self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
+            ) -> None:
+                on_result(result)
+
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(
+                    _run_trial, function=function, jobs=jobs, payload=payload, allocation=allocation
+                ),
+                {"cpu": allocation.cpus_per_worker, "gpu": allocation.gpus_per_worker},
+            ),
+            param_space={"job": tune.grid_search(list(range(len(jobs))))},
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=folder,
+                failure_config=tune.FailureConfig(max_failures=MAX_ATTEMPTS - 1),
+                callbacks=[Listener()],
+                verbose=0,
+            ),
+        )
+        results = _fit(tuner)
+    for result in results:
+        if result.error is not None:
+            if isinstance(result.error, ray.exceptions.RayTaskError):
+                raise to_user_error(result.error)
+            raise WorkError(f"a training trial failed: {last_line(result.error)}")
+
+
+def _run_trial(
+    config: Mapping[str, Any],
+    *,
+    function: TrialFunction,
+    jobs: Sequence[Any],
+    payload: Any,
+    allocation: WorkerAllocation,
+) -> None:
+    """Run one job in the process of its trial."""
+    load_ray()
+    from ray import tune
+
+    device = start_worker(allocation.device, allocation.threads)
+    function(jobs[config["job"]], payload, device, tune.report)
+
+
+def tune_with_optuna(
+    objective: Callable[[dict[str, Any]], dict[str, float]],
+    distributions: dict[str, Any],
+    names: list[str],
+    directions: Sequence[str],
+    sampler: Any,
+    trials: int,
+    folder: str,
+) -> None:
+    """Search with Ray Tune and its OptunaSearch, which ``nas bench search`` compares with; no study runs so.
+
+    Args:
+        objective: Parameters to scores.
+        distributions: Optuna's distributions by parameter.
+        names: Scores that are objectives.
+        directions: Optuna's direction of each.
+        sampler: Optuna's sampler.
+        trials: Number of trials.
+        folder: Where Tune keeps its own files.
+
+    Raises:
+        WorkError: If a trial fails.
+    """
+    load_ray()
+    with _environment({name: os.environ.get(name, value) for name, value in _QUIET.items()}):
+        from ray import tune
+        from ray.tune.search.optuna import OptunaSearch
+
+        def run_objective(config: dict[str, Any]) -> None:
+            tune.report(objective(config))
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            modes = [direction[:3] for direction in directions]
+            algorithm = OptunaSearch(distributions, metric=names, mode=modes, sampler=sampler)
+        config = tune.TuneConfig(search_alg=algorithm, num_samples=trials, reuse_actors=True)
+        run = tune.RunConfig(name="optuna", storage_path=folder, verbose=0)
+        results = _fit(tune.Tuner(run_objective, tune_config=config, run_config=run))
+    if results.num_errors:
+        raise WorkError(f"{results.num_errors} of {trials} trials of Ray Tune failed: {results.errors[0]}")
+
+
+def _fit(tuner: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return tuner.fit()
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables, which is where Tune reads these settings, while the block runs."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,1 @@
+"""Axial pooling, an operator that lives outside of the packages that search with it."""

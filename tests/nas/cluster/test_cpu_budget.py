@@ -1,0 +1,106 @@
+"""A budget of CPU cores leaves GPUs alone, although Ray shows them to workers that reserved none."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+
+from nas.cluster import pool, team, trials
+from nas.cluster.budget import WorkerAllocation, allocate_workers, parse_budget
+from nas.data.splits import Data, load_data
+from nas.evaluation.population import EvaluationWorker, payload_from_data
+from nas.runtime.device import default_device
+from nas.study.recipe import Recipe
+from nas.study.settings import Settings
+from nas.training import subnet
+from nas.training.supernet import SupernetTask, read_supernet, train_rank
+from search_spaces.space import Space
+from supernet.supernet import Supernet
+
+RECIPE = Recipe(epochs=1, batch_size=18)
+
+
+@pytest.fixture(autouse=True)
+def gpus_in_sight(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine where our code is told of a GPU and any use of one fails."""
+
+    def is_available() -> bool:
+        # Optimisers ask as well, and would look at the GPU's streams.
+        caller = str(sys._getframe(1).f_globals["__name__"])
+        return caller.partition(".")[0] in ("nas", "supernet", "search_spaces")
+
+    def fail() -> None:
+        raise AssertionError("a GPU was used")
+
+    monkeypatch.setattr("torch.cuda.is_available", is_available)
+    monkeypatch.setattr("torch.cuda._lazy_init", fail)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def allocation() -> WorkerAllocation:
+    """Two cores of a machine with four GPUs."""
+    allocation = allocate_workers(parse_budget("2cpu"), 16, 4)
+    assert (allocation.device, allocation.gpus_per_worker, allocation.threads) == ("cpu", 0, 1)
+    return allocation
+
+
+@pytest.fixture(scope="module")
+def data(images: Path) -> Data:
+    return load_data(f"folder:{images}")
+
+
+def test_a_gpu_is_in_sight_and_its_use_noticed() -> None:
+    assert default_device().type == "cuda"
+    with pytest.raises(AssertionError, match="a GPU was used"):
+        torch.zeros(1).to(default_device())
+
+
+def test_a_worker_evaluates_on_the_cpu(allocation: WorkerAllocation, space: Space, data: Data) -> None:
+    payload = payload_from_data(Supernet(space), data, 6, seed=0)
+    worker = pool._Worker(EvaluationWorker, allocation.device, allocation.threads, payload)
+    design = space.sample(Random(0))
+    (scores,) = worker.call("score", [(design.to_json(), 0.0)])
+    assert 0 <= scores["top1"] <= 100
+    assert {x.device.type for x in worker.instance.evaluator.runner.supernet.parameters()} == {"cpu"}
+
+
+def test_a_rank_trains_on_the_cpu(
+    allocation: WorkerAllocation, space: Space, data: Data, tmp_path: Path
+) -> None:
+    task = SupernetTask(space, Settings(recipe=RECIPE), data, tmp_path / "checkpoint.safetensors")
+    rank = team._Rank(allocation.device, allocation.threads)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    rank.work(train_rank, task, 0, 1, f"127.0.0.1:{port}")
+    assert rank.progress()[0] > 0
+    read_supernet(space, "operator", task.checkpoint)
+
+
+def train_quietly(job: Any, payload: Any, device: torch.device, on_result: Any) -> None:
+    """Train one design, with no trial of Tune around it to report to."""
+    subnet.train_one(job, payload, device, lambda result: None)
+
+
+def test_a_trial_trains_on_the_cpu(
+    allocation: WorkerAllocation, space: Space, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subnet, "provenance", lambda seed, command: {})  # names the machine's GPUs
+    job = subnet.Job(space.sample(Random(0)), "scratch", tmp_path, RECIPE)
+    trials._run_trial(
+        {"job": 0},
+        function=train_quietly,
+        jobs=[job],
+        payload={"data": data, "inherited": {}},
+        allocation=allocation,
+    )
+    assert job.result_file.exists()

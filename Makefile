@@ -36,8 +36,9 @@ check: $(STAMP) ## Lint, format and types, changing nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-table: $(STAMP) ## Write the table of published designs (search_spaces/PUBLISHED.md)
+table: $(STAMP) ## Write the tables of published designs and settings, and what the README quotes
 	$(BIN)/python -m search_spaces.published_table > PUBLISHED.tmp && mv PUBLISHED.tmp search_spaces/PUBLISHED.md
+	$(BIN)/python -m tests.docs.documents
 
 clean: ## Remove caches and build leftovers; studies and .venv stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

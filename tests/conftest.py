@@ -1,12 +1,51 @@
-"""What all tests share: one thread each, since two of them run side by side."""
+"""What all tests share: one thread each, since two of them run side by side, and the command line in this process."""
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from tests.helpers.command_line import Nas, Outcome
+
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of this session alone, in which the embedded digits are parsed once."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAS_CACHE_DIR", str(folder))
+        # Ray gives its workers a lower priority than all else; then they wait for tests that run beside them.
+        patch.setenv("RAY_worker_niceness", "0")
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def no_foreign_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tests off a Ray cluster that happens to run on this machine."""
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+
+
+@pytest.fixture
+def nas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Nas:
+    """Run the real command line in this process."""
+    from nas.cli.main import main
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["nas", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return Outcome(end.value.code if isinstance(end.value.code, int) else 1, out, err)
+
+    return run
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The house stands: imports run one way, in no circle, and one room alone knows ray.
+"""The house stands: imports run one way, in no circle, one room alone imports ray, and private names are contained.
 
 `violations` walks the syntax trees, imports within functions included: an import that hides there is an
 arrow all the same. Only ``if TYPE_CHECKING`` blocks are left out of the circles, since they never run.
@@ -42,6 +42,8 @@ OPERATORS = ("search_spaces.operators", "supernet.operators")
 # Files that say they contain private names of another project, and whose.
 PRIVATE = {"nas/search/optuna_tables.py": "optuna"}
 LONGEST = 400
+#: Functions whose second argument names an attribute.
+BY_NAME = {"getattr", "setattr", "hasattr", "delattr"}
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,14 @@ def foreign_attributes(path: Path) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and private(node.attr) and node.attr not in own:
             yield node.lineno, node.attr
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in BY_NAME:
+            for argument in node.args[1:2]:
+                if (
+                    isinstance(argument, ast.Constant)
+                    and private(str(argument.value))
+                    and argument.value not in own
+                ):
+                    yield node.lineno, str(argument.value)
 
 
 def room_of(module: str) -> str | None:
@@ -193,13 +203,19 @@ def private(module: str) -> bool:
 
 
 def operator(module: str) -> bool:
-    """Tell whether a module is an operator: in a package of operators, neither __init__ nor _private."""
+    """Return whether a module is an operator: in a package of operators, neither __init__ nor _private."""
     parent, _, name = module.rpartition(".")
     return parent in OPERATORS and not name.startswith("_")
 
 
 def test_the_house_stands() -> None:
     assert violations(ROOT) == []
+
+
+def test_files_with_private_names_say_so() -> None:
+    for file in PRIVATE:
+        docstring = ast.get_docstring(ast.parse((ROOT / file).read_text(encoding="utf-8"))) or ""
+        assert "private" in docstring, f"{file} must say at its top which private names it contains, and why"
 
 
 def test_every_file_of_nas_lies_in_a_room() -> None:
@@ -217,6 +233,29 @@ def test_no_file_is_long() -> None:
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
 
 
+def test_any_subset_of_the_tests_runs_alone() -> None:
+    """Which conftest an import would find depends on what else runs, so nothing imports one; folders are packages."""
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    arrows = [
+        arrow
+        for path in files
+        for arrow in arrows_of(".".join(path.relative_to(ROOT).with_suffix("").parts), path, ROOT, {})
+    ]
+    assert [
+        f"{arrow.file}:{arrow.line} imports {arrow.target}"
+        for arrow in arrows
+        if "conftest" in arrow.target.split(".")
+    ] == []
+    folders = {path.parent for path in files if path.name.startswith("test_")}
+    assert {str(folder) for folder in folders if not (folder / "__init__.py").exists()} == set()
+
+
+def test_tests_mirror_the_rooms() -> None:
+    folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
+    mirrored = {folder for folder in folders if folder.parts and folder.parts[0] in PACKAGES}
+    assert {str(folder) for folder in mirrored if not (ROOT / folder).is_dir()} == set()
+
+
 # --- the checker itself, on small houses with one fault each ---
 
 SOUND = {
@@ -230,6 +269,7 @@ SOUND = {
     "supernet/operators/lsa.py": "from supernet.operators._base import Base\nfrom search_spaces import Space",
     "supernet/operators/gsa.py": "from . import _base",
     "nas/__init__.py": "",
+    "nas/search/__init__.py": "",
     "nas/cluster/pool.py": "import ray\nfrom ray import train\nfrom nas.runtime import files",
     "nas/runtime/files.py": "import os",
     "nas/search/loop.py": (
@@ -264,10 +304,11 @@ def test_a_sound_house_has_no_violations(tmp_path: Path) -> None:
         ("nas/search/loop.py", "from ray import tune", "nas/search/loop.py:1 imports ray: only nas/cluster/ may"),
         ("nas/search/loop.py", "import importlib\nimportlib.import_module('ray.tune')", "loop.py:2 imports ray"),
         ("nas/search/loop.py", "from nas.cluster import pool", "imports nas.cluster.pool: search stands on another"),
-        ("nas/runtime/files.py", "def f():\n    import nas.study.folder", "files.py:2 imports nas.study.folder: runtime"),
+        ("nas/runtime/files.py", "def f():\n    import nas.study.folder", "files.py:2 imports nas.study.folder: run"),
         ("nas/search/loop.py", "from optuna.storages._rdb import models", "a private name of optuna"),
         ("supernet/kernels.py", "from torch import _dynamo", "imports torch._dynamo: a private name of torch"),
         ("nas/search/loop.py", "def f(study):\n    return study._storage", "loop.py:2 uses ._storage: a private"),
+        ("nas/search/loop.py", "def f(study):\n    return getattr(study, '_storage')", "loop.py:2 uses ._storage: a"),
         ("supernet/kernels.py", "try:\n    import ray\nexcept ImportError: pass", "kernels.py:2 imports ray"),
         ("supernet/operators/gsa.py", "from supernet.operators.lsa import f", "never import one another"),
         ("search_spaces/operators/gsa.py", "import search_spaces.operators.lsa", "never import one another"),
@@ -286,7 +327,7 @@ def test_each_fault_is_found(tmp_path: Path, file: str, text: str, sentence: str
 
 @pytest.mark.parametrize("module", ["nas.evaluation.population", "nas.pipeline.run"])
 def test_slow_imports_are_left_to_those_who_need_them(module: str) -> None:
-    """Workers that evaluate, and the command before it trains, start without timm: more than half of the time."""
+    """Workers that evaluate, and the command before it trains, start without timm: half of an import's time."""
     program = f"import sys, {module}; print(*(n for n in ('timm', 'torchvision', 'torch._dynamo') if n in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

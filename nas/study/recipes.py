@@ -13,9 +13,14 @@ from nas.study.settings import Settings
 #: For images below this side the small recipes are used.
 LARGE = 96
 
+#: Costs 1 to 3.5 minutes on 2 cores for ``twins_cswin`` nano and 3,500 digits; then the best of 256 designs reaches
+#: 90.5 ± 0.8% validation top-1 with the supernet's weights (three seeds, studies/mnist5k/NOTES.md).
 SMALL_SUPERNET = Recipe(epochs=24, batch_size=64, lr=3e-3, ema_decay=0.995)
+#: Costs about a minute a design there and reaches 97.4 ± 0.4% test top-1 from scratch, 97.8 ± 0.4% from the
+#: supernet's weights.
 SMALL_RETRAINING = Recipe(epochs=16, batch_size=64, lr=4e-3, ema_decay=0.99)
-#: ViT recipes of the field (DeiT, Twins, CSWin): rates are those for 1024 images a step.
+#: ViT recipes of the field (DeiT, Twins, CSWin): rates are those for 1024 images a step. Neither was run to its
+#: end here, so their cost and result are not known.
 LARGE_SUPERNET = Recipe(epochs=120, batch_size=1024, lr=1e-3, ema_decay=0.9998)
 LARGE_RETRAINING = Recipe(epochs=300, batch_size=1024, lr=1e-3, ema_decay=0.9998, drop_path=0.2)
 #: Workers without a GPU have one thread each; two of them train small networks 1.1 to 1.6 times as

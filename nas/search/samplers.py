@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -220,6 +220,18 @@ class Nsga2Proposer(_HookProposer):
         self.tell(trials, values)
 
 
+class _SharedChoice(CategoricalDistribution):
+    """A choice that all trials of a study share, since Optuna compares and copies it for each of them."""
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or super().__eq__(other)
+
+    __hash__ = CategoricalDistribution.__hash__
+
+    def __deepcopy__(self, memo: object) -> _SharedChoice:
+        return self
+
+
 class TpeProposer(Proposer):
     """TPE, multivariate for one objective; a study in memory holds all trials for it.
 
@@ -233,6 +245,9 @@ class TpeProposer(Proposer):
         self, choices: Sequence[Choice], directions: Sequence[Direction], random_trials: int
     ) -> None:
         super().__init__(choices, directions)
+        self._shared: dict[str, BaseDistribution] = {
+            choice.name: _SharedChoice(choice.options) for choice in choices
+        }
         self._random_trials = random_trials
         self._running: dict[int, optuna.Trial] = {}
 
@@ -241,7 +256,7 @@ class TpeProposer(Proposer):
         self._study.sampler = TPESampler(seed=seed, n_startup_trials=self._random_trials)
         for params in initial:
             self._study.enqueue_trial(dict(params))
-        asked = [self._study.ask(dict(self._distributions)) for _ in range(count)]
+        asked = [self._study.ask(self._shared) for _ in range(count)]
         self._running = {trial.number: trial for trial in asked}
         return [
             _without_fixed_params(trial)
@@ -270,7 +285,7 @@ class TpeProposer(Proposer):
                     state=TrialState.PRUNED if objectives is None else TrialState.COMPLETE,
                     values=objectives,
                     params=dict(one),
-                    distributions=dict(self._distributions),
+                    distributions=self._shared,
                     system_attrs=dict(attrs),
                 )
             )

@@ -10,7 +10,6 @@ from PIL import Image
 
 from nas.data.splits import load_data
 from nas.export.writer import export_model
-from nas.pipeline.run import dataset_info
 from nas.report.similarity import analyze
 from nas.report.similarity_page import plot_similarities
 from nas.report.trained_networks import find_trained_networks
@@ -67,7 +66,7 @@ def exported(folder: Path, design: Architecture, name: str) -> Path:
 def studied(folder: Path, images: Path) -> Study:
     """Make a study with two designs that were retrained, as far as files tell."""
     study, spec = Study(folder), f"folder:{images}"
-    facts = dataset_info(load_data(spec, image_size=16), spec)
+    facts = DatasetInfo.from_data(load_data(spec, image_size=16), spec)
     declaration = parse_declaration(SPACE, "space.yaml")
     study.create(Settings(data=spec, image_size=16), facts, declaration, study.default_url, [])
     for top1, design in enumerate((DEEP, FLAT)):

@@ -14,6 +14,7 @@ from nas.report.similarity import analyze
 from nas.report.similarity_page import plot_similarities
 from nas.report.trained_networks import find_trained_networks
 from nas.runtime.files import save_tensors, write_json
+from nas.study.dataset_info import DatasetInfo
 from nas.study.folder import Study
 from nas.study.settings import Settings
 from search_spaces.architecture import Architecture

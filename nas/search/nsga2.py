@@ -9,7 +9,7 @@ parameter from one of two parents, which are the winners of a binary tournament 
 
 Random numbers are consumed in the order of Optuna's ``NSGAIISampler``, so both propose the same trials for the
 same seed, which a test checks. Optuna's goes through all trials of the study for each proposal and keeps
-generations in the study's private attributes; this one is told of finished trials by ``after_trial`` and
+generations in the study's private attributes; this one learns of finished trials from ``after_trial`` and
 remembers the newest generation and its parents, which is all that NSGA-II needs.
 """
 

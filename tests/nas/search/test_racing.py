@@ -45,43 +45,43 @@ def populations(draw: st.DrawFn) -> tuple[list[int], int, float]:
     return sizes, draw(st.integers(1, total)), draw(st.floats(0.01, 0.49))
 
 
-def chosen(total: int, right: int, seen: int, k: int) -> float:
+def hypergeometric(total: int, right: int, seen: int, k: int) -> float:
     """Return P(X = k) of the hypergeometric distribution."""
     ways = math.comb(right, k) * math.comb(total - right, seen - k)
     return ways / math.comb(total, seen) if k <= right and seen - k <= total - right else 0.0
 
 
-def stopping(sizes: list[int], right: int, limits: list[int]) -> float:
+def stop_probability(sizes: list[int], right: int, thresholds: list[int]) -> float:
     """Return the exact probability that a design right on ``right`` images is stopped."""
     left, seen = sum(sizes), 0
     alive, stopped = {0: 1.0}, 0.0
-    for size, limit in zip(sizes, limits, strict=True):
+    for size, threshold in zip(sizes, thresholds, strict=True):
         after: dict[int, float] = {}
         for k, weight in alive.items():
             for more in range(size + 1):
-                if more <= right - k and (p := chosen(left, right - k, size, more)):
+                if more <= right - k and (p := hypergeometric(left, right - k, size, more)):
                     after[k + more] = after.get(k + more, 0.0) + weight * p
         left, seen = left - size, seen + size
-        stopped += sum(weight for k, weight in after.items() if k <= limit)
-        alive = {k: weight for k, weight in after.items() if k > limit}
+        stopped += sum(weight for k, weight in after.items() if k <= threshold)
+        alive = {k: weight for k, weight in after.items() if k > threshold}
     return stopped
 
 
 @settings(max_examples=60, deadline=None)
 @given(populations(), st.data())
-def test_a_design_that_reaches_the_bar_is_stopped_with_at_most_delta(
+def test_a_design_that_reaches_what_is_required_is_stopped_with_at_most_delta(
     population: tuple[list[int], int, float], data: st.DataObject
 ) -> None:
     sizes, needed, delta = population
     total = sum(sizes)
     right = data.draw(st.integers(needed, min(total, needed + 5)))
-    limits = stop_thresholds(sizes, 100 * needed / total, delta)
-    assert stopping(sizes, right, limits) <= delta
+    thresholds = stop_thresholds(sizes, 100 * needed / total, delta)
+    assert stop_probability(sizes, right, thresholds) <= delta
     # The same, of images in orders that were really drawn.
     rng, trials = np.random.default_rng(total), 2000
     orders = rng.permuted(np.tile(np.arange(total) < right, (trials, 1)), axis=1)
     so_far = orders.cumsum(axis=1)[:, np.cumsum(sizes) - 1]
-    frequency = (so_far <= np.array(limits)).any(axis=1).mean()
+    frequency = (so_far <= np.array(thresholds)).any(axis=1).mean()
     assert frequency <= delta + 5 * math.sqrt(delta / trials)
 
 
@@ -89,14 +89,16 @@ def test_a_design_that_reaches_the_bar_is_stopped_with_at_most_delta(
 def test_what_is_certain_stops_and_the_end_does_not(population: tuple[list[int], int, float]) -> None:
     sizes, needed, delta = population
     total = sum(sizes)
-    limits = stop_thresholds(sizes, 100 * needed / total, delta)
-    looks = [place for place, limit in enumerate(limits) if limit >= 0]
-    assert limits[-1] == -1 and len(looks) < LOOKS
-    for place in looks:
-        seen = sum(sizes[: place + 1])
-        assert limits[place] >= needed - (total - seen) - 1  # right so far and all that are left are too few
-        # A stopped design's accuracy so far is below the bar: it is dominated in any sampler's eyes too.
-        assert limits[place] * total < needed * seen
+    thresholds = stop_thresholds(sizes, 100 * needed / total, delta)
+    looks = [batch for batch, threshold in enumerate(thresholds) if threshold >= 0]
+    assert thresholds[-1] == -1 and len(looks) < LOOKS
+    for batch in looks:
+        seen = sum(sizes[: batch + 1])
+        assert (
+            thresholds[batch] >= needed - (total - seen) - 1
+        )  # right so far and all that are left are too few
+        # A stopped design's accuracy so far is below what is required: it is dominated in any sampler's eyes too.
+        assert thresholds[batch] * total < needed * seen
 
 
 @given(st.integers(10, 2000), st.floats(0.3, 1), st.floats(0.05, 0.95), st.floats(0.001, 0.2))
@@ -120,7 +122,7 @@ def test_numbers() -> None:
     assert rising == sorted(rising) and rising[0] > 0 and end == -1
 
 
-def test_the_bar_is_the_best_of_those_at_least_as_good_in_all_else() -> None:
+def test_the_required_top1_is_the_best_of_those_at_least_as_good_in_all_else() -> None:
     goal = Goal(("top1", "macs", "params"))
     rivals = [
         {"top1": 90.0, "macs": 5.0, "params": 5.0},
@@ -225,7 +227,7 @@ def test_without_racing_nothing_changes(trained: Supernet, data: Data, tmp_path:
     expected = [{**scores, "seconds": 0} for scores in evaluator.score(designs)]
     unreached = [stop_thresholds(plain.held.batch_sizes, 100.0, 0.4)] * len(designs)
     assert all("stopped_after" in scores for scores in evaluator.score(designs, unreached))
-    for high in (0.0, 100.0):  # whatever the bar
+    for high in (0.0, 100.0):  # whatever is required
         found = plain.held.score([(design.to_json(), high) for design in designs])
         assert [{**scores, "seconds": 0} for scores in found] == expected
     rows = searched(tmp_path, plain, None, trials=16)
@@ -282,8 +284,8 @@ def test_samplers_and_optuna_see_stopped_designs_as_dominated(raced: list[TrialR
     best = {trial.user_attrs["digest"] for trial in study.best_trials}
     front = {row.architecture.digest for row in pareto_records(rows, GOAL)}
     assert best >= front and not best & {row.architecture.digest for row in rows if row.stopped_after}
-    told = [trial for trial in study.get_trials() if "stopped_after" in trial.user_attrs]
-    assert told and all(trial.state.name == "COMPLETE" and trial.values for trial in told)
+    stopped = [trial for trial in study.get_trials() if "stopped_after" in trial.user_attrs]
+    assert stopped and all(trial.state.name == "COMPLETE" and trial.values for trial in stopped)
     first = {row.architecture.digest: row for row in rows if row.evaluated}
     repeats = [row for row in rows if row.repeat]
     assert repeats and all(

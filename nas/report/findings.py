@@ -64,8 +64,7 @@ def read_findings(study: Study) -> Findings:
         StudyError: If the study or its storage cannot be read.
     """
     study.require()
-    store, goal = study.open_store(), study.goal()
-    trials = store.records()
-    return Findings(
-        study, goal, trials, pareto_records(trials, goal), study.results(), store.completion_times()
-    )
+    store, goal = study.find_store(), study.goal()
+    trials = [] if store is None else store.records()
+    times = [] if store is None else store.completion_times()
+    return Findings(study, goal, trials, pareto_records(trials, goal), study.results(), times)

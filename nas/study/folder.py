@@ -150,13 +150,18 @@ class Study:
         """Open the study's storage for a search; it is created where it does not exist."""
         return Store(self.url, self.name, self.goal().objectives, self.space().choices)
 
+    def find_store(self) -> Store | None:
+        """Open the study's storage to read it; None, and nothing is created, where the search has not begun."""
+        url = self.url
+        if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+            return None
+        return self.open_store()
+
     def records(self) -> list[TrialRecord]:
         """Return the finished trials; none where the search has not begun."""
         self.require()
-        url = self.url
-        if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
-            return []
-        return self.open_store().records()
+        store = self.find_store()
+        return [] if store is None else store.records()
 
     def write_front(
         self, rows: Sequence[TrialRecord], goal: Goal, front: Sequence[TrialRecord], seed: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, get_type_hints
 
 from search_spaces.errors import RequestError, nearest
@@ -92,6 +93,7 @@ def setting(default: Any, help: str, panel: str | None = None, **declaration: An
     return field(default=default, metadata={_METADATA: {"help": help, "panel": panel, **declaration}})
 
 
+@cache
 def declared_settings(kind: type) -> tuple[Setting, ...]:
     """Return the settings that a dataclass declares, in order."""
     types = get_type_hints(kind)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from nas.search.objectives import OBJECTIVES, parse_objectives, parse_quantity
 from nas.study.recipe import Recipe
-from nas.study.setting import DATA, RUN, SEARCH, SPACE, TRAINING, Setting, declared_settings, setting
+from nas.study.setting import DATA, RUN, SEARCH, SPACE, TRAINING, declared_settings, setting
 from search_spaces.errors import RequestError, StudyError, nearest
 from search_spaces.published import published
 
@@ -119,7 +118,7 @@ class Settings:
     retraining: Recipe = setting(Recipe(), "How designs of the front are retrained.")
 
     def __post_init__(self) -> None:
-        for each in settings_declaration():
+        for each in declared_settings(Settings):
             each.validate(getattr(self, each.name))
         if self.racing is not None and "top1" not in parse_objectives(self.objectives):
             raise RequestError("--racing stops designs by their top1; name it in --objective")
@@ -149,12 +148,6 @@ class Settings:
     def to_yaml(self) -> str:
         """Return the text of ``study.yaml``."""
         return yaml.safe_dump(asdict(self), sort_keys=False)
-
-
-@cache
-def settings_declaration() -> tuple[Setting, ...]:
-    """Return the declarations of all settings of a study, in the order of ``study.yaml``."""
-    return declared_settings(Settings)
 
 
 def read_settings(path: Path) -> Settings:

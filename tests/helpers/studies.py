@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_records
-from nas.study.folder import DatasetInfo, Study
+from nas.study.dataset_info import DatasetInfo
+from nas.study.folder import Study
 from nas.study.settings import Settings
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import parse_declaration
@@ -56,7 +57,7 @@ def make_study(
     space, goal = study.space(), study.goal()
     analogues = [(name, space.largest) for name in starts]
     plan = SearchConfig(goal, "random", batch_size=batch, trials=trials)
-    rows = Search(space, study.store(), plan, evaluate, analytic_scores, analogues).run(
+    rows = Search(space, study.open_store(), plan, evaluate, analytic_scores, analogues).run(
         lambda row, count: None
     )
     if len(rows) >= trials > 4:

@@ -116,7 +116,7 @@ class Command:
             connection.close()
         return found
 
-    def rows(self) -> list[TrialRecord]:
+    def records(self) -> list[TrialRecord]:
         """Return the stored trials."""
         return self.study.records()
 

@@ -47,5 +47,5 @@ def test_an_interrupted_command_names_the_line_that_resumes_it() -> None:
         resumable(["nas", "search", "--data", "folder:my images"]),
     ):
         raise Interrupted("interrupted")
-    with pytest.raises(RequestError, match="^else$"), resumable(["nas"]):
+    with pytest.raises(RequestError, match=r"^else$"), resumable(["nas"]):
         raise RequestError("else")

@@ -11,7 +11,7 @@ from nas.study.folder import Study
 
 
 def test_shares_add_up(finished: Study) -> None:
-    rows = finished.store().records()
+    rows = finished.open_store().records()
     figure = plot_operators(rows, select_elite(rows, finished.goal()))
     for column in ("x", "x2"):
         bars = [trace for trace in figure.data if (trace.xaxis or "x") == column]
@@ -20,7 +20,7 @@ def test_shares_add_up(finished: Study) -> None:
 
 
 def test_elite_is_the_front_and_the_best_tenth(finished: Study) -> None:
-    rows = [row for row in finished.store().records() if row.evaluated]
+    rows = [row for row in finished.open_store().records() if row.evaluated]
     chosen = {row.architecture.digest for row in select_elite(rows, finished.goal())}
     ranked = sorted(rows, key=lambda row: -row.scores["top1"])
     assert chosen >= {row.architecture.digest for row in pareto_records(rows, finished.goal())}

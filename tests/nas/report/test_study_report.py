@@ -44,7 +44,7 @@ def names(figure: dict[str, object]) -> list[str]:
 
 def test_a_finished_study_is_reported_in_full(finished: Study) -> None:
     study = finished
-    front = pareto_records(study.store().records(), study.goal())
+    front = pareto_records(study.open_store().records(), study.goal())
     retrain(study, front[0], "scratch", 97.0)
     retrain(study, front[0], "inherit", 97.25)
     text, figures = page(study)
@@ -97,13 +97,13 @@ def test_an_interrupted_search(tmp_path: Path, trials: int) -> None:
 
 def test_stopped_designs_are_counted_and_not_drawn(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study", 12)
-    before = pareto_records(study.rows(), study.goal())
-    row = study.rows()[0]
+    before = pareto_records(study.records(), study.goal())
+    row = study.records()[0]
     # So good that it would be the whole front.
     row = replace(row, batch=99, scores={**row.scores, "top1": 100.0, "macs": 1.0}, stopped_after=63)
-    study.store().add([row])
+    study.open_store().add([row])
     text, figures = page(study)
-    study.write_front(study.rows(), study.goal(), before, 0)
+    study.write_front(study.records(), study.goal(), before, 0)
     written = json.loads(study.front_file.read_text())
     assert (written["evaluated"], written["stopped"], len(written["front"])) == (13, 1, len(before))
     assert "13 evaluated" in text and "1 stopped early" in text and "100.00%" not in text

@@ -100,7 +100,7 @@ def test_entries_are_scaled_to_whole_networks(space: Space, monkeypatch: pytest.
 
 
 def test_an_interruption_ends_it(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interrupt, "_asked", True)
+    monkeypatch.setattr(interrupt, "_requested", True)
     with pytest.raises(interrupt.Interrupted):
         measure_table(space, CPU)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas.data.splits import Data, load_data
+from nas.data.dataset import Data, load_data
 from nas.evaluation.accuracy import accuracy, throughput
 from nas.export.writer import load_source
 from nas.runtime.device import default_device

@@ -9,7 +9,7 @@ from pathlib import Path
 from nas.cluster import ray_cluster
 from nas.cluster.budget import Budget, WorkerAllocation, allocate_workers, parse_budget
 from nas.cluster.ray_cluster import Cluster
-from nas.data.splits import Data, load_data
+from nas.data.dataset import Data, load_data
 from nas.latency.table import LatencyTable, read_table
 from nas.pipeline.request import SearchRequest
 from nas.runtime.console import duration, progress_callback, quantity
@@ -90,7 +90,7 @@ def load_study_data(settings: Settings) -> Data:
     """Load the images of a study, with progress where they are decoded."""
     directory = None if settings.data_dir is None else Path(settings.data_dir)
     with progress_callback("decoding images") as progress:
-        return load_data(settings.data, data_dir=directory, image_size=settings.image_size, progress=progress)
+        return load_data(settings.data, data_dir=directory, image_size=settings.image_size, on_progress=progress)
 
 
 def plan_search(request: SearchRequest) -> SearchPlan:

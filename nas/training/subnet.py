@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.trials import run_trials
-from nas.data.splits import Data
+from nas.data.dataset import Data
 from nas.evaluation.accuracy import accuracy, evaluation_batch_size
 from nas.runtime import interrupt
 from nas.runtime.console import bar, log

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.data.splits import Data
+from nas.data.dataset import Data
 from nas.runtime.console import bar, log
 from nas.runtime.device import autocast
 from nas.runtime.files import load_tensors

@@ -14,7 +14,7 @@ import torch
 
 from nas.cluster import pool, team, trials
 from nas.cluster.budget import WorkerAllocation, allocate_workers, parse_budget
-from nas.data.splits import Data, load_data
+from nas.data.dataset import Data, load_data
 from nas.evaluation.population import EvaluationWorker, payload_from_data
 from nas.runtime.device import default_device
 from nas.study.recipe import Recipe

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas.data.splits import load_data
+from nas.data.dataset import load_data
 from nas.runtime.files import load_tensors
 from nas.study.folder import read_json
 from nas.study.recipe import Recipe

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, multiprocessing, nn
 
 from nas.cluster.budget import WorkerAllocation
-from nas.data.splits import Data, load_data
+from nas.data.dataset import Data, load_data
 from nas.evaluation.accuracy import recalibrate
 from nas.pipeline.run import allocate_team
 from nas.runtime import interrupt

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nas.data.splits import load_data
+from nas.data.dataset import load_data
 from nas.export.evaluate_export import evaluate_folder
 from nas.export.importer import import_checkpoint
 from nas.export.writer import load_source

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.data.splits import load_data
+from nas.data.dataset import load_data
 from nas.runtime.console import Log
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings

@@ -9,7 +9,7 @@ from typing import Any
 
 from nas.export.writer import export_model
 from nas.runtime.provenance import provenance
-from nas.training.pretrained import read_network
+from nas.training.weight_files import read_network
 from search_spaces.published import published
 
 

@@ -21,7 +21,7 @@ from nas.study.find import find_architecture
 from nas.study.folder import Study
 from nas.training.compiled import require_compiler
 from nas.training.subnet import MODES, retrain, trained_network
-from nas.training.supernet import read_supernet
+from nas.training.supernet_checkpoint import read_supernet
 from search_spaces.architecture import Architecture
 from search_spaces.errors import RequestError
 

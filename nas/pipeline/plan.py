@@ -22,8 +22,9 @@ from nas.study.folder import Study
 from nas.study.recipes import default_recipes, stored_recipes
 from nas.study.settings import Settings
 from nas.training.compiled import require_compiler
-from nas.training.pretrained import PretrainedStart, read_starts
-from nas.training.supernet import read_supernet, steps_per_epoch
+from nas.training.pretrained import PretrainedStart, read_pretrained_starts
+from nas.training.supernet import steps_per_epoch
+from nas.training.supernet_checkpoint import read_supernet
 from search_spaces.declaration import Declaration, load_declaration
 from search_spaces.errors import RequestError
 from search_spaces.space import Space
@@ -126,7 +127,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     table = study.latency_file if study.latency_file.exists() else settings.latency_table
     latency = None if table is None else read_table(Path(table), space)
     # Once training has begun its own checkpoint counts, and the files may be gone.
-    pretrained = () if study.supernet_file.exists() else read_starts(settings.init_from, space)
+    pretrained = () if study.supernet_file.exists() else read_pretrained_starts(settings.init_from, space)
     return SearchPlan(
         settings, budget, allocation, cluster, declaration, space, data, study, url, latency, pretrained
     )

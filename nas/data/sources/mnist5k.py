@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from nas.data.cache import load_or_compute
-from nas.data.sources.source import Source
+from nas.data.sources.source import Source, repeat_split
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def read_mnist5k(cache_dir: Path) -> Source:
         name="mnist5k",
         labels=labels,
         class_names=tuple("0123456789"),
-        declared_splits=("any",) * len(labels),
+        declared_splits=repeat_split("any", len(labels)),
         images=_PixelArray(tensors["images"].numpy()),
         fingerprint="mnist5k",
     )

@@ -42,3 +42,8 @@ class Source:
     declared_splits: tuple[SplitName, ...]
     images: UndecodedImages
     fingerprint: str | None
+
+
+def repeat_split(split: SplitName, count: int) -> tuple[SplitName, ...]:
+    """Return the declared splits of ``count`` images that all belong to ``split``."""
+    return (split,) * count

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from nas.data.hashing import json_digest
-from nas.data.sources.source import Source, SplitName
+from nas.data.sources.source import Source, repeat_split
 from nas.runtime.error_text import first_line
 from search_spaces.errors import DataError, nearest
 
@@ -81,14 +81,12 @@ def read_timm_set(spec: str, data_dir: Path | None, cache_dir: Path) -> Source:
             f"--data {spec} cannot be read from {root} ({type(error).__name__}: {reason}); "
             "check --data-dir, or type --data folder:PATH"
         ) from error
-    # What such sets call validation is what papers report on: it is our test split.
-    train: tuple[SplitName, ...] = ("train",) * len(sets[0])
-    test: tuple[SplitName, ...] = ("test",) * len(sets[1])
     return Source(
         name=spec,
         labels=labels,
         class_names=_class_names(sets[0], max(labels, default=0) + 1),
-        declared_splits=train + test,
+        # What such sets call validation is what papers report on: it is our test split.
+        declared_splits=repeat_split("train", len(sets[0])) + repeat_split("test", len(sets[1])),
         images=_ConcatenatedSets(spec, tuple(sets)),
         fingerprint=_fingerprint(spec, sets, labels),
     )

@@ -23,23 +23,23 @@ def test_late_is_the_same_as_always(seed: int, asks: float) -> None:
     average = ModelEma(model, decay, steps)
     plain = {name: value.clone() for name, value in model.state_dict().items()}
     for step in range(steps):
-        touched = [parameter for parameter in model.parameters() if rng.random() < 0.3]
-        average.before(step, touched)
+        used = [parameter for parameter in model.parameters() if rng.random() < 0.3]
+        average.before_step(step, used)
         with torch.no_grad():
-            for parameter in touched:
+            for parameter in used:
                 parameter.add_(torch.randn_like(parameter))
             model[1].running_mean.normal_()
             model[1].num_batches_tracked += 1
-        average.after(step, touched)
+        average.after_step(step, used)
         rate = 1 - min(decay, 1 - (1 + step) ** (-2 / 3))
         for name, value in model.state_dict().items():
             plain[name] = plain[name].lerp(value, rate) if value.is_floating_point() else value.clone()
         if rng.random() < asks:
-            average.complete(step + 1)
-    found = average.complete(steps).state_dict()
+            average.averaged(step + 1)
+    found = average.averaged(steps).state_dict()
     for name, value in plain.items():
         torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(average.complete(steps).state_dict(), found, rtol=0, atol=0)
+    torch.testing.assert_close(average.averaged(steps).state_dict(), found, rtol=0, atol=0)
 
 
 def test_the_average_is_not_trained() -> None:

@@ -23,7 +23,9 @@ from nas.runtime.interrupt import Interrupted
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.loop import Training, checkpoint_seconds
-from nas.training.supernet import SupernetTask, read_supernet, steps_done, supernet_step, train_supernet
+from nas.training.supernet import SupernetTask, train_supernet
+from nas.training.supernet_checkpoint import read_progress, read_supernet
+from nas.training.supernet_step import supernet_step
 from search_spaces.errors import CheckpointError, RequestError, WorkError
 from search_spaces.space import Space
 from supernet.sampling import POLICIES
@@ -72,7 +74,7 @@ def go_on(
         )
 
     step = supernet_step(training.model, settings, CPU)  # type: ignore[arg-type]
-    training.run(step, batches, report=lambda done, loss: losses.append(loss), until=until, **how)  # type: ignore[arg-type]
+    training.run(step, batches, on_progress=lambda done, loss: losses.append(loss), until=until, **how)  # type: ignore[arg-type]
     return losses
 
 
@@ -93,9 +95,9 @@ def test_resumed_from_any_step_equals_uninterrupted(
     settings = replace(settings, policy=policy)
     whole = begin(space, settings, data, tmp_path / "whole")
     losses = go_on(whole, settings, data)
-    assert len(losses) == whole.total == 12 and all(map(math.isfinite, losses))
+    assert len(losses) == whole.total_steps == 12 and all(map(math.isfinite, losses))
     expected = state(whole)
-    every = range(1, whole.total) if policy == "uniform" else (2, 6)
+    every = range(1, whole.total_steps) if policy == "uniform" else (2, 6)
     for stop in every:  # in the middle of epochs and at their ends
         checkpoint = tmp_path / str(stop)
         first = go_on(begin(space, settings, data, checkpoint), settings, data, until=stop)
@@ -111,7 +113,7 @@ def test_finished_training_has_nothing_left(
 ) -> None:
     go_on(begin(space, settings, data, tmp_path / "c"), settings, data)
     again = begin(space, settings, data, tmp_path / "c")
-    assert again.step == again.total and go_on(again, settings, data) == []
+    assert again.step == again.total_steps and go_on(again, settings, data) == []
 
 
 def test_training_learns_and_averages(space: Space, settings: Settings, data: Data, tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ def test_training_learns_and_averages(space: Space, settings: Settings, data: Da
     training = begin(space, settings, data, tmp_path / "c")
     losses = go_on(training, settings, data)
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
-    weights, average = training.model.state_dict(), training.network.state_dict()
+    weights, average = training.model.state_dict(), training.averaged_network.state_dict()
     assert any(not torch.equal(weights[name], average[name]) for name in weights)
 
 
@@ -161,7 +163,7 @@ def test_shards_in_turn_equal_shards_of_two_ranks(
     # Statistics are those of the shards that a rank saw; every design's are recalibrated before it is scored.
     learned = {name for name in expected if "running_" not in name and "num_batches" not in name}
     assert learned and same({n: expected[n] for n in learned}, {n: trained[n] for n in learned})
-    assert steps_done(alone) == steps_done(together) == (12, 12)
+    assert read_progress(alone) == read_progress(together) == (12, 12)
     whole = replace(settings, recipe=RECIPE)
     other = dict(train_supernet(space, whole, data, tmp_path / "whole", CPU).state_dict())
     assert all(torch.allclose(expected[n], other[n], atol=0.05) for n in learned)
@@ -229,7 +231,7 @@ def test_divergence_is_work_that_failed(
     with pytest.raises(
         WorkError, match=r"diverged at step 3.*lower the learning rate \(it is 0.002\)"
     ) as error:
-        training.run(lambda *_: bad, lambda *_: iter([batch]), report=lambda *_: None)
+        training.run(lambda *_: bad, lambda *_: iter([batch]), on_progress=lambda *_: None)
     assert error.value.exit_code == 1
     assert same(load_tensors(training.checkpoint)[0], before)  # the last good state is what is kept
 
@@ -253,7 +255,7 @@ def test_interrupt_saves_and_resumes(space: Space, settings: Settings, data: Dat
         return data.train.batches(8, shuffle_seed=0, epoch=epoch, augment=True, start=first)
 
     with interrupt.graceful(), pytest.raises(Interrupted):
-        training.run(signalled, batches, report=lambda done, loss: seen.append(loss))
+        training.run(signalled, batches, on_progress=lambda done, loss: seen.append(loss))
     assert len(seen) == 5  # the step that was running is finished and kept
     resumed = begin(space, settings, data, tmp_path / "c")
     assert resumed.step == 5

@@ -23,13 +23,9 @@ from nas.runtime.files import save_tensors
 from nas.study.find import find_architecture
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings, read_settings
-from nas.training.pretrained import (
-    read_checkpoint,
-    read_network,
-    read_start,
-    start_supernet,
-)
+from nas.training.pretrained import initialize_supernet, read_pretrained_start
 from nas.training.supernet import train_supernet
+from nas.training.weight_files import read_network, read_weights
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.declaration import Declaration, load_declaration, parse_declaration
 from search_spaces.errors import ArchitectureError, CheckpointError, RequestError, SpaceError
@@ -100,12 +96,12 @@ def test_weights_are_found_wherever_training_codes_keep_them(tmp_path: Path) -> 
     }
     for name, content in contents.items():
         torch.save(content, tmp_path / name)
-        read = read_checkpoint(tmp_path / name)
+        read = read_weights(tmp_path / name)
         assert read.keys() == weights.keys(), name
         assert all(torch.equal(read[key], weights[key]) for key in weights), name
     (tmp_path / "folder").mkdir()
     saved(tmp_path / "folder" / "model.safetensors", network())
-    assert read_checkpoint(tmp_path / "folder").keys() == weights.keys()
+    assert read_weights(tmp_path / "folder").keys() == weights.keys()
 
 
 class Code:
@@ -126,7 +122,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
         "text": "not a torch file",
     }.items():
         with pytest.raises(CheckpointError, match=sentence):
-            read_checkpoint(tmp_path / name)
+            read_weights(tmp_path / name)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
@@ -211,11 +207,11 @@ def test_a_full_size_checkpoint_makes_the_round_trip(
 
 def test_the_path_of_a_start_gives_its_logits_and_the_rest_stays(tmp_path: Path) -> None:
     original = network()
-    start = read_start("small", DESIGN, saved(tmp_path / "a.safetensors", original), space())
+    start = read_pretrained_start("small", DESIGN, saved(tmp_path / "a.safetensors", original), space())
     torch.manual_seed(1)
     supernet = Supernet(space()).eval()
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
-    start_supernet(supernet, (start,))
+    initialize_supernet(supernet, (start,))
     assert start.with_head
     with torch.inference_mode():
         assert (supernet(images(), DESIGN) - original(images())).abs().max() <= 1e-6
@@ -234,10 +230,12 @@ def test_the_path_of_a_start_gives_its_logits_and_the_rest_stays(tmp_path: Path)
 
 def test_other_classes_keep_the_supernets_head(tmp_path: Path) -> None:
     original = network()
-    start = read_start("small", DESIGN, saved(tmp_path / "a.safetensors", original), space(classes=5))
+    start = read_pretrained_start(
+        "small", DESIGN, saved(tmp_path / "a.safetensors", original), space(classes=5)
+    )
     supernet = Supernet(space(classes=5)).eval()
     head = supernet.ends.head.weight.detach().clone()
-    start_supernet(supernet, (start,))
+    initialize_supernet(supernet, (start,))
     assert not start.with_head
     assert torch.equal(supernet.ends.head.weight, head)
     path = replace(DESIGN, num_classes=5)
@@ -249,7 +247,7 @@ def test_the_later_of_two_starts_has_what_both_want(tmp_path: Path) -> None:
     one, two = network(1), network(2)
     files = [saved(tmp_path / f"{n}.safetensors", each) for n, each in enumerate((one, two))]
     supernet = Supernet(space()).eval()
-    start_supernet(supernet, [read_start("small", DESIGN, file, space()) for file in files])
+    initialize_supernet(supernet, [read_pretrained_start("small", DESIGN, file, space()) for file in files])
     with torch.inference_mode():
         assert (supernet(images(), DESIGN) - two(images())).abs().max() <= 1e-6
 
@@ -289,7 +287,7 @@ def test_a_design_outside_is_refused_by_its_first_difference(
     with pytest.raises(
         SpaceError, match=f"--init-from odd is not a point of space 'small'.*: .*{sentence}; choose"
     ):
-        read_start("odd", design, tmp_path / "absent", space())
+        read_pretrained_start("odd", design, tmp_path / "absent", space())
 
 
 def test_training_starts_from_a_start_and_resumes_without_its_file(
@@ -302,7 +300,7 @@ def test_training_starts_from_a_start_and_resumes_without_its_file(
             Image.new("RGB", (8, 8), (20 * shade, 3, 7)).save(tmp_path / "images" / name / f"{shade}.png")
     data = load_data(f"folder:{tmp_path / 'images'}", image_size=8)
     original = network()
-    start = read_start("small", DESIGN, saved(tmp_path / "a.safetensors", original), space())
+    start = read_pretrained_start("small", DESIGN, saved(tmp_path / "a.safetensors", original), space())
     recipe = Recipe(epochs=1, batch_size=64, lr=1e-12)
     settings = Settings(init_from=("twins_svt_small=gone.pth",), recipe=recipe)
     checkpoint, cpu = tmp_path / "checkpoint.safetensors", torch.device("cpu")
@@ -359,6 +357,6 @@ def test_a_supernet_at_full_size_gives_timms_logits(
     torch.save(original.state_dict(), tmp_path / "checkpoint.pth")
     around, design = declaration.space(None, 224, 3, 1000), published(name)
     supernet = Supernet(around).eval()
-    start_supernet(supernet, (read_start(name, design, tmp_path / "checkpoint.pth", around),))
+    initialize_supernet(supernet, (read_pretrained_start(name, design, tmp_path / "checkpoint.pth", around),))
     with torch.inference_mode():
         assert (supernet(images(1, 224), design) - original(images(1, 224))).abs().max() <= 1e-4

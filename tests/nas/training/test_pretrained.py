@@ -18,7 +18,7 @@ from torch import Tensor
 from nas.data.dataset import load_data
 from nas.export.evaluate_export import evaluate_folder
 from nas.export.importer import import_checkpoint
-from nas.export.writer import load_source
+from nas.export.source_module import load_source
 from nas.runtime.files import save_tensors
 from nas.study.find import find_architecture
 from nas.study.recipe import Recipe

@@ -1,4 +1,4 @@
-"""What training says of the speed of its images."""
+"""Images are timed where they are loaded and where they are used, and the rates reported once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_loader_is_measured_after_its_start() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_epochs_too_short_to_measure_say_nothing(count: int) -> None:
+def test_epochs_too_short_are_not_measured(count: int) -> None:
     assert measure_loader(batches(count, 0.0), batch_size=2) is None
 
 
@@ -56,7 +56,7 @@ def test_bottleneck_is_named() -> None:
     assert format_image_rates(None, 500.0) is None and format_image_rates(400.0, None) is None
 
 
-def test_training_says_it_once(
+def test_training_reports_the_rates_once(
     space: Space, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = Log()
@@ -64,5 +64,7 @@ def test_training_says_it_once(
     monkeypatch.setattr("nas.training.supernet_progress.log", log)
     settings = replace(Settings(), recipe=Recipe(epochs=8, batch_size=8))
     train_supernet(space, settings, load_data(f"folder:{images}"), tmp_path / "c", torch.device("cpu"))
-    said = [line for line in (tmp_path / "log.txt").read_text().splitlines() if "images: the loader" in line]
-    assert len(said) == 1
+    reports = [
+        line for line in (tmp_path / "log.txt").read_text().splitlines() if "images: the loader" in line
+    ]
+    assert len(reports) == 1

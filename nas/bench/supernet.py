@@ -159,8 +159,8 @@ def _measure_updates(
 
     def average(_: Tensor) -> None:
         step = next(steps)
-        ema.before(step, touched)
-        ema.after(step, touched)
+        ema.before_step(step, touched)
+        ema.after_step(step, touched)
 
     both = time_in_turn([update, average], inputs, setup, setup.pick_rounds(7))
     details = {

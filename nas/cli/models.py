@@ -59,7 +59,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a retrained design as a standalone model and verify it."""
-    from nas.export.writer import parse_formats
+    from nas.export.formats import parse_formats
     from nas.pipeline.models import export_result, find_best_result, require_export_folder
     from nas.study.find import find_study
 
@@ -83,7 +83,7 @@ def import_checkpoint(
 ) -> None:
     """Turn a checkpoint of a paper's authors or of timm into a standalone model of ours and verify it."""
     from nas.export import importer
-    from nas.export.writer import parse_formats
+    from nas.export.formats import parse_formats
     from nas.pipeline.models import require_export_folder
 
     chosen = parse_formats(formats)

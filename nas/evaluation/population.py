@@ -14,7 +14,8 @@ from torch import Tensor
 
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.pool import Pool
-from nas.data.splits import Data, Split
+from nas.data.dataset import Data
+from nas.data.splits import Split
 from nas.evaluation.accuracy import Batch, evaluation_batch_size
 from nas.evaluation.prefix_cache import GROUP_SIZE, PrefixCacheEvaluator, order_by_prefix
 from nas.runtime.device import compute_dtype

@@ -9,20 +9,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas.data.splits import Data, load_data
+from nas.data.dataset import Data, load_data
 from nas.evaluation.accuracy import accuracy, throughput
-from nas.export.writer import load_source
+from nas.export.source_module import load_source
 from nas.runtime.device import default_device
 from nas.runtime.error_text import first_line
 from nas.runtime.files import load_tensors
 from nas.study.folder import read_json
 from search_spaces.errors import CheckpointError, DataError, RequestError, StudyError
 
-_BATCH = 250
+_BATCH_SIZE = 250
 
 
 @dataclass(frozen=True)
-class _Config:
+class _ModelConfig:
     """What ``config.json`` says of the model's images."""
 
     channels: int
@@ -47,18 +47,18 @@ def evaluate_folder(folder: Path, data: str, data_dir: Path | None) -> dict[str,
     Raises:
         RequestError: If the folder holds no export.
         CheckpointError: If its weights or its source are damaged.
-        DataError: If the images are not such as the model was made for.
+        DataError: If the images are not of the kind that the model was trained on.
     """
-    config = _read(folder)
-    network = _load(folder)
+    config = _read_config(folder)
+    network = _load_network(folder)
     images = load_data(data, data_dir=data_dir, image_size=config.side)
-    _compare(folder, config, data, images)
+    _require_same_kind(folder, config, data, images)
     device = default_device()
     network.to(device)
     # Normalised as the model was trained, whatever these images' own statistics are.
     split = replace(images.final_test(), mean=config.mean, std=config.std)
-    scores = accuracy(network, split.batches(_BATCH, device=device))
-    batch, _ = next(split.batches(_BATCH, device=device))
+    scores = accuracy(network, split.batches(_BATCH_SIZE, device=device))
+    batch, _ = next(split.batches(_BATCH_SIZE, device=device))
     return {
         **scores,
         "images": len(split),
@@ -67,7 +67,7 @@ def evaluate_folder(folder: Path, data: str, data_dir: Path | None) -> dict[str,
     }
 
 
-def _read(folder: Path) -> _Config:
+def _read_config(folder: Path) -> _ModelConfig:
     missing = [name for name in ("config.json", "model.py") if not (folder / name).is_file()]
     if missing:
         raise RequestError(
@@ -76,7 +76,7 @@ def _read(folder: Path) -> _Config:
     try:
         content = read_json(folder / "config.json")
         channels, height, width = content["input_size"]
-        config = _Config(
+        config = _ModelConfig(
             int(channels),
             int(height),
             tuple(float(value) for value in content["mean"]),
@@ -93,8 +93,8 @@ def _read(folder: Path) -> _Config:
     return config
 
 
-def _load(folder: Path) -> nn.Module:
-    load_tensors(folder / "model.safetensors")  # says in a sentence what a damaged file would else raise
+def _load_network(folder: Path) -> nn.Module:
+    load_tensors(folder / "model.safetensors")  # reports a damaged file in one sentence
     try:
         network: nn.Module = load_source(folder).load_model()
     except Exception as error:
@@ -105,30 +105,28 @@ def _load(folder: Path) -> nn.Module:
     return network
 
 
-def _compare(folder: Path, config: _Config, spec: str, images: Data) -> None:
-    """Raise unless ``images`` are of the model's kind."""
+def _require_same_kind(folder: Path, config: _ModelConfig, spec: str, images: Data) -> None:
+    """Raise unless ``images`` have the channels and the classes that the model was trained on."""
     if images.in_channels != config.channels:
         raise DataError(
-            f"{folder} takes images of {_channels(config.channels)} but --data {spec} has "
-            f"{_channels(images.in_channels)}; give images such as it was trained on"
+            f"{folder} takes images of {_format_channels(config.channels)} but --data {spec} has "
+            f"{_format_channels(images.in_channels)}; give images such as it was trained on"
         )
-    own, theirs = config.class_names, images.class_names
-    if config.num_classes != len(theirs):
+    expected, given = config.class_names, images.class_names
+    if config.num_classes != len(given):
         raise DataError(
-            f"{folder} tells {config.num_classes} classes apart but --data {spec} has {len(theirs)}; give images of "
+            f"{folder} tells {config.num_classes} classes apart but --data {spec} has {len(given)}; give images of "
             "its classes"
         )
-    if own and own != theirs:
-        place = next(
-            number for number, pair in enumerate(zip(own, theirs, strict=True)) if pair[0] != pair[1]
-        )
+    if expected and expected != given:
+        index = next(i for i, (name, other) in enumerate(zip(expected, given, strict=True)) if name != other)
         raise DataError(
-            f"class {place} of {folder} is '{own[place]}' but that of --data {spec} is '{theirs[place]}'; "
+            f"class {index} of {folder} is '{expected[index]}' but that of --data {spec} is '{given[index]}'; "
             "give images of its classes, named and ordered as in its config.json"
         )
 
 
-def _channels(count: int) -> str:
+def _format_channels(count: int) -> str:
     return f"{count} channel{'' if count == 1 else 's'}"
 
 

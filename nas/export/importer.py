@@ -9,7 +9,7 @@ from typing import Any
 
 from nas.export.writer import export_model
 from nas.runtime.provenance import provenance
-from nas.training.pretrained import read_network
+from nas.training.weight_files import read_network
 from search_spaces.published import published
 
 
@@ -27,7 +27,7 @@ def import_checkpoint(
 
     Returns:
         ``folder``, ``name``, ``digest``, ``num_classes``, ``parameters`` and ``max_abs_difference`` of
-        every file of the folder to the network.
+        every file of the folder from the network.
 
     Raises:
         ArchitectureError: If there is no such network.
@@ -36,10 +36,8 @@ def import_checkpoint(
     """
     network, design = read_network(path, published(name))
     file = path / "model.safetensors" if path.is_dir() else path
-    from timm.data.constants import (
-        IMAGENET_DEFAULT_MEAN,
-        IMAGENET_DEFAULT_STD,
-    )  # timm takes seconds to import
+    # timm takes seconds to import.
+    from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
     differences = export_model(
         network,
@@ -53,7 +51,7 @@ def import_checkpoint(
         metrics={"weights": f"imported from {file.name}", "SHA-256 of that file": _digest(file)},
         provenance=provenance(0, command),
         formats=formats,
-        about=f"of the published design {name}, with the weights of a checkpoint",
+        description=f"of the published design {name}, with the weights of a checkpoint",
     )
     return {
         "folder": str(folder),

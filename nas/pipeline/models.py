@@ -10,7 +10,7 @@ from typing import Any
 from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation, allocate_workers, parse_budget
 from nas.cluster.ray_cluster import Cluster
-from nas.data.splits import Data
+from nas.data.dataset import Data
 from nas.export.writer import export_model
 from nas.pipeline.plan import SearchPlan, load_study_data
 from nas.runtime.console import log
@@ -21,7 +21,7 @@ from nas.study.find import find_architecture
 from nas.study.folder import Study
 from nas.training.compiled import require_compiler
 from nas.training.subnet import MODES, retrain, trained_network
-from nas.training.supernet import read_supernet
+from nas.training.supernet_checkpoint import read_supernet
 from search_spaces.architecture import Architecture
 from search_spaces.errors import RequestError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from nas.cluster import ray_cluster
 from nas.cluster.budget import Budget, WorkerAllocation, allocate_workers, parse_budget
 from nas.cluster.ray_cluster import Cluster
-from nas.data.splits import Data, load_data
+from nas.data.dataset import Data, load_data
 from nas.latency.table import LatencyTable, read_table
 from nas.pipeline.request import SearchRequest
 from nas.runtime.console import duration, progress_callback, quantity
@@ -22,8 +22,9 @@ from nas.study.folder import Study
 from nas.study.recipes import default_recipes, stored_recipes
 from nas.study.settings import Settings
 from nas.training.compiled import require_compiler
-from nas.training.pretrained import PretrainedStart, read_starts
-from nas.training.supernet import read_supernet, steps_per_epoch
+from nas.training.pretrained import PretrainedStart, read_pretrained_starts
+from nas.training.supernet import steps_per_epoch
+from nas.training.supernet_checkpoint import read_supernet
 from search_spaces.declaration import Declaration, load_declaration
 from search_spaces.errors import RequestError
 from search_spaces.space import Space
@@ -90,7 +91,7 @@ def load_study_data(settings: Settings) -> Data:
     """Load the images of a study, with progress where they are decoded."""
     directory = None if settings.data_dir is None else Path(settings.data_dir)
     with progress_callback("decoding images") as progress:
-        return load_data(settings.data, data_dir=directory, image_size=settings.image_size, progress=progress)
+        return load_data(settings.data, data_dir=directory, image_size=settings.image_size, on_progress=progress)
 
 
 def plan_search(request: SearchRequest) -> SearchPlan:
@@ -126,7 +127,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     table = study.latency_file if study.latency_file.exists() else settings.latency_table
     latency = None if table is None else read_table(Path(table), space)
     # Once training has begun its own checkpoint counts, and the files may be gone.
-    pretrained = () if study.supernet_file.exists() else read_starts(settings.init_from, space)
+    pretrained = () if study.supernet_file.exists() else read_pretrained_starts(settings.init_from, space)
     return SearchPlan(
         settings, budget, allocation, cluster, declaration, space, data, study, url, latency, pretrained
     )

@@ -21,15 +21,9 @@ from nas.runtime.device import planned_device
 from nas.runtime.files import write_json
 from nas.search.loop import Search, analytic_costs, pareto_records
 from nas.search.trial_store import TrialRecord
-from nas.training.supernet import (
-    SupernetTask,
-    progress_bar,
-    read_supernet,
-    steps_done,
-    steps_per_epoch,
-    train_rank,
-    train_supernet,
-)
+from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank, train_supernet
+from nas.training.supernet_checkpoint import read_progress, read_supernet
+from nas.training.supernet_progress import progress_bar
 from search_spaces.analogues import analogues
 from search_spaces.architecture import Architecture
 from search_spaces.errors import WorkError
@@ -173,7 +167,7 @@ def _train_distributed(plan: SearchPlan) -> Supernet:
     """Train the supernet on several workers at once, each with its shards of every batch."""
     checkpoint, settings = plan.study.supernet_file.absolute(), plan.settings
     team = allocate_team(plan.allocation, count_ranks(plan), one_machine=not plan.cluster.running)
-    done, total = steps_done(checkpoint)
+    done, total = read_progress(checkpoint)
     if not total or done < total:
         ray_cluster.start(plan.cluster)
         task = SupernetTask(plan.space, settings, plan.data, checkpoint, plan.pretrained)

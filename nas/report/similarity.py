@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nas.data.splits import Data, load_data
+from nas.data.dataset import Data, load_data
 from nas.report.cka import LEAST_IMAGES, compute_similarities
 from nas.report.similarity_page import to_page
 from nas.report.trained_networks import (

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from nas.study.find import find_architecture, find_study
 from nas.study.folder import Study, read_json
-from nas.training.pretrained import read_network
 from nas.training.subnet import trained_network
+from nas.training.weight_files import read_network
 from search_spaces.architecture import Architecture
 from search_spaces.errors import RequestError, StudyError
 from supernet.block import Network

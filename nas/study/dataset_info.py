@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas.data.splits import Data
+from nas.data.dataset import Data
 
 
 @dataclass(frozen=True)

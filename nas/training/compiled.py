@@ -1,4 +1,4 @@
-"""Training with compiled regions (``supernet/regions.py``): what it needs, and which batches run it."""
+"""Training with compiled blocks (``supernet/compile_blocks.py``): what it needs, and which batches run it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from nas.runtime.error_text import first_line
-from nas.training.loop import Step
+from nas.training.loop import ForwardBackward
 from search_spaces.errors import RequestError
 
 
 def require_compiler(device: torch.device) -> None:
-    """Compile a line of code for ``device``, to see that it can be done.
+    """Check that code can be compiled for ``device``, by compiling a line of it.
 
     Raises:
         RequestError: If it cannot.
@@ -26,20 +26,20 @@ def require_compiler(device: torch.device) -> None:
         ) from None
 
 
-def whole_batches(step: Step, size: int) -> Step:
-    """Return ``step`` with compiled code for whole batches only.
+def eager_on_short_batches(forward_backward: ForwardBackward, batch_size: int) -> ForwardBackward:
+    """Return ``forward_backward``, which runs compiled code, with plain code for short batches.
 
-    An epoch's last batch may be short. It would need all regions once more, so it runs as they are written.
+    An epoch's last batch may be short. It would need all blocks to be compiled once more, so it runs without.
 
     Args:
-        step: A training step.
-        size: Images of a whole batch.
+        forward_backward: Forward and backward of a batch.
+        batch_size: Images of a full batch.
     """
 
-    def run(number: int, images: Tensor, labels: Tensor) -> float:
-        if len(images) >= size:
-            return step(number, images, labels)
+    def run(step: int, images: Tensor, labels: Tensor) -> float:
+        if len(images) >= batch_size:
+            return forward_backward(step, images, labels)
         with torch.compiler.set_stance("force_eager"):
-            return step(number, images, labels)
+            return forward_backward(step, images, labels)
 
     return run

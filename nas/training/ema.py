@@ -1,8 +1,8 @@
 """The exponential moving average of a network's weights, at a cost that only depends on what a step used.
 
 A path of a supernet uses a fifth of its weights; averaging all of them at every step took as long as the
-optimizer. A weight that no step touches moves its average by a known factor, which is made up for when it
-is touched again, or at the end.
+optimizer. A weight that a step leaves unchanged moves its average by a known factor, so the steps in which it
+was unchanged are applied at once, when a step uses it again or when the average is read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class ModelEma:
@@ -28,54 +29,65 @@ class ModelEma:
     def __init__(self, model: nn.Module, decay: float, steps: int) -> None:
         self.module = copy.deepcopy(model).eval().requires_grad_(False)
         self._decays = [min(decay, 1 - (1 + step) ** (-2 / 3)) for step in range(steps + 1)]
-        # The product of the decays of steps 1..n as exp(logs[n]); step 0 forgets everything.
-        self._logs = [0.0] * (steps + 1)
+        # The product of the decays of steps 1..n is exp(log_products[n]); step 0 forgets everything.
+        self._log_products = [0.0] * (steps + 1)
         for step in range(1, steps + 1):
-            self._logs[step] = self._logs[step - 1] + math.log(self._decays[step])
+            self._log_products[step] = self._log_products[step - 1] + math.log(self._decays[step])
         parameters = list(model.parameters())
-        self._pairs = list(zip(parameters, self.module.parameters(), strict=True))
-        self._numbers = {id(parameter): number for number, parameter in enumerate(parameters)}
-        buffers = list(zip(model.buffers(), self.module.buffers(), strict=True))
+        self._pairs = list(zip(self.module.parameters(), parameters, strict=True))  # (average, weight)
+        self._indices = {id(parameter): index for index, parameter in enumerate(parameters)}
+        buffers = list(zip(self.module.buffers(), model.buffers(), strict=True))
         self._statistics = [pair for pair in buffers if pair[0].is_floating_point()]
         self._counts = [pair for pair in buffers if not pair[0].is_floating_point()]
-        #: Steps that are in each parameter's average.
-        self.seen = torch.zeros(len(parameters), dtype=torch.long)
+        #: Steps that each parameter's average includes.
+        self.steps_included = torch.zeros(len(parameters), dtype=torch.long)
 
     @torch.no_grad()
-    def before(self, step: int, touched: Sequence[nn.Parameter]) -> None:
-        """Make up for the steps that left ``touched`` as they are; call it before step ``step`` changes them."""
-        for number in (self._numbers[id(parameter)] for parameter in touched):
-            self._make_up(number, step)
+    def before_step(self, step: int, used: Sequence[nn.Parameter]) -> None:
+        """Include the steps before ``step`` in the averages of the parameters that it is about to change."""
+        for parameter in used:
+            self._include_unchanged(self._indices[id(parameter)], step)
 
     @torch.no_grad()
-    def after(self, step: int, touched: Sequence[nn.Parameter]) -> None:
-        """Take in what step ``step`` made of ``touched``, and all buffers."""
-        numbers = [self._numbers[id(parameter)] for parameter in touched]
-        weight = 1 - self._decays[step]
-        if numbers:
-            pairs = [self._pairs[number] for number in numbers]
-            torch._foreach_lerp_([mine for _, mine in pairs], [theirs for theirs, _ in pairs], weight)
-            self.seen[numbers] = step + 1
-        if self._statistics:
-            theirs, mine = zip(*self._statistics, strict=True)
-            torch._foreach_lerp_(mine, theirs, weight)
-        if self._counts:
-            theirs, mine = zip(*self._counts, strict=True)
-            torch._foreach_copy_(mine, theirs)
+    def after_step(self, step: int, used: Sequence[nn.Parameter]) -> None:
+        """Include the new values of the parameters that step ``step`` changed, and of all statistics."""
+        indices = [self._indices[id(parameter)] for parameter in used]
+        self._average([self._pairs[index] for index in indices], step)
+        self.steps_included[indices] = step + 1
+        self._average(self._statistics, step)
 
     @torch.no_grad()
-    def complete(self, step: int) -> nn.Module:
-        """Return the averaged network after ``step`` steps, every weight's average made up."""
-        for number in range(len(self._pairs)):
-            self._make_up(number, step)
+    def averaged(self, step: int) -> nn.Module:
+        """Return the averaged network after ``step`` steps, all of them included for every weight."""
+        for index in range(len(self._pairs)):
+            self._include_unchanged(index, step)
+        self._copy_counts()
         return self.module
 
-    def _make_up(self, number: int, step: int) -> None:
-        """Bring an average up to the steps before ``step``, in which its weight did not change."""
-        seen = int(self.seen[number])
-        if seen < step:
-            theirs, mine = self._pairs[number]
+    @torch.no_grad()
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the averages as they are, from which a training resumes together with `steps_included`."""
+        self._copy_counts()
+        return self.module.state_dict()
+
+    def _average(self, pairs: Sequence[tuple[Tensor, Tensor]], step: int) -> None:
+        if pairs:
+            averages, weights = zip(*pairs, strict=True)
+            get_ema_multi_avg_fn(self._decays[step])(averages, weights, step)
+
+    def _copy_counts(self) -> None:
+        """Copy the buffers that are counters, such as BatchNorm's number of batches."""
+        for average, current in self._counts:
+            average.copy_(current)
+
+    def _include_unchanged(self, index: int, step: int) -> None:
+        """Include the steps before ``step`` in an average; its weight did not change in them."""
+        included = int(self.steps_included[index])
+        if included < step:
+            average, weight = self._pairs[index]
             # Before the first step the average is the weight itself.
-            kept = math.exp(self._logs[step - 1] - self._logs[seen - 1]) if seen else 0.0
-            mine.lerp_(theirs, 1 - kept)
-            self.seen[number] = step
+            remaining = (
+                math.exp(self._log_products[step - 1] - self._log_products[included - 1]) if included else 0.0
+            )
+            average.lerp_(weight, 1 - remaining)
+            self.steps_included[index] = step

@@ -26,13 +26,12 @@ from nas.training.ema import ModelEma
 from nas.training.throughput import StepTimer
 from search_spaces.errors import CheckpointError, RequestError, WorkError
 
-SAVE_SECONDS = 20.0
-
+DEFAULT_SAVE_SECONDS = 20.0
 
 #: ``(step, images, labels) -> loss``: runs forward and backward, leaving gradients.
-Step = Callable[[int, Tensor, Tensor], float]
+ForwardBackward = Callable[[int, Tensor, Tensor], float]
 #: ``(epoch, first batch) -> batches`` of one epoch from that batch on.
-Batches = Callable[[int, int], Iterator[tuple[Tensor, Tensor]]]
+EpochBatches = Callable[[int, int], Iterator[tuple[Tensor, Tensor]]]
 
 
 class Training:
@@ -58,8 +57,8 @@ class Training:
 
         self.model, self.recipe, self.steps_per_epoch = model, recipe, steps_per_epoch
         self.checkpoint, self.identity = checkpoint, identity
-        self.total = recipe.epochs * steps_per_epoch
-        self.step, self.meter = 0, StepTimer()
+        self.total_steps = recipe.epochs * steps_per_epoch
+        self.step, self.timer = 0, StepTimer()
         self.parameters = list(model.parameters())
         self.optimizer = create_optimizer_v2(
             model, opt="adamw", lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
@@ -74,103 +73,112 @@ class Training:
             step_on_epochs=False,
             updates_per_epoch=steps_per_epoch,
         )
-        self.average = ModelEma(model, recipe.ema_decay, self.total)
+        self.ema = ModelEma(model, recipe.ema_decay, self.total_steps)
         if checkpoint.exists():
             self._load()
 
     @property
-    def network(self) -> nn.Module:
-        """The averaged network, which is what gets evaluated."""
-        return self.average.complete(self.step)
+    def averaged_network(self) -> nn.Module:
+        """The average of the network over its training, which is what gets evaluated."""
+        return self.ema.averaged(self.step)
 
     def run(
         self,
-        step: Step,
-        batches: Batches,
+        forward_backward: ForwardBackward,
+        epoch_batches: EpochBatches,
         *,
-        report: Callable[[int, float], None],
+        on_progress: Callable[[int, float], None] | None = None,
         save_seconds: float | None = None,
         until: int | None = None,
-        reduce: Callable[[list[Tensor]], None] | None = None,
-        keeps: bool = True,
+        sum_gradients: Callable[[list[Tensor]], None] | None = None,
+        save_checkpoints: bool = True,
     ) -> None:
         """Train on, saving now and then, at the end, and when interrupted.
 
         Args:
-            step: Forward and backward of one batch.
-            batches: The images.
-            report: Told ``(steps done, loss)`` after each step.
+            forward_backward: Forward and backward of one batch.
+            epoch_batches: The images.
+            on_progress: Called with ``(steps done, loss)`` after each step.
             save_seconds: Least time between two checkpoints; ``NAS_CHECKPOINT_SECONDS`` of the environment,
                 or 20, where it is left out.
             until: Step to stop at; the recipe's last where it is left out.
-            reduce: Sums gradients over workers.
-            keeps: Whether this process writes the checkpoints (one of several workers does).
+            sum_gradients: Sums gradients over workers, in place.
+            save_checkpoints: Whether this process writes the checkpoints (one of several workers does).
 
         Raises:
             Interrupted: After saving, if the user asked to stop.
             WorkError: If the loss is no longer finite.
         """
-        saved, end = time.monotonic(), self.total if until is None else min(until, self.total)
+        last_saved, end = (
+            time.monotonic(),
+            self.total_steps if until is None else min(until, self.total_steps),
+        )
         save_seconds = checkpoint_seconds() if save_seconds is None else save_seconds
         self.model.train()
         while self.step < end:
             epoch, first = divmod(self.step, self.steps_per_epoch)
-            for images, labels in batches(epoch, first):
-                begun = time.perf_counter()
-                loss = self._advance(step, images, labels, reduce)
-                self.meter.add(time.perf_counter() - begun)
-                report(self.step, loss)
-                if keeps and (interrupt.is_requested() or time.monotonic() - saved > save_seconds):
+            for images, labels in epoch_batches(epoch, first):
+                started = time.perf_counter()
+                loss = self._take_step(forward_backward, images, labels, sum_gradients)
+                self.timer.add(time.perf_counter() - started)
+                if on_progress is not None:
+                    on_progress(self.step, loss)
+                save_is_due = interrupt.is_requested() or time.monotonic() - last_saved > save_seconds
+                if save_checkpoints and save_is_due:
                     self.save()
-                    saved = time.monotonic()
+                    last_saved = time.monotonic()
                 interrupt.check()
                 if self.step >= end or self.step % self.steps_per_epoch == 0:
                     break
-        if keeps:
+        if save_checkpoints:
             self.save()
 
-    def _advance(
-        self, step: Step, images: Tensor, labels: Tensor, reduce: Callable[[list[Tensor]], None] | None
+    def _take_step(
+        self,
+        forward_backward: ForwardBackward,
+        images: Tensor,
+        labels: Tensor,
+        sum_gradients: Callable[[list[Tensor]], None] | None,
     ) -> float:
+        """Train on one batch; return its loss."""
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)  # stochastic depth, on resumption too
         self.schedule.step_update(self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = step(self.step, images, labels)
+        loss = forward_backward(self.step, images, labels)
         if not math.isfinite(loss):
             raise WorkError(
                 f"training diverged at step {self.step + 1}: the loss is {loss}; lower the learning rate "
                 f"(it is {self.recipe.lr:g}) and start a new study"
             )
-        touched = [p for p in self.parameters if p.grad is not None]
-        if reduce is not None:
-            reduce([p.grad for p in touched if p.grad is not None])
-        nn.utils.clip_grad_norm_(touched, self.recipe.clip_grad)
-        self.average.before(self.step, touched)
+        used = [parameter for parameter in self.parameters if parameter.grad is not None]
+        if sum_gradients is not None:
+            sum_gradients([parameter.grad for parameter in used if parameter.grad is not None])
+        nn.utils.clip_grad_norm_(used, self.recipe.clip_grad)
+        self.ema.before_step(self.step, used)
         self.optimizer.step()
-        self.average.after(self.step, touched)
+        self.ema.after_step(self.step, used)
         self.step += 1
         return loss
-
-    # -- state -------------------------------------------------------------------------------------
 
     def save(self) -> None:
         """Write the whole state atomically."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        if self.step == self.total:
-            self.average.complete(self.step)  # others read a finished checkpoint
-        tensors |= {f"ema.{name}": value for name, value in self.average.module.state_dict().items()}
-        tensors["seen"] = self.average.seen
+        if self.step == self.total_steps:
+            self.ema.averaged(self.step)  # others read the average of a finished checkpoint
+        tensors |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
+        tensors["seen"] = self.ema.steps_included
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
         metadata = {
             "identity": self.identity,
             "step": str(self.step),
-            "total": str(self.total),
+            "total": str(self.total_steps),
             "recipe": json.dumps(asdict(self.recipe)),
         }
         save_tensors(self.checkpoint, tensors, metadata)
 
     def _load(self) -> None:
+        """Read the whole state from the checkpoint."""
         tensors, metadata = load_tensors(self.checkpoint)
         recipe = {**asdict(Recipe()), **json.loads(metadata.get("recipe", "{}"))}
         if metadata.get("identity") != self.identity or recipe != asdict(self.recipe):
@@ -182,20 +190,21 @@ class Training:
         for name, value in tensors.items():
             group, _, rest = name.partition(".")
             groups.setdefault(group, {})[rest] = value
-        with _matching(self.checkpoint):
+        with _refusing_other_networks(self.checkpoint):
             self.model.load_state_dict(groups["model"])
-            self.average.module.load_state_dict(groups["ema"])
-            self.average.seen.copy_(tensors.pop("seen"))
-        state: dict[int, dict[str, Tensor]] = {}
+            self.ema.module.load_state_dict(groups["ema"])
+            self.ema.steps_included.copy_(tensors.pop("seen"))
+        optimizer_state: dict[int, dict[str, Tensor]] = {}
         for name, value in groups["optimizer"].items():
             index, _, key = name.partition(".")
-            state.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+            optimizer_state.setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": optimizer_state})
         self.step = int(metadata["step"])
 
 
 @contextlib.contextmanager
-def _matching(path: Path) -> Iterator[None]:
+def _refusing_other_networks(path: Path) -> Iterator[None]:
+    """Turn torch's complaint about names and shapes into an error of ours."""
     try:
         yield
     except (RuntimeError, KeyError) as error:
@@ -208,7 +217,7 @@ def checkpoint_seconds() -> float:
     Raises:
         RequestError: If it is not a number.
     """
-    text = os.environ.get("NAS_CHECKPOINT_SECONDS", str(SAVE_SECONDS))
+    text = os.environ.get("NAS_CHECKPOINT_SECONDS", str(DEFAULT_SAVE_SECONDS))
     try:
         return float(text)
     except ValueError:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.trials import run_trials
-from nas.data.splits import Data
+from nas.data.dataset import Data
 from nas.evaluation.accuracy import accuracy, evaluation_batch_size
 from nas.runtime import interrupt
 from nas.runtime.console import bar, log
@@ -24,8 +24,8 @@ from nas.runtime.files import load_tensors, save_tensors, write_json
 from nas.runtime.provenance import provenance
 from nas.study.folder import Study, read_json
 from nas.study.recipe import Recipe
-from nas.training.compiled import whole_batches
-from nas.training.loop import Step, Training
+from nas.training.compiled import eager_on_short_batches
+from nas.training.loop import ForwardBackward, Training
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from supernet.block import Network
@@ -36,15 +36,15 @@ MODES = ("scratch", "inherit")
 
 
 @dataclass(frozen=True)
-class Job:
+class RetrainingJob:
     """One design to train.
 
     Args:
         architecture: The design.
-        mode: ``scratch`` or ``inherit``.
+        mode: ``scratch``, or ``inherit`` to start from the supernet's weights.
         folder: Where its checkpoint and its result go.
         recipe: How to train it.
-        compile: Whether its blocks are compiled by region.
+        compile: Whether its blocks are compiled.
     """
 
     architecture: Architecture
@@ -55,7 +55,7 @@ class Job:
 
     @property
     def result_file(self) -> Path:
-        """What says that it is finished."""
+        """The file whose presence says that the job is finished."""
         return self.folder / "result.json"
 
 
@@ -66,7 +66,7 @@ def retrain(
     recipe: Recipe,
     data: Data,
     inherited: Mapping[str, Mapping[str, Tensor]],
-    plan: WorkerAllocation,
+    allocation: WorkerAllocation,
     compile: bool = False,
 ) -> list[dict[str, Any]]:
     """Train designs and return their results, best validation accuracy first.
@@ -76,36 +76,44 @@ def retrain(
     Args:
         study: Where results are kept.
         designs: What to train.
-        modes: From where.
-        recipe: How.
+        modes: Which of `MODES`; every design is trained in each of them.
+        recipe: How to train.
         data: Images; the test split is read once, by the last evaluation of each network.
         inherited: Weights of every design from the supernet, by digest; needed for ``inherit``.
-        plan: What each training gets.
-        compile: Whether blocks are compiled by region.
+        allocation: What each training gets.
+        compile: Whether blocks are compiled.
     """
-    # Tune's trials run in folders of their own, where a relative path would mean another place.
+    # Tune's trials run in folders of their own, where a relative path would mean another file.
     jobs = [
-        Job(design, mode, study.retraining_folder(design.digest, mode).absolute(), recipe, compile)
+        RetrainingJob(design, mode, study.retraining_folder(design.digest, mode).absolute(), recipe, compile)
         for design in designs
         for mode in modes
     ]
-    waiting = [job for job in jobs if not _finished(job)]
+    waiting = [job for job in jobs if not _is_finished(job)]
     if waiting:
         weights = {
-            digest: {name: w.numpy() for name, w in state.items()} for digest, state in inherited.items()
+            digest: {name: weight.numpy() for name, weight in state.items()}
+            for digest, state in inherited.items()
         }
-        scratch = study.folder.absolute() / "retrained" / ".tune"
-        shutil.rmtree(scratch, ignore_errors=True)  # Tune's own notes; the jobs resume themselves
+        tune_folder = study.folder.absolute() / "retrained" / ".tune"
+        shutil.rmtree(tune_folder, ignore_errors=True)  # Tune's own records; the jobs resume themselves
         with bar("retraining", len(waiting) * recipe.epochs) as progress:
             epochs: dict[str, int] = {}
 
-            def hear(result: Mapping[str, Any]) -> None:
+            def on_result(result: Mapping[str, Any]) -> None:
                 epochs[result["name"]] = result["epoch"]
-                latest = f"{result['name']} {result['top1']:.2f}% val"
-                progress.update(sum(epochs.values()), latest)
+                info = f"{result['name']} {result['top1']:.2f}% val"
+                progress.update(sum(epochs.values()), info)
 
-            run_trials(train_one, waiting, {"data": data, "inherited": weights}, plan, str(scratch), hear)
-        shutil.rmtree(scratch, ignore_errors=True)
+            run_trials(
+                train_one,
+                waiting,
+                {"data": data, "inherited": weights},
+                allocation,
+                str(tune_folder),
+                on_result,
+            )
+        shutil.rmtree(tune_folder, ignore_errors=True)
     results = [read_json(job.result_file) for job in jobs]
     for result in results:
         log.say(
@@ -115,15 +123,25 @@ def retrain(
     return sorted(results, key=lambda result: -result["val_top1"])
 
 
-def _finished(job: Job) -> bool:
+def _is_finished(job: RetrainingJob) -> bool:
     return job.result_file.exists() and read_json(job.result_file)["recipe"] == asdict(job.recipe)
 
 
 def train_one(
-    job: Job, payload: Mapping[str, Any], device: torch.device, report: Callable[[dict[str, Any]], None]
+    job: RetrainingJob,
+    payload: Mapping[str, Any],
+    device: torch.device,
+    on_result: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Train one design, from where it stopped if it was begun; run in a worker."""
-    if _finished(job):
+    """Train one design, from where it stopped if it was begun; runs in a worker.
+
+    Args:
+        job: What to train.
+        payload: ``data``, and by digest the weights that designs inherit.
+        device: Where to train.
+        on_result: Called with the validation accuracy after each epoch.
+    """
+    if _is_finished(job):
         return
     data: Data = payload["data"]
     recipe, design = job.recipe, job.architecture
@@ -131,34 +149,37 @@ def train_one(
     torch.manual_seed(recipe.seed)
     network = build_subnet(design, recipe.drop_path)
     if job.mode == "inherit":
-        network.load_state_dict({k: torch.tensor(v) for k, v in payload["inherited"][design.digest].items()})
+        weights = payload["inherited"][design.digest]
+        network.load_state_dict({name: torch.tensor(weight) for name, weight in weights.items()})
     network.to(device)
     steps_per_epoch = math.ceil(len(data.train) / recipe.batch_size)
     training = Training(
         network, recipe, steps_per_epoch, job.folder / "checkpoint.safetensors", f"{design.digest}/{job.mode}"
     )
 
-    def step(number: int, images: Tensor, labels: Tensor) -> float:
+    def forward_backward(step: int, images: Tensor, labels: Tensor) -> float:
         with autocast(device):
             loss = F.cross_entropy(network(images), labels, label_smoothing=recipe.label_smoothing)
         loss.backward()
         return loss.item()
 
-    advance: Step = step
+    run_step: ForwardBackward = forward_backward
     if job.compile:
         compile_blocks(network)
-        advance = whole_batches(step, recipe.batch_size)
+        run_step = eager_on_short_batches(forward_backward, recipe.batch_size)
 
-    def batches(epoch: int, first: int) -> Any:
+    def epoch_batches(epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         return data.train.batches(
             recipe.batch_size, device=device, shuffle_seed=recipe.seed, epoch=epoch, augment=True, start=first
         )
 
-    while training.step < training.total:
+    while training.step < training.total_steps:
         until = (training.step // steps_per_epoch + 1) * steps_per_epoch
-        training.run(advance, batches, report=lambda done, loss: None, until=until)
-        scores = accuracy(training.network, data.val.batches(evaluation_batch_size(size), device=device))
-        report(
+        training.run(run_step, epoch_batches, until=until)
+        scores = accuracy(
+            training.averaged_network, data.val.batches(evaluation_batch_size(size), device=device)
+        )
+        on_result(
             {
                 "name": f"{design.digest}/{job.mode}",
                 "epoch": training.step // steps_per_epoch,
@@ -166,17 +187,18 @@ def train_one(
             }
         )
         interrupt.check()
-    _finish(job, training.network, data, device)
+    _write_result(job, training.averaged_network, data, device)
 
 
-def _finish(job: Job, network: Any, data: Data, device: torch.device) -> None:
+def _write_result(job: RetrainingJob, network: nn.Module, data: Data, device: torch.device) -> None:
+    """Evaluate a trained network, write its weights and result, and remove its checkpoint."""
     size = job.architecture.image_size
     validation = accuracy(network, data.val.batches(evaluation_batch_size(size), device=device))
-    # The one place where a test image meets a network.
+    # Nowhere else does a network see a test image.
     test = accuracy(network, data.final_test().batches(evaluation_batch_size(size), device=device))
     weights = job.folder / "model.safetensors"
     save_tensors(weights, network.state_dict(), {"digest": job.architecture.digest})
-    known = costs(job.architecture)
+    analytic = costs(job.architecture)
     write_json(
         job.result_file,
         {
@@ -184,8 +206,8 @@ def _finish(job: Job, network: Any, data: Data, device: torch.device) -> None:
             "design": str(job.architecture),
             "mode": job.mode,
             "architecture": job.architecture.to_json(),
-            "macs": known.macs,
-            "params": known.params,
+            "macs": analytic.macs,
+            "params": analytic.params,
             "val_top1": validation["top1"],
             "test_top1": test["top1"],
             "test_top5": test["top5"],
@@ -199,7 +221,7 @@ def _finish(job: Job, network: Any, data: Data, device: torch.device) -> None:
 
 
 def trained_network(study: Study, result: Mapping[str, Any]) -> Network:
-    """Return the network of a retraining's result."""
+    """Return the network that a result of `retrain` describes, with its trained weights."""
     design = Architecture.from_json(result["architecture"])
     network = build_subnet(design)
     weights, _ = load_tensors(study.retraining_folder(design.digest, result["mode"]) / result["weights"])

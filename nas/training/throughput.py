@@ -1,4 +1,4 @@
-"""How fast images come against how fast they are used: said once when a training starts."""
+"""How fast images are loaded against how fast a training uses them: reported once when it starts."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-_WARM_UP, _STEPS = 3, 20
-_BATCHES, _SECONDS = 20, 3.0
+_WARM_UP_STEPS, _TIMED_STEPS = 3, 20
+_LOADER_BATCHES, _LOADER_SECONDS = 20, 3.0
 
 
 class StepTimer:
-    """Seconds of the first steps of a training, the very first left out."""
+    """Times the first steps of a training, the very first left out."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
     def add(self, seconds: float) -> None:
-        """Count a step."""
-        if len(self.seconds) < _WARM_UP + _STEPS:
+        """Add the time of a step."""
+        if len(self.seconds) < _WARM_UP_STEPS + _TIMED_STEPS:
             self.seconds.append(seconds)
 
-    def rate(self, images: int) -> float | None:
-        """Return images/s of steps of ``images``; None before enough steps were counted."""
-        if len(self.seconds) < _WARM_UP + _STEPS:
+    def images_per_second(self, batch_size: int) -> float | None:
+        """Return the rate of steps of ``batch_size`` images; None before enough steps were timed."""
+        if len(self.seconds) < _WARM_UP_STEPS + _TIMED_STEPS:
             return None
-        return images / statistics.median(self.seconds[_WARM_UP:])
+        return batch_size / statistics.median(self.seconds[_WARM_UP_STEPS:])
 
 
-def loader_rate(batches: Iterator[tuple[Tensor, Tensor]], images: int) -> float | None:
-    """Return images/s of a loader that nobody waits for; None where an epoch is too short to tell.
+def measure_loader(batches: Iterator[tuple[Tensor, Tensor]], batch_size: int) -> float | None:
+    """Return the images/s of a loader whose images nothing uses; None where an epoch is too short to measure.
 
     Args:
         batches: Batches of one epoch; a few are read.
-        images: Images of a batch, over all workers.
+        batch_size: Images of a batch, over all workers.
     """
     if next(batches, None) is None:  # decoding workers start with the first
         return None
     started, count = time.perf_counter(), 0
     for _ in batches:
         count += 1
-        if count == _BATCHES or time.perf_counter() - started > _SECONDS:
+        if count == _LOADER_BATCHES or time.perf_counter() - started > _LOADER_SECONDS:
             break
-    return count * images / (time.perf_counter() - started) if count else None
+    return count * batch_size / (time.perf_counter() - started) if count else None
 
 
-def compared(loader: float | None, step: float | None) -> str | None:
-    """Return the sentence for people, or None as long as a rate is not known."""
-    if loader is None or step is None:
+def format_image_rates(loader: float | None, training: float | None) -> str | None:
+    """Return a sentence that compares two rates in images/s, or None as long as one of them is not known."""
+    if loader is None or training is None:
         return None
-    sentence = f"images: the loader gives {loader:,.0f}/s, training takes {step:,.0f}/s"
-    if loader < step:
+    sentence = f"images: the loader gives {loader:,.0f}/s, training takes {training:,.0f}/s"
+    if loader < training:
         sentence += "; the loader is the bottleneck: images on a faster disk, or more CPU cores, would help"
     return sentence

@@ -14,13 +14,14 @@ import torch
 
 from nas.cluster import pool, team, trials
 from nas.cluster.budget import WorkerAllocation, allocate_workers, parse_budget
-from nas.data.splits import Data, load_data
+from nas.data.dataset import Data, load_data
 from nas.evaluation.population import EvaluationWorker, payload_from_data
 from nas.runtime.device import default_device
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training import subnet
-from nas.training.supernet import SupernetTask, read_supernet, train_rank
+from nas.training.supernet import SupernetTask, train_rank
+from nas.training.supernet_checkpoint import read_supernet
 from search_spaces.space import Space
 from supernet.supernet import Supernet
 
@@ -82,7 +83,7 @@ def test_a_rank_trains_on_the_cpu(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     rank.work(train_rank, task, 0, 1, f"127.0.0.1:{port}")
-    assert rank.progress()[0] > 0
+    assert rank.progress().step > 0
     read_supernet(space, "operator", task.checkpoint)
 
 
@@ -95,7 +96,7 @@ def test_a_trial_trains_on_the_cpu(
     allocation: WorkerAllocation, space: Space, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subnet, "provenance", lambda seed, command: {})  # names the machine's GPUs
-    job = subnet.Job(space.sample(Random(0)), "scratch", tmp_path, RECIPE)
+    job = subnet.RetrainingJob(space.sample(Random(0)), "scratch", tmp_path, RECIPE)
     trials._run_trial(
         {"job": 0},
         function=train_quietly,

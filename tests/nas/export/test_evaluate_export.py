@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nas.data.splits import load_data
+from nas.data.dataset import load_data
 from nas.evaluation.accuracy import accuracy
 from nas.export.evaluate_export import evaluate_folder
 from nas.export.writer import export_model

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nas.data.splits import load_data
+from nas.data.dataset import load_data
 from nas.export.writer import export_model
 from nas.report.similarity import analyze
 from nas.report.similarity_page import plot_similarities

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from nas.data.splits import Data, load_data
+from nas.data.dataset import Data, load_data
 from nas.evaluation.population import EvaluationWorker, payload_from_data
 from nas.pipeline.run import describe_savings
 from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_records

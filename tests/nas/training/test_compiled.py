@@ -1,4 +1,4 @@
-"""Training with compiled regions is training; without a compiler it is refused in one sentence."""
+"""Training with compiled blocks gives what it gives without; a missing compiler is reported in one sentence."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from nas.data.splits import load_data
+from nas.data.dataset import load_data
 from nas.runtime.files import load_tensors
 from nas.study.folder import read_json
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
-from nas.training.compiled import require_compiler, whole_batches
-from nas.training.subnet import Job, train_one
+from nas.training.compiled import eager_on_short_batches, require_compiler
+from nas.training.subnet import RetrainingJob, train_one
 from nas.training.supernet import train_supernet
 from search_spaces.errors import RequestError
 from search_spaces.space import Space
@@ -39,35 +39,35 @@ def test_a_supernet_is_trained_as_without(space: Space, images: Path, tmp_path: 
     settings, data, before = Settings(recipe=RECIPE), load_data(f"folder:{images}"), compilations()
     plain = train_supernet(space, settings, data, tmp_path / "plain", CPU)
     assert compilations() == before
-    regional = train_supernet(space, replace(settings, compile=True), data, tmp_path / "regional", CPU)
+    compiled = train_supernet(space, replace(settings, compile=True), data, tmp_path / "compiled", CPU)
     assert compilations() > before
     for (name, one), (other_name, other) in zip(
-        regional.state_dict().items(), plain.state_dict().items(), strict=True
+        compiled.state_dict().items(), plain.state_dict().items(), strict=True
     ):
         assert name == other_name
         torch.testing.assert_close(one, other, msg=name)
-    assert load_tensors(tmp_path / "regional")[0].keys() == load_tensors(tmp_path / "plain")[0].keys()
+    assert load_tensors(tmp_path / "compiled")[0].keys() == load_tensors(tmp_path / "plain")[0].keys()
 
 
 @pytest.mark.usefixtures("captured")
 def test_a_network_is_retrained_as_without(space: Space, images: Path, tmp_path: Path) -> None:
     data, design = load_data(f"folder:{images}"), space.sample(Random(0))
     recipe, before = replace(RECIPE, drop_path=0.2), compilations()
-    jobs = [Job(design, "scratch", tmp_path / str(on), recipe, compile=on) for on in (False, True)]
+    jobs = [RetrainingJob(design, "scratch", tmp_path / str(on), recipe, compile=on) for on in (False, True)]
     for job in jobs:
         train_one(job, {"data": data, "inherited": {}}, torch.device("cpu"), lambda result: None)
     assert compilations() > before
-    plain, regional = (load_tensors(job.folder / "model.safetensors")[0] for job in jobs)
-    assert plain.keys() == regional.keys()
+    plain, compiled = (load_tensors(job.folder / "model.safetensors")[0] for job in jobs)
+    assert plain.keys() == compiled.keys()
     for name in plain:
-        torch.testing.assert_close(regional[name], plain[name], msg=name)
+        torch.testing.assert_close(compiled[name], plain[name], msg=name)
     assert [read_json(job.result_file)["digest"] for job in jobs] == [design.digest] * 2
 
 
 def test_short_batches_run_as_they_are_written() -> None:
     region = nn.Linear(2, 2)
     region.compile(backend="eager", dynamic=False)
-    step = whole_batches(lambda number, images, labels: region(images).sum().item(), 4)
+    step = eager_on_short_batches(lambda number, images, labels: region(images).sum().item(), 4)
     before, labels = compilations(), torch.zeros(4)
     for images in (3, 4, 3, 4, 1):
         step(0, torch.ones(images, 2), labels)

@@ -1,4 +1,4 @@
-"""What training says of the speed of its images."""
+"""Images are timed where they are loaded and where they are used, and the rates reported once."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.data.splits import load_data
+from nas.data.dataset import load_data
 from nas.runtime.console import Log
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.supernet import train_supernet
-from nas.training.throughput import StepTimer, compared, loader_rate
+from nas.training.throughput import StepTimer, format_image_rates, measure_loader
 from search_spaces.space import Space
 
 
@@ -29,40 +29,42 @@ def batches(count: int, seconds: float, first: float = 0.0) -> Iterator[tuple[Te
 
 
 def test_loader_is_measured_after_its_start() -> None:
-    rate = loader_rate(batches(9, 0.02, first=0.5), images=2)
+    rate = measure_loader(batches(9, 0.02, first=0.5), batch_size=2)
     assert rate is not None and 40 < rate <= 100  # 2 images in 20 ms, or slower on a busy machine
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_epochs_too_short_to_measure_say_nothing(count: int) -> None:
-    assert loader_rate(batches(count, 0.0), images=2) is None
+def test_epochs_too_short_are_not_measured(count: int) -> None:
+    assert measure_loader(batches(count, 0.0), batch_size=2) is None
 
 
 def test_steps_are_measured_after_the_first_ones() -> None:
-    meter = StepTimer()
+    timer = StepTimer()
     for seconds in (9.0, 9.0, 9.0):
-        meter.add(seconds)
+        timer.add(seconds)
     for _ in range(20):
-        assert meter.rate(64) is None
-        meter.add(0.5)
-    meter.add(100.0)
-    assert meter.rate(64) == 128
+        assert timer.images_per_second(64) is None
+        timer.add(0.5)
+    timer.add(100.0)
+    assert timer.images_per_second(64) == 128
 
 
 def test_bottleneck_is_named() -> None:
-    assert compared(1000.0, 500.0) == "images: the loader gives 1,000/s, training takes 500/s"
-    slow = compared(400.0, 500.0)
+    assert format_image_rates(1000.0, 500.0) == "images: the loader gives 1,000/s, training takes 500/s"
+    slow = format_image_rates(400.0, 500.0)
     assert slow is not None and "the loader is the bottleneck" in slow
-    assert compared(None, 500.0) is None and compared(400.0, None) is None
+    assert format_image_rates(None, 500.0) is None and format_image_rates(400.0, None) is None
 
 
-def test_training_says_it_once(
+def test_training_reports_the_rates_once(
     space: Space, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = Log()
     log.to(tmp_path / "log.txt")
-    monkeypatch.setattr("nas.training.supernet.log", log)
+    monkeypatch.setattr("nas.training.supernet_progress.log", log)
     settings = replace(Settings(), recipe=Recipe(epochs=8, batch_size=8))
     train_supernet(space, settings, load_data(f"folder:{images}"), tmp_path / "c", torch.device("cpu"))
-    said = [line for line in (tmp_path / "log.txt").read_text().splitlines() if "images: the loader" in line]
-    assert len(said) == 1
+    reports = [
+        line for line in (tmp_path / "log.txt").read_text().splitlines() if "images: the loader" in line
+    ]
+    assert len(reports) == 1

@@ -1,0 +1,40 @@
+"""Tensors on disk that only save time: wrong or absent ones are computed again."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from nas.runtime.files import load_tensors, save_tensors
+from search_spaces.errors import CheckpointError, WorkError
+
+
+def load_or_compute(path: Path, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the tensors stored at ``path``; compute and store them where they are absent or damaged."""
+    tensors = _read(path)
+    if tensors is None:
+        tensors = compute()
+        # A home that cannot be written must not stop the work.
+        with contextlib.suppress(WorkError):
+            save_tensors(path, tensors, {"checksum": _checksum(tensors)})
+    return tensors
+
+
+def _read(path: Path) -> dict[str, Tensor] | None:
+    """Return what is stored at ``path`` if it is what was written there."""
+    try:
+        tensors, metadata = load_tensors(path)
+    except CheckpointError:
+        return None
+    return tensors if metadata.get("checksum") == _checksum(tensors) else None
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    return " ".join(
+        f"{name}{tuple(tensor.shape)}:{zlib.crc32(tensor.contiguous().numpy().data):08x}"
+        for name, tensor in sorted(tensors.items())
+    )

@@ -1,0 +1,57 @@
+"""Checkpoints of supernets: what one belongs to, how far it is, and the trained weights in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from nas.data.dataset import Data
+from nas.runtime.files import load_tensors
+from nas.study.settings import Settings
+from search_spaces.errors import CheckpointError
+from search_spaces.space import Space
+from supernet.supernet import Supernet
+
+
+def checkpoint_identity(space: Space, settings: Settings, data: Data) -> str:
+    """Return what a supernet's checkpoint belongs to: space, settings of its training, images."""
+    parts = (space.digest, settings.sharing, settings.policy, settings.seed, data.digest, *settings.init_from)
+    return "/".join(map(str, parts))
+
+
+def read_progress(checkpoint: Path) -> tuple[int, int]:
+    """Return the steps that a checkpoint has done and those of its whole training; zeros where there is none.
+
+    Raises:
+        CheckpointError: If it is damaged.
+    """
+    if not checkpoint.exists():
+        return 0, 0
+    _, metadata = load_tensors(checkpoint)
+    return int(metadata.get("step", 0)), int(metadata.get("total", 0))
+
+
+def read_supernet(space: Space, sharing: str, path: Path) -> Supernet:
+    """Read a trained supernet from a checkpoint or a plain file of its weights.
+
+    Raises:
+        CheckpointError: If the file is damaged or holds the weights of another space.
+    """
+    tensors, _ = load_tensors(path)
+    averages = {
+        name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")
+    }
+    supernet, weights = Supernet(space, sharing), averages or tensors
+    try:
+        supernet.load_state_dict(weights)
+        # Operators that share projections would each take the other's in turn, under their own names.
+        fits = all(torch.equal(value, weights[name]) for name, value in supernet.state_dict().items())
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise CheckpointError(
+            f"{path} does not hold the supernet of {space.name}/{space.scale} with --sharing {sharing}; give the "
+            "checkpoint of a search over the same space, scale and images"
+        )
+    return supernet.eval()

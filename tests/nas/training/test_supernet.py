@@ -1,0 +1,99 @@
+"""Supernets: trained by every policy, by shards in turn or by ranks alike; a checkpoint belongs to one training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import multiprocessing
+
+from nas.data.dataset import Data, load_data
+from nas.study.settings import Settings
+from nas.training.supernet import SupernetTask, train_supernet
+from nas.training.supernet_checkpoint import read_progress, read_supernet
+from search_spaces.errors import CheckpointError
+from search_spaces.space import Space
+from supernet.sampling import POLICIES
+from tests.helpers import workers
+from tests.helpers.command_line import paint_folder
+from tests.helpers.training import CPU, RECIPE, equal_tensors
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+@pytest.mark.parametrize("sharing", ["operator", "block"])
+def test_every_policy_trains_a_supernet(
+    policy: str, sharing: str, space: Space, settings: Settings, data: Data, tmp_path: Path
+) -> None:
+    settings = replace(settings, policy=policy, sharing=sharing, recipe=replace(RECIPE, epochs=1))
+    path = tmp_path / "checkpoint.safetensors"
+    trained = train_supernet(space, settings, data, path, CPU)
+    read = read_supernet(space, sharing, path)
+    assert equal_tensors(dict(read.state_dict()), dict(trained.state_dict()))
+    assert not read.training
+    # Again: nothing is trained, and the result is the same.
+    stamp = path.stat().st_mtime_ns
+    again = train_supernet(space, settings, data, path, CPU)
+    assert (
+        equal_tensors(dict(again.state_dict()), dict(trained.state_dict()))
+        and path.stat().st_mtime_ns == stamp
+    )
+    if sharing == "block":  # operators with projections of their own can have equal ones
+        assert equal_tensors(
+            dict(read_supernet(space, "operator", path).state_dict()), dict(trained.state_dict())
+        )
+    else:  # the file's names are those of shared projections too, but its weights differ
+        with pytest.raises(
+            CheckpointError, match="does not hold the supernet of tiny/nano with --sharing block"
+        ):
+            read_supernet(space, "block", path)
+
+
+def test_shards_in_turn_equal_shards_of_two_ranks(
+    space: Space, settings: Settings, data: Data, tmp_path: Path
+) -> None:
+    """The number of workers does not change what is trained, to the last bit."""
+    settings = replace(settings, policy="sandwich", recipe=replace(RECIPE, shards=2))
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    expected = dict(train_supernet(space, settings, data, alone, CPU).state_dict())
+    address = f"file://{tmp_path / 'meeting'}"
+    task = SupernetTask(space, settings, data, together)
+    multiprocessing.start_processes(workers.as_rank, (task, address), nprocs=2, start_method="spawn")
+    trained = dict(read_supernet(space, settings.sharing, together).state_dict())
+    # Statistics are those of the shards that a rank saw; every design's are recalibrated before it is scored.
+    learned = {name for name in expected if "running_" not in name and "num_batches" not in name}
+    assert learned and equal_tensors({n: expected[n] for n in learned}, {n: trained[n] for n in learned})
+    assert read_progress(alone) == read_progress(together) == (12, 12)
+    unsharded = replace(settings, recipe=RECIPE)
+    other = dict(train_supernet(space, unsharded, data, tmp_path / "unsharded", CPU).state_dict())
+    assert all(torch.allclose(expected[n], other[n], atol=0.05) for n in learned)
+    assert not equal_tensors({n: expected[n] for n in learned}, {n: other[n] for n in learned})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"policy": "sandwich"}, {"sharing": "block"}, {"recipe": replace(RECIPE, lr=1e-4)}],
+    ids=lambda change: next(iter(change)),
+)
+def test_foreign_checkpoint_is_refused(
+    change: dict[str, object], space: Space, settings: Settings, data: Data, tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    train_supernet(space, replace(settings, recipe=replace(RECIPE, epochs=1)), data, path, CPU)
+    other = replace(settings, **{"recipe": replace(RECIPE, epochs=1), **change})
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match="belongs to another network or recipe"):
+        train_supernet(space, other, data, path, CPU)
+    assert path.read_bytes() == before
+
+
+def test_checkpoint_of_other_images_is_refused(
+    space: Space, settings: Settings, data: Data, tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    small = replace(settings, recipe=replace(RECIPE, epochs=1))
+    train_supernet(space, small, data, path, CPU)
+    others = load_data(f"folder:{paint_folder(tmp_path / 'others', images=14)}")
+    with pytest.raises(CheckpointError, match="belongs to another"):
+        train_supernet(space, small, others, path, CPU)

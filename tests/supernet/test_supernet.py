@@ -24,7 +24,7 @@ from search_spaces.declaration import load_declaration, parse_declaration
 from search_spaces.errors import SpaceError
 from search_spaces.space import Space
 from search_spaces.walk import walk_blocks
-from supernet.elastic import FunctionalModule
+from supernet.functional_module import FunctionalModule
 from supernet.source import model_source
 from supernet.subnet import build_subnet
 from supernet.supernet import ElasticBlock, Supernet

@@ -33,7 +33,7 @@ def attention(
     if bias is None:
         return F.scaled_dot_product_attention(q, k, v, scale=scale)
     if q.device.type == "cpu" and bias.requires_grad and torch.is_grad_enabled():
-        # The fused back end of CPUs has no gradient of a bias; PyTorch's fallback makes more copies than this.
+        # The fused back end of CPUs has no gradient of a bias; PyTorch's fallback copies more than this.
         return plain_attention(q, k, v, bias, scale)
     if bias.ndim == 3:
         bias = bias.unsqueeze(0)  # two or four dimensions are allowed

@@ -1,8 +1,8 @@
 """The source of a subnet as one readable file that needs torch alone.
 
-The file is not a template: it carries the text of the very classes that the subnet was built from, those
-of this network's operators and nothing else, and the constructor calls of its ``network_blueprint``. Which
-definitions belong is found by following names through the syntax trees of the modules.
+The file is not filled into a template: it has the text of the classes that the subnet is built from, those of
+this network and no others, and the constructor calls of its ``network_blueprint``. The definitions that belong to
+it are found by following names through the syntax trees of the modules.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def model_source(
     """
     blueprint = network_blueprint(architecture)
     collector = _Collector()
-    collector.need_all(blueprint)
+    collector.add_all(blueprint)
     imports = collector.imports | {("pathlib", "Path"), ("torch", ""), ("torch", "Tensor"), ("torch", "nn")}
     height, width = architecture.image_size
     constants = {"IMAGE_SIZE": (height, width), "MEAN": tuple(mean), "STD": tuple(std)}
@@ -100,25 +100,25 @@ def _read(name: str) -> _Module:
 
 
 class _Collector:
-    """The definitions that a network needs, module by module."""
+    """Collects the definitions that a network needs, module by module."""
 
     def __init__(self) -> None:
         self.names: dict[str, set[str]] = {}
         self.uses: dict[str, set[str]] = {}
         self.imports: set[tuple[str, str]] = set()
 
-    def need_all(self, blueprint: Call) -> None:
-        """Need what ``blueprint`` calls, and what is put into it before it."""
+    def add_all(self, blueprint: Call) -> None:
+        """Add what ``blueprint`` calls, and what its arguments call."""
         target = blueprint.target
-        if _ours(target):
-            self.need(target.__module__, target.__name__)
+        if _is_ours(target):
+            self.add(target.__module__, target.__name__)
         for part in _calls([*blueprint.args, *(value for _, value in blueprint.kwargs)]):
-            self.need_all(part)
-            if _ours(target) and _ours(part.target):
+            self.add_all(part)
+            if _is_ours(target) and _is_ours(part.target):
                 self.uses[target.__module__].add(part.target.__module__)
 
-    def need(self, module_name: str, name: str) -> None:
-        """Need one definition and all that it names, in its own module and in those it imports from."""
+    def add(self, module_name: str, name: str) -> None:
+        """Add one definition and all that it names, in its own module and in those it imports from."""
         module = _read(module_name)
         names = self.names.setdefault(module_name, set())
         uses = self.uses.setdefault(module_name, set())
@@ -128,21 +128,21 @@ class _Collector:
         words = {node.id for node in ast.walk(module.definitions[name]) if isinstance(node, ast.Name)}
         for word in sorted(words):
             if word in module.definitions:
-                self.need(module_name, word)
+                self.add(module_name, word)
             elif word in module.imports:
                 source, original = module.imports[word]
                 if source.split(".")[0] in _OURS and original is not None:
                     uses.add(source)
-                    self.need(source, original)
+                    self.add(source, original)
                 else:
-                    self.imports.add((source, _renamed(original or "", word)))
+                    self.imports.add((source, _import_name(original or "", word)))
 
     def order(self) -> Iterable[str]:
-        """Return the modules so that helpers stand before their users and parts before the whole."""
+        """Return the modules in an order in which helpers come before their users, submodules before modules."""
         return TopologicalSorter({name: uses - {name} for name, uses in self.uses.items()}).static_order()
 
 
-def _ours(target: Any) -> bool:
+def _is_ours(target: Any) -> bool:
     return target.__module__.split(".")[0] in _OURS
 
 
@@ -158,7 +158,7 @@ def _calls(values: Iterable[Any]) -> Iterator[Call]:
 
 
 def render(value: Any, indent: int = 0, lead: int = 0) -> str:
-    """Return the expression that makes ``value``, broken over lines where it is long.
+    """Return the expression that builds ``value``, wrapped where it is long.
 
     Arguments of our own classes are named; equal neighbours in a list are written once, as a loop.
 
@@ -173,7 +173,7 @@ def render(value: Any, indent: int = 0, lead: int = 0) -> str:
         return json.dumps(value, ensure_ascii=False)
     if not isinstance(value, Call | list | tuple):
         return repr(value)
-    opening, closing, parts = _opened(value)
+    opening, closing, parts = _brackets_and_parts(value)
     comma = "," if isinstance(value, tuple) and len(value) == 1 else ""
     flat = opening + ", ".join(name + render(part) for name, part, _ in parts) + comma + closing
     if all(count == 1 for *_, count in parts) and "\n" not in flat and indent + lead + len(flat) < _WIDTH:
@@ -188,15 +188,17 @@ def render(value: Any, indent: int = 0, lead: int = 0) -> str:
     return "\n".join([opening, *lines, " " * indent + closing])
 
 
-def _opened(value: Call | list[Any] | tuple[Any, ...]) -> tuple[str, str, list[tuple[str, Any, int]]]:
-    """Return how ``value`` opens and closes, and its parts: prefix, value, how often in a row."""
+def _brackets_and_parts(
+    value: Call | list[Any] | tuple[Any, ...],
+) -> tuple[str, str, list[tuple[str, Any, int]]]:
+    """Return the opening and closing bracket of ``value``, and its parts: prefix, value, repeats in a row."""
     if isinstance(value, list):
         return "[", "]", [("", part, len([*run])) for part, run in groupby(value)]
     if isinstance(value, tuple):
         return "(", ")", [("", part, 1) for part in value]
     target = value.target
     named = [(f"{name}=", part, 1) for name, part in value.kwargs]
-    if not _ours(target):
+    if not _is_ours(target):
         return f"nn.{target.__name__}(", ")", [*(("", part, 1) for part in value.args), *named]
     names = inspect.signature(target).parameters
     given = [(f"{name}=", part, 1) for name, part in zip(names, value.args, strict=False)]
@@ -245,7 +247,7 @@ def _docstring(architecture: Architecture, title: str) -> str:
     return '"""' + "\n".join(lines) + '\n"""'
 
 
-def _renamed(original: str, name: str) -> str:
+def _import_name(original: str, name: str) -> str:
     return original if original in ("", name) else f"{original} as {name}"
 
 

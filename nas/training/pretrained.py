@@ -22,7 +22,7 @@ from search_spaces.errors import CheckpointError, SpaceError, WorkError
 from search_spaces.published import published
 from search_spaces.space import Space
 from supernet.block import Network
-from supernet.checkpoints import classes_of, loaded, translated
+from supernet.checkpoints import count_classes, load_network, translate_checkpoint
 from supernet.supernet import Supernet
 
 #: Where training codes keep the weights; averaged ones, which their authors evaluate, come first.
@@ -101,9 +101,9 @@ def read_network(path: Path, architecture: Architecture) -> tuple[Network, Archi
     """
     tensors = read_checkpoint(path)
     try:
-        state = translated(tensors)
-        design = replace(architecture, num_classes=classes_of(state))
-        return loaded(design, state), design
+        state = translate_checkpoint(tensors)
+        design = replace(architecture, num_classes=count_classes(state))
+        return load_network(design, state), design
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}; is it a checkpoint of another network?") from None
 

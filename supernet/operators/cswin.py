@@ -103,7 +103,7 @@ class CrossShapedWindowAttention(nn.Module):
             sides = (right // 2, right - right // 2, below // 2, below - below // 2)
             qkv = F.pad(qkv, (0, 0, 0, 0, *sides))
         stripes = qkv.unflatten(1, (-1, height)).unflatten(3, (-1, width)).permute(5, 0, 1, 3, 2, 4, 6)
-        # One copy, after which queries, keys and values are contiguous each, as LePE's convolution needs them.
+        # One copy, after which queries, keys and values are contiguous each, as LePE's convolution needs.
         separate = stripes.reshape(3, -1, tokens, C)
         q, k, v = separate.unflatten(-1, (-1, self.head_dim)).transpose(2, 3)
         bias = None if rpe is None else rpe(height, width)

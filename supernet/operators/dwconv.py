@@ -50,8 +50,8 @@ class DynamicDepthwise(nn.Module):
         k = self.kernel_size
         kernels = self.generate(F.relu(self.norm(self.reduce(x.mean(dim=(2, 3), keepdim=True)))))
         if torch.compiler.is_exporting() or type(B) is not int:
-            # Exported or traced (where sizes are tensors) a convolution's groups are a constant. So that any batch
-            # size runs, patches are multiplied instead.
+            # Exported or traced (where sizes are tensors) a convolution's groups are a constant, so patches are
+            # multiplied instead and any batch size runs.
             patches = F.unfold(x, k, padding=k // 2).view(B, C, k * k, H * W)
             return (kernels.view(B, C, 1, k * k) @ patches).view(B, C, H, W) + self.bias.view(-1, 1, 1)
         # Images become groups: one convolution applies every image's own kernels.

@@ -76,7 +76,7 @@ class LocallyGroupedAttention(nn.Module):
         return self.proj(out[:, :H, :W])
 
     def bias(self, H: int, W: int) -> Tensor | None:
-        """Return the bias of the logits of an image's windows, in the shape ``attention`` asks for, or None."""
+        """Return the bias of the logits of an image's windows, shaped as ``attention`` asks, or None."""
         k = self.window_size
         bias = None if self.rpe is None else self.rpe(k, k)
         if self.mask_padding and (H % k or W % k):

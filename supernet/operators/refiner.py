@@ -44,7 +44,7 @@ class AttentionRefinement(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map ``(B, heads, N, N)`` to the same shape."""
-        # Few and large maps: on CPUs up to five times as fast in channels-last.
+        # The maps are few and large: on CPUs this is up to five times as fast in channels-last.
         layout = torch.channels_last if maps.device.type == "cpu" else torch.contiguous_format
         x = maps.contiguous(memory_format=layout)
         if self.expand is not None and self.norm_expand is not None:
@@ -107,7 +107,7 @@ class RefinedAttention(nn.Module):
         return self.forward_with_attention(x)[0]
 
     def forward_with_attention(self, x: Tensor, maps: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map ``(B, H, W, C)`` to the same shape, given the maps of the block before; return its own maps too."""
+        """Map ``(B, H, W, C)`` to the same shape, given the previous block's maps; return its own too."""
         H, W = x.shape[1:3]
         bias = None if self.rpe is None else self.rpe(H, W)
         tokens, maps = self.attend(x.flatten(1, 2), maps if self.previous else None, bias)
@@ -162,7 +162,7 @@ class SharedRefinedAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward_with_attention(self, x: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Map ``(B, H, W, C)`` to the same shape, given the maps of the block before; return those too."""
+        """Map ``(B, H, W, C)`` to the same shape, given the previous block's maps; return those too."""
         tokens, maps = self.attend(x.flatten(1, 2), maps)
         return tokens.unflatten(1, x.shape[1:3]), maps
 

@@ -77,7 +77,7 @@ class ShiftedWindowAttention(nn.Module):
         return (windows != windows.transpose(1, 2)).unsqueeze(1).to(self.rpe.table.dtype)
 
     def regions(self, size: int, shift: int) -> Tensor:
-        """Return the region of every row or column ``(size,)``: 1 in the last window, 2 if moved there, else 0."""
+        """Return regions of rows or columns ``(size,)``: 1 in the last window, 2 if moved there, else 0."""
         positions = torch.arange(size, device=self.rpe.table.device)
         return (positions >= size - self.window_size).long() + (positions >= size - shift).long()
 

@@ -49,7 +49,7 @@ class Naming:
 
 
 def _shift_number(pattern: str, replacement: str, by: int) -> Rule:
-    """Return a rule whose first group is a number, which stands increased by ``by`` in the ``{}`` of the replacement."""
+    """Return a rule that puts its first group, a number, increased by ``by``, into the ``{}`` of the replacement."""
     return pattern, lambda match: replacement.format(int(match[1]) + by)
 
 

@@ -75,7 +75,7 @@ class RelativePositionBias(nn.Module):
 
 
 class LocallyEnhancedPosition(nn.Conv2d):
-    """LePE: a depth-wise 3x3 convolution of the values inside every window (CSWin, arXiv 2107.00652, sec. 3.3).
+    """A depth-wise 3x3 convolution of the values inside every window (CSWin, arXiv 2107.00652, section 3.3).
 
     Args:
         dim: Channels, each with a kernel and a bias of its own.

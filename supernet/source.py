@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import json
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from graphlib import TopologicalSorter
@@ -23,7 +24,6 @@ from search_spaces.architecture import Architecture
 from supernet.blueprint import Call
 from supernet.subnet import network_blueprint
 
-_OURS = ("supernet", "search_spaces")
 _WIDTH = 110
 
 
@@ -39,7 +39,7 @@ def model_source(
         title: First line of the file's docstring.
     """
     blueprint = network_blueprint(architecture)
-    collector = _Collector()
+    collector = _Collector({_package(call.target) for call in _all_calls(blueprint)} - {"torch"})
     collector.add_all(blueprint)
     imports = collector.imports | {("pathlib", "Path"), ("torch", ""), ("torch", "Tensor"), ("torch", "nn")}
     height, width = architecture.image_size
@@ -80,7 +80,8 @@ class _Module:
 
 @cache
 def _read(name: str) -> _Module:
-    text = inspect.getsource(importlib.import_module(name))
+    imported = importlib.import_module(name)
+    text, package = inspect.getsource(imported), imported.__package__ or ""
     tree = ast.parse(text)
     module = _Module(text, (ast.get_docstring(tree) or "").partition("\n")[0])
     for node in tree.body:
@@ -94,15 +95,21 @@ def _read(name: str) -> _Module:
             for alias in node.names:
                 module.imports[alias.asname or alias.name] = (alias.name, None)
         elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             for alias in node.names:
-                module.imports[alias.asname or alias.name] = (str(node.module), alias.name)
+                module.imports[alias.asname or alias.name] = (source, alias.name)
     return module
 
 
 class _Collector:
-    """Collects the definitions that a network needs, module by module."""
+    """Collects the definitions that a network needs, module by module.
 
-    def __init__(self) -> None:
+    Args:
+        packages: Whose definitions are copied; those of other packages are imported.
+    """
+
+    def __init__(self, packages: set[str]) -> None:
+        self.packages = packages | {"supernet", "search_spaces"}
         self.names: dict[str, set[str]] = {}
         self.uses: dict[str, set[str]] = {}
         self.imports: set[tuple[str, str]] = set()
@@ -110,12 +117,12 @@ class _Collector:
     def add_all(self, blueprint: Call) -> None:
         """Add what ``blueprint`` calls, and what its arguments call."""
         target = blueprint.target
-        if _is_ours(target):
+        if not _is_torch(target):
             self.add(target.__module__, target.__name__)
-        for part in _calls([*blueprint.args, *(value for _, value in blueprint.kwargs)]):
-            self.add_all(part)
-            if _is_ours(target) and _is_ours(part.target):
-                self.uses[target.__module__].add(part.target.__module__)
+        for argument in _argument_calls(blueprint):
+            self.add_all(argument)
+            if not _is_torch(target) and not _is_torch(argument.target):
+                self.uses[target.__module__].add(argument.target.__module__)
 
     def add(self, module_name: str, name: str) -> None:
         """Add one definition and all that it names, in its own module and in those it imports from."""
@@ -131,7 +138,7 @@ class _Collector:
                 self.add(module_name, word)
             elif word in module.imports:
                 source, original = module.imports[word]
-                if source.split(".")[0] in _OURS and original is not None:
+                if source.partition(".")[0] in self.packages and original is not None:
                     uses.add(source)
                     self.add(source, original)
                 else:
@@ -142,8 +149,24 @@ class _Collector:
         return TopologicalSorter({name: uses - {name} for name, uses in self.uses.items()}).static_order()
 
 
-def _is_ours(target: Any) -> bool:
-    return target.__module__.split(".")[0] in _OURS
+def _package(target: Callable[..., Any]) -> str:
+    return target.__module__.partition(".")[0]
+
+
+def _is_torch(target: Callable[..., Any]) -> bool:
+    return _package(target) == "torch"
+
+
+def _all_calls(blueprint: Call) -> Iterator[Call]:
+    """Yield a call and all calls among its arguments, at any depth."""
+    yield blueprint
+    for argument in _argument_calls(blueprint):
+        yield from _all_calls(argument)
+
+
+def _argument_calls(blueprint: Call) -> Iterator[Call]:
+    """Yield the calls that are arguments of a call, or items of a list that is one."""
+    return _calls([*blueprint.args, *(value for _, value in blueprint.kwargs)])
 
 
 def _calls(values: Iterable[Any]) -> Iterator[Call]:
@@ -198,7 +221,7 @@ def _brackets_and_parts(
         return "(", ")", [("", part, 1) for part in value]
     target = value.target
     named = [(f"{name}=", part, 1) for name, part in value.kwargs]
-    if not _is_ours(target):
+    if _is_torch(target):
         return f"nn.{target.__name__}(", ")", [*(("", part, 1) for part in value.args), *named]
     names = inspect.signature(target).parameters
     given = [(f"{name}=", part, 1) for name, part in zip(names, value.args, strict=False)]

@@ -7,7 +7,6 @@ operator. Its other half, knobs and cost without torch, is the file of the same 
 
 from __future__ import annotations
 
-from functools import cache
 from importlib import import_module
 
 from search_spaces.errors import SpaceError
@@ -17,7 +16,6 @@ from supernet.elastic import Mixer
 __all__ = ["mixer"]
 
 
-@cache
 def mixer(name: str) -> Mixer:
     """Return the torch half of the operator called ``name``.
 
@@ -25,7 +23,7 @@ def mixer(name: str) -> Mixer:
         SpaceError: If there is no such operator, or the module that its spec names cannot be imported or defines
             no ``MIXER``.
     """
-    implementation = getattr(operator(name), "implementation", f"supernet.operators.{name}")
+    implementation = operator(name).implementation
     try:
         module = import_module(implementation)
     except ImportError as error:

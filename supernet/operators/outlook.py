@@ -37,6 +37,7 @@ class OutlookAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.head_dim = dim // num_heads
         self.kernel_size = kernel_size
         self.stride = stride
         self.v = nn.Linear(dim, dim, bias=qkv_bias)
@@ -58,7 +59,7 @@ class OutlookAttention(nn.Module):
         logits = self.attention(centres.flatten(2).transpose(1, 2)).unflatten(
             -1, (self.num_heads, area, area)
         )
-        return (logits.transpose(1, 2) * (x.shape[-1] // self.num_heads) ** -0.5).softmax(dim=-1)
+        return (logits.transpose(1, 2) * self.head_dim**-0.5).softmax(dim=-1)
 
     def neighbourhoods(self, x: Tensor) -> Tensor:
         """Return the values around all centres, ``(B, heads, centres, K * K, d)``."""

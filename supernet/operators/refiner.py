@@ -95,6 +95,7 @@ class RefinedAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.head_dim = dim // num_heads
         self.previous = previous
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.refine = refine
@@ -127,7 +128,7 @@ class RefinedAttention(nn.Module):
             Tokens ``(B, N, C)``, and the maps ``(B, heads, N, N)`` that were applied.
         """
         B, N, C = tokens.shape
-        d = C // self.num_heads
+        d = self.head_dim
         q, k, v = self.qkv(tokens).view(B, N, 3, self.num_heads, d).permute(2, 0, 3, 1, 4)
         # Half the scale on each side keeps the product in range in half precision.
         maps = (q * d**-0.25) @ (k * d**-0.25).transpose(-2, -1)
@@ -156,6 +157,7 @@ class SharedRefinedAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int, refine: nn.Module, *, qkv_bias: bool = True) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.head_dim = dim // num_heads
         self.v = nn.Linear(dim, dim, bias=qkv_bias)
         self.refine = refine
         self.norm = nn.BatchNorm2d(num_heads)
@@ -169,7 +171,7 @@ class SharedRefinedAttention(nn.Module):
     def attend(self, tokens: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the refined maps ``previous`` ``(B, heads, N, N)`` to tokens ``(B, N, C)``; return both."""
         B, N, C = tokens.shape
-        d = C // self.num_heads
+        d = self.head_dim
         v = self.v(tokens).view(B, N, self.num_heads, d).transpose(1, 2)
         maps = self.norm(self.refine(previous)) * d**-0.5
         return self.proj((maps @ v).transpose(1, 2).reshape(B, N, C)), previous

@@ -23,7 +23,7 @@ from supernet.blueprint import call
 from supernet.operators.cswin import CrossShapedWindowAttention
 from supernet.source import model_source, render
 from supernet.subnet import network_blueprint
-from tests.operator_contract import randomised
+from tests.helpers.modules import randomised
 
 # What may stand in a file: the name of every operator's class, and its block.
 CLASSES = {

@@ -328,6 +328,7 @@ class OperatorContract(ABC):
         images = torch.randn(2, 3, feature_map.height, feature_map.width)
         torch.testing.assert_close(exported(images), network(images), rtol=0, atol=1e-5)
         assert "plain" not in namespace and "MIXER" not in namespace
+        assert type(exported.stages[0].blocks[0].mixer).__module__ == namespace["__name__"]
 
     # -- the operator's module by itself ---------------------------------------------------------------
 

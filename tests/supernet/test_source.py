@@ -23,7 +23,8 @@ from supernet.blueprint import call
 from supernet.operators.cswin import CrossShapedWindowAttention
 from supernet.source import model_source, render
 from supernet.subnet import network_blueprint
-from tests.helpers.modules import randomised
+from tests.helpers.modules import executed, randomised
+from tests.operator_contract import trace
 
 # What may stand in a file: the name of every operator's class, and its block.
 CLASSES = {
@@ -135,6 +136,48 @@ def definitions(text: str) -> list[str]:
 def test_only_the_operators_of_the_network_are_in_it(name: str) -> None:
     used = {CLASSES[part.block.operator] for part in walk_blocks(DESIGNS[name])}
     assert used == set(CLASSES.values()) & set(definitions(source(name)))
+
+
+@every_design
+def test_every_class_is_one_of_the_network_s_own(name: str) -> None:
+    """Classes that a design might have used but does not are left out: only those of its modules and their bases."""
+    namespace = executed(source(name))
+    used = {
+        kind.__name__ for module in namespace["create_model"]().modules() for kind in type(module).__mro__
+    }
+    classes = {node.name for node in ast.parse(source(name)).body if isinstance(node, ast.ClassDef)}
+    assert classes <= used
+
+
+@pytest.mark.parametrize("form", ["none", "homogeneous", "inhomogeneous"])
+def test_a_depthwise_convolution_brings_its_own_form_alone(form: str) -> None:
+    knobs: dict[str, KnobValue] = {"kernel_size": 3, "dynamic": form}
+    if form == "inhomogeneous":
+        knobs["group_channels"] = 4
+    stage = Stage(8, 2, (Block("dwconv", tuple(knobs.items())),))
+    found = definitions(model_source(Architecture((stage,), (64, 64), num_classes=5), MEAN, STD, "One block"))
+    assert ("DynamicDepthwise" in found) == (form == "homogeneous")
+    assert ("InhomogeneousDepthwise" in found) == (form == "inhomogeneous")
+
+
+@every_design
+def test_it_calls_nothing_private_and_no_operator_by_its_registry(name: str) -> None:
+    for node in ast.walk(ast.parse(source(name))):
+        if isinstance(node, ast.Attribute):
+            assert not node.attr.startswith("_") or node.attr.startswith("__"), ast.unparse(node)
+            assert not ast.unparse(node).startswith("torch.ops"), ast.unparse(node)
+
+
+@every_design
+@torch.no_grad()
+def test_a_traced_network_runs_at_any_batch_size(name: str) -> None:
+    network = randomised(executed(source(name))["create_model"]()).eval()
+    images = torch.randn(5, 3, *DESIGNS[name].image_size)
+    traced = trace(network, images[:2])
+    for batch in (1, 5):
+        expected = network(images[:batch])
+        scale = max(1.0, float(expected.abs().max()))
+        torch.testing.assert_close(traced(images[:batch]), expected, rtol=0, atol=1e-5 * scale)
 
 
 @every_design

@@ -16,7 +16,7 @@ from torch import nn
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.declaration import load_declaration
-from search_spaces.operators import KnobValue
+from search_spaces.operators import KnobValue, import_operator
 from search_spaces.skeleton import Style
 from search_spaces.walk import walk_blocks
 from supernet.blueprint import call
@@ -24,6 +24,7 @@ from supernet.operators.cswin import CrossShapedWindowAttention
 from supernet.source import model_source, render
 from supernet.subnet import network_blueprint
 from tests.helpers.modules import executed, randomised
+from tests.helpers.operator_packages import importable
 from tests.operator_contract import trace
 
 # What may stand in a file: the name of every operator's class, and its block.
@@ -112,11 +113,28 @@ SHARING = Architecture(
     stem="refiner16x16",
     style=Style(mlp_scale=True, residual_scale=0.5, stem_norm=False, head="dense_token"),
 )
+# Operators without anything that they may have: encodings, dynamic kernels, refinement.
+BARE = Architecture(
+    tuple(
+        Stage(8, 2, (Block(name, tuple(knobs.items())),), "conv2x2" if index else None)
+        for index, (name, knobs) in enumerate(
+            (
+                ("lsa", {"window_size": 3}),
+                ("cswin", {"stripe_width": 2}),
+                ("dwconv", {"kernel_size": 3, "dynamic": "none"}),
+                ("refiner", {"maps": "plain"}),
+            )
+        )
+    ),
+    (64, 64),
+    num_classes=5,
+)
 DWNET_LIKE = Style(mixer_norm="none", mlp_norm="batch")
 DESIGNS = {
     **{name: made(name) for name in CLASSES},
     "all": made("lsa", "cswin", "dwconv", style=DWNET_LIKE, stem="conv7x7_s4"),
     "sharing": SHARING,
+    "bare": BARE,
     "deep": made("gsa", "dwconv", repeat=24),
     "nano": load_declaration("twins_cswin").space("nano", 28, 3, 10).sample(Random(5)),
 }
@@ -139,7 +157,7 @@ def test_only_the_operators_of_the_network_are_in_it(name: str) -> None:
 
 
 @every_design
-def test_every_class_is_one_of_the_network_s_own(name: str) -> None:
+def test_every_class_is_of_the_network(name: str) -> None:
     """Classes that a design might have used but does not are left out: only those of its modules and their bases."""
     namespace = executed(source(name))
     used = {
@@ -158,6 +176,31 @@ def test_a_depthwise_convolution_brings_its_own_form_alone(form: str) -> None:
     found = definitions(model_source(Architecture((stage,), (64, 64), num_classes=5), MEAN, STD, "One block"))
     assert ("DynamicDepthwise" in found) == (form == "homogeneous")
     assert ("InhomogeneousDepthwise" in found) == (form == "inhomogeneous")
+
+
+def test_classes_of_another_package_are_copied_with_what_they_import_from_it(tmp_path: Path) -> None:
+    package = tmp_path / "halving"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "tensors.py").write_text("FACTOR = 0.5\n\n\ndef halve(x):\n    return FACTOR * x\n")
+    (package / "spec.py").write_text(
+        "from dataclasses import replace\nfrom search_spaces.operators.outlook import OPERATOR as OUTLOOK\n"
+        "OPERATOR = replace(OUTLOOK, name='halving', implementation='halving.mixer')\n"
+    )
+    (package / "mixer.py").write_text(
+        "from torch import nn\nfrom supernet.blueprint import call\nfrom supernet.elastic import Mixer\n"
+        "from .tensors import halve\n\n\nclass Halving(nn.Module):\n    def forward(self, x):\n"
+        "        return halve(x)\n\n\nMIXER = Mixer(lambda *_: call(Halving), None, None)\n"
+    )
+    with importable(tmp_path):
+        import_operator("halving.spec:OPERATOR")
+        stage = Stage(8, 2, (Block("halving", (("kernel_size", 3), ("stride", 1))),))
+        text = model_source(Architecture((stage,), (64, 64), num_classes=5), MEAN, STD, "Halving")
+    assert {"halve", "Halving"} <= set(definitions(text))
+    assert "FACTOR = 0.5" in text and "import halving" not in text and "from halving" not in text
+    x = torch.ones(1, 2, 2, 8)
+    mixer = executed(text)["create_model"]().stages[0].blocks[0].mixer
+    assert type(mixer).__name__ == "Halving" and torch.equal(mixer(x), x / 2)
 
 
 @every_design

@@ -1,7 +1,7 @@
 """The plain network: a stem, stages of blocks, a norm, a mean over positions and a linear head.
 
-Everything here is what a paper's own code would hold, with no trace of the search: an exported
-``model.py`` carries the text of these classes. Maps are channels-last, ``(B, H, W, C)``.
+These classes are what a paper's own code would have, without a trace of the search: an exported ``model.py``
+contains their text. Maps are channels-last, ``(B, H, W, C)``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class MapBatchNorm(nn.BatchNorm1d):
-    """BatchNorm of a channels-last map ``(B, H, W, C)``, as DWNet puts before its MLPs."""
+    """BatchNorm of a channels-last map ``(B, H, W, C)``, as DWNet has before its MLPs."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise every channel over images and positions."""
@@ -63,14 +63,14 @@ class Block(nn.Module):
     def apply_mixer(self, x: Tensor) -> Tensor:
         """Apply the first half, the token mixer."""
         x = self.before(x)
-        return x + self.dropped(self.mixer(self.norm1(x)))
+        return x + self.drop_branch(self.mixer(self.norm1(x)))
 
     def apply_mlp(self, x: Tensor) -> Tensor:
         """Apply the second half, the MLP."""
-        return x + self.dropped(self.mlp(self.norm2(x)))
+        return x + self.drop_branch(self.mlp(self.norm2(x)))
 
-    def dropped(self, branch: Tensor) -> Tensor:
-        """Zero the branch of some images and scale up the others, in training only."""
+    def drop_branch(self, branch: Tensor) -> Tensor:
+        """Zero the branch of some images and scale up that of the others, in training only."""
         if not self.training or self.drop_path == 0.0:
             return branch
         keep = 1.0 - self.drop_path
@@ -79,35 +79,35 @@ class Block(nn.Module):
 
 
 class ScaledBlock(Block):
-    """A block whose branches read and return values of another scale (Refiner-ViT's code, arXiv 2106.03714).
+    """A block whose branches work on a scaled residual stream (Refiner-ViT's code, arXiv 2106.03714).
 
     ``x = x + mixer(norm1(s x)) / s; x = x + mlp(norm2(s x)) / s``
 
     Args:
         residual_scale: The factor s; published networks have 0.5.
-        parts: What every ``Block`` has.
+        arguments: Those of ``Block``.
     """
 
-    def __init__(self, *, residual_scale: float = 1.0, **parts: Any) -> None:
-        super().__init__(**parts)
+    def __init__(self, *, residual_scale: float = 1.0, **arguments: Any) -> None:
+        super().__init__(**arguments)
         self.residual_scale = residual_scale
 
     def apply_mixer(self, x: Tensor) -> Tensor:
         """Apply the first half, the token mixer."""
         x, s = self.before(x), self.residual_scale
-        return x + self.dropped(self.mixer(self.norm1(x * s))) / s
+        return x + self.drop_branch(self.mixer(self.norm1(x * s))) / s
 
     def apply_mlp(self, x: Tensor) -> Tensor:
         """Apply the second half, the MLP."""
         s = self.residual_scale
-        return x + self.dropped(self.mlp(self.norm2(x * s))) / s
+        return x + self.drop_branch(self.mlp(self.norm2(x * s))) / s
 
 
 class SharedAttentionBlock(ScaledBlock):
-    """A block that is given the attention maps of the block before and hands maps on to the next.
+    """A block that is given the previous block's attention maps and returns maps for the next.
 
     Args:
-        parts: What a ``ScaledBlock`` has; the mixer has a method ``forward_with_attention``.
+        arguments: Those of ``ScaledBlock``; the mixer has a method ``forward_with_attention``.
     """
 
     mixer: Any
@@ -115,25 +115,25 @@ class SharedAttentionBlock(ScaledBlock):
     def forward(  # type: ignore[override]
         self, x: Tensor, maps: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Map ``(B, H, W, C)`` and attention maps ``(B, heads, N, N)`` to their like."""
+        """Map ``(B, H, W, C)`` and attention maps ``(B, heads, N, N)`` to the same shapes."""
         x, maps = self.apply_mixer(x, maps)
         return self.after(self.apply_mlp(x)), maps
 
     def apply_mixer(  # type: ignore[override]
         self, x: Tensor, maps: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Apply the first half, the token mixer; return the attention maps that it hands on too."""
+        """Apply the first half, the token mixer; return attention maps for the next block too."""
         x, s = self.before(x), self.residual_scale
         branch, maps = self.mixer.forward_with_attention(self.norm1(x * s), maps)
-        return x + self.dropped(branch) / s, maps
+        return x + self.drop_branch(branch) / s, maps
 
 
 class Stage(nn.Module):
-    """Blocks on maps of one size, after the downsampling that makes them.
+    """Blocks on maps of one size, after the downsampling to that size.
 
     Args:
         blocks: The blocks, first to last.
-        downsample: What shrinks the previous stage's map; None in the first stage.
+        downsample: The downsampling of the previous stage's map; None in the first stage.
     """
 
     def __init__(self, blocks: Sequence[nn.Module], downsample: nn.Module | None = None) -> None:
@@ -147,7 +147,7 @@ class Stage(nn.Module):
 
 
 class SharedAttentionStage(Stage):
-    """A stage some of whose blocks take the attention maps of the block before."""
+    """A stage in which some blocks use the attention maps of the block before."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the previous stage's ``(B, H, W, C)`` to this stage's."""
@@ -241,13 +241,13 @@ class DenseTokenNetwork(TokenNetwork):
 
 
 class Backbone(nn.Module):
-    """The maps of all stages for dense prediction, channels first as detection and segmentation heads ask.
+    """The maps of all stages for dense prediction, channels first as detection and segmentation heads need.
 
     Args:
         stem: Turns images into the first map.
         stages: The stages, first to last.
-        norms: A norm of each stage's output, beside the stream that goes on to the next (CSWin's
-            segmentation code); None where stages are returned as they are (Twins').
+        norms: A norm of each stage's output, which the next stage does not see (CSWin's segmentation code);
+            None where outputs are returned as they are (Twins').
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A network as a tree of constructor calls, which can be made or printed."""
+"""A network as a tree of constructor calls, which can be run or printed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Call:
     kwargs: tuple[tuple[str, Any], ...] = ()
 
     def build(self) -> Any:
-        """Make the object."""
-        return self.target(*map(_made, self.args), **{name: _made(value) for name, value in self.kwargs})
+        """Return the object, with all calls among the arguments built first."""
+        return self.target(*map(_build, self.args), **{name: _build(value) for name, value in self.kwargs})
 
 
 def call(target: Callable[..., Any], *args: Any, **kwargs: Any) -> Call:
@@ -31,7 +31,7 @@ def call(target: Callable[..., Any], *args: Any, **kwargs: Any) -> Call:
     return Call(target, args, tuple((name, value) for name, value in kwargs.items() if value is not None))
 
 
-def _made(value: Any) -> Any:
+def _build(value: Any) -> Any:
     if isinstance(value, Call):
         return value.build()
-    return [_made(item) for item in value] if isinstance(value, list) else value
+    return [_build(item) for item in value] if isinstance(value, list) else value

@@ -1,9 +1,9 @@
 """Published checkpoints: the names and shapes of other code, translated to those of our subnets.
 
-A ``Naming`` is how one repository names the parameters of a network: a mark by which it is recognised and
-rules that rewrite its names. Twins is named alike by its authors and by timm; timm names Swin's
-downsamplings after the stage that they begin, its authors after the one that they end. Of Refiner-ViT the
-published networks are known, which have convolutions in their stem.
+A ``Naming`` describes how one repository names the parameters of a network: a pattern by which it is recognised
+and rules that rewrite its names. Twins' authors and timm use the same names; timm names Swin's downsamplings
+after the stage that they begin, its authors after the one that they end. Of Refiner-ViT the published networks
+are known, which have convolutions in their stem.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from supernet.subnet import build_on_meta, network_blueprint
 
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 
-#: What other code stores but computes anew: the index of Swin's bias table and its masks.
+#: What other code stores although it can be computed: the index of Swin's bias table and its masks.
 _COMPUTED = re.compile(r"(^|\.)(relative_position_index|attn_mask)$")
 
 
@@ -33,8 +33,8 @@ class Naming:
 
     Args:
         title: For people.
-        mark: Found in one of its names and in none of the namings listed after it.
-        rules: Patterns and what replaces them, applied to every name one after the other.
+        mark: A pattern that matches one of its names, and no name of the namings listed after it.
+        rules: Patterns and their replacements, applied to every name one after the other.
     """
 
     title: str
@@ -48,9 +48,9 @@ class Naming:
         return name
 
 
-def _later(pattern: str, build_on_meta: str, by: int) -> Rule:
-    """Return a rule whose first group is a number, ``by`` more in the ``{}`` of the replacement."""
-    return pattern, lambda match: build_on_meta.format(int(match[1]) + by)
+def _shift_number(pattern: str, replacement: str, by: int) -> Rule:
+    """Return a rule that puts its first group, a number, increased by ``by``, into the ``{}`` of the replacement."""
+    return pattern, lambda match: replacement.format(int(match[1]) + by)
 
 
 _TWINS: tuple[Rule, ...] = (
@@ -67,20 +67,20 @@ _CSWIN: tuple[Rule, ...] = (
     (r"^stage1_conv_embed\.0\.", "stem.conv."),
     (r"^stage1_conv_embed\.2\.", "stem.norm."),
     (r"^merge(\d+)\.", r"stages.\1.downsample."),
-    _later(r"^stage(\d+)\.", "stages.{}.blocks.", -1),
+    _shift_number(r"^stage(\d+)\.", "stages.{}.blocks.", -1),
     (r"(\.blocks\.\d+)\.(qkv|proj)\.", r"\1.mixer.\2."),
     # One LePE for each direction; ours holds the filters of both.
     (r"(\.blocks\.\d+)\.attns\.[01]\.get_v\.", r"\1.mixer.lepe."),
 )
 
-# Swin's skeleton, which DWNet stands on as well.
+# Swin's skeleton, which DWNet shares.
 _LAYERS: tuple[Rule, ...] = (
     (r"^patch_embed\.proj\.", "stem.conv."),
     (r"^patch_embed\.norm\.", "stem.norm."),
     (r"^layers\.(\d+)\.blocks\.", r"stages.\1.blocks."),
 )
-_AFTER = _later(r"^layers\.(\d+)\.downsample\.", "stages.{}.downsample.", 1)
-_BEFORE = _later(r"^layers\.(\d+)\.downsample\.", "stages.{}.downsample.", 0)
+_AFTER = _shift_number(r"^layers\.(\d+)\.downsample\.", "stages.{}.downsample.", 1)
+_BEFORE = _shift_number(r"^layers\.(\d+)\.downsample\.", "stages.{}.downsample.", 0)
 
 _SWIN: tuple[Rule, ...] = (
     *_LAYERS,
@@ -98,7 +98,7 @@ _DWNET: tuple[Rule, ...] = (
     (r"\.attn2conv\.conv2\.", ".mixer.pointwise_out."),
     (r"\.attn2conv\.bn2\.", ".mixer.norm_out."),
     (r"\.attn2conv\.conv\.", ".mixer.depthwise."),
-    # What computes a dynamic kernel; the inhomogeneous one nests its layers.
+    # The layers that compute a dynamic kernel; the inhomogeneous form nests them.
     (r"\.depthwise\.conv1(\.0)?\.(weight|bias)$", r".depthwise.reduce.\2"),
     (r"\.depthwise\.(bn|conv1\.1)\.", ".depthwise.norm."),
     (r"\.depthwise\.conv2(\.0)?\.", ".depthwise.generate."),
@@ -132,8 +132,8 @@ NAMINGS = (
 )
 
 
-def naming_of(names: Iterable[str]) -> Naming:
-    """Return the first naming whose mark one of ``names`` bears.
+def recognise_naming(names: Iterable[str]) -> Naming:
+    """Return the first naming whose mark matches one of ``names``.
 
     Raises:
         CheckpointError: If there is none.
@@ -149,33 +149,33 @@ def naming_of(names: Iterable[str]) -> Naming:
     )
 
 
-def translated(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def translate_checkpoint(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint by our names and in our shapes.
 
-    Tensors that come to the same name are parts of one, first to last. Bias tables of square windows,
+    Tensors that are renamed to the same name are concatenated in their order. Bias tables of square windows,
     ``((2 M - 1)^2, heads)``, become ``(2 M - 1, 2 M - 1, heads)``; a class token and positions, ``(1, N, C)``,
-    become a map of one row. A projection that is called ``qkv`` but makes values alone is ``v``.
+    become a map of one row. A projection that is called ``qkv`` but computes only values is ``v``.
 
     Raises:
         CheckpointError: If they are named as in no code that is known here.
     """
-    naming, values_alone = naming_of(tensors), _values_alone(tensors)
-    parts: dict[str, list[Tensor]] = {}
+    naming, value_projections = recognise_naming(tensors), _value_projections(tensors)
+    by_name: dict[str, list[Tensor]] = {}
     for name in sorted(tensors):
         if not _COMPUTED.search(name):
             ours = naming.rename(name)
-            if name.rpartition(".")[0] in values_alone:
+            if name.rpartition(".")[0] in value_projections:
                 ours = ours.replace(".qkv.", ".v.")
-            parts.setdefault(ours, []).append(_shaped(name, tensors[name]))
+            by_name.setdefault(ours, []).append(_reshape(name, tensors[name]))
     state = {}
-    for name, values in parts.items():
+    for name, values in by_name.items():
         if len({value.shape[1:] for value in values}) > 1 or (len(values) > 1 and not values[0].ndim):
             raise CheckpointError(f"several of its parameters come to {name} but do not fit together")
         state[name] = torch.cat(values) if len(values) > 1 else values[0]
     return state
 
 
-def _shaped(name: str, value: Tensor) -> Tensor:
+def _reshape(name: str, value: Tensor) -> Tensor:
     if name in ("cls_token", "pos_embed") and value.ndim == 3:
         return value.unsqueeze(1)
     if not name.endswith("relative_position_bias_table") or value.ndim != 2:
@@ -184,7 +184,7 @@ def _shaped(name: str, value: Tensor) -> Tensor:
     return value.unflatten(0, (span, span)) if span**2 == value.shape[0] else value
 
 
-def _values_alone(tensors: Mapping[str, Tensor]) -> set[str]:
+def _value_projections(tensors: Mapping[str, Tensor]) -> set[str]:
     """Return the layers called ``qkv`` that have as many outputs as inputs: Refiner's sharing blocks."""
     weights = {name: value for name, value in tensors.items() if name.endswith(".qkv.weight")}
     return {
@@ -194,8 +194,8 @@ def _values_alone(tensors: Mapping[str, Tensor]) -> set[str]:
     }
 
 
-def classes_of(state: Mapping[str, Tensor]) -> int:
-    """Return how many classes the head of a translated checkpoint tells apart.
+def count_classes(state: Mapping[str, Tensor]) -> int:
+    """Return the number of classes of a translated checkpoint's head.
 
     Raises:
         CheckpointError: If it has no head.
@@ -205,11 +205,11 @@ def classes_of(state: Mapping[str, Tensor]) -> int:
     return int(state["head.weight"].shape[0])
 
 
-def loaded(architecture: Architecture, state: Mapping[str, Tensor]) -> Network:
+def load_network(architecture: Architecture, state: Mapping[str, Tensor]) -> Network:
     """Return the network of ``architecture`` with the weights of a translated checkpoint.
 
     Raises:
-        CheckpointError: If a parameter is missing, left over, of another shape or not finite; the sentence
+        CheckpointError: If a parameter is missing, unexpected, of another shape or not finite; the sentence
             counts and names them.
     """
     network: Network = build_on_meta(network_blueprint(architecture))
@@ -218,24 +218,24 @@ def loaded(architecture: Architecture, state: Mapping[str, Tensor]) -> Network:
         "missing": sorted(expected.keys() - state.keys()),
         "unexpected": sorted(state.keys() - expected.keys()),
         "of another shape": [
-            f"{name} is {_size(state[name])}, not {_size(expected[name])}"
+            f"{name} is {_format_shape(state[name])}, not {_format_shape(expected[name])}"
             for name in expected
             if name in state and state[name].shape != expected[name].shape
         ],
         "not finite": [name for name in expected if name in state and not state[name].isfinite().all()],
     }
-    found = [f"{len(names)} {what} ({_listed(names)})" for what, names in odd.items() if names]
+    found = [f"{len(names)} {what} ({_format_names(names)})" for what, names in odd.items() if names]
     if found:
         raise CheckpointError(f"its parameters do not match: {'; '.join(found)}")
-    # A copy of its own, so that tied or half-precision tensors of the file become ordinary parameters.
+    # Copies, so that tied or half-precision tensors of the file become ordinary parameters.
     copies = {name: state[name].detach().to(own.dtype).clone() for name, own in expected.items()}
     network.load_state_dict(copies, assign=True)
     return network.eval()
 
 
-def _size(tensor: Tensor) -> str:
+def _format_shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a single value"
 
 
-def _listed(names: list[str]) -> str:
+def _format_names(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with the exact (erf) GELU between, at every position alike.
+    """Two linear layers with the exact (erf) GELU between them, the same at every position.
 
     ``FFN(x) = fc2(GELU(fc1(x)))``, times ``scale`` where there is one (ViT, arXiv 2010.11929, section 3.1).
 
@@ -31,5 +31,5 @@ class FeedForward(nn.Module):
 
 
 def gelu(x: Tensor) -> Tensor:
-    """Return ``GELU(x)``; where no gradient is asked for, in the memory of ``x``, a block's widest map."""
-    return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
+    """Return ``GELU(x)``; without gradients in the memory of ``x``, as this is a block's widest map."""
+    return F.gelu(x) if torch.is_grad_enabled() else F.gelu(x, out=x)  # type: ignore[call-arg]

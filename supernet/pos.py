@@ -1,4 +1,4 @@
-"""Positional encodings: absolute (APE), relative (RPE), conditional (CPE, by PEG), in windows (LePE)."""
+"""Positional encodings: absolute (APE), relative (RPE), conditional (CPE, by PEG), locally enhanced (LePE)."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class PositionalEncodingGenerator(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.conv = depthwise3x3(dim)
+        self.conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(B, H, W, C)`` to the same shape; zeros beyond the border tell it where it is."""
+        """Map ``(B, H, W, C)`` to the same shape; the zeros beyond the border give positions away."""
         return x + self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
@@ -61,7 +61,7 @@ class RelativePositionBias(nn.Module):
     def forward(self, height: int, width: int) -> Tensor:
         """Return the bias ``(heads, N, N)`` of all pairs of ``N = height * width`` positions.
 
-        Offsets are query minus key; those beyond the table take its outermost entry.
+        Offsets are query minus key; those beyond the table use its outermost entry.
         """
         rows = self.offsets(height, self.table.shape[0])
         columns = self.offsets(width, self.table.shape[1])
@@ -70,27 +70,37 @@ class RelativePositionBias(nn.Module):
 
     def offsets(self, size: int, span: int) -> Tensor:
         """Return the table's index ``(size, size)`` for every query and key along one axis."""
-        places = torch.arange(size, device=self.table.device)
-        return (places[:, None] - places[None, :] + span // 2).clamp(0, span - 1)
+        positions = torch.arange(size, device=self.table.device)
+        return (positions[:, None] - positions[None, :] + span // 2).clamp(0, span - 1)
 
 
-def depthwise3x3(dim: int) -> nn.Conv2d:
-    """Return a depth-wise 3x3 convolution that keeps the size of its map."""
-    return nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
-
-
-def windowed_lepe(values: Tensor, height: int, width: int, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """LePE: convolve the values of every window on its own (CSWin, arXiv 2107.00652, section 3.3).
+class LocallyEnhancedPosition(nn.Conv2d):
+    """A depth-wise 3x3 convolution of the values inside every window (CSWin, arXiv 2107.00652, section 3.3).
 
     Args:
-        values: Values V of all windows, ``(B * windows, height * width, C)``.
-        height: Rows of a window.
-        width: Columns of a window.
-        weight: Depth-wise kernels ``(C, 1, 3, 3)``; beyond a window's border they meet zeros.
-        bias: One value a channel ``(C,)``, or None.
-
-    Returns:
-        ``(B * windows, height * width, C)``, to be added to what attention makes of V.
+        dim: Channels, each with a kernel and a bias of its own.
     """
-    maps = values.unflatten(1, (height, width)).permute(0, 3, 1, 2)
-    return F.conv2d(maps, weight, bias, padding=1, groups=weight.shape[0]).flatten(2).transpose(1, 2)
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, dim, 3, padding=1, groups=dim)
+
+    def forward(  # type: ignore[override]
+        self, values: Tensor, height: int, width: int, part: int = 0, parts: int = 1
+    ) -> Tensor:
+        """Convolve each window by itself; beyond its border are zeros.
+
+        Args:
+            values: Values V of all windows, ``(B * windows, height * width, C)``.
+            height: Rows of a window.
+            width: Columns of a window.
+            part: Which of ``parts`` equal shares of the channels the values have, from 0.
+            parts: Shares of the channels.
+
+        Returns:
+            ``(B * windows, height * width, C)``, to be added to the output of attention.
+        """
+        weight, bias = self.weight, self.bias
+        if parts > 1 and bias is not None:
+            weight, bias = weight.chunk(parts)[part], bias.chunk(parts)[part]
+        x = values.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+        return F.conv2d(x, weight, bias, padding=1, groups=weight.shape[0]).flatten(2).transpose(1, 2)

@@ -1,7 +1,7 @@
 """Which paths of the supernet a training step runs.
 
-Every policy is a pure function of the seed and the step, so training can be resumed at any step
-without a history.
+Every policy is a pure function of the seed and the step, so training can be resumed at any step without a
+history.
 """
 
 from __future__ import annotations
@@ -34,38 +34,39 @@ Policy = Callable[[Space, int, int], list[SampledPath]]
 
 
 def uniform(space: Space, seed: int, step: int) -> list[SampledPath]:
-    """One path, every choice drawn evenly (single path one-shot, arXiv 1904.00420, section 3.2)."""
+    """Sample one path, every choice uniformly (single path one-shot, arXiv 1904.00420, section 3.2)."""
     return [SampledPath(space.sample(Random(f"uniform-{seed}-{step}")))]
 
 
 def fair(space: Space, seed: int, step: int) -> list[SampledPath]:
-    """One path a step, dealt so that rounds are strictly fair (FairNAS, arXiv 1907.01845, section 3.2).
+    """Sample one path a step so that rounds of steps are strictly fair (FairNAS, arXiv 1907.01845, section 3.2).
 
-    A round fixes the depths and deals the operators of every block from shuffled decks: within a round
-    each operator of a block is trained equally often. Blocks with different numbers of operators make
-    the round their least common multiple. Other knobs are drawn evenly. Unlike FairNAS a round's paths
-    update the weights one by one, as a whole round's gradients would multiply the cost of a step.
+    A round has fixed depths and a shuffled order of operators for every block: within a round each operator
+    of a block is trained equally often. A round has as many steps as the least common multiple of the blocks'
+    numbers of operators. Other knobs are sampled uniformly. Unlike FairNAS a round's paths update the weights
+    one by one, as the gradients of a full round would multiply the cost of a step.
     """
     counts = [len(stage.operators) for stage in space.stages]
     length = math.lcm(*counts)
     round_number, position = divmod(step, length)
-    dealer = Random(f"fair-{seed}-{round_number}")
+    round_rng = Random(f"fair-{seed}-{round_number}")
     rng = Random(f"fair-{seed}-{round_number}-{position}")
     values = {choice.name: rng.choice(choice.options) for choice in space.choices}
     for index, stage in enumerate(space.stages, start=1):
-        depth = dealer.choice(stage.depths)
+        depth = round_rng.choice(stage.depths)
         names = [operator.name for operator in stage.operators]
         if len(stage.depths) > 1:
             values[f"stage{index}.depth"] = depth
         for block in range(1, max(stage.depths) + 1):
-            deck = [name for _ in range(length // len(names)) for name in dealer.sample(names, len(names))]
+            repeats = range(length // len(names))
+            order = [name for _ in repeats for name in round_rng.sample(names, len(names))]
             if len(names) > 1:
-                values[f"stage{index}.block{block}.operator"] = deck[position]
+                values[f"stage{index}.block{block}.operator"] = order[position]
     return [SampledPath(space.assemble(values))]
 
 
 def sandwich(space: Space, seed: int, step: int) -> list[SampledPath]:
-    """Largest, smallest and two random paths; all but the largest learn from it (arXiv 1903.05134)."""
+    """Return the largest, the smallest and two random paths; the others learn from the largest (arXiv 1903.05134)."""
     rng = Random(f"sandwich-{seed}-{step}")
     students = [space.smallest, space.sample(rng), space.sample(rng)]
     return [

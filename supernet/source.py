@@ -1,18 +1,19 @@
 """The source of a subnet as one readable file that needs torch alone.
 
-The file is not a template: it carries the text of the very classes that the subnet was built from, those
-of this network's operators and nothing else, and the constructor calls of its ``network_blueprint``. Which
-definitions belong is found by following names through the syntax trees of the modules.
+The file is not filled into a template: it has the text of the classes that the subnet is built from, those of
+this network and no others, and the constructor calls of its ``network_blueprint``. The definitions that belong to
+it are found by following names through the syntax trees of the modules.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import json
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from graphlib import TopologicalSorter
@@ -23,7 +24,6 @@ from search_spaces.architecture import Architecture
 from supernet.blueprint import Call
 from supernet.subnet import network_blueprint
 
-_OURS = ("supernet", "search_spaces")
 _WIDTH = 110
 
 
@@ -39,8 +39,8 @@ def model_source(
         title: First line of the file's docstring.
     """
     blueprint = network_blueprint(architecture)
-    collector = _Collector()
-    collector.need_all(blueprint)
+    collector = _Collector({_package(call.target) for call in _all_calls(blueprint)} - {"torch"})
+    collector.add_all(blueprint)
     imports = collector.imports | {("pathlib", "Path"), ("torch", ""), ("torch", "Tensor"), ("torch", "nn")}
     height, width = architecture.image_size
     constants = {"IMAGE_SIZE": (height, width), "MEAN": tuple(mean), "STD": tuple(std)}
@@ -80,7 +80,8 @@ class _Module:
 
 @cache
 def _read(name: str) -> _Module:
-    text = inspect.getsource(importlib.import_module(name))
+    imported = importlib.import_module(name)
+    text, package = inspect.getsource(imported), imported.__package__ or ""
     tree = ast.parse(text)
     module = _Module(text, (ast.get_docstring(tree) or "").partition("\n")[0])
     for node in tree.body:
@@ -94,31 +95,37 @@ def _read(name: str) -> _Module:
             for alias in node.names:
                 module.imports[alias.asname or alias.name] = (alias.name, None)
         elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             for alias in node.names:
-                module.imports[alias.asname or alias.name] = (str(node.module), alias.name)
+                module.imports[alias.asname or alias.name] = (source, alias.name)
     return module
 
 
 class _Collector:
-    """The definitions that a network needs, module by module."""
+    """Collects the definitions that a network needs, module by module.
 
-    def __init__(self) -> None:
+    Args:
+        packages: Whose definitions are copied; those of other packages are imported.
+    """
+
+    def __init__(self, packages: set[str]) -> None:
+        self.packages = packages | {"supernet", "search_spaces"}
         self.names: dict[str, set[str]] = {}
         self.uses: dict[str, set[str]] = {}
         self.imports: set[tuple[str, str]] = set()
 
-    def need_all(self, blueprint: Call) -> None:
-        """Need what ``blueprint`` calls, and what is put into it before it."""
+    def add_all(self, blueprint: Call) -> None:
+        """Add what ``blueprint`` calls, and what its arguments call."""
         target = blueprint.target
-        if _ours(target):
-            self.need(target.__module__, target.__name__)
-        for part in _calls([*blueprint.args, *(value for _, value in blueprint.kwargs)]):
-            self.need_all(part)
-            if _ours(target) and _ours(part.target):
-                self.uses[target.__module__].add(part.target.__module__)
+        if not _is_torch(target):
+            self.add(target.__module__, target.__name__)
+        for argument in _argument_calls(blueprint):
+            self.add_all(argument)
+            if not _is_torch(target) and not _is_torch(argument.target):
+                self.uses[target.__module__].add(argument.target.__module__)
 
-    def need(self, module_name: str, name: str) -> None:
-        """Need one definition and all that it names, in its own module and in those it imports from."""
+    def add(self, module_name: str, name: str) -> None:
+        """Add one definition and all that it names, in its own module and in those it imports from."""
         module = _read(module_name)
         names = self.names.setdefault(module_name, set())
         uses = self.uses.setdefault(module_name, set())
@@ -128,22 +135,38 @@ class _Collector:
         words = {node.id for node in ast.walk(module.definitions[name]) if isinstance(node, ast.Name)}
         for word in sorted(words):
             if word in module.definitions:
-                self.need(module_name, word)
+                self.add(module_name, word)
             elif word in module.imports:
                 source, original = module.imports[word]
-                if source.split(".")[0] in _OURS and original is not None:
+                if source.partition(".")[0] in self.packages and original is not None:
                     uses.add(source)
-                    self.need(source, original)
+                    self.add(source, original)
                 else:
-                    self.imports.add((source, _renamed(original or "", word)))
+                    self.imports.add((source, _import_name(original or "", word)))
 
     def order(self) -> Iterable[str]:
-        """Return the modules so that helpers stand before their users and parts before the whole."""
+        """Return the modules in an order in which helpers come before their users, submodules before modules."""
         return TopologicalSorter({name: uses - {name} for name, uses in self.uses.items()}).static_order()
 
 
-def _ours(target: Any) -> bool:
-    return target.__module__.split(".")[0] in _OURS
+def _package(target: Callable[..., Any]) -> str:
+    return target.__module__.partition(".")[0]
+
+
+def _is_torch(target: Callable[..., Any]) -> bool:
+    return _package(target) == "torch"
+
+
+def _all_calls(blueprint: Call) -> Iterator[Call]:
+    """Yield a call and all calls among its arguments, at any depth."""
+    yield blueprint
+    for argument in _argument_calls(blueprint):
+        yield from _all_calls(argument)
+
+
+def _argument_calls(blueprint: Call) -> Iterator[Call]:
+    """Yield the calls that are arguments of a call, or items of a list that is one."""
+    return _calls([*blueprint.args, *(value for _, value in blueprint.kwargs)])
 
 
 def _calls(values: Iterable[Any]) -> Iterator[Call]:
@@ -158,7 +181,7 @@ def _calls(values: Iterable[Any]) -> Iterator[Call]:
 
 
 def render(value: Any, indent: int = 0, lead: int = 0) -> str:
-    """Return the expression that makes ``value``, broken over lines where it is long.
+    """Return the expression that builds ``value``, wrapped where it is long.
 
     Arguments of our own classes are named; equal neighbours in a list are written once, as a loop.
 
@@ -173,7 +196,7 @@ def render(value: Any, indent: int = 0, lead: int = 0) -> str:
         return json.dumps(value, ensure_ascii=False)
     if not isinstance(value, Call | list | tuple):
         return repr(value)
-    opening, closing, parts = _opened(value)
+    opening, closing, parts = _brackets_and_parts(value)
     comma = "," if isinstance(value, tuple) and len(value) == 1 else ""
     flat = opening + ", ".join(name + render(part) for name, part, _ in parts) + comma + closing
     if all(count == 1 for *_, count in parts) and "\n" not in flat and indent + lead + len(flat) < _WIDTH:
@@ -188,15 +211,17 @@ def render(value: Any, indent: int = 0, lead: int = 0) -> str:
     return "\n".join([opening, *lines, " " * indent + closing])
 
 
-def _opened(value: Call | list[Any] | tuple[Any, ...]) -> tuple[str, str, list[tuple[str, Any, int]]]:
-    """Return how ``value`` opens and closes, and its parts: prefix, value, how often in a row."""
+def _brackets_and_parts(
+    value: Call | list[Any] | tuple[Any, ...],
+) -> tuple[str, str, list[tuple[str, Any, int]]]:
+    """Return the opening and closing bracket of ``value``, and its parts: prefix, value, repeats in a row."""
     if isinstance(value, list):
         return "[", "]", [("", part, len([*run])) for part, run in groupby(value)]
     if isinstance(value, tuple):
         return "(", ")", [("", part, 1) for part in value]
     target = value.target
     named = [(f"{name}=", part, 1) for name, part in value.kwargs]
-    if not _ours(target):
+    if _is_torch(target):
         return f"nn.{target.__name__}(", ")", [*(("", part, 1) for part in value.args), *named]
     names = inspect.signature(target).parameters
     given = [(f"{name}=", part, 1) for name, part in zip(names, value.args, strict=False)]
@@ -245,7 +270,7 @@ def _docstring(architecture: Architecture, title: str) -> str:
     return '"""' + "\n".join(lines) + '\n"""'
 
 
-def _renamed(original: str, name: str) -> str:
+def _import_name(original: str, name: str) -> str:
     return original if original in ("", name) else f"{original} as {name}"
 
 

@@ -1,4 +1,4 @@
-"""What makes the first map and what shrinks maps between stages."""
+"""Stems, from images to the first map, and the downsamplings between stages."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class ConvStem(nn.Module):
 class RefinerStem(nn.Module):
     """Three convolutions and a patch embedding, as in Refiner-ViT's published code (arXiv 2106.03714).
 
-    The first convolution has stride 2, so that patches are ``patch_size / 2`` wide where they are cut;
-    what fills no patch at the right and bottom is left out.
+    The first convolution has stride 2, so that the patch embedding's patches are ``patch_size / 2`` wide;
+    rows and columns at the bottom and right that fill no patch are ignored.
 
     Args:
         in_channels: Channels of the images.
@@ -66,7 +66,7 @@ class TokenStem(nn.Module):
 
     Args:
         stem: Turns images into the first map.
-        height: Rows of the map that positions are declared for.
+        height: Rows of the map that the positions are declared for.
         width: Columns of that map.
         dim: Channels.
     """
@@ -86,9 +86,9 @@ class TokenStem(nn.Module):
         """Map ``(B, H, W, C)`` to a sequence; positions are interpolated to maps of other sizes."""
         table: Tensor = self.table
         if x.shape[1:3] != self.size:
-            places = table[:, 0, 1:].unflatten(1, self.size).permute(0, 3, 1, 2)
-            places = F.interpolate(places, size=x.shape[1:3], mode="bilinear")
-            table = torch.cat([table[:, :, :1], places.flatten(2).transpose(1, 2).unsqueeze(1)], dim=2)
+            positions = table[:, 0, 1:].unflatten(1, self.size).permute(0, 3, 1, 2)
+            positions = F.interpolate(positions, size=x.shape[1:3], mode="bilinear")
+            table = torch.cat([table[:, :, :1], positions.flatten(2).transpose(1, 2).unsqueeze(1)], dim=2)
         token = self.token.expand(x.shape[0], -1, -1, -1)
         return torch.cat([token, x.flatten(1, 2).unsqueeze(1)], dim=2) + table
 

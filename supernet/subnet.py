@@ -1,7 +1,7 @@
 """Subnet: the plain standalone network of one architecture.
 
-``network_blueprint`` says which classes with which arguments make it, as a tree of ``Call``. Building the network
-and printing the exported source both walk this one tree, so they cannot disagree.
+``network_blueprint`` returns the tree of constructor calls that makes it. The network is built from this tree and the
+exported source is printed from it, so the two cannot disagree.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.architecture import Block as BlockDesign
 from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import DOWNSAMPLES, STEMS, ConvolutionalPatches, Style
+from search_spaces.walk import BlockPart, DownsamplePart, StemPart, walk
 from supernet.block import (
     Backbone,
     Block,
@@ -31,7 +32,7 @@ from supernet.block import (
 )
 from supernet.blueprint import Call, call
 from supernet.ffn import FeedForward
-from supernet.operators import MIXERS
+from supernet.operators import mixer
 from supernet.pos import AbsolutePosition, PositionalEncodingGenerator
 from supernet.stem import ConvDownsample, ConvStem, PatchMerging, RefinerStem, TokenStem
 
@@ -40,7 +41,7 @@ NETWORKS = {"mean": Network, "token": TokenNetwork, "dense_token": DenseTokenNet
 
 
 def network_blueprint(architecture: Architecture) -> Call:
-    """Return the tree of constructors that makes the network of ``architecture``."""
+    """Return the tree of constructor calls that makes the network of ``architecture``."""
     style, classes = architecture.style, architecture.num_classes
     stem, stages = stages_blueprint(architecture)
     return call(
@@ -53,7 +54,7 @@ def backbone_blueprint(architecture: Architecture, norms: bool = False) -> Call:
 
     Args:
         architecture: The design.
-        norms: Whether a LayerNorm of each stage's output is returned in its place.
+        norms: Whether each stage's output is returned through a LayerNorm.
     """
     stem, stages = stages_blueprint(architecture)
     eps = architecture.style.norm_eps
@@ -63,21 +64,28 @@ def backbone_blueprint(architecture: Architecture, norms: bool = False) -> Call:
 
 def stages_blueprint(architecture: Architecture) -> tuple[Call, list[Call]]:
     """Return what makes the stem and what makes every stage."""
-    style, first = architecture.style, architecture.feature_map(0)
-    stages = []
-    for index, stage in enumerate(architecture.stages):
-        feature_map, shares_attention = architecture.feature_map(index), attention_sharing(stage.blocks)
-        blocks = [
-            block_blueprint(block, feature_map, style, forward_with_attention)
-            for block, forward_with_attention in zip(stage.blocks, shares_attention, strict=True)
-        ]
-        downsample = None
-        if stage.downsample is not None:
-            downsample = downsample_blueprint(stage.downsample, architecture.stages[index - 1].dim, stage.dim)
-        stages.append(
-            call(SharedAttentionStage if any(shares_attention) else Stage, blocks, downsample=downsample)
-        )
-    return stem_blueprint(architecture.stem, architecture.in_channels, first, style), stages
+    style = architecture.style
+    stem = call(nn.Identity)
+    downsamples: dict[int, Call] = {}
+    blocks: list[list[Call]] = [[] for _ in architecture.stages]
+    sharing: set[int] = set()
+    for part in walk(architecture):
+        match part:
+            case StemPart():
+                stem = stem_blueprint(part.name, part.in_channels, part.feature_map, style)
+            case DownsamplePart():
+                dims = part.before.dim, part.feature_map.dim
+                downsamples[part.stage] = downsample_blueprint(part.name, *dims)
+            case BlockPart():
+                blueprint = block_blueprint(part.block, part.feature_map, style, part.shares_attention)
+                blocks[part.stage].append(blueprint)
+                if part.shares_attention:
+                    sharing.add(part.stage)
+    stages = [
+        call(SharedAttentionStage if index in sharing else Stage, row, downsample=downsamples.get(index))
+        for index, row in enumerate(blocks)
+    ]
+    return stem, stages
 
 
 def stem_blueprint(name: str, in_channels: int, feature_map: FeatureMap, style: Style) -> Call:
@@ -92,15 +100,9 @@ def stem_blueprint(name: str, in_channels: int, feature_map: FeatureMap, style: 
 
 
 def ends_blueprint(dim: int, num_classes: int, style: Style) -> Call:
-    """Return what makes a network of nothing but its classifier."""
-    nothing = call(nn.Identity)
-    return call(NETWORKS[style.head], nothing, [nothing], dim, num_classes, norm_eps=style.norm_eps)
-
-
-def attention_sharing(blocks: Sequence[BlockDesign]) -> list[bool]:
-    """Return for each block of a stage whether attention maps come from the one before or go to the next."""
-    takes = [block.needs_previous_attention for block in blocks]
-    return [one or other for one, other in zip(takes, [*takes[1:], False], strict=True)]
+    """Return what makes a network that has nothing but its classifier."""
+    identity = call(nn.Identity)
+    return call(NETWORKS[style.head], identity, [identity], dim, num_classes, norm_eps=style.norm_eps)
 
 
 def downsample_blueprint(name: str, dim: int, out_dim: int) -> Call:
@@ -114,19 +116,19 @@ def downsample_blueprint(name: str, dim: int, out_dim: int) -> Call:
 def block_blueprint(
     block: BlockDesign, feature_map: FeatureMap, style: Style, shares_attention: bool = False
 ) -> Call:
-    """Return what makes one block at ``feature_map``.
+    """Return what makes one block.
 
     Args:
         block: The design.
-        site: Where it stands.
-        style: How it is put together.
-        hands: Whether it is given and hands on attention maps.
+        feature_map: The map that it works on.
+        style: How blocks are composed.
+        shares_attention: Whether it is given attention maps by the block before or returns its own to the next.
     """
     dim, scaled = feature_map.dim, style.residual_scale != 1.0
     layer_norm = call(nn.LayerNorm, dim, eps=style.norm_eps)
     return call(
         SharedAttentionBlock if shares_attention else ScaledBlock if scaled else Block,
-        mixer=MIXERS[block.operator].blueprint(block, feature_map, style),
+        mixer=mixer(block.operator).blueprint(block, feature_map, style),
         mlp=call(FeedForward, dim, block.hidden_dim(dim), scaled=True if style.mlp_scale else None),
         norm1=layer_norm if style.mixer_norm == "layer" else call(nn.Identity),
         norm2=layer_norm if style.mlp_norm == "layer" else call(MapBatchNorm, dim),
@@ -141,12 +143,12 @@ def block_blueprint(
 def build_subnet(architecture: Architecture, drop_path: float = 0.0) -> Network:
     """Return the freshly initialised network of ``architecture``.
 
-    Linear weights start Xavier-uniform (ViT, arXiv 2010.11929), which suits widths from 24 to 1152 alike,
-    convolutions from a normal of ``sqrt(2 / fan_out)``, tables from a truncated normal of 0.02.
+    Linear weights are Xavier-uniform (ViT, arXiv 2010.11929), which suits widths from 24 to 1152, convolutions
+    normal with a deviation of ``sqrt(2 / fan_out)``, tables and tokens truncated normal with 0.02.
 
     Args:
-        architecture: What to build.
-        drop_path: Stochastic depth of the last block; earlier blocks rise to it linearly.
+        architecture: The design.
+        drop_path: Stochastic depth of the last block, to which that of the blocks rises linearly.
     """
     network: Network = network_blueprint(architecture).build()
     initialise(network)
@@ -157,8 +159,8 @@ def build_subnet(architecture: Architecture, drop_path: float = 0.0) -> Network:
 
 
 def initialise(network: nn.Module) -> None:
-    """Initialise weights in place, as ``build_subnet`` says; those of a ``build_on_meta`` have no values."""
-    # PyTorch draws normal numbers for the meta device in Python, and imports its compiler for that: 6 to 9 s.
+    """Initialise weights in place, as ``build_subnet`` says; a module on the meta device has no values to set."""
+    # PyTorch samples normal numbers for the meta device in Python, and imports its compiler for that: 6 to 9 s.
     if any(parameter.is_meta for parameter in network.parameters()):
         return
     for module in network.modules():
@@ -182,8 +184,8 @@ def initialise(network: nn.Module) -> None:
 
 def count_parameters(modules: nn.Module | Sequence[nn.Module]) -> int:
     """Return the number of trainable values."""
-    parts = [modules] if isinstance(modules, nn.Module) else modules
-    return sum(p.numel() for module in parts for p in module.parameters() if p.requires_grad)
+    several = [modules] if isinstance(modules, nn.Module) else modules
+    return sum(p.numel() for module in several for p in module.parameters() if p.requires_grad)
 
 
 def build_on_meta(blueprint: Call) -> Any:

@@ -1,11 +1,12 @@
 """The supernet: one set of weights for every architecture of a space.
 
-The path is an argument, never a state: ``supernet(images, architecture)``. A path is run by the static
-modules of the subnet on views of the shared weights (``elastic.py``), so it costs what the subnet costs
-and gives what the subnet gives.
+The path is an argument, never a state: ``supernet(images, architecture)``. It is run by the static modules of
+the subnet on views of the shared weights (``elastic.py``), so it has the cost and the output of the subnet.
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,25 +18,14 @@ from search_spaces.errors import SpaceError
 from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from search_spaces.space import Space
+from search_spaces.walk import BlockPart, DownsamplePart, HeadPart, StemPart, walk
 from supernet.block import MapBatchNorm, Network
 from supernet.compile_blocks import compile_blocks
-from supernet.elastic import (
-    BoundModule,
-    Elastic,
-    FunctionalModule,
-    Projections,
-    Weights,
-    WeightSlices,
-    full,
-    materialize,
-    narrow,
-    prefixed,
-    state,
-)
-from supernet.operators import MIXERS
+from supernet.elastic import Elastic, Projections
+from supernet.functional_module import BoundModule, FunctionalModule
+from supernet.operators import mixer
 from supernet.pos import AbsolutePosition, PositionalEncodingGenerator
 from supernet.subnet import (
-    attention_sharing,
     block_blueprint,
     build_on_meta,
     downsample_blueprint,
@@ -44,6 +34,7 @@ from supernet.subnet import (
     network_blueprint,
     stem_blueprint,
 )
+from supernet.weight_slices import Weights, WeightSlices, full, materialize, narrow, prefixed, state
 
 SHARINGS = ("operator", "block")
 
@@ -58,7 +49,7 @@ class ElasticFeedForward(nn.Module):
         self.scale = nn.Parameter(torch.ones(dim)) if scaled else None
 
     def weight_slices(self, hidden_dim: int) -> WeightSlices:
-        """Return cuts named as ``FeedForward`` names its parameters."""
+        """Return slices named as ``FeedForward`` names its parameters."""
         weight_slices = full(self)
         for name, dim in (("fc1.weight", 0), ("fc1.bias", 0), ("fc2.weight", 1)):
             weight_slices[name] = weight_slices[name].then(narrow(hidden_dim, dim=dim))
@@ -66,12 +57,12 @@ class ElasticFeedForward(nn.Module):
 
 
 class ElasticBlock(nn.Module):
-    """Shared weights of every block that may stand at one place.
+    """Shared weights of every block that may be chosen at one position of the supernet.
 
     Args:
-        choices: The blocks that may stand here.
-        site: The largest map they may stand on.
-        style: How blocks are put together.
+        choices: The blocks that may be chosen.
+        feature_map: The largest map that they may work on.
+        style: How blocks are composed.
         sharing: ``operator`` gives every attention operator its own projections, ``block`` one set to all.
     """
 
@@ -84,7 +75,7 @@ class ElasticBlock(nn.Module):
         for operator in choices.operators:
             blocks = [block for block in choices.blocks if block.operator == operator.name]
             projections = common or Projections(dim, style.qkv_bias)
-            self.mixers[operator.name] = MIXERS[operator.name].elastic(blocks, feature_map, projections)
+            self.mixers[operator.name] = mixer(operator.name).elastic(blocks, feature_map, projections)
         self.norm1 = nn.LayerNorm(dim) if style.mixer_norm == "layer" else nn.Identity()
         self.norm2 = nn.LayerNorm(dim) if style.mlp_norm == "layer" else MapBatchNorm(dim)
         widest = max(block.hidden_dim(dim) for block in choices.blocks)
@@ -95,25 +86,24 @@ class ElasticBlock(nn.Module):
         self._bound_modules: dict[tuple[BlockDesign, FeatureMap, bool], BoundModule] = {}
 
     def weight_slices(self, block: BlockDesign, feature_map: FeatureMap) -> WeightSlices:
-        """Return cuts named as the static ``Block`` names its parameters.
+        """Return slices named as the static ``Block`` names its parameters.
 
         Raises:
-            SpaceError: If the block may not stand here.
+            SpaceError: If the block's operator is not among the choices.
         """
         if block.operator not in self.mixers:
             raise SpaceError(f"this supernet's block offers {', '.join(self.mixers)}, not '{block.operator}'")
-        mixer: Elastic = self.mixers[block.operator]  # type: ignore[assignment]
+        elastic = cast(Elastic, self.mixers[block.operator])
         weight_slices = (
             prefixed("norm1", full(self.norm1))
-            | prefixed("mixer", mixer.weight_slices(block, feature_map))
+            | prefixed("mixer", elastic.weight_slices(block, feature_map))
             | prefixed("norm2", full(self.norm2))
             | prefixed("mlp", self.mlp.weight_slices(block.hidden_dim(feature_map.dim)))
         )
         if block.pos == "ape" and self.ape is not None:
+            height, width = feature_map.height, feature_map.width
             table = full(self.ape)["table"]
-            weight_slices["before.table"] = table.then(
-                lambda full: full[:, : feature_map.height, : feature_map.width]
-            )
+            weight_slices["before.table"] = table.then(lambda weight: weight[:, :height, :width])
         if block.pos == "cpe" and self.peg is not None:
             weight_slices |= prefixed("after", full(self.peg))
         return weight_slices
@@ -122,25 +112,29 @@ class ElasticBlock(nn.Module):
         """Return the weights of ``block``, views of the shared ones, by the names of ``weight_slices``.
 
         Raises:
-            SpaceError: If the block may not stand here.
+            SpaceError: If the block's operator is not among the choices.
         """
         return materialize(self.weight_slices(block, feature_map))
 
     def forward(self, x: Tensor, block: BlockDesign, feature_map: FeatureMap) -> Tensor:
         """Run ``block`` on a map ``(B, H, W, C)``."""
-        output: Tensor = self._static(block, feature_map).run(self.training, x)
+        output: Tensor = self._bound_module(block, feature_map).run(self.training, x)
         return output
 
     def forward_with_attention(
         self, x: Tensor, maps: Tensor | None, block: BlockDesign, feature_map: FeatureMap
     ) -> tuple[Tensor, Tensor | None]:
         """Run ``block`` on a map and the attention maps of the block before; return its own maps too."""
-        outputs: tuple[Tensor, Tensor] = self._static(block, feature_map, shares_attention=True).run(
-            self.training, x, maps
-        )
+        bound = self._bound_module(block, feature_map, shares_attention=True)
+        outputs: tuple[Tensor, Tensor] = bound.run(self.training, x, maps)
         return outputs
 
-    def _static(
+    def compile_static(self) -> None:
+        """Compile the static modules of this block when they first run."""
+        self.compiled = True
+        self._bound_modules.clear()
+
+    def _bound_module(
         self, block: BlockDesign, feature_map: FeatureMap, shares_attention: bool = False
     ) -> BoundModule:
         key = (block, feature_map, shares_attention)
@@ -154,7 +148,7 @@ class ElasticBlock(nn.Module):
         return self._bound_modules[key]
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave static modules behind when copied or sent: they are wired to this block, and hold compiled code."""
+        """Drop bound modules when copied or sent: they refer to this block's weights and may be compiled."""
         return {**self.__dict__, "_bound_modules": {}, "compiled": False}
 
 
@@ -215,31 +209,35 @@ class Supernet(nn.Module):
         Raises:
             SpaceError: If the architecture is not in the space.
         """
-        self._refuse_foreign(architecture)
-        x = self.stems[architecture.stem](images)
-        for index, stage in enumerate(architecture.stages):
-            feature_map = architecture.feature_map(index)
-            if stage.downsample is not None:
-                x = self.downsamples[index][stage.downsample](x)  # type: ignore[index]
-            maps = None
-            for number, (block, shares_attention) in enumerate(
-                zip(stage.blocks, attention_sharing(stage.blocks), strict=True)
-            ):
-                elastic: ElasticBlock = self.stages[index][number]  # type: ignore[index]
-                x, maps = (
-                    elastic.forward_with_attention(x, maps, block, feature_map)
-                    if shares_attention
-                    else (elastic(x, block, feature_map), None)
-                )
+        self._check_contains(architecture)
+        x, maps = images, None
+        for part in walk(architecture):
+            match part:
+                case StemPart():
+                    x = self.stems[part.name](x)
+                case DownsamplePart():
+                    x, maps = self.downsample(part.stage, part.name)(x), None
+                case BlockPart(shares_attention=True):
+                    elastic = self.block(part.stage, part.index)
+                    x, maps = elastic.forward_with_attention(x, maps, part.block, part.feature_map)
+                case BlockPart():
+                    x, maps = self.block(part.stage, part.index)(x, part.block, part.feature_map), None
         logits: Tensor = self.ends.classify(x)
         return logits
 
+    def downsample(self, stage: int, name: str) -> nn.Module:
+        """Return the downsampling called ``name`` before a stage, counted from 0."""
+        return cast(nn.ModuleDict, self.downsamples[stage])[name]
+
+    def block(self, stage: int, index: int) -> ElasticBlock:
+        """Return the elastic block at a position, both counted from 0."""
+        return cast(ElasticBlock, cast(nn.ModuleList, self.stages[stage])[index])
+
     def compile_blocks(self) -> None:
-        """Have the blocks of every path compiled by region when they first run (``regions.py``)."""
-        for stage in self.stages:
-            for block in stage:  # type: ignore[attr-defined]
-                block.compiled = True
-                block._bound_modules.clear()
+        """Compile the blocks of every path by region when they first run (``compile_blocks.py``)."""
+        for module in self.modules():
+            if isinstance(module, ElasticBlock):
+                module.compile_static()
 
     def weights(self, architecture: Architecture) -> Weights:
         """Return views of every weight of one path, named as the subnet names them.
@@ -247,17 +245,21 @@ class Supernet(nn.Module):
         Raises:
             SpaceError: If the architecture is not in the space.
         """
-        self._refuse_foreign(architecture)
-        weights = prefixed("stem", state(self.stems[architecture.stem]))
-        for index, stage in enumerate(architecture.stages):
-            feature_map = architecture.feature_map(index)
-            if stage.downsample is not None:
-                downsample = self.downsamples[index][stage.downsample]  # type: ignore[index]
-                weights |= prefixed(f"stages.{index}.downsample", state(downsample))
-            for number, block in enumerate(stage.blocks):
-                elastic: ElasticBlock = self.stages[index][number]  # type: ignore[index]
-                weights |= prefixed(f"stages.{index}.blocks.{number}", elastic.weights(block, feature_map))
-        return weights | state(self.ends)
+        self._check_contains(architecture)
+        weights: Weights = {}
+        for part in walk(architecture):
+            match part:
+                case StemPart():
+                    weights |= prefixed("stem", state(self.stems[part.name]))
+                case DownsamplePart():
+                    downsample = state(self.downsample(part.stage, part.name))
+                    weights |= prefixed(f"stages.{part.stage}.downsample", downsample)
+                case BlockPart():
+                    block = self.block(part.stage, part.index).weights(part.block, part.feature_map)
+                    weights |= prefixed(f"stages.{part.stage}.blocks.{part.index}", block)
+                case HeadPart():
+                    weights |= state(self.ends)
+        return weights
 
     def extract(self, architecture: Architecture) -> Network:
         """Return the standalone network of one path, with a copy of its weights."""
@@ -267,31 +269,31 @@ class Supernet(nn.Module):
         return network.train(self.training)
 
     def inherit(self, network: Network, architecture: Architecture) -> None:
-        """Copy the weights of a subnet into the path that coincides with it.
+        """Copy the weights of a subnet into its path.
 
         Raises:
             SpaceError: If the architecture is not in the space.
         """
         own, given = self.weights(architecture), network.state_dict()
-        learned = {name: value for name, value in own.items() if value.requires_grad}
-        for name in own.keys() - learned.keys():
+        trainable = {name: value for name, value in own.items() if value.requires_grad}
+        for name in own.keys() - trainable.keys():
             own[name].copy_(given[name])
-        # Not every slice of a parameter is a view of it (the makers of dynamic kernels); its gradient
-        # says for all of them where a value comes from.
+        # Not every slice of a parameter is a view of it (the layers that compute dynamic kernels). For all of
+        # them the backward pass carries values of the slices to their positions in the parameters.
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-        def placed(values: list[Tensor]) -> tuple[Tensor | None, ...]:
+        def scatter(values: list[Tensor]) -> tuple[Tensor | None, ...]:
             return torch.autograd.grad(
-                list(learned.values()), parameters, values, retain_graph=True, allow_unused=True
+                list(trainable.values()), parameters, values, retain_graph=True, allow_unused=True
             )
 
-        inside = placed([torch.ones_like(value) for value in learned.values()])
-        values = placed([given[name] for name in learned])
+        masks = scatter([torch.ones_like(value) for value in trainable.values()])
+        scattered = scatter([given[name] for name in trainable])
         with torch.no_grad():
-            for parameter, mask, value in zip(parameters, inside, values, strict=True):
+            for parameter, mask, value in zip(parameters, masks, scattered, strict=True):
                 if mask is not None and value is not None:
                     parameter.copy_(torch.where(mask > 0, value, parameter))
 
-    def _refuse_foreign(self, architecture: Architecture) -> None:
+    def _check_contains(self, architecture: Architecture) -> None:
         if not self.space.contains(architecture):
-            self.space.values(architecture)  # raises, and says what does not fit
+            self.space.values(architecture)  # raises an error that says what does not fit

@@ -1,47 +1,63 @@
-"""The contract of every operator: a test class inherits it and supplies representative settings and maps.
+"""The contract of every operator: a test class inherits it and supplies what only the operator knows.
 
 Blocks run both ways, elastic (the supernet's views of shared weights) and static (the subnet's own module).
 The elastic block is declared for a larger map, wider MLPs and other operators beside the one under test,
-so that every slice is a proper part of what it is cut from.
+so that every slice is a proper part of the shared weight. The operator's own module, without the block around it,
+is compared with its plain formulation and with the naive reference of the test class.
 """
 
 from __future__ import annotations
 
-import builtins
-import copy
-from collections.abc import Iterator
+import importlib
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.choices import OperatorChoices, StageChoices
 from search_spaces.cost import block_cost
 from search_spaces.operators import FeatureMap, KnobValue, operator
 from search_spaces.skeleton import Style
+from supernet.kernels import plain_attention
+from supernet.operators import mixer
 from supernet.source import model_source
 from supernet.subnet import block_blueprint, network_blueprint
-from supernet.supernet import ElasticBlock, Supernet
+from supernet.supernet import ElasticBlock
+from tests.helpers.modules import (
+    counted_macs,
+    executed,
+    flat,
+    indices,
+    macs_by_kernel,
+    outside,
+    randomised,
+    uncounted_macs,
+)
 
-M = TypeVar("M", bound=nn.Module)
-OURS = ("nas", "supernet", "search_spaces")
 BYSTANDERS = {
     "lsa": OperatorChoices("lsa", (("window_size", (2,)),), ("none", "rpe")),
     "gsa": OperatorChoices("gsa", (("sr_ratio", (2,)),), ("none", "ape")),
     "cswin": OperatorChoices("cswin", (("stripe_width", (2,)),), ("lepe",)),
     "dwconv": OperatorChoices("dwconv", (("kernel_size", (3,)), ("dynamic", ("none",))), ("cpe",)),
 }
+#: Encodings that a block applies around its operator; all others live inside it.
+AROUND = ("ape", "cpe")
+#: Channels of modules that no block asks for.
+DIM = 12
+SIZES = ((8, 8), (7, 10), (5, 3), (2, 9), (1, 1))
 
 
 @dataclass(frozen=True)
 class Case:
-    """A block and the map it stands on."""
+    """A block and the map that it works on."""
 
     block: Block
     feature_map: FeatureMap
@@ -56,106 +72,69 @@ class Case:
         module: nn.Module = block_blueprint(self.block, self.feature_map, self.style).build()
         return randomised(module)
 
+    def mixer(self) -> nn.Module:
+        """Return the operator's static module."""
+        spec = mixer(self.block.operator)
+        module: nn.Module = spec.blueprint(self.block, self.feature_map, self.style).build()
+        return module
+
     def images(
         self, batch: int, height: int = 0, width: int = 0, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """Return maps of the declared size, or of another."""
-        shape = (
-            batch,
-            height or self.feature_map.height,
-            width or self.feature_map.width,
-            self.feature_map.dim,
-        )
-        return torch.randn(shape, generator=torch.Generator().manual_seed(5)).to(dtype)
+        size = (height or self.feature_map.height, width or self.feature_map.width)
+        return random_map(batch, *size, self.feature_map.dim, dtype=dtype)
 
     def __str__(self) -> str:
         return f"{self.block}@{self.feature_map.height}x{self.feature_map.width}x{self.feature_map.dim}"
 
 
-def randomised(module: M, seed: int = 0) -> M:
-    """Return ``module`` with random parameters and buffers, tables, norms and statistics included."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in (*module.named_parameters(), *module.named_buffers()):
-            if name.endswith("num_batches_tracked"):
-                value.fill_(3)
-            elif name.endswith("running_var"):
-                value.uniform_(0.5, 2.0, generator=generator)
-            else:
-                value.normal_(std=0.3, generator=generator)
-    return module
+@dataclass(frozen=True)
+class MixerCase:
+    """A static module of the operator, without a block around it.
+
+    Args:
+        name: For people.
+        build: Returns the module.
+        dim: Its channels.
+        size: Height and width of a map that its windows divide.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    size: tuple[int, int]
+    dim: int = DIM
+
+    def module(self, dtype: torch.dtype = torch.float64) -> nn.Module:
+        """Return it with random weights and statistics, ready for inference."""
+        return randomised(self.build()).to(dtype).eval()
+
+    def images(self, batch: int, height: int, width: int, dtype: torch.dtype = torch.float64) -> Tensor:
+        return random_map(batch, height, width, self.dim, dtype=dtype)
+
+    def __str__(self) -> str:
+        return self.name
 
 
-def numbered(module: M) -> M:
-    """Return a copy whose parameters and buffers hold each value's place in ``flat``."""
-    twin, start = copy.deepcopy(module), 0
-    for value in tensors(twin):
-        places = torch.arange(start, start + value.numel(), dtype=torch.float64)
-        value.data = places.view(value.shape)
-        start += value.numel()
-    return twin
+def random_map(*shape: int, dtype: torch.dtype) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(5)).to(dtype)
 
 
-def flat(module: nn.Module, gradients: bool = False) -> Tensor:
-    """Return all parameters and buffers, or their gradients (zero where there is none), end to end."""
-    values = tensors(module)
-    if gradients:
-        values = [torch.zeros_like(value) if value.grad is None else value.grad for value in values]
-    return torch.cat([value.detach().double().flatten() for value in values])
+def trace(module: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the TorchScript trace of ``module``."""
+    with warnings.catch_warnings(), torch.no_grad():
+        # torch.jit is deprecated, and the shapes of a map are constants of a trace.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        traced: Callable[[Tensor], Tensor] = torch.jit.trace(module, (x,), check_trace=False)
+    return traced
 
 
-def tensors(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
-
-
-def places(module: ElasticBlock | Supernet, *path: Any) -> dict[str, Tensor]:
-    """Return where in ``flat`` every weight of a path is cut from."""
-    return {name: value.detach().long() for name, value in numbered(module).weights(*path).items()}
-
-
-def outside(module: nn.Module, found: dict[str, Tensor]) -> Tensor:
-    """Return the mask of ``flat`` that is true for everything but ``found``."""
-    mask = torch.ones(sum(value.numel() for value in tensors(module)), dtype=torch.bool)
-    mask[torch.cat([index.flatten() for index in found.values()])] = False
-    return mask
-
-
-def executed(source: str) -> dict[str, Any]:
-    """Execute an exported ``model.py`` in a namespace that cannot import anything of ours."""
-
-    def guarded(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.split(".")[0] in OURS:
-            raise ImportError(f"the exported source imports {name}")
-        return __import__(name, *args, **kwargs)
-
-    namespace: dict[str, Any] = {
-        "__name__": "exported_model",
-        "__builtins__": {**vars(builtins), "__import__": guarded},
-    }
-    exec(compile(source, "model.py", "exec"), namespace)
-    return namespace
-
-
-def counted_macs(module: nn.Module, images: Tensor) -> float:
-    """Return half the FLOPs that torch counts in one forward pass."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(images)
-    return counter.get_total_flops() / 2
-
-
-def uncounted_macs(block: Block, feature_map: FeatureMap) -> int:
-    """Return the MACs of an inhomogeneous kernel's product, an element-wise one that torch does not count."""
-    knobs = dict(block.knobs)
-    if knobs.get("dynamic") != "inhomogeneous":
-        return 0
-    return feature_map.tokens * feature_map.dim * int(knobs["kernel_size"]) ** 2
-
-
-class OperatorContract:
+class OperatorContract(ABC):
     """What an operator holds at every setting, positional encoding and map.
 
-    A subclass gives its name, settings of its knobs and maps. Every setting is tried with every admitted
-    encoding on the first map, on the others with those encodings that live inside the operator.
+    A subclass gives its name, settings of its knobs, maps, and a naive reference. Every setting is tried with
+    every admitted encoding on the first map, on the others with those encodings that live inside the operator.
     """
 
     operator: ClassVar[str]
@@ -164,23 +143,44 @@ class OperatorContract:
         FeatureMap(16, 4, 6, 6),
         FeatureMap(24, 4, 5, 7, qkv_bias=False),
     )
+    #: Modules of the operator that no block of an architecture asks for.
+    variants: ClassVar[tuple[MixerCase, ...]] = ()
+    #: Whether it attends by ``supernet.kernels.attention``, which fused back ends may compute.
+    uses_fused_attention: ClassVar[bool] = True
 
-    def whole(self, block: Block) -> tuple[int, int]:
+    @abstractmethod
+    def naive(self, module: Any, x: Tensor) -> Tensor:
+        """Return what ``module`` should give for a map of any size, written out in loops and explicit sums.
+
+        Only its weights and plain projections may come from the module.
+        """
+
+    def dividing_size(self, block: Block) -> tuple[int, int]:
         """Return a size of map, other than the declared one, that the operator divides without a rest."""
         return 5, 8
 
     @classmethod
     def cases(cls) -> Iterator[Case]:
         for feature_map, knobs, pos in product(cls.feature_maps, cls.settings, operator(cls.operator).pos):
-            if feature_map != cls.feature_maps[0] and pos in ("ape", "cpe"):
+            if feature_map != cls.feature_maps[0] and pos in AROUND:
                 continue
             case = Case(Block(cls.operator, tuple(knobs.items()), pos, mlp_ratio=1.5), feature_map)
             assert case.block.incompatibility(feature_map) is None
             yield case
 
+    def mixer_cases(self) -> Iterator[MixerCase]:
+        for case in self.cases():
+            if case.block.pos not in AROUND:
+                yield MixerCase(
+                    str(case), case.mixer, self.dividing_size(case.block), dim=case.feature_map.dim
+                )
+        yield from self.variants
+
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "case" in metafunc.fixturenames:
             metafunc.parametrize("case", list(self.cases()), ids=str)
+        if "mixer_case" in metafunc.fixturenames:
+            metafunc.parametrize("mixer_case", list(self.mixer_cases()), ids=str)
 
     def elastic(self, case: Case) -> ElasticBlock:
         """Return the elastic block that offers every setting, and other operators."""
@@ -205,6 +205,8 @@ class OperatorContract:
         weights = elastic.weights(case.block, case.feature_map)
         static.load_state_dict({name: value.detach().clone() for name, value in weights.items()})
         return static
+
+    # -- the block, elastic and static -----------------------------------------------------------------
 
     @torch.no_grad()
     def test_shape_and_dtype_are_kept(self, case: Case) -> None:
@@ -248,13 +250,13 @@ class OperatorContract:
         static, probe = self.extracted(elastic, case).double(), torch.randn_like(x)
         (elastic(x, case.block, case.feature_map) * probe).sum().backward()
         (static(x) * probe).sum().backward()
-        gradients, found = flat(elastic, gradients=True), places(elastic, case.block, case.feature_map)
+        gradients, found = flat(elastic, gradients=True), indices(elastic, case.block, case.feature_map)
         for name, parameter in static.named_parameters():
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
             torch.testing.assert_close(gradients[found[name]], parameter.grad)
         assert (gradients[outside(elastic, found)] == 0).all()
-        for name, mixer in elastic.mixers.items():
-            for parameter in mixer.parameters() if name != self.operator else ():
+        for name, other in elastic.mixers.items():
+            for parameter in other.parameters() if name != self.operator else ():
                 assert parameter.grad is None
 
     def test_declared_cost_equals_the_counted_one(self, case: Case) -> None:
@@ -262,6 +264,15 @@ class OperatorContract:
         assert cost.params == sum(parameter.numel() for parameter in static.parameters())
         counted = counted_macs(static, case.images(1)) + uncounted_macs(case.block, case.feature_map)
         assert cost.macs == counted
+
+    def test_attention_terms_are_what_torch_counts_in_attention(self, case: Case) -> None:
+        spec, knobs, pos = operator(self.operator), case.block.settings, case.block.pos
+        terms = spec.attention_terms(knobs, pos, case.feature_map)
+        # Projections and convolutions are neither batched products nor fused attention.
+        counted = macs_by_kernel(case.static().eval(), case.images(1))
+        products = sum(n for kernel, n in counted.items() if "bmm" in kernel or "attention" in kernel)
+        assert terms.local + terms.globally == products
+        assert 0 <= terms.convolutions <= spec.cost(knobs, pos, case.feature_map).macs - products
 
     @torch.no_grad()
     def test_each_image_is_independent_of_its_batch_mates(self, case: Case) -> None:
@@ -282,7 +293,7 @@ class OperatorContract:
 
     @torch.no_grad()
     def test_a_map_that_divides_is_not_padded(self, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-        static, x = case.static().eval(), case.images(2, *self.whole(case.block))
+        static, x = case.static().eval(), case.images(2, *self.dividing_size(case.block))
         y = static(x)
 
         def refuse(*args: Any, **kwargs: Any) -> Tensor:
@@ -290,6 +301,15 @@ class OperatorContract:
 
         monkeypatch.setattr(F, "pad", refuse)
         assert torch.equal(static(x), y)
+
+    @torch.no_grad()
+    def test_a_trace_runs_at_any_batch_size(self, case: Case) -> None:
+        static = case.static().eval()
+        for size in ((0, 0), (5, 9)):
+            x = case.images(5, *size)
+            traced = trace(static, x[:2])
+            for batch in (1, 5):
+                torch.testing.assert_close(traced(x[:batch]), static(x[:batch]), rtol=0, atol=1e-5)
 
     @torch.no_grad()
     def test_exported_source_gives_the_same_output(self, case: Case) -> None:
@@ -302,9 +322,92 @@ class OperatorContract:
             style=case.style,
         )
         network = randomised(network_blueprint(design).build()).eval()
-        exported = executed(model_source(design, (0.5,) * 3, (0.2,) * 3, "One block"))[
-            "create_model"
-        ]().eval()
+        namespace = executed(model_source(design, (0.5,) * 3, (0.2,) * 3, "One block"))
+        exported = namespace["create_model"]().eval()
         exported.load_state_dict(network.state_dict())
         images = torch.randn(2, 3, feature_map.height, feature_map.width)
         torch.testing.assert_close(exported(images), network(images), rtol=0, atol=1e-5)
+        assert "plain" not in namespace and "MIXER" not in namespace
+        assert type(exported.stages[0].blocks[0].mixer).__module__ == namespace["__name__"]
+
+    # -- the operator's module by itself ---------------------------------------------------------------
+
+    @torch.no_grad()
+    def test_naive_reference_equals_the_module(self, mixer_case: MixerCase) -> None:
+        module = mixer_case.module()
+        for size in ((6, 6), (5, 4), (2, 3)):
+            x = mixer_case.images(2, *size)
+            torch.testing.assert_close(module(x), self.naive(module, x))
+
+    @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+    @torch.no_grad()
+    def test_plain_formulation_equals_the_module(self, mixer_case: MixerCase, training: bool) -> None:
+        module = mixer_case.module().train(training)
+        x = mixer_case.images(3, *mixer_case.size)
+        torch.testing.assert_close(mixer(self.operator).plain(module, x), module(x))
+
+    @pytest.mark.parametrize(("H", "W"), SIZES)
+    @torch.no_grad()
+    def test_any_size_keeps_shape_and_dtype(self, mixer_case: MixerCase, H: int, W: int) -> None:
+        for dtype in (torch.float32, torch.float64):
+            x = mixer_case.images(2, H, W, dtype=dtype)
+            y = mixer_case.module(dtype)(x)
+            assert (y.shape, y.dtype) == (x.shape, dtype)
+            assert y.isfinite().all()
+
+    @torch.no_grad()
+    def test_the_module_treats_each_image_by_itself(self, mixer_case: MixerCase) -> None:
+        module, x = mixer_case.module(), mixer_case.images(3, 7, 10)
+        together = module(x)
+        for index in range(len(x)):
+            torch.testing.assert_close(together[index : index + 1], module(x[index : index + 1]))
+
+    @torch.no_grad()
+    def test_layout_in_memory_does_not_matter(self, mixer_case: MixerCase) -> None:
+        module, x = mixer_case.module(), mixer_case.images(2, 7, 10)
+        strided = x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+        assert not strided.is_contiguous()
+        torch.testing.assert_close(module(strided), module(x))
+
+    def test_gradients_reach_every_weight_and_the_input(self, mixer_case: MixerCase) -> None:
+        module, x = mixer_case.module().train(), mixer_case.images(2, 8, 9).requires_grad_()
+        (module(x) * torch.randn_like(x)).sum().backward()
+        assert x.grad is not None and x.grad.abs().sum() > 0
+        for key, weight in module.named_parameters():
+            assert weight.grad is not None and weight.grad.isfinite().all(), key
+            assert weight.grad.abs().sum() > 0, key
+
+    @torch.no_grad()
+    def test_fused_attention_equals_plain(
+        self, mixer_case: MixerCase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        module, x = mixer_case.module(), mixer_case.images(2, 7, 10)
+        source = importlib.import_module(type(module).__module__)
+        assert self.uses_fused_attention == hasattr(source, "attention")
+        if not self.uses_fused_attention:
+            return
+        fused, calls = module(x), []
+
+        def counted(*args: Tensor | None) -> Tensor:
+            calls.append(args)
+            return plain_attention(*args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(source, "attention", counted)
+        torch.testing.assert_close(module(x), fused)
+        assert calls
+
+    @torch.no_grad()
+    def test_export_round_trip_at_another_batch_size(self, mixer_case: MixerCase) -> None:
+        module, x = mixer_case.module(torch.float32), mixer_case.images(3, 7, 10, torch.float32)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of torch.export's own tracing
+            program = torch.export.export(module, (x,), dynamic_shapes=({0: torch.export.Dim("B", max=64)},))
+        other = mixer_case.images(5, 7, 10, torch.float32)
+        torch.testing.assert_close(program.module()(other), module(other))
+
+    @torch.no_grad()
+    def test_a_trace_of_the_module_runs_at_any_batch_size(self, mixer_case: MixerCase) -> None:
+        module, x = mixer_case.module(), mixer_case.images(5, 7, 10)
+        traced = trace(module, x[:2])
+        for batch in (1, 5):
+            torch.testing.assert_close(traced(x[:batch]), module(x[:batch]))

@@ -40,7 +40,11 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 RAY_ROOM = "nas/cluster/"
 OPERATORS = ("search_spaces.operators", "supernet.operators")
 # Files that say they contain private names of another project, and whose.
-PRIVATE = {"nas/search/optuna_tables.py": "optuna"}
+PRIVATE = {
+    "nas/search/optuna_tables.py": "optuna",
+    "supernet/functional_module.py": "torch",
+    "supernet/compile_blocks.py": "torch",
+}
 LONGEST = 400
 #: Functions whose second argument names an attribute.
 BY_NAME = {"getattr", "setattr", "hasattr", "delattr"}

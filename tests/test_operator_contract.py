@@ -1,155 +1,204 @@
-"""What every static operator holds, whatever its mathematics: one table of modules, run through all checks.
-
-The naive references that say what each operator should compute are in the operators' own files.
-"""
+"""The contract itself: every operator has a test class of it, and what an operator lacks or gets wrong is reported."""
 
 from __future__ import annotations
 
 import importlib
-import warnings
+import pkgutil
+import types
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
-from supernet.kernels import attention, plain_attention
-from supernet.operators.cswin import CrossShapedWindowAttention
-from supernet.operators.dwconv import DepthwiseConvolution
-from supernet.operators.gsa import GlobalSubsampledAttention
-from supernet.operators.lsa import LocallyGroupedAttention
-from supernet.operators.outlook import OutlookAttention
-from supernet.operators.refiner import RefinedAttention
-from supernet.operators.swin import ShiftedWindowAttention
-
-DIM = 12
-OPERATORS: dict[str, Callable[[], nn.Module]] = {
-    "lsa": lambda: LocallyGroupedAttention(DIM, 2, 4),
-    "lsa_rpe": lambda: LocallyGroupedAttention(DIM, 3, 3, rpe=True, qkv_bias=False),
-    "lsa_lepe": lambda: LocallyGroupedAttention(DIM, 2, 4, lepe=True, mask_padding=False),
-    "gsa": lambda: GlobalSubsampledAttention(DIM, 2, 2),
-    "gsa_unreduced": lambda: GlobalSubsampledAttention(DIM, 2, 1, qkv_bias=False),
-    "cswin": lambda: CrossShapedWindowAttention(DIM, 2, 3),
-    "cswin_rpe": lambda: CrossShapedWindowAttention(DIM, 4, 2, lepe=False, rpe_size=(6, 5)),
-    "cswin_full": lambda: CrossShapedWindowAttention(DIM, 3, None, qkv_bias=False, rpe_size=(4, 4)),
-    "dwconv": lambda: DepthwiseConvolution(DIM, 5),
-    "dwconv_homogeneous": lambda: DepthwiseConvolution(DIM, 3, dynamic="homogeneous"),
-    "dwconv_inhomogeneous": lambda: DepthwiseConvolution(DIM, 3, dynamic="inhomogeneous", group_channels=4),
-    "refiner": lambda: RefinedAttention(DIM, 2, 3, 3, rpe_size=(5, 5)),
-    "refiner_dense": lambda: RefinedAttention(DIM, 3, 1, 5, dense=True),
-    "refiner_plain": lambda: RefinedAttention(DIM, 3, 1, 3, refine=False, qkv_bias=False),
-    "swin": lambda: ShiftedWindowAttention(DIM, 2, 4, 2),
-    "swin_unshifted": lambda: ShiftedWindowAttention(DIM, 2, 3, qkv_bias=False),
-    "outlook": lambda: OutlookAttention(DIM, 2),
-    "outlook_strided": lambda: OutlookAttention(DIM, 3, 5, 2, qkv_bias=True),
-}
-SIZES = [(8, 8), (7, 10), (5, 3), (2, 9), (1, 1)]
-
-every_operator = pytest.mark.parametrize("name", OPERATORS)
+import supernet.operators
+from search_spaces.errors import SpaceError
+from search_spaces.operators import OPERATORS, AttentionTerms, Cost, OperatorSpec
+from supernet.elastic import Mixer
+from supernet.operators import mixer
+from tests import operator_contract
+from tests.operator_contract import Case, MixerCase, OperatorContract
+from tests.supernet import operators as tests_of_operators
+from tests.supernet.operators import test_lsa
 
 
-def made(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
-    """Return an operator with random weights and statistics, ready for inference."""
-    torch.manual_seed(7)
-    module = OPERATORS[name]().to(dtype).eval()
-    with torch.no_grad():
-        for key, value in module.state_dict().items():
-            if key.endswith("running_var"):
-                value.uniform_(0.5, 2.0)
-            elif value.is_floating_point():
-                value.normal_(std=0.5)
-    return module
+def contracts() -> dict[str, type[OperatorContract]]:
+    """Return the test class of every operator in ``tests/supernet/operators``."""
+    found = {}
+    for module in pkgutil.iter_modules(tests_of_operators.__path__, f"{tests_of_operators.__name__}."):
+        for value in vars(importlib.import_module(module.name)).values():
+            if (
+                isinstance(value, type)
+                and issubclass(value, OperatorContract)
+                and value is not OperatorContract
+            ):
+                found[value.operator] = value
+    return found
 
 
-def images(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(3), dtype=dtype)
+def test_every_operator_has_a_contract() -> None:
+    assert OPERATORS.keys() <= contracts().keys()
 
 
-@every_operator
-@pytest.mark.parametrize(("H", "W"), SIZES)
-@torch.no_grad()
-def test_any_size_keeps_shape_and_dtype(name: str, H: int, W: int) -> None:
-    for dtype in (torch.float32, torch.float64):
-        y = made(name, dtype)(images(2, H, W, DIM, dtype=dtype))
-        assert y.shape == (2, H, W, DIM)
-        assert y.dtype == dtype
-        assert y.isfinite().all()
+def test_every_file_of_an_operator_is_found() -> None:
+    files = {module.name for module in pkgutil.iter_modules(supernet.operators.__path__)}
+    assert files == set(OPERATORS)
 
 
-@every_operator
-@torch.no_grad()
-def test_each_image_is_independent_of_its_batch_mates(name: str) -> None:
-    module, x = made(name), images(3, 7, 10, DIM)
-    together = module(x)
-    for index in range(len(x)):
-        torch.testing.assert_close(together[index : index + 1], module(x[index : index + 1]))
+def test_an_operator_without_a_naive_reference_is_reported() -> None:
+    class Incomplete(OperatorContract):
+        operator = "lsa"
+        settings = ({"window_size": 2},)
+
+    with pytest.raises(TypeError, match="naive"):
+        Incomplete()  # type: ignore[abstract]
 
 
-@every_operator
-@torch.no_grad()
-def test_layout_in_memory_does_not_matter(name: str) -> None:
-    module, x = made(name), images(2, 7, 10, DIM)
-    strided = x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
-    assert not strided.is_contiguous()
-    torch.testing.assert_close(module(strided), module(x))
+def test_an_operator_without_a_plain_formulation_is_reported() -> None:
+    whole = mixer("lsa")
+    with pytest.raises(TypeError, match="plain"):
+        Mixer(whole.blueprint, whole.elastic)  # type: ignore[call-arg]
 
 
-@every_operator
-def test_gradients_reach_every_weight_and_the_input(name: str) -> None:
-    module, x = made(name).train(), images(2, 8, 9, DIM).requires_grad_()
-    (module(x) * images(2, 8, 9, DIM)).sum().backward()
-    assert x.grad is not None and x.grad.abs().sum() > 0
-    for key, weight in module.named_parameters():
-        assert weight.grad is not None and weight.grad.isfinite().all(), key
-        assert weight.grad.abs().sum() > 0, key
+@pytest.mark.parametrize("lacking", ["cost", "attention_terms", "incompatibility"])
+def test_an_operator_without_its_declared_costs_is_reported(lacking: str) -> None:
+    spec = OPERATORS["lsa"]
+    fields = {name: getattr(spec, name) for name in OperatorSpec.__dataclass_fields__ if name != lacking}
+    with pytest.raises(TypeError, match=lacking):
+        OperatorSpec(**fields)
 
 
-@every_operator
-@torch.no_grad()
-def test_fused_attention_equals_plain(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module, x = made(name), images(2, 7, 10, DIM)
-    source = importlib.import_module(type(module).__module__)
-    if not hasattr(source, "attention"):  # dwconv, refiner and outlook have no fused path to compare
-        assert source.__name__.rpartition(".")[2] in ("dwconv", "refiner", "outlook")
-        return
-    fused, calls = module(x), []
-
-    def counted(*args: Tensor | None) -> Tensor:
-        calls.append(args)
-        return plain_attention(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(source, "attention", counted)
-    torch.testing.assert_close(module(x), fused)
-    assert calls
+@pytest.mark.parametrize(
+    ("implementation", "sentence"),
+    [
+        ("supernet.operators.nowhere", "cannot be imported from 'supernet.operators.nowhere'"),
+        ("supernet.kernels", "the module 'supernet.kernels' of operator 'lsa' defines no MIXER"),
+    ],
+)
+def test_a_torch_half_that_is_missing_or_wrong_is_one_clear_error(
+    monkeypatch: pytest.MonkeyPatch, implementation: str, sentence: str
+) -> None:
+    monkeypatch.setitem(OPERATORS, "lsa", replace(OPERATORS["lsa"], implementation=implementation))
+    with pytest.raises(SpaceError, match=sentence):
+        mixer("lsa")
 
 
-@pytest.mark.parametrize("bias", [None, (2, 5, 7), (1, 2, 5, 7), (3, 1, 5, 7), (3, 2, 5, 7), (6, 2, 5, 7)])
-@pytest.mark.parametrize("scale", [None, 0.3])
-@pytest.mark.parametrize("learned", [False, True])
-def test_kernels_agree(bias: tuple[int, ...] | None, scale: float | None, learned: bool) -> None:
-    q, k, v = images(6, 2, 5, 4), images(6, 2, 7, 4) + 1, images(6, 2, 7, 4) - 1
-    added = whole = None
-    if bias is not None:
-        added = images(*bias).requires_grad_(learned)
-        # Three windows of two images: those of the second are biased as those of the first.
-        whole = added if len(added) == 6 else added.expand(3, 2, 5, 7).repeat(2, 1, 1, 1)
-    expected = scaled_dot_product_attention(q, k, v, attn_mask=whole, scale=scale)
-    for attend in (attention, plain_attention):
-        out = attend(q, k, v, added, scale)
-        torch.testing.assert_close(out, expected)
-        if learned and added is not None:
-            gradient = images(*out.shape)
-            both = [torch.autograd.grad(made, added, gradient, retain_graph=True) for made in (out, expected)]
-            torch.testing.assert_close(*both)
+# -- each test of the contract fails for an operator that is wrong there ---------------------------------
 
 
-@every_operator
-@torch.no_grad()
-def test_export_round_trip_at_another_batch_size(name: str) -> None:
-    module, x = made(name, torch.float32), images(3, 7, 10, DIM, dtype=torch.float32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.export's own tracing
-        program = torch.export.export(module, (x,), dynamic_shapes=({0: torch.export.Dim("B", max=64)},))
-    other = images(5, 7, 10, DIM, dtype=torch.float32)
-    torch.testing.assert_close(program.module()(other), module(other))
+class Contract(test_lsa.TestLSA):
+    """That of LSA, on one setting."""
+
+    __test__ = False
+    settings = ({"window_size": 3},)
+    variants = ()
+
+
+CASE = next(Contract.cases())
+MIXER_CASE = next(Contract().mixer_cases())
+
+
+class FixedBatch(nn.Module):
+    """Right at the batch size of its trace alone."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x.reshape(int(x.shape[0]), *x.shape[1:]))
+
+
+class MixedBatch(FixedBatch):
+    """Adds the mean over the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x) + x.mean(dim=0)
+
+
+def with_mixer(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
+    """Give LSA another torch half."""
+    monkeypatch.setattr(operator_contract, "mixer", lambda name: replace(mixer(name), **fields))
+
+
+def with_spec(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
+    """Give LSA another half without torch."""
+    monkeypatch.setitem(OPERATORS, "lsa", replace(OPERATORS["lsa"], **fields))
+
+
+def wrapped(wrapper: Callable[[nn.Module], nn.Module]) -> tuple[Case, MixerCase]:
+    """Return the cases of a module that something is wrong with."""
+
+    class Wrapped(Case):
+        def static(self) -> nn.Module:
+            return wrapper(super().static())
+
+    return Wrapped(CASE.block, CASE.feature_map), replace(
+        MIXER_CASE, build=lambda: wrapper(MIXER_CASE.build())
+    )
+
+
+def test_the_contract_passes_a_right_operator() -> None:
+    contract = Contract()
+    contract.test_naive_reference_equals_the_module(MIXER_CASE)
+    contract.test_plain_formulation_equals_the_module(MIXER_CASE, training=False)
+    contract.test_declared_cost_equals_the_counted_one(CASE)
+    contract.test_attention_terms_are_what_torch_counts_in_attention(CASE)
+    contract.test_a_trace_runs_at_any_batch_size(CASE)
+    contract.test_a_trace_of_the_module_runs_at_any_batch_size(MIXER_CASE)
+    contract.test_each_image_is_independent_of_its_batch_mates(CASE)
+
+
+def test_a_wrong_plain_formulation_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_mixer(monkeypatch, plain=lambda module, x: module(x) + 1e-3)
+    with pytest.raises(AssertionError):
+        Contract().test_plain_formulation_equals_the_module(MIXER_CASE, training=False)
+
+
+def test_a_wrong_naive_reference_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = Contract()
+    monkeypatch.setattr(contract, "naive", lambda module, x: module(x) + 1e-3)
+    with pytest.raises(AssertionError):
+        contract.test_naive_reference_equals_the_module(MIXER_CASE)
+
+
+@pytest.mark.parametrize("error", [Cost(macs=1), Cost(params=1)])
+def test_a_wrong_cost_is_reported(monkeypatch: pytest.MonkeyPatch, error: Cost) -> None:
+    right = OPERATORS["lsa"].cost
+    with_spec(monkeypatch, cost=lambda knobs, pos, feature_map: right(knobs, pos, feature_map) + error)
+    with pytest.raises(AssertionError):
+        Contract().test_declared_cost_equals_the_counted_one(CASE)
+
+
+@pytest.mark.parametrize("terms", [AttentionTerms(), AttentionTerms(local=1)])
+def test_wrong_attention_terms_are_reported(monkeypatch: pytest.MonkeyPatch, terms: AttentionTerms) -> None:
+    with_spec(monkeypatch, attention_terms=lambda knobs, pos, feature_map: terms)
+    with pytest.raises(AssertionError):
+        Contract().test_attention_terms_are_what_torch_counts_in_attention(CASE)
+
+
+def test_a_module_whose_trace_fixes_the_batch_is_reported() -> None:
+    case, mixer_case = wrapped(FixedBatch)
+    for run in (
+        lambda: Contract().test_a_trace_runs_at_any_batch_size(case),
+        lambda: Contract().test_a_trace_of_the_module_runs_at_any_batch_size(mixer_case),
+    ):
+        with pytest.raises((AssertionError, RuntimeError)):
+            run()
+
+
+def test_a_module_that_mixes_images_is_reported() -> None:
+    case, mixer_case = wrapped(MixedBatch)
+    with pytest.raises(AssertionError):
+        Contract().test_each_image_is_independent_of_its_batch_mates(case)
+    with pytest.raises(AssertionError):
+        Contract().test_the_module_treats_each_image_by_itself(mixer_case)
+
+
+def test_an_operator_that_hides_its_attention_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = Contract()
+    monkeypatch.setattr(operator_contract.importlib, "import_module", lambda name: types.ModuleType(name))
+    with torch.no_grad(), pytest.raises(AssertionError):
+        contract.test_fused_attention_equals_plain(MIXER_CASE, monkeypatch)

@@ -26,7 +26,7 @@ from nas.runtime.device import autocast
 from search_spaces.cost import costs
 from search_spaces.published import published
 from supernet.block import Network
-from supernet.checkpoints import loaded, translated
+from supernet.checkpoints import load_network, translate_checkpoint
 
 #: Our name and timm's.
 TWINS = (("twins_svt_small", "twins_svt_small"), ("swin_tiny", "swin_tiny_patch4_window7_224"))
@@ -61,7 +61,7 @@ def build_pair(name: str, timm_name: str, image_size: int) -> tuple[Network, nn.
             if key.endswith("bias_table"):
                 value.normal_(std=0.02)
     design = replace(published(name), image_size=(image_size, image_size))
-    return loaded(design, translated(theirs.state_dict())), theirs
+    return load_network(design, translate_checkpoint(theirs.state_dict())), theirs
 
 
 def _measure_pair(name: str, timm_name: str, setup: Setup) -> list[Measurement]:

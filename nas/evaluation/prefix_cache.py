@@ -20,9 +20,9 @@ from torch import Tensor
 from nas.evaluation.accuracy import AccuracyMeter, Batch
 from nas.runtime.device import autocast
 from search_spaces.architecture import Architecture
-from supernet.elastic import Weights
 from supernet.steps import Flow, MixerStep, Step, StepRunner, steps
 from supernet.supernet import Supernet
+from supernet.weight_slices import Weights
 
 GROUP_SIZE = 8  # most designs that a worker evaluates before it reports
 

@@ -91,7 +91,9 @@ def load_study_data(settings: Settings) -> Data:
     """Load the images of a study, with progress where they are decoded."""
     directory = None if settings.data_dir is None else Path(settings.data_dir)
     with progress_callback("decoding images") as progress:
-        return load_data(settings.data, data_dir=directory, image_size=settings.image_size, on_progress=progress)
+        return load_data(
+            settings.data, data_dir=directory, image_size=settings.image_size, on_progress=progress
+        )
 
 
 def plan_search(request: SearchRequest) -> SearchPlan:

@@ -20,7 +20,7 @@ from nas.runtime.files import load_tensors
 from search_spaces.architecture import Architecture
 from search_spaces.errors import CheckpointError
 from supernet.block import Network
-from supernet.checkpoints import classes_of, loaded, translated
+from supernet.checkpoints import count_classes, load_network, translate_checkpoint
 
 #: Keys under which training codes keep the weights; averaged ones, which their authors evaluate, come first.
 _WEIGHT_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
@@ -94,8 +94,8 @@ def read_network(path: Path, architecture: Architecture) -> tuple[Network, Archi
     """
     tensors = read_weights(path)
     try:
-        state = translated(tensors)
-        design = replace(architecture, num_classes=classes_of(state))
-        return loaded(design, state), design
+        state = translate_checkpoint(tensors)
+        design = replace(architecture, num_classes=count_classes(state))
+        return load_network(design, state), design
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}; is it a checkpoint of another network?") from None

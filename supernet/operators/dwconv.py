@@ -4,6 +4,9 @@ The paper reads local attention as a depth-wise convolution whose weights come f
 block is: point-wise, BatchNorm, ReLU; depth-wise, BatchNorm, ReLU; point-wise, BatchNorm. The
 depth-wise kernel is learned (static), computed for each image (homogeneous), or computed for each
 position and group of channels (inhomogeneous).
+
+The published block builds a static convolution whichever form is asked for (a slip in an if/else); this one
+builds what the block of the architecture says.
 """
 
 from __future__ import annotations
@@ -15,10 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.architecture import Block
-from search_spaces.operators import FeatureMap
+from search_spaces.operators import FeatureMap, KnobValue
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
-from supernet.elastic import Elastic, Mixer, Projections, WeightSlices, centre, centred, full, prefixed
+from supernet.elastic import Elastic, Mixer, Projections
+from supernet.weight_slices import WeightSlices, centre, centred, full, prefixed
+
+#: Which kernels: the knob ``dynamic``, and ``group_channels`` where they are inhomogeneous.
+Form = tuple[str, KnobValue | None]
 
 
 class DynamicDepthwise(nn.Module):
@@ -42,8 +49,9 @@ class DynamicDepthwise(nn.Module):
         B, C, H, W = x.shape
         k = self.kernel_size
         kernels = self.generate(F.relu(self.norm(self.reduce(x.mean(dim=(2, 3), keepdim=True)))))
-        if torch.compiler.is_exporting():
-            # ONNX fixes a convolution's groups, so an exported batch of any size multiplies patches instead.
+        if torch.compiler.is_exporting() or type(B) is not int:
+            # Exported or traced (where sizes are tensors) a convolution's groups are a constant, so patches are
+            # multiplied instead and any batch size runs.
             patches = F.unfold(x, k, padding=k // 2).view(B, C, k * k, H * W)
             return (kernels.view(B, C, 1, k * k) @ patches).view(B, C, H, W) + self.bias.view(-1, 1, 1)
         # Images become groups: one convolution applies every image's own kernels.
@@ -85,25 +93,14 @@ class DepthwiseConvolution(nn.Module):
 
     Args:
         dim: Channels C.
-        kernel_size: Side of the depth-wise kernel.
-        dynamic: ``none``, ``homogeneous`` or ``inhomogeneous``.
-        group_channels: Channels that share a kernel, of the inhomogeneous form.
+        depthwise: The depth-wise convolution, static or dynamic, ``(B, C, H, W)`` to the same shape.
     """
 
-    def __init__(
-        self, dim: int, kernel_size: int, *, dynamic: str = "none", group_channels: int | None = None
-    ) -> None:
+    def __init__(self, dim: int, depthwise: nn.Module) -> None:
         super().__init__()
         self.pointwise_in = nn.Conv2d(dim, dim, 1, bias=False)
         self.norm_in = nn.BatchNorm2d(dim)
-        self.depthwise: nn.Module
-        if dynamic == "homogeneous":
-            self.depthwise = DynamicDepthwise(dim, kernel_size)
-        elif dynamic == "inhomogeneous":
-            assert group_channels is not None, "the inhomogeneous form needs group_channels"
-            self.depthwise = InhomogeneousDepthwise(dim, kernel_size, group_channels)
-        else:
-            self.depthwise = nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
+        self.depthwise = depthwise
         self.norm = nn.BatchNorm2d(dim)
         self.pointwise_out = nn.Conv2d(dim, dim, 1, bias=False)
         self.norm_out = nn.BatchNorm2d(dim)
@@ -118,53 +115,69 @@ class DepthwiseConvolution(nn.Module):
 
 def blueprint(block: Block, feature_map: FeatureMap, style: Style) -> Call:
     """Return what makes the static module of ``block``."""
+    return _convolution(feature_map.dim, int(block.knob("kernel_size")), _form(block))
+
+
+def _convolution(dim: int, kernel_size: int, form: Form) -> Call:
+    """Return what makes the static module with a depth-wise kernel of one form."""
+    dynamic, group_channels = form
+    if dynamic == "homogeneous":
+        depthwise = call(DynamicDepthwise, dim, kernel_size)
+    elif dynamic == "inhomogeneous":
+        depthwise = call(InhomogeneousDepthwise, dim, kernel_size, group_channels)
+    else:
+        depthwise = call(nn.Conv2d, dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
+    return call(DepthwiseConvolution, dim, depthwise)
+
+
+def _form(block: Block) -> Form:
     knobs = dict(block.knobs)
-    return call(
-        DepthwiseConvolution,
-        feature_map.dim,
-        knobs["kernel_size"],
-        dynamic=None if knobs["dynamic"] == "none" else knobs["dynamic"],
-        group_channels=knobs.get("group_channels"),
-    )
+    return str(knobs["dynamic"]), knobs.get("group_channels")
+
+
+def _form_name(form: Form) -> str:
+    """Return the form's key in checkpoints: ``none``, ``homogeneous``, ``inhomogeneous-4``."""
+    return "-".join(str(part) for part in form if part is not None)
 
 
 class ElasticDepthwise(Elastic):
     """Weights of depth-wise convolutions: smaller kernels are the middle of the largest one.
 
-    Point-wise convolutions and norms are common to all forms; static, homogeneous and each group width
-    of inhomogeneous kernels have makers of their own.
+    Point-wise convolutions and norms are common to all forms. Static and homogeneous kernels and inhomogeneous
+    ones of each group width have weights of their own.
     """
 
     def __init__(self, blocks: Sequence[Block], feature_map: FeatureMap, projections: Projections) -> None:
         super().__init__()
-        largest: dict[str, int] = {}
+        largest: dict[Form, int] = {}
         for block in blocks:
             form = _form(block)
             largest[form] = max(largest.get(form, 0), int(block.knob("kernel_size")))
-        self.common = DepthwiseConvolution(feature_map.dim, 3)
-        del self.common.depthwise  # each form brings its own
-        self.forms = nn.ModuleDict()
-        for form, kernel in largest.items():
-            dynamic, _, group = form.partition("-")
-            self.forms[form] = DepthwiseConvolution(
-                feature_map.dim, kernel, dynamic=dynamic, group_channels=int(group) if group else None
-            ).depthwise
+        self.common: DepthwiseConvolution = _convolution(feature_map.dim, 3, ("none", None)).build()
+        del self.common.depthwise  # each form has its own
+        self.forms = nn.ModuleDict(
+            {
+                _form_name(form): _convolution(feature_map.dim, kernel, form).build().depthwise
+                for form, kernel in largest.items()
+            }
+        )
+        self.largest = {_form_name(form): kernel for form, kernel in largest.items()}
 
     def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
-        """Return cuts named as ``DepthwiseConvolution`` names its parameters.
+        """Return slices named as ``DepthwiseConvolution`` names its parameters.
 
-        All give views but the makers of smaller dynamic kernels, whose outputs do not lie side by side.
+        All are views but the layers that compute smaller dynamic kernels, whose outputs are not adjacent.
         """
-        kernel, form = int(block.knob("kernel_size")), _form(block)
+        kernel, form = int(block.knob("kernel_size")), _form_name(_form(block))
         depthwise = full(self.forms[form])
         if form == "none":
             depthwise["weight"] = depthwise["weight"].then(centred(kernel, kernel, dim=2))
         else:
-            largest = int(self.forms[form].kernel_size)  # type: ignore[arg-type]
+            largest = self.largest[form]
 
-            def middle(full: Tensor) -> Tensor:
-                # Outputs of the maker are kernels, (channel or group, row, column).
-                kernels = full.view(-1, largest, largest, *full.shape[1:])
+            def middle(weight: Tensor) -> Tensor:
+                # Outputs are kernels, (channel or group, row, column).
+                kernels = weight.view(-1, largest, largest, *weight.shape[1:])
                 return centre(kernels, kernel, kernel, dim=1).flatten(0, 2)
 
             for name in ("generate.weight", "generate.bias"):
@@ -172,10 +185,28 @@ class ElasticDepthwise(Elastic):
         return full(self.common) | prefixed("depthwise", depthwise)
 
 
-def _form(block: Block) -> str:
-    knobs = dict(block.knobs)
-    group = knobs.get("group_channels")
-    return str(knobs["dynamic"]) if group is None else f"{knobs['dynamic']}-{group}"
+def plain(m: DepthwiseConvolution, x: Tensor) -> Tensor:
+    """Compute the block as the paper's code does, on a channels-first copy of the map."""
+    x = x.permute(0, 3, 1, 2).contiguous()
+    x = F.relu(m.norm_in(m.pointwise_in(x)))
+    x = F.relu(m.norm(_plain_depthwise(m.depthwise, x)))
+    return m.norm_out(m.pointwise_out(x)).permute(0, 2, 3, 1).contiguous()
 
 
-MIXER = Mixer(blueprint, ElasticDepthwise)
+def _plain_depthwise(m: nn.Module, x: Tensor) -> Tensor:
+    B, C, H, W = x.shape
+    if isinstance(m, DynamicDepthwise):
+        k = m.kernel_size
+        pooled = F.adaptive_avg_pool2d(x, 1)
+        kernels = m.generate(F.relu(m.norm(m.reduce(pooled)))).reshape(B * C, 1, k, k)
+        out = F.conv2d(x.reshape(1, B * C, H, W), kernels, padding=k // 2, groups=B * C).view(B, C, H, W)
+        return out + m.bias.view(1, -1, 1, 1)
+    if isinstance(m, InhomogeneousDepthwise):
+        k, shared = m.kernel_size, m.group_channels
+        kernels = m.generate(F.relu(m.norm(m.reduce(x)))).view(B, C // shared, k * k, H, W).unsqueeze(2)
+        patches = F.unfold(x, k, padding=k // 2).view(B, C // shared, shared, k * k, H, W)
+        return (kernels * patches).sum(dim=3).view(B, C, H, W)
+    return m(x)
+
+
+MIXER = Mixer(blueprint, ElasticDepthwise, plain)

@@ -1,7 +1,7 @@
 """GSA: global sub-sampled attention (Twins, arXiv 2104.13840, section 3.2; PVT, arXiv 2102.12122).
 
-Every position attends to a map that a strided convolution shrank ``sr_ratio``-fold, so that windows
-exchange what LSA keeps apart.
+Every position attends to a map that a strided convolution shrinks ``sr_ratio``-fold, so that information
+crosses the windows of LSA.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from search_spaces.architecture import Block
 from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
-from supernet.elastic import Elastic, Mixer, Projections, WeightSlices, full, prefixed
-from supernet.kernels import attention
+from supernet.elastic import Elastic, Mixer, Projections
+from supernet.kernels import attention, plain_attention
+from supernet.weight_slices import WeightSlices, full, prefixed
 
 
 class GlobalSubsampledAttention(nn.Module):
@@ -67,7 +68,7 @@ def blueprint(block: Block, feature_map: FeatureMap, style: Style) -> Call:
 
 
 class ElasticGSA(Elastic):
-    """Weights of GSA: projections in common, one sub-sampling convolution and norm for every sr_ratio.
+    """Weights of GSA: common projections, and a sub-sampling convolution and norm of its own for every sr_ratio.
 
     A part of a sub-sampling kernel would be a different average of other positions, so ratios do not
     share theirs.
@@ -81,11 +82,24 @@ class ElasticGSA(Elastic):
         self.norm = nn.ModuleDict({str(r): nn.LayerNorm(feature_map.dim) for r in ratios})
 
     def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
-        """Return cuts named as ``GlobalSubsampledAttention`` names its parameters."""
-        weight_slices, ratio = self.projections.apart(), str(block.knob("sr_ratio"))
+        """Return slices named as ``GlobalSubsampledAttention`` names its parameters."""
+        weight_slices, ratio = self.projections.separate(), str(block.knob("sr_ratio"))
         if ratio in self.sr:
             weight_slices |= prefixed("sr", full(self.sr[ratio])) | prefixed("norm", full(self.norm[ratio]))
         return weight_slices
 
 
-MIXER = Mixer(blueprint, ElasticGSA)
+def plain(m: GlobalSubsampledAttention, x: Tensor) -> Tensor:
+    """Compute GSA as Twins' repository does: sub-sample a channels-first copy, logits as a tensor of their own."""
+    B, H, W, C = x.shape
+    heads, d = m.num_heads, C // m.num_heads
+    tokens = x.flatten(1, 2)
+    q = m.q(tokens).reshape(B, H * W, heads, d).permute(0, 2, 1, 3)
+    if m.sr is not None and m.norm is not None:
+        small = m.sr(tokens.permute(0, 2, 1).reshape(B, C, H, W)).reshape(B, C, -1).permute(0, 2, 1)
+        tokens = m.norm(small)
+    k, v = m.kv(tokens).reshape(B, -1, 2, heads, d).permute(2, 0, 3, 1, 4)
+    return m.proj(plain_attention(q, k, v).transpose(1, 2).reshape(B, H, W, C))
+
+
+MIXER = Mixer(blueprint, ElasticGSA, plain)

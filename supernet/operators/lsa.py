@@ -1,6 +1,6 @@
 """LSA: locally-grouped self-attention (Twins, arXiv 2104.13840, section 3.2).
 
-The map is cut into windows of ``window_size`` k1 x k2 and attention is computed inside each, at the cost
+The map is divided into windows of ``window_size`` k1 x k2 and attention is computed inside each, at the cost
 of k1 k2 H W C instead of H^2 W^2 C (eq. 3 and 4).
 """
 
@@ -15,9 +15,17 @@ from search_spaces.architecture import Block
 from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
-from supernet.elastic import Elastic, Mixer, Projections, WeightSlices, centred, full, prefixed
-from supernet.kernels import MASK_LOGIT, attention, pad_to_multiple, window_merge, window_partition
-from supernet.pos import RelativePositionBias, depthwise3x3, windowed_lepe
+from supernet.elastic import Elastic, Mixer, Projections
+from supernet.kernels import (
+    MASK_LOGIT,
+    attention,
+    pad_to_multiple,
+    plain_attention,
+    window_merge,
+    window_partition,
+)
+from supernet.pos import LocallyEnhancedPosition, RelativePositionBias
+from supernet.weight_slices import WeightSlices, centred, full, prefixed
 
 
 class LocallyGroupedAttention(nn.Module):
@@ -28,8 +36,8 @@ class LocallyGroupedAttention(nn.Module):
         num_heads: Heads.
         window_size: Side of the windows.
         qkv_bias: Whether query, key and value projections have a bias.
-        rpe: Add a relative position bias to the logits.
-        lepe: Add a depth-wise convolution of the values inside every window (CSWin, section 3.3).
+        rpe: The relative position bias of the logits, if any.
+        lepe: The locally enhanced encoding of the values, if any.
         mask_padding: Keep the zeros that complete windows at the right and bottom out of the softmax.
     """
 
@@ -40,8 +48,8 @@ class LocallyGroupedAttention(nn.Module):
         window_size: int,
         *,
         qkv_bias: bool = True,
-        rpe: bool = False,
-        lepe: bool = False,
+        rpe: nn.Module | None = None,
+        lepe: nn.Module | None = None,
         mask_padding: bool = True,
     ) -> None:
         super().__init__()
@@ -50,8 +58,8 @@ class LocallyGroupedAttention(nn.Module):
         self.mask_padding = mask_padding
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
-        self.rpe = RelativePositionBias(window_size, window_size, num_heads) if rpe else None
-        self.lepe = depthwise3x3(dim) if lepe else None
+        self.rpe = rpe
+        self.lepe = lepe
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, H, W, C)`` to the same shape, for any H and W."""
@@ -63,13 +71,12 @@ class LocallyGroupedAttention(nn.Module):
         q, k_, v = windows.view(-1, k * k, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
         out = attention(q, k_, v, self.bias(H, W)).transpose(1, 2).reshape(-1, k * k, C)
         if self.lepe is not None:
-            values = v.transpose(1, 2).flatten(2)
-            out = out + windowed_lepe(values, k, k, self.lepe.weight, self.lepe.bias)
+            out = out + self.lepe(v.transpose(1, 2).flatten(2), k, k)
         out = window_merge(out, k, k, padded_H, padded_W)
         return self.proj(out[:, :H, :W])
 
     def bias(self, H: int, W: int) -> Tensor | None:
-        """Return what is added to the logits of an image's windows, as ``attention`` takes it, or None."""
+        """Return the bias of the logits of an image's windows, shaped as ``attention`` asks, or None."""
         k = self.window_size
         bias = None if self.rpe is None else self.rpe(k, k)
         if self.mask_padding and (H % k or W % k):
@@ -82,14 +89,15 @@ class LocallyGroupedAttention(nn.Module):
 
 def blueprint(block: Block, feature_map: FeatureMap, style: Style) -> Call:
     """Return what makes the static module of ``block``."""
+    window, heads = block.knob("window_size"), feature_map.num_heads
     return call(
         LocallyGroupedAttention,
         feature_map.dim,
-        feature_map.num_heads,
-        block.knob("window_size"),
+        heads,
+        window,
         qkv_bias=None if style.qkv_bias else False,
-        rpe=True if block.pos == "rpe" else None,
-        lepe=True if block.pos == "lepe" else None,
+        rpe=call(RelativePositionBias, window, window, heads) if block.pos == "rpe" else None,
+        lepe=call(LocallyEnhancedPosition, feature_map.dim) if block.pos == "lepe" else None,
     )
 
 
@@ -102,10 +110,10 @@ class ElasticLSA(Elastic):
         largest = max(int(block.knob("window_size")) for block in blocks)
         pos = {block.pos for block in blocks}
         self.rpe = RelativePositionBias(largest, largest, feature_map.num_heads) if "rpe" in pos else None
-        self.lepe = depthwise3x3(feature_map.dim) if "lepe" in pos else None
+        self.lepe = LocallyEnhancedPosition(feature_map.dim) if "lepe" in pos else None
 
     def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
-        """Return cuts named as ``LocallyGroupedAttention`` names its parameters."""
+        """Return slices named as ``LocallyGroupedAttention`` names its parameters."""
         weight_slices = self.projections.joint()
         if block.pos == "rpe" and self.rpe is not None:
             span = 2 * int(block.knob("window_size")) - 1
@@ -115,4 +123,17 @@ class ElasticLSA(Elastic):
         return weight_slices
 
 
-MIXER = Mixer(blueprint, ElasticLSA)
+def plain(m: LocallyGroupedAttention, x: Tensor) -> Tensor:
+    """Compute LSA as Twins' repository does: windows first, then projections, logits as a tensor of their own."""
+    H, W, C = x.shape[1:]
+    k = m.window_size
+    windows = window_partition(x, k, k)
+    q, key, v = m.qkv(windows).reshape(-1, k * k, 3, m.num_heads, C // m.num_heads).permute(2, 0, 3, 1, 4)
+    bias = None if m.rpe is None else m.rpe(k, k)
+    out = plain_attention(q, key, v, bias).transpose(1, 2).reshape(-1, k * k, C)
+    if m.lepe is not None:
+        out = out + m.lepe(v.transpose(1, 2).reshape(-1, k * k, C), k, k)
+    return window_merge(m.proj(out), k, k, H, W)
+
+
+MIXER = Mixer(blueprint, ElasticLSA, plain)

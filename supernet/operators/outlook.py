@@ -1,8 +1,8 @@
-"""Outlook attention: each position weighs its own neighbourhood (VOLO, arXiv 2106.13112, section 3.1).
+"""Outlook attention: each position weights its own neighbourhood (VOLO, arXiv 2106.13112, section 3.1).
 
-A linear layer turns a position's features straight into the attention among the K x K positions around
+A linear layer computes, from a position's features alone, the attention among the K x K positions around
 it, K = ``kernel_size``: K^2 maps of K^2 weights a head, without queries and keys. Neighbourhoods overlap,
-and what they say about one position is summed.
+and their outputs for one position are summed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from search_spaces.architecture import Block
 from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
-from supernet.elastic import Elastic, Mixer, Projections, WeightSlices, centre, full, prefixed
+from supernet.elastic import Elastic, Mixer, Projections
+from supernet.weight_slices import WeightSlices, centre, full, prefixed
 
 
 class OutlookAttention(nn.Module):
@@ -36,6 +37,7 @@ class OutlookAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.head_dim = dim // num_heads
         self.kernel_size = kernel_size
         self.stride = stride
         self.v = nn.Linear(dim, dim, bias=qkv_bias)
@@ -45,7 +47,7 @@ class OutlookAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, H, W, C)`` to the same shape, for any H and W; zeros lie beyond the border."""
         H, W = x.shape[1:3]
-        # Nothing is named, so that each copy goes as soon as the next is made.
+        # No intermediate result has a name, so that each is freed as soon as the next is computed.
         patches = (self.weights(x) @ self.neighbourhoods(x)).permute(0, 1, 4, 3, 2).flatten(1, 3)
         out = F.fold(patches, (H, W), self.kernel_size, padding=self.kernel_size // 2, stride=self.stride)
         return self.proj(out.permute(0, 2, 3, 1))
@@ -57,7 +59,7 @@ class OutlookAttention(nn.Module):
         logits = self.attention(centres.flatten(2).transpose(1, 2)).unflatten(
             -1, (self.num_heads, area, area)
         )
-        return (logits.transpose(1, 2) * (x.shape[-1] // self.num_heads) ** -0.5).softmax(dim=-1)
+        return (logits.transpose(1, 2) * self.head_dim**-0.5).softmax(dim=-1)
 
     def neighbourhoods(self, x: Tensor) -> Tensor:
         """Return the values around all centres, ``(B, heads, centres, K * K, d)``."""
@@ -89,16 +91,31 @@ class ElasticOutlook(Elastic):
         self.attention = nn.Linear(feature_map.dim, feature_map.num_heads * self.kernel_size**4)
 
     def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
-        """Return cuts named as ``OutlookAttention`` names its parameters."""
+        """Return slices named as ``OutlookAttention`` names its parameters."""
         k, largest = int(block.knob("kernel_size")), self.kernel_size
 
-        def middle(full: Tensor) -> Tensor:
-            # Outputs are weights, (head, row and column of the target, row and column of the source).
-            weights = full.view(-1, largest, largest, largest, largest, *full.shape[1:])
-            return centre(centre(weights, k, k, dim=1), k, k, dim=3).flatten(0, 4)
+        def middle(weight: Tensor) -> Tensor:
+            # Outputs are attention weights, (head, row and column of the target, row and column of the source).
+            outputs = weight.view(-1, largest, largest, largest, largest, *weight.shape[1:])
+            return centre(centre(outputs, k, k, dim=1), k, k, dim=3).flatten(0, 4)
 
-        attention = {name: cut.then(middle) for name, cut in full(self.attention).items()}
+        attention = {name: value.then(middle) for name, value in full(self.attention).items()}
         return self.projections.values() | prefixed("attention", attention)
 
 
-MIXER = Mixer(blueprint, ElasticOutlook)
+def plain(m: OutlookAttention, x: Tensor) -> Tensor:
+    """Compute outlook attention as VOLO's repository does, every intermediate result a tensor with a name."""
+    B, H, W, C = x.shape
+    heads, k, stride = m.num_heads, m.kernel_size, m.stride
+    d, area = C // heads, k * k
+    h, w = -(-H // stride), -(-W // stride)
+    v = F.unfold(m.v(x).permute(0, 3, 1, 2), k, padding=k // 2, stride=stride)
+    v = v.reshape(B, heads, d, area, h * w).permute(0, 1, 4, 3, 2)
+    pooled = F.avg_pool2d(x.permute(0, 3, 1, 2), stride, stride, ceil_mode=True).permute(0, 2, 3, 1)
+    weights = m.attention(pooled).reshape(B, h * w, heads, area, area).permute(0, 2, 1, 3, 4)
+    weights = (weights * d**-0.5).softmax(dim=-1)
+    patches = (weights @ v).permute(0, 1, 4, 3, 2).reshape(B, C * area, h * w)
+    return m.proj(F.fold(patches, (H, W), k, padding=k // 2, stride=stride).permute(0, 2, 3, 1))
+
+
+MIXER = Mixer(blueprint, ElasticOutlook, plain)

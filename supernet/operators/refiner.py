@@ -18,19 +18,9 @@ from search_spaces.operators import FeatureMap, Knobs
 from search_spaces.operators.refiner import REFINING
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
-from supernet.elastic import (
-    Elastic,
-    Mixer,
-    Projections,
-    WeightSlices,
-    batch_norm,
-    centre,
-    centred,
-    full,
-    narrow,
-    prefixed,
-)
+from supernet.elastic import Elastic, Mixer, Projections
 from supernet.pos import RelativePositionBias
+from supernet.weight_slices import WeightSlices, centre, centred, first_channels, full, narrow, prefixed
 
 
 class AttentionRefinement(nn.Module):
@@ -54,7 +44,7 @@ class AttentionRefinement(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map ``(B, heads, N, N)`` to the same shape."""
-        # Few and large maps: on CPUs up to five times as fast in channels-last.
+        # The maps are few and large: on CPUs this is up to five times as fast in channels-last.
         layout = torch.channels_last if maps.device.type == "cpu" else torch.contiguous_format
         x = maps.contiguous(memory_format=layout)
         if self.expand is not None and self.norm_expand is not None:
@@ -86,47 +76,39 @@ class RefinedAttention(nn.Module):
     Args:
         dim: Channels C.
         num_heads: Heads.
-        expand_ratio: Expansion of the maps.
-        kernel_size: Side of the maps' kernels.
+        refine: What refines the maps, ``(B, heads, N, N)`` to the same shape; without it this is plain
+            attention that returns its maps.
         qkv_bias: Whether query, key and value projections have a bias.
         previous: Add the maps of the block before.
-        refine: Refine the maps; without, this is plain attention that hands its maps on.
-        dense: Refine by one dense convolution instead of expansion, local convolution and reduction.
-        rpe_size: Height and width of the map that a relative position bias is declared for.
+        rpe: The relative position bias of the logits, if any.
     """
 
     def __init__(
         self,
         dim: int,
         num_heads: int,
-        expand_ratio: int,
-        kernel_size: int,
+        refine: nn.Module | None = None,
         *,
         qkv_bias: bool = True,
         previous: bool = False,
-        refine: bool = True,
-        dense: bool = False,
-        rpe_size: tuple[int, int] | None = None,
+        rpe: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.head_dim = dim // num_heads
         self.previous = previous
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.refine: nn.Module | None = None
-        if refine and dense:
-            self.refine = DenseRefinement(num_heads, kernel_size)
-        elif refine:
-            self.refine = AttentionRefinement(num_heads, expand_ratio, kernel_size)
-        self.norm = nn.BatchNorm2d(num_heads) if refine else None
+        self.refine = refine
+        self.norm = nn.BatchNorm2d(num_heads) if refine is not None else None
         self.proj = nn.Linear(dim, dim)
-        self.rpe = None if rpe_size is None else RelativePositionBias(*rpe_size, num_heads)
+        self.rpe = rpe
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, H, W, C)`` to the same shape, for any H and W."""
         return self.forward_with_attention(x)[0]
 
     def forward_with_attention(self, x: Tensor, maps: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map ``(B, H, W, C)`` to its like, given the maps of the block before; return its own maps too."""
+        """Map ``(B, H, W, C)`` to the same shape, given the previous block's maps; return its own too."""
         H, W = x.shape[1:3]
         bias = None if self.rpe is None else self.rpe(H, W)
         tokens, maps = self.attend(x.flatten(1, 2), maps if self.previous else None, bias)
@@ -146,7 +128,7 @@ class RefinedAttention(nn.Module):
             Tokens ``(B, N, C)``, and the maps ``(B, heads, N, N)`` that were applied.
         """
         B, N, C = tokens.shape
-        d = C // self.num_heads
+        d = self.head_dim
         q, k, v = self.qkv(tokens).view(B, N, 3, self.num_heads, d).permute(2, 0, 3, 1, 4)
         # Half the scale on each side keeps the product in range in half precision.
         maps = (q * d**-0.25) @ (k * d**-0.25).transpose(-2, -1)
@@ -163,35 +145,33 @@ class RefinedAttention(nn.Module):
 class SharedRefinedAttention(nn.Module):
     """Attention that computes no maps: it refines and applies those of an earlier block.
 
-    ``norm(refine(A)) / sqrt(d) V`` for given maps A, which are handed on as they came.
+    ``norm(refine(A)) / sqrt(d) V`` for given maps A, which are returned unchanged.
 
     Args:
         dim: Channels C.
         num_heads: Heads.
-        expand_ratio: Expansion of the maps; the published networks have 3 here, whatever other blocks have.
-        kernel_size: Side of the maps' kernels, likewise.
+        refine: What refines the maps; the published networks expand 3-fold here, whatever other blocks do.
         qkv_bias: Whether the value projection has a bias.
     """
 
-    def __init__(
-        self, dim: int, num_heads: int, expand_ratio: int = 3, kernel_size: int = 3, *, qkv_bias: bool = True
-    ) -> None:
+    def __init__(self, dim: int, num_heads: int, refine: nn.Module, *, qkv_bias: bool = True) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.head_dim = dim // num_heads
         self.v = nn.Linear(dim, dim, bias=qkv_bias)
-        self.refine = AttentionRefinement(num_heads, expand_ratio, kernel_size)
+        self.refine = refine
         self.norm = nn.BatchNorm2d(num_heads)
         self.proj = nn.Linear(dim, dim)
 
     def forward_with_attention(self, x: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Map ``(B, H, W, C)`` to the same shape, given the maps of the block before; return those too."""
+        """Map ``(B, H, W, C)`` to the same shape, given the previous block's maps; return those too."""
         tokens, maps = self.attend(x.flatten(1, 2), maps)
         return tokens.unflatten(1, x.shape[1:3]), maps
 
     def attend(self, tokens: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the refined maps ``previous`` ``(B, heads, N, N)`` to tokens ``(B, N, C)``; return both."""
         B, N, C = tokens.shape
-        d = C // self.num_heads
+        d = self.head_dim
         v = self.v(tokens).view(B, N, self.num_heads, d).transpose(1, 2)
         maps = self.norm(self.refine(previous)) * d**-0.5
         return self.proj((maps @ v).transpose(1, 2).reshape(B, N, C)), previous
@@ -200,35 +180,36 @@ class SharedRefinedAttention(nn.Module):
 def blueprint(block: Block, feature_map: FeatureMap, style: Style) -> Call:
     """Return what makes the static module of ``block``."""
     knobs, bias = block.settings, None if style.qkv_bias else False
-    refinement = (knobs.get("expand_ratio", 1), knobs.get("kernel_size", 1))
+    dim, heads = feature_map.dim, feature_map.num_heads
+    refine = None
+    if knobs["maps"] in REFINING:
+        refine = call(AttentionRefinement, heads, knobs["expand_ratio"], knobs["kernel_size"])
     if knobs["maps"] == "shared":
-        return call(
-            SharedRefinedAttention, feature_map.dim, feature_map.num_heads, *refinement, qkv_bias=bias
-        )
+        return call(SharedRefinedAttention, dim, heads, refine, qkv_bias=bias)
+    rpe = call(RelativePositionBias, feature_map.height, feature_map.width, heads)
     return call(
         RefinedAttention,
-        feature_map.dim,
-        feature_map.num_heads,
-        *refinement,
+        dim,
+        heads,
+        refine=refine,
         qkv_bias=bias,
         previous=True if block.needs_previous_attention else None,
-        refine=None if knobs["maps"] in REFINING else False,
-        rpe_size=(feature_map.height, feature_map.width) if block.pos == "rpe" else None,
+        rpe=rpe if block.pos == "rpe" else None,
     )
 
 
 class ElasticRefiner(Elastic):
     """Weights of Refiner attention.
 
-    A smaller expansion uses the first of the expanded maps, a smaller map the middle of the bias table. Blocks
-    with maps of their own and those that share another's refine by weights of their own.
+    A smaller expansion uses the first of the expanded maps, a smaller feature map the middle of the bias table.
+    Blocks that compute attention maps and those that use a previous block's have separate refinements.
     """
 
     def __init__(self, blocks: Sequence[Block], feature_map: FeatureMap, projections: Projections) -> None:
         super().__init__()
         self.projections = projections
         self.refinements = nn.ModuleDict()
-        for kind, settings in _refining(blocks).items():
+        for kind, settings in _refining_knobs(blocks).items():
             expand = max(int(knobs["expand_ratio"]) for knobs in settings)
             kernel = max(int(knobs["kernel_size"]) for knobs in settings)
             self.refinements[kind] = nn.ModuleDict(
@@ -245,45 +226,69 @@ class ElasticRefiner(Elastic):
         )
 
     def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
-        """Return cuts named as ``RefinedAttention`` or ``SharedRefinedAttention`` names its parameters."""
+        """Return slices named as ``RefinedAttention`` or ``SharedRefinedAttention`` names its parameters."""
         knobs = block.settings
         shared = knobs["maps"] == "shared"
         weight_slices = self.projections.values() if shared else self.projections.joint()
         if knobs["maps"] in REFINING:
-            kept: Any = self.refinements["shared" if shared else "own"]
-            refine = refinement(kept["refine"], feature_map.num_heads, knobs)
-            weight_slices |= prefixed("refine", refine) | prefixed("norm", full(kept["norm"]))
+            layers: Any = self.refinements["shared" if shared else "own"]
+            refine = _refinement_slices(layers["refine"], feature_map.num_heads, knobs)
+            weight_slices |= prefixed("refine", refine) | prefixed("norm", full(layers["norm"]))
         if block.pos == "rpe" and self.rpe is not None:
             spans = 2 * feature_map.height - 1, 2 * feature_map.width - 1
             weight_slices["rpe.table"] = full(self.rpe)["table"].then(centred(*spans))
         return weight_slices
 
 
-def refinement(module: AttentionRefinement, num_heads: int, knobs: Knobs) -> WeightSlices:
-    """Return the cuts that a refinement of fewer maps and a smaller kernel needs."""
+def _refinement_slices(module: AttentionRefinement, num_heads: int, knobs: Knobs) -> WeightSlices:
+    """Return the slices that a refinement of fewer maps and a smaller kernel uses."""
     expand, kernel = int(knobs["expand_ratio"]), int(knobs["kernel_size"])
     maps = num_heads * expand
     depthwise, reduce = full(module.depthwise)["weight"], full(module.reduce)["weight"]
     weight_slices = {
-        "depthwise.weight": depthwise.then(lambda full: centre(full[:maps], kernel, kernel, dim=2)),
+        "depthwise.weight": depthwise.then(lambda t: centre(t[:maps], kernel, kernel, dim=2)),
         "reduce.weight": reduce.then(narrow(maps, dim=1)),
-        **prefixed("norm_depthwise", batch_norm(module.norm_depthwise, maps)),
+        **prefixed("norm_depthwise", first_channels(module.norm_depthwise, maps)),
         **prefixed("norm_reduce", full(module.norm_reduce)),
     }
     if expand > 1 and module.expand is not None and module.norm_expand is not None:
         weight_slices["expand.weight"] = full(module.expand)["weight"].then(narrow(maps))
-        weight_slices |= prefixed("norm_expand", batch_norm(module.norm_expand, maps))
+        weight_slices |= prefixed("norm_expand", first_channels(module.norm_expand, maps))
     return weight_slices
 
 
-def _refining(blocks: Sequence[Block]) -> dict[str, list[Knobs]]:
-    """Return the settings of the blocks that refine, by whose maps they refine."""
-    found: dict[str, list[Knobs]] = {}
+def _refining_knobs(blocks: Sequence[Block]) -> dict[str, list[Knobs]]:
+    """Return the knobs of the blocks that refine maps: their ``own``, or ``shared`` ones of an earlier block."""
+    by_kind: dict[str, list[Knobs]] = {}
     for block in blocks:
         knobs = block.settings
         if knobs["maps"] in REFINING:
-            found.setdefault("shared" if knobs["maps"] == "shared" else "own", []).append(knobs)
-    return found
+            by_kind.setdefault("shared" if knobs["maps"] == "shared" else "own", []).append(knobs)
+    return by_kind
 
 
-MIXER = Mixer(blueprint, ElasticRefiner)
+def plain(m: RefinedAttention, x: Tensor) -> Tensor:
+    """Compute Refiner's attention as its authors' repository does: softmax, refinement, product, channels-first.
+
+    Only of modules that compute their maps and are given none.
+    """
+    B, H, W, C = x.shape
+    heads, d = m.num_heads, C // m.num_heads
+    q, k, v = m.qkv(x.flatten(1, 2)).reshape(B, H * W, 3, heads, d).permute(2, 0, 3, 1, 4)
+    logits = (q * d**-0.5) @ k.transpose(-2, -1)
+    maps = (logits if m.rpe is None else logits + m.rpe(H, W)).softmax(dim=-1)
+    if m.refine is not None and m.norm is not None:
+        maps = m.norm(_plain_refinement(m.refine, maps))
+    return m.proj((maps @ v).transpose(1, 2).reshape(B, H, W, C))
+
+
+def _plain_refinement(m: nn.Module, maps: Tensor) -> Tensor:
+    if not isinstance(m, AttentionRefinement):
+        return m(maps)
+    x = maps
+    if m.expand is not None and m.norm_expand is not None:
+        x = F.relu6(m.norm_expand(m.expand(x)))
+    return maps + m.norm_reduce(m.reduce(F.relu6(m.norm_depthwise(m.depthwise(x)))))
+
+
+MIXER = Mixer(blueprint, ElasticRefiner, plain)

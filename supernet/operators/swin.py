@@ -8,6 +8,7 @@ cyclic: positions that it brings together from opposite sides of the map are mas
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,10 @@ from search_spaces.operators import FeatureMap
 from search_spaces.operators.swin import shift_size
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
-from supernet.elastic import Elastic, Mixer, Projections, WeightSlices, centred, full
+from supernet.elastic import Elastic, Mixer, Projections
 from supernet.kernels import MASK_LOGIT, attention, pad_to_multiple, window_merge, window_partition
 from supernet.pos import RelativePositionBias
+from supernet.weight_slices import WeightSlices, centred, full
 
 
 class ShiftedWindowAttention(nn.Module):
@@ -29,8 +31,8 @@ class ShiftedWindowAttention(nn.Module):
         dim: Channels C.
         num_heads: Heads.
         window_size: Side M of the windows.
-        shift_size: Rows and columns s by which the map is moved up and left; 0 leaves it in place, as it is
-            along an axis that one window covers.
+        shift_size: Rows and columns s by which the map is moved up and left, 0 for none. An axis that one
+            window covers is not moved.
         qkv_bias: Whether query, key and value projections have a bias.
     """
 
@@ -48,7 +50,7 @@ class ShiftedWindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, H, W, C)`` to the same shape, for any H and W.
 
-        Zeros complete the windows at the right and bottom after the shift; they are not masked, as in the
+        Zeros fill up the windows at the right and bottom after the shift; they are not masked, as in the
         paper's code.
         """
         H, W, C = x.shape[1:]
@@ -62,23 +64,22 @@ class ShiftedWindowAttention(nn.Module):
         q, k, v = windows.view(-1, size * size, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
         bias = self.rpe(size, size)
         if rows or columns:
-            bias = bias - MASK_LOGIT * self.apart(
-                self.regions(padded_H, rows), self.regions(padded_W, columns)
-            )
+            row_regions, column_regions = self.regions(padded_H, rows), self.regions(padded_W, columns)
+            bias = bias - MASK_LOGIT * self.masked_pairs(row_regions, column_regions)
         out = attention(q, k, v, bias).transpose(1, 2).reshape(-1, size * size, C)
         x = self.proj(window_merge(out, size, size, padded_H, padded_W)[:, :H, :W])
         return x.roll((rows, columns), (1, 2)) if rows or columns else x
 
-    def apart(self, rows: Tensor, columns: Tensor) -> Tensor:
+    def masked_pairs(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Return 1 for pairs of different regions in a window, ``(windows, 1, M * M, M * M)``."""
         region = 3 * rows[:, None] + columns
         windows = window_partition(region[None, :, :, None], self.window_size, self.window_size)
         return (windows != windows.transpose(1, 2)).unsqueeze(1).to(self.rpe.table.dtype)
 
     def regions(self, size: int, shift: int) -> Tensor:
-        """Number rows or columns ``(size,)``: 1 in the last window, 2 what the shift moved there, else 0."""
-        places = torch.arange(size, device=self.rpe.table.device)
-        return (places >= size - self.window_size).long() + (places >= size - shift).long()
+        """Return regions of rows or columns ``(size,)``: 1 in the last window, 2 if moved there, else 0."""
+        positions = torch.arange(size, device=self.rpe.table.device)
+        return (positions >= size - self.window_size).long() + (positions >= size - shift).long()
 
 
 def blueprint(block: Block, feature_map: FeatureMap, style: Style) -> Call:
@@ -103,9 +104,39 @@ class ElasticSwin(Elastic):
         self.rpe = RelativePositionBias(largest, largest, feature_map.num_heads)
 
     def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
-        """Return cuts named as ``ShiftedWindowAttention`` names its parameters."""
+        """Return slices named as ``ShiftedWindowAttention`` names its parameters."""
         span = 2 * int(block.knob("window_size")) - 1
         return {**self.projections.joint(), "rpe.table": full(self.rpe)["table"].then(centred(span, span))}
 
 
-MIXER = Mixer(blueprint, ElasticSwin)
+def plain(m: ShiftedWindowAttention, x: Tensor) -> Tensor:
+    """Compute Swin's attention as its authors' repository does; the mask of a shifted map is computed once."""
+    B, H, W, C = x.shape
+    size = m.window_size
+    shift = m.shift_size if H > size else 0  # one window covers the map
+    if shift:
+        x = torch.roll(x, (-shift, -shift), (1, 2))
+    windows = window_partition(x, size, size)
+    split = m.qkv(windows).reshape(-1, size * size, 3, m.num_heads, C // m.num_heads).permute(2, 0, 3, 1, 4)
+    q, k, v = split[0] * split.shape[-1] ** -0.5, split[1], split[2]
+    logits = q @ k.transpose(-2, -1) + m.rpe(size, size).contiguous()
+    if shift:
+        mask = _plain_mask(H, W, size, shift, x.device)
+        logits = (logits.unflatten(0, (B, -1)) + mask).flatten(0, 1)
+    out = (logits.softmax(-1) @ v).transpose(1, 2).reshape(-1, size * size, C)
+    x = window_merge(m.proj(out), size, size, H, W)
+    return torch.roll(x, (shift, shift), (1, 2)) if shift else x
+
+
+@lru_cache(maxsize=8)
+def _plain_mask(H: int, W: int, size: int, shift: int, device: torch.device) -> Tensor:
+    """Return what the paper's code adds to the logits ``(windows, 1, M * M, M * M)``: -100 for masked pairs."""
+    regions = torch.zeros(1, H, W, 1, device=device)
+    spans = (slice(0, -size), slice(-size, -shift), slice(-shift, None))
+    for number, (rows, columns) in enumerate((r, c) for r in spans for c in spans):
+        regions[:, rows, columns] = number
+    windows = window_partition(regions, size, size)
+    return torch.where(windows != windows.transpose(1, 2), -100.0, 0.0).unsqueeze(1)
+
+
+MIXER = Mixer(blueprint, ElasticSwin, plain)

@@ -38,7 +38,7 @@ from supernet.operators.refiner import (
     SharedRefinedAttention,
 )
 from supernet.operators.swin import ShiftedWindowAttention
-from supernet.pos import AbsolutePosition, PositionalEncodingGenerator
+from supernet.pos import AbsolutePosition, LocallyEnhancedPosition, PositionalEncodingGenerator
 from supernet.stem import ConvDownsample, ConvStem, PatchMerging, RefinerStem
 from supernet.subnet import backbone_blueprint, block_blueprint, build_subnet
 from tests.reference import names, networks
@@ -143,13 +143,14 @@ def stripes(case: Case, qkv: Tensor) -> Outputs:
     a = case.arguments
     H, W, dim = qkv.shape[2:]
     height, width = {0: (H, a["split_size"]), 1: (a["split_size"], W), -1: (H, W)}[a["idx"]]
-    module = CrossShapedWindowAttention(dim, a["num_heads"], None if a["idx"] == -1 else a["split_size"])
+    split = None if a["idx"] == -1 else a["split_size"]
+    module = CrossShapedWindowAttention(dim, a["num_heads"], split, lepe=LocallyEnhancedPosition(dim))
     weights = names.translate(case.weights, names.CSWIN_LEPE)
     odd = module.load_state_dict(weights, strict=False)
     assert not odd.unexpected_keys
     assert {name.partition(".")[0] for name in odd.missing_keys} == {"qkv", "proj"}
     joint = qkv.permute(1, 2, 3, 0, 4)
-    return tokens(module.eval().stripes(joint, height, width, module.lepe_of(0, 1), None))
+    return tokens(module.eval().attend(joint, height, width, None))
 
 
 def cswin_lepe(case: Case) -> Outputs:
@@ -170,16 +171,13 @@ def dla(case: Case) -> Outputs:
 
 
 def refined(case: Case) -> Outputs:
-    a = case.arguments
-    module = RefinedAttention(
-        a["dim"],
-        a.get("num_heads", 8),
-        a.get("head_expand", 3),
-        a.get("kernel_size", 3),
-        qkv_bias=case.qkv_bias,
-        refine=a.get("apply_transform", False),
-        dense=a.get("refine_mode") == "conv",
-    )
+    a, refine = case.arguments, None
+    heads, kernel = a.get("num_heads", 8), a.get("kernel_size", 3)
+    if a.get("apply_transform", False):
+        dense = a.get("refine_mode") == "conv"
+        expand = a.get("head_expand", 3)
+        refine = DenseRefinement(heads, kernel) if dense else AttentionRefinement(heads, expand, kernel)
+    module = RefinedAttention(a["dim"], heads, refine, qkv_bias=case.qkv_bias)
     loaded = case.load(module, names.REFINED)
     output, attention = loaded.attend(case.input, case.tensors.get("attention_in"))
     return {"output": output, "attention": attention}
@@ -187,7 +185,8 @@ def refined(case: Case) -> Outputs:
 
 def refined_share(case: Case) -> Outputs:
     a = case.arguments
-    module = SharedRefinedAttention(a["dim"], a.get("num_heads", 8), qkv_bias=case.qkv_bias)
+    heads = a.get("num_heads", 8)
+    module = SharedRefinedAttention(a["dim"], heads, AttentionRefinement(heads, 3, 3), qkv_bias=case.qkv_bias)
     loaded = case.load(module, names.REFINED_SHARE)
     output, attention = loaded.attend(case.input, case.tensors["attention_in"])
     return {"output": output, "attention": attention}
@@ -200,8 +199,15 @@ def refiner_stem(case: Case) -> Outputs:
 
 def dwblock(case: Case, dynamic: str) -> Outputs:
     a = case.arguments
-    group = a["heads"] if dynamic == "inhomogeneous" else None  # channels a group, whatever its name says
-    module = DepthwiseConvolution(a["dim"], a["window_size"], dynamic=dynamic, group_channels=group)
+    dim, kernel = a["dim"], a["window_size"]
+    depthwise: nn.Module = nn.Conv2d(dim, dim, kernel, padding=kernel // 2, groups=dim)
+    if dynamic == "homogeneous":
+        depthwise = DynamicDepthwise(dim, kernel)
+    elif dynamic == "inhomogeneous":
+        depthwise = InhomogeneousDepthwise(
+            dim, kernel, a["heads"]
+        )  # channels a group, whatever its name says
+    module = DepthwiseConvolution(dim, depthwise)
     return {"output": case.load(module, names.DWBLOCK[dynamic])(case.input)}
 
 

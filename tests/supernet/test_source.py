@@ -16,14 +16,16 @@ from torch import nn
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.declaration import load_declaration
-from search_spaces.operators import KnobValue
+from search_spaces.operators import KnobValue, import_operator
 from search_spaces.skeleton import Style
 from search_spaces.walk import walk_blocks
 from supernet.blueprint import call
 from supernet.operators.cswin import CrossShapedWindowAttention
 from supernet.source import model_source, render
 from supernet.subnet import network_blueprint
-from tests.operator_contract import randomised
+from tests.helpers.modules import executed, randomised
+from tests.helpers.operator_packages import importable
+from tests.operator_contract import trace
 
 # What may stand in a file: the name of every operator's class, and its block.
 CLASSES = {
@@ -111,11 +113,28 @@ SHARING = Architecture(
     stem="refiner16x16",
     style=Style(mlp_scale=True, residual_scale=0.5, stem_norm=False, head="dense_token"),
 )
+# Operators without anything that they may have: encodings, dynamic kernels, refinement.
+BARE = Architecture(
+    tuple(
+        Stage(8, 2, (Block(name, tuple(knobs.items())),), "conv2x2" if index else None)
+        for index, (name, knobs) in enumerate(
+            (
+                ("lsa", {"window_size": 3}),
+                ("cswin", {"stripe_width": 2}),
+                ("dwconv", {"kernel_size": 3, "dynamic": "none"}),
+                ("refiner", {"maps": "plain"}),
+            )
+        )
+    ),
+    (64, 64),
+    num_classes=5,
+)
 DWNET_LIKE = Style(mixer_norm="none", mlp_norm="batch")
 DESIGNS = {
     **{name: made(name) for name in CLASSES},
     "all": made("lsa", "cswin", "dwconv", style=DWNET_LIKE, stem="conv7x7_s4"),
     "sharing": SHARING,
+    "bare": BARE,
     "deep": made("gsa", "dwconv", repeat=24),
     "nano": load_declaration("twins_cswin").space("nano", 28, 3, 10).sample(Random(5)),
 }
@@ -138,6 +157,73 @@ def test_only_the_operators_of_the_network_are_in_it(name: str) -> None:
 
 
 @every_design
+def test_every_class_is_of_the_network(name: str) -> None:
+    """Classes that a design might have used but does not are left out: only those of its modules and their bases."""
+    namespace = executed(source(name))
+    used = {
+        kind.__name__ for module in namespace["create_model"]().modules() for kind in type(module).__mro__
+    }
+    classes = {node.name for node in ast.parse(source(name)).body if isinstance(node, ast.ClassDef)}
+    assert classes <= used
+
+
+@pytest.mark.parametrize("form", ["none", "homogeneous", "inhomogeneous"])
+def test_a_depthwise_convolution_brings_its_own_form_alone(form: str) -> None:
+    knobs: dict[str, KnobValue] = {"kernel_size": 3, "dynamic": form}
+    if form == "inhomogeneous":
+        knobs["group_channels"] = 4
+    stage = Stage(8, 2, (Block("dwconv", tuple(knobs.items())),))
+    found = definitions(model_source(Architecture((stage,), (64, 64), num_classes=5), MEAN, STD, "One block"))
+    assert ("DynamicDepthwise" in found) == (form == "homogeneous")
+    assert ("InhomogeneousDepthwise" in found) == (form == "inhomogeneous")
+
+
+def test_classes_of_another_package_are_copied_with_what_they_import_from_it(tmp_path: Path) -> None:
+    package = tmp_path / "halving"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "tensors.py").write_text("FACTOR = 0.5\n\n\ndef halve(x):\n    return FACTOR * x\n")
+    (package / "spec.py").write_text(
+        "from dataclasses import replace\nfrom search_spaces.operators.outlook import OPERATOR as OUTLOOK\n"
+        "OPERATOR = replace(OUTLOOK, name='halving', implementation='halving.mixer')\n"
+    )
+    (package / "mixer.py").write_text(
+        "from torch import nn\nfrom supernet.blueprint import call\nfrom supernet.elastic import Mixer\n"
+        "from .tensors import halve\n\n\nclass Halving(nn.Module):\n    def forward(self, x):\n"
+        "        return halve(x)\n\n\nMIXER = Mixer(lambda *_: call(Halving), None, None)\n"
+    )
+    with importable(tmp_path):
+        import_operator("halving.spec:OPERATOR")
+        stage = Stage(8, 2, (Block("halving", (("kernel_size", 3), ("stride", 1))),))
+        text = model_source(Architecture((stage,), (64, 64), num_classes=5), MEAN, STD, "Halving")
+    assert {"halve", "Halving"} <= set(definitions(text))
+    assert "FACTOR = 0.5" in text and "import halving" not in text and "from halving" not in text
+    x = torch.ones(1, 2, 2, 8)
+    mixer = executed(text)["create_model"]().stages[0].blocks[0].mixer
+    assert type(mixer).__name__ == "Halving" and torch.equal(mixer(x), x / 2)
+
+
+@every_design
+def test_it_calls_nothing_private_and_no_operator_by_its_registry(name: str) -> None:
+    for node in ast.walk(ast.parse(source(name))):
+        if isinstance(node, ast.Attribute):
+            assert not node.attr.startswith("_") or node.attr.startswith("__"), ast.unparse(node)
+            assert not ast.unparse(node).startswith("torch.ops"), ast.unparse(node)
+
+
+@every_design
+@torch.no_grad()
+def test_a_traced_network_runs_at_any_batch_size(name: str) -> None:
+    network = randomised(executed(source(name))["create_model"]()).eval()
+    images = torch.randn(5, 3, *DESIGNS[name].image_size)
+    traced = trace(network, images[:2])
+    for batch in (1, 5):
+        expected = network(images[:batch])
+        scale = max(1.0, float(expected.abs().max()))
+        torch.testing.assert_close(traced(images[:batch]), expected, rtol=0, atol=1e-5 * scale)
+
+
+@every_design
 def test_every_definition_is_used_and_stands_once(name: str) -> None:
     text = source(name)
     found = definitions(text)
@@ -152,7 +238,7 @@ def test_parts_stand_before_the_whole_and_helpers_before_their_users() -> None:
         ("attention", "LocallyGroupedAttention"),
         ("window_merge", "CrossShapedWindowAttention"),
         ("RelativePositionBias", "LocallyGroupedAttention"),
-        ("DynamicDepthwise", "DepthwiseConvolution"),
+        ("InhomogeneousDepthwise", "DepthwiseConvolution"),
         ("ConvStem", "Network"),
         ("FeedForward", "Block"),
         ("CrossShapedWindowAttention", "Block"),
@@ -245,8 +331,8 @@ def test_equal_neighbours_are_written_as_a_loop() -> None:
         (["a", 1], '["a", 1]'),
         (call(nn.LayerNorm, 8, eps=1e-6), "nn.LayerNorm(8, eps=1e-6)"),
         (
-            call(CrossShapedWindowAttention, 8, 2, None, lepe=False, rpe_size=(3, 4)),
-            "CrossShapedWindowAttention(dim=8, num_heads=2, stripe_width=None, lepe=False, rpe_size=(3, 4))",
+            call(CrossShapedWindowAttention, 8, 2, None, qkv_bias=False, rpe=call(nn.Identity)),
+            "CrossShapedWindowAttention(dim=8, num_heads=2, stripe_width=None, qkv_bias=False, rpe=nn.Identity())",
         ),
         ([call(nn.Identity)] * 3, "[\n    *(\n        nn.Identity()\n        for _ in range(3)\n    ),\n]"),
     ],

@@ -20,7 +20,7 @@ from search_spaces.walk import walk_blocks
 from supernet.source import model_source
 from supernet.subnet import backbone_blueprint, build_subnet, network_blueprint
 from supernet.supernet import Supernet
-from tests.operator_contract import counted_macs, executed, randomised, uncounted_macs
+from tests.helpers.modules import counted_macs, executed, randomised, uncounted_macs
 
 REFINER = Style(mlp_scale=True, residual_scale=0.5, stem_norm=False, head="dense_token")
 MAPS = ("refined", "plain", "previous", "plain_previous", "shared")

@@ -24,11 +24,11 @@ from search_spaces.declaration import load_declaration, parse_declaration
 from search_spaces.errors import SpaceError
 from search_spaces.space import Space
 from search_spaces.walk import walk_blocks
-from supernet.elastic import FunctionalModule
+from supernet.functional_module import FunctionalModule
 from supernet.source import model_source
 from supernet.subnet import build_subnet
 from supernet.supernet import ElasticBlock, Supernet
-from tests.operator_contract import counted_macs, executed, flat, outside, places, randomised, uncounted_macs
+from tests.helpers.modules import counted_macs, executed, flat, indices, outside, randomised, uncounted_macs
 
 VARIANTS = """
 name: variants
@@ -113,7 +113,7 @@ def test_training_a_path_equals_training_its_subnet(name: str, sharing: str, dat
     supernet.zero_grad()
     subnet = supernet.extract(architecture)
     assert subnet.training
-    before, found = flat(supernet), places(supernet, architecture)
+    before, found = flat(supernet), indices(supernet, architecture)
     ours, theirs = supernet(x, architecture), subnet(x)
     assert_equal(ours, theirs)
     ours.logsumexp(1).sum().backward()
@@ -159,7 +159,7 @@ def test_the_exported_source_equals_the_path(name: str, sharing: str, data: st.D
 def test_inherit_and_extract_are_a_round_trip(name: str, sharing: str, data: st.DataObject) -> None:
     architecture = data.draw(architectures(SPACES[name]))
     supernet, subnet = fresh(name, sharing), randomised(build_subnet(architecture), seed=1)
-    before, beyond = flat(supernet), outside(supernet, places(supernet, architecture))
+    before, beyond = flat(supernet), outside(supernet, indices(supernet, architecture))
     supernet.inherit(subnet, architecture)
     assert_same_weights(supernet, supernet.extract(architecture), architecture)
     assert_same_weights(supernet, subnet, architecture)

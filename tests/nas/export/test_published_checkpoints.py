@@ -23,7 +23,7 @@ from search_spaces.published import PUBLISHED, published
 from supernet.block import Block as BlockModule
 from supernet.block import Network
 from supernet.block import Stage as StageModule
-from supernet.checkpoints import classes_of, loaded, naming_of, translated
+from supernet.checkpoints import count_classes, load_network, recognise_naming, translate_checkpoint
 from supernet.ffn import FeedForward
 from supernet.operators.swin import ShiftedWindowAttention
 from supernet.stem import ConvStem, PatchMerging
@@ -67,7 +67,7 @@ def test_timm_counts_the_same(name: str) -> None:
 def test_timm_gives_the_same_logits_at_full_size(name: str) -> None:
     torch.manual_seed(0)
     theirs = shaken(timm.create_model(TIMM[name]))
-    ours = loaded(published(name), translated(theirs.state_dict()))
+    ours = load_network(published(name), translate_checkpoint(theirs.state_dict()))
     x = images(1, 3, 224, 224)
     assert (ours(x) - theirs(x)).abs().max() <= 1e-4
 
@@ -103,7 +103,7 @@ def test_swin_of_timm_loads_into_our_modules() -> None:
     # One window covers the second stage's 7x7 map: nothing is shifted there.
     stages = [swin_stage(16, 2, (0, 3), None), swin_stage(32, 4, (0, 0), 16)]
     ours = Network(ConvStem(3, 16, 4, 4, 0), stages, 32, 5, norm_eps=1e-5)
-    ours.load_state_dict(translated(theirs.state_dict()))
+    ours.load_state_dict(translate_checkpoint(theirs.state_dict()))
     x = images(1, 3, 56, 56)
     assert (ours.eval()(x) - theirs(x)).abs().max() <= 1e-5
 
@@ -116,8 +116,8 @@ def test_swin_of_its_authors_is_named_otherwise_and_translated_alike() -> None:
     }
     official["layers.0.blocks.1.attn_mask"] = torch.zeros(4, 49, 49)
     official["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(49, 49, dtype=torch.long)
-    assert naming_of(official) != naming_of(theirs)
-    one, other = translated(official), translated(theirs)
+    assert recognise_naming(official) != recognise_naming(theirs)
+    one, other = translate_checkpoint(official), translate_checkpoint(theirs)
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -158,7 +158,7 @@ def test_weights_of_the_papers_code_give_its_logits(name: str) -> None:
     about = next(about for about in index if about["name"] == name)
     tensors = load_file(FOLDER / about["file"])
     original = {key.removeprefix("weights."): v for key, v in tensors.items() if key.startswith("weights.")}
-    network = loaded(architecture_of(about), translated(original))
+    network = load_network(architecture_of(about), translate_checkpoint(original))
     difference = (network(tensors["input"]) - tensors["output"]).abs().max()
     assert difference <= max(1e-5, 3 * about["float64_max_abs_diff"])
 
@@ -175,8 +175,8 @@ SMALL = Architecture(
 
 def test_our_own_names_pass_as_they_are() -> None:
     state = build_subnet(SMALL).state_dict()
-    assert translated(state).keys() == state.keys()
-    assert classes_of(state) == 3
+    assert translate_checkpoint(state).keys() == state.keys()
+    assert count_classes(state) == 3
 
 
 def test_every_mismatch_is_counted_and_named() -> None:
@@ -186,7 +186,7 @@ def test_every_mismatch_is_counted_and_named() -> None:
     state["norm.weight"] = torch.full_like(state["norm.weight"], float("nan"))
     del state["stem.conv.bias"]
     with pytest.raises(CheckpointError) as caught:
-        loaded(SMALL, state)
+        load_network(SMALL, state)
     for part in (
         "1 missing (stem.conv.bias)",
         "1 unexpected (stages.0.blocks.0.extra)",
@@ -199,14 +199,14 @@ def test_every_mismatch_is_counted_and_named() -> None:
 def test_half_precision_becomes_single() -> None:
     network = build_subnet(SMALL)
     half = {name: value.half() for name, value in network.state_dict().items()}
-    assert {p.dtype for p in loaded(SMALL, half).parameters()} == {torch.float32}
+    assert {p.dtype for p in load_network(SMALL, half).parameters()} == {torch.float32}
 
 
 def test_unknown_names_and_missing_heads_are_refused() -> None:
     with pytest.raises(CheckpointError, match=r"first: 'features\.0\.weight'.*Twins"):
-        translated({"features.0.weight": torch.zeros(1)})
+        translate_checkpoint({"features.0.weight": torch.zeros(1)})
     with pytest.raises(CheckpointError, match="no classifier"):
-        classes_of({"norm.weight": torch.zeros(1)})
+        count_classes({"norm.weight": torch.zeros(1)})
 
 
 def test_parts_that_do_not_fit_together_are_refused() -> None:
@@ -216,10 +216,10 @@ def test_parts_that_do_not_fit_together_are_refused() -> None:
         "stage1.0.attns.1.get_v.weight": torch.zeros(4, 1, 5, 5),
     }
     with pytest.raises(CheckpointError, match=r"stages\.0\.blocks\.0\.mixer\.lepe\.weight"):
-        translated(odd)
+        translate_checkpoint(odd)
 
 
 def test_classes_are_those_of_the_head() -> None:
     design = replace(SMALL, num_classes=7)
     state = build_subnet(design).state_dict()
-    assert loaded(replace(SMALL, num_classes=classes_of(state)), state).head.out_features == 7
+    assert load_network(replace(SMALL, num_classes=count_classes(state)), state).head.out_features == 7

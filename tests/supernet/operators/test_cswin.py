@@ -1,4 +1,4 @@
-"""CSWin against attention written out stripe by stripe."""
+"""CSWin: the contract of an operator, and attention written out stripe by stripe."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor
 
+from search_spaces.architecture import Block
+from search_spaces.operators import FeatureMap
 from supernet.operators.cswin import CrossShapedWindowAttention
-from supernet.pos import RelativePositionBias
+from supernet.pos import LocallyEnhancedPosition, RelativePositionBias
+from tests.helpers.naive import convolve_window, relative_bias
+from tests.operator_contract import DIM, MixerCase, OperatorContract
 
 
 def naive(module: CrossShapedWindowAttention, x: Tensor) -> Tensor:
@@ -49,38 +53,46 @@ def branch(
             )
             logits = einsum(queries, keys, "b h n d, b h m d -> b h n m") / (size // heads) ** 0.5
             if rpe is not None:
-                logits = logits + offsets(rpe, height, width)
+                logits = logits + relative_bias(rpe.table, height, width)
             mixed = einsum(logits.softmax(-1), values, "b h n m, b h m d -> b h n d")
             out[stripe] = rearrange(mixed, "b h (y x) d -> b y x (h d)", y=height)
-            if module.lepe is not None and module.lepe.bias is not None:
-                out[stripe] += local(v[stripe], module.lepe.weight[part, 0], module.lepe.bias[part])
+            if module.lepe is not None:
+                out[stripe] += convolve_window(v[stripe], module.lepe.weight[part, 0], module.lepe.bias[part])
     return out[inner]
 
 
-def offsets(rpe: RelativePositionBias, height: int, width: int) -> Tensor:
-    """Look up every pair's bias, one by one; offsets beyond the table take its edge."""
-    rows, columns, heads = rpe.table.shape
-    places = [(y, x) for y in range(height) for x in range(width)]
-    bias = rpe.table.new_zeros(heads, len(places), len(places))
-    for i, (yq, xq) in enumerate(places):
-        for j, (yk, xk) in enumerate(places):
-            row = min(max(yq - yk + (rows - 1) // 2, 0), rows - 1)
-            column = min(max(xq - xk + (columns - 1) // 2, 0), columns - 1)
-            bias[:, i, j] = rpe.table[row, column]
-    return bias
+def made(
+    dim: int,
+    num_heads: int,
+    stripe_width: int | None,
+    *,
+    lepe: bool = False,
+    rpe_size: tuple[int, int] | None = None,
+    **more: bool,
+) -> CrossShapedWindowAttention:
+    tables = {}
+    if rpe_size is not None and stripe_width is None:
+        tables["rpe"] = RelativePositionBias(*rpe_size, num_heads)
+    elif rpe_size is not None and stripe_width is not None:
+        tables["rpe_columns"] = RelativePositionBias(rpe_size[0], stripe_width, num_heads // 2)
+        tables["rpe_rows"] = RelativePositionBias(stripe_width, rpe_size[1], num_heads // 2)
+    encoding = LocallyEnhancedPosition(dim) if lepe else None
+    return CrossShapedWindowAttention(dim, num_heads, stripe_width, lepe=encoding, **tables, **more)
 
 
-def local(v: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return the 3x3 convolution of one stripe's values ``(b, y, x, c)``, tap by tap."""
-    height, width = v.shape[1:3]
-    out = torch.zeros_like(v) + bias
-    for y in range(height):
-        for x in range(width):
-            for dy in range(-1, 2):
-                for dx in range(-1, 2):
-                    if 0 <= y + dy < height and 0 <= x + dx < width:
-                        out[:, y, x] += v[:, y + dy, x + dx] * weight[:, dy + 1, dx + 1]
-    return out
+class TestCSWin(OperatorContract):
+    operator = "cswin"
+    settings = ({"stripe_width": 1}, {"stripe_width": 3}, {"stripe_width": 6})
+    # 6 covers the first map; on the second it is wider than the map is high.
+    feature_maps = (FeatureMap(16, 4, 6, 6), FeatureMap(24, 4, 5, 7, qkv_bias=False))
+    variants = (MixerCase("odd heads", lambda: made(DIM, 3, None, qkv_bias=False, rpe_size=(4, 4)), (4, 4)),)
+
+    def naive(self, module: CrossShapedWindowAttention, x: Tensor) -> Tensor:
+        return naive(module, x)
+
+    def dividing_size(self, block: Block) -> tuple[int, int]:
+        stripe = int(block.knob("stripe_width"))
+        return stripe, 2 * stripe
 
 
 @pytest.mark.parametrize("stripe_width", [1, 2, 3, None])
@@ -91,7 +103,7 @@ def test_equals_naive(
     H: int, W: int, stripe_width: int | None, lepe: bool, rpe_size: tuple[int, int] | None
 ) -> None:
     torch.manual_seed(2)
-    module = CrossShapedWindowAttention(16, 4, stripe_width, lepe=lepe, rpe_size=rpe_size).double().eval()
+    module = made(16, 4, stripe_width, lepe=lepe, rpe_size=rpe_size).double().eval()
     for name, parameter in module.named_parameters():
         if name.endswith("table"):
             torch.nn.init.normal_(parameter)
@@ -101,7 +113,7 @@ def test_equals_naive(
 
 @torch.no_grad()
 def test_a_position_is_reached_through_its_cross_alone() -> None:
-    module = CrossShapedWindowAttention(8, 2, 2, lepe=False).double().eval()
+    module = CrossShapedWindowAttention(8, 2, 2).double().eval()
     x = torch.randn(1, 8, 8, 8, dtype=torch.float64)
     before = module(x)
     x[0, 2, 5] += 1.0
@@ -117,4 +129,4 @@ def test_bias_table_is_query_minus_key_and_clipped() -> None:
     rpe = RelativePositionBias(3, 2, 4)
     torch.nn.init.normal_(rpe.table)
     for height, width in ((3, 2), (1, 1), (5, 4), (2, 6)):
-        assert torch.equal(rpe(height, width), offsets(rpe, height, width))
+        assert torch.equal(rpe(height, width), relative_bias(rpe.table, height, width))

@@ -1,4 +1,4 @@
-"""Depth-wise convolution blocks against sums written out tap by tap."""
+"""Depth-wise convolution: the contract of an operator, and sums written out tap by tap."""
 
 from __future__ import annotations
 
@@ -9,7 +9,22 @@ import torch
 from einops import einsum, rearrange, reduce
 from torch import Tensor, nn
 
+from search_spaces.architecture import Block
+from search_spaces.operators import FeatureMap, KnobValue
+from search_spaces.skeleton import Style
+from supernet.operators import mixer
 from supernet.operators.dwconv import DepthwiseConvolution, DynamicDepthwise, InhomogeneousDepthwise
+from tests.operator_contract import OperatorContract
+
+
+def made(dim: int, kernel_size: int, dynamic: str, group_channels: int | None) -> DepthwiseConvolution:
+    """Return the module that a block with these knobs asks for."""
+    knobs: dict[str, KnobValue] = {"kernel_size": kernel_size, "dynamic": dynamic}
+    if group_channels is not None:
+        knobs["group_channels"] = group_channels
+    block, feature_map = Block("dwconv", tuple(knobs.items())), FeatureMap(dim, 1, 6, 6)
+    module: DepthwiseConvolution = mixer("dwconv").blueprint(block, feature_map, Style()).build()
+    return module
 
 
 def randomised(module: nn.Module) -> nn.Module:
@@ -70,6 +85,23 @@ def naive(module: DepthwiseConvolution, x: Tensor) -> Tensor:
     return norm(pointwise(x, module.pointwise_out), module.norm_out)
 
 
+class TestDepthwiseConvolution(OperatorContract):
+    operator = "dwconv"
+    settings = (
+        {"kernel_size": 3, "dynamic": "none"},
+        {"kernel_size": 5, "dynamic": "none"},
+        {"kernel_size": 3, "dynamic": "homogeneous"},
+        {"kernel_size": 5, "dynamic": "homogeneous"},
+        {"kernel_size": 3, "dynamic": "inhomogeneous", "group_channels": 1},
+        {"kernel_size": 5, "dynamic": "inhomogeneous", "group_channels": 4},
+        {"kernel_size": 3, "dynamic": "inhomogeneous", "group_channels": 4},
+    )
+    uses_fused_attention = False
+
+    def naive(self, module: DepthwiseConvolution, x: Tensor) -> Tensor:
+        return naive(module, x)
+
+
 @pytest.mark.parametrize("kernel_size", [3, 5])
 @pytest.mark.parametrize(
     ("dynamic", "group_channels"),
@@ -78,7 +110,7 @@ def naive(module: DepthwiseConvolution, x: Tensor) -> Tensor:
 @pytest.mark.parametrize(("H", "W"), [(6, 5), (2, 3)])
 @torch.no_grad()
 def test_equals_naive(H: int, W: int, dynamic: str, group_channels: int | None, kernel_size: int) -> None:
-    module = DepthwiseConvolution(8, kernel_size, dynamic=dynamic, group_channels=group_channels)
+    module = made(8, kernel_size, dynamic, group_channels)
     randomised(module)
     x = torch.randn(2, H, W, 8, dtype=torch.float64)
     torch.testing.assert_close(module(x), naive(module, x))
@@ -86,8 +118,6 @@ def test_equals_naive(H: int, W: int, dynamic: str, group_channels: int | None, 
 
 def test_dynamic_asked_is_dynamic_built() -> None:
     """The published block builds a static convolution whatever is asked (an if/else slip); ours does not."""
-    assert isinstance(DepthwiseConvolution(8, 3, dynamic="homogeneous").depthwise, DynamicDepthwise)
-    made = DepthwiseConvolution(8, 3, dynamic="inhomogeneous", group_channels=2).depthwise
-    assert isinstance(made, InhomogeneousDepthwise)
-    with pytest.raises(AssertionError, match="group_channels"):
-        DepthwiseConvolution(8, 3, dynamic="inhomogeneous")
+    assert isinstance(made(8, 3, "homogeneous", None).depthwise, DynamicDepthwise)
+    assert isinstance(made(8, 3, "inhomogeneous", 2).depthwise, InhomogeneousDepthwise)
+    assert type(made(8, 3, "none", None).depthwise) is nn.Conv2d

@@ -1,4 +1,4 @@
-"""GSA against a sub-sampled map made patch by patch."""
+"""GSA: the contract of an operator, and a sub-sampled map computed patch by patch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor
 
+from search_spaces.architecture import Block
 from supernet.operators.gsa import GlobalSubsampledAttention
+from tests.operator_contract import OperatorContract
 
 
 def naive(module: GlobalSubsampledAttention, x: Tensor) -> Tensor:
-    """Attend from each position to one key for every whole patch."""
+    """Attend from each position to one key for every full patch; zeros complete a map smaller than one."""
     B, H, W, C = x.shape
     heads, r = module.num_heads, module.sr_ratio
+    if H < r or W < r:
+        padded = x.new_zeros(B, max(H, r), max(W, r), C)
+        padded[:, :H, :W] = x
+        return naive(module, padded)[:, :H, :W]
     small = x
     if module.sr is not None and module.norm is not None:
         small = x.new_zeros(B, H // r, W // r, C)
@@ -28,6 +34,18 @@ def naive(module: GlobalSubsampledAttention, x: Tensor) -> Tensor:
     logits = einsum(q, k, "b h n d, b h m d -> b h n m") / (C // heads) ** 0.5
     out = einsum(logits.softmax(-1), v, "b h n m, b h m d -> b h n d")
     return module.proj(rearrange(out, "b h (y x) d -> b y x (h d)", y=H))
+
+
+class TestGSA(OperatorContract):
+    operator = "gsa"
+    settings = ({"sr_ratio": 1}, {"sr_ratio": 2}, {"sr_ratio": 3})
+
+    def naive(self, module: GlobalSubsampledAttention, x: Tensor) -> Tensor:
+        return naive(module, x)
+
+    def dividing_size(self, block: Block) -> tuple[int, int]:
+        ratio = int(block.knob("sr_ratio"))
+        return 2 * ratio, 3 * ratio
 
 
 @pytest.mark.parametrize("sr_ratio", [1, 2, 3])

@@ -1,4 +1,4 @@
-"""LSA against attention written out window by window."""
+"""LSA: the contract of an operator, and attention written out window by window."""
 
 from __future__ import annotations
 
@@ -7,13 +7,27 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor
 
+from search_spaces.architecture import Block
 from supernet.kernels import pad_to_multiple, window_merge, window_partition
 from supernet.operators.lsa import LocallyGroupedAttention
+from supernet.pos import LocallyEnhancedPosition, RelativePositionBias
+from tests.helpers.naive import convolve_window
+from tests.operator_contract import DIM, MixerCase, OperatorContract
 
 
-def made(*args: int, rpe: bool = False, lepe: bool = False, **more: bool) -> LocallyGroupedAttention:
+def made(
+    dim: int, num_heads: int, window: int, *, rpe: bool = False, lepe: bool = False, **more: bool
+) -> LocallyGroupedAttention:
     torch.manual_seed(1)
-    module = LocallyGroupedAttention(*args, rpe=rpe, lepe=lepe, **more).double().eval()
+    module = LocallyGroupedAttention(
+        dim,
+        num_heads,
+        window,
+        rpe=RelativePositionBias(window, window, num_heads) if rpe else None,
+        lepe=LocallyEnhancedPosition(dim) if lepe else None,
+        **more,
+    )
+    module.double().eval()
     if module.rpe is not None:
         torch.nn.init.normal_(module.rpe.table)
     return module
@@ -42,23 +56,27 @@ def naive(module: LocallyGroupedAttention, x: Tensor) -> Tensor:
                         logits[:, :, i, j] += module.rpe.table[yq - yk + k - 1, xq - xk + k - 1]
             mixed = einsum(logits[..., seen].softmax(-1), v[:, :, seen], "b h n m, b h m d -> b h n d")
             if module.lepe is not None:
-                mixed = mixed + local(v, module.lepe, k)
+                values = rearrange(v, "b h (y x) d -> b y x (h d)", y=k)
+                local = convolve_window(values, module.lepe.weight[:, 0], module.lepe.bias)
+                mixed = mixed + rearrange(local, "b y x (h d) -> b h (y x) d", h=heads)
             out[:, top : top + k, left : left + k] = rearrange(mixed, "b h (y x) d -> b y x (h d)", y=k)
     return module.proj(out[:, :H, :W])
 
 
-def local(v: Tensor, conv: torch.nn.Conv2d, k: int) -> Tensor:
-    """Return the 3x3 convolution of one window's values ``(b, h, k * k, d)``, tap by tap."""
-    assert conv.bias is not None
-    values = rearrange(v, "b h (y x) d -> b y x (h d)", y=k)
-    out = torch.zeros_like(values) + conv.bias
-    for y in range(k):
-        for x in range(k):
-            for dy in range(-1, 2):
-                for dx in range(-1, 2):
-                    if 0 <= y + dy < k and 0 <= x + dx < k:
-                        out[:, y, x] += values[:, y + dy, x + dx] * conv.weight[:, 0, dy + 1, dx + 1]
-    return rearrange(out, "b y x (h d) -> b h (y x) d", h=v.shape[1])
+class TestLSA(OperatorContract):
+    operator = "lsa"
+    settings = ({"window_size": 2}, {"window_size": 3}, {"window_size": 5})
+    variants = (
+        MixerCase("unmasked", lambda: made(DIM, 2, 4, lepe=True, mask_padding=False), (8, 12)),
+        MixerCase("three heads", lambda: made(DIM, 3, 3, rpe=True, qkv_bias=False), (6, 9)),
+    )
+
+    def naive(self, module: LocallyGroupedAttention, x: Tensor) -> Tensor:
+        return naive(module, x)
+
+    def dividing_size(self, block: Block) -> tuple[int, int]:
+        window = int(block.knob("window_size"))
+        return 2 * window, 3 * window
 
 
 @pytest.mark.parametrize("mask_padding", [True, False])

@@ -1,4 +1,4 @@
-"""Outlook attention against neighbourhoods weighed and summed one by one."""
+"""Outlook attention: the contract of an operator, and neighbourhoods weighted and summed one by one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from supernet.operators.outlook import OutlookAttention
+from tests.operator_contract import OperatorContract
 
 
 def naive(module: OutlookAttention, x: Tensor) -> Tensor:
@@ -29,6 +30,19 @@ def naive(module: OutlookAttention, x: Tensor) -> Tensor:
                         weights[:, :, target, source].unsqueeze(-1) * value
                     )
     return module.proj(out.flatten(3))
+
+
+class TestOutlook(OperatorContract):
+    operator = "outlook"
+    settings = (
+        {"kernel_size": 3, "stride": 1},
+        {"kernel_size": 3, "stride": 2},
+        {"kernel_size": 5, "stride": 2},
+    )
+    uses_fused_attention = False
+
+    def naive(self, module: OutlookAttention, x: Tensor) -> Tensor:
+        return naive(module, x)
 
 
 @pytest.mark.parametrize(("kernel_size", "stride"), [(3, 1), (3, 2), (5, 2), (1, 1)])

@@ -1,4 +1,4 @@
-"""Refiner against maps refined entry by entry."""
+"""Refiner: the contract of an operator, and maps refined entry by entry."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from supernet.operators.refiner import (
     RefinedAttention,
     SharedRefinedAttention,
 )
+from supernet.pos import RelativePositionBias
+from tests.helpers.naive import relative_bias
+from tests.operator_contract import DIM, MixerCase, OperatorContract
 
 
 def randomised(module: nn.Module) -> nn.Module:
@@ -62,17 +65,40 @@ def refined(module: nn.Module, maps: Tensor) -> Tensor:
     return maps + norm(convolved(x, module.reduce.weight, DENSE), module.norm_reduce)
 
 
-def naive(module: RefinedAttention, x: Tensor, previous: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def naive(
+    module: RefinedAttention, x: Tensor, previous: Tensor | None = None, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Attend over tokens ``(b, n, c)``, with softmax first and refinement after."""
     q, k, v = rearrange(module.qkv(x), "b n (three h d) -> three b h n d", three=3, h=module.num_heads)
     d = q.shape[-1]
-    maps = (einsum(q, k, "b h n d, b h m d -> b h n m") / d**0.5).softmax(-1)
+    logits = einsum(q, k, "b h n d, b h m d -> b h n m") / d**0.5
+    maps = (logits if bias is None else logits + bias).softmax(-1)
     if previous is not None:
         maps = maps + previous / d**0.5
     if module.refine is not None and module.norm is not None:
         maps = norm(refined(module.refine, maps), module.norm)
     out = einsum(maps, v, "b h n m, b h m d -> b h n d")
     return module.proj(rearrange(out, "b h n d -> b n (h d)")), maps
+
+
+class TestRefiner(OperatorContract):
+    operator = "refiner"
+    settings = (
+        {"expand_ratio": 1, "kernel_size": 3},
+        {"expand_ratio": 2, "kernel_size": 1},
+        {"expand_ratio": 3, "kernel_size": 3},
+    )
+    variants = (
+        MixerCase("dense", lambda: RefinedAttention(DIM, 3, DenseRefinement(3, 5)), (5, 6)),
+        MixerCase("unrefined", lambda: RefinedAttention(DIM, 3, qkv_bias=False), (5, 6)),
+    )
+    uses_fused_attention = False
+
+    def naive(self, module: RefinedAttention, x: Tensor) -> Tensor:
+        H, W = x.shape[1:3]
+        bias = None if module.rpe is None else relative_bias(module.rpe.table, H, W)
+        tokens, _ = naive(module, rearrange(x, "b y x c -> b (y x) c"), bias=bias)
+        return rearrange(tokens, "b (y x) c -> b y x c", y=H)
 
 
 @pytest.mark.parametrize("with_previous", [False, True])
@@ -84,7 +110,10 @@ def naive(module: RefinedAttention, x: Tensor, previous: Tensor | None = None) -
 def test_tokens_equal_naive(
     expand_ratio: int, kernel_size: int, refine: bool, dense: bool, with_previous: bool
 ) -> None:
-    module = RefinedAttention(12, 3, expand_ratio, kernel_size, refine=refine, dense=dense)
+    refinement = (
+        DenseRefinement(3, kernel_size) if dense else AttentionRefinement(3, expand_ratio, kernel_size)
+    )
+    module = RefinedAttention(12, 3, refinement if refine else None)
     randomised(module)
     x = torch.randn(2, 7, 12, dtype=torch.float64)
     previous = torch.randn(2, 3, 7, 7, dtype=torch.float64) if with_previous else None
@@ -94,7 +123,7 @@ def test_tokens_equal_naive(
 
 @torch.no_grad()
 def test_a_map_is_attended_to_as_its_tokens() -> None:
-    module = RefinedAttention(12, 3, 2, 3)
+    module = RefinedAttention(12, 3, AttentionRefinement(3, 2, 3))
     randomised(module)
     x = torch.randn(2, 3, 4, 12, dtype=torch.float64)
     expected, _ = naive(module, rearrange(x, "b y x c -> b (y x) c"))
@@ -103,7 +132,7 @@ def test_a_map_is_attended_to_as_its_tokens() -> None:
 
 @torch.no_grad()
 def test_bias_is_added_before_the_softmax() -> None:
-    module = RefinedAttention(12, 3, 1, 3, refine=False, rpe_size=(3, 4))
+    module = RefinedAttention(12, 3, rpe=RelativePositionBias(3, 4, 3))
     randomised(module)
     assert module.rpe is not None
     x = torch.randn(2, 3, 4, 12, dtype=torch.float64)
@@ -115,7 +144,7 @@ def test_bias_is_added_before_the_softmax() -> None:
 
 @torch.no_grad()
 def test_a_sharing_block_refines_given_maps_and_hands_them_on() -> None:
-    module = SharedRefinedAttention(12, 3)
+    module = SharedRefinedAttention(12, 3, AttentionRefinement(3, 3, 3))
     randomised(module)
     x = torch.randn(2, 5, 12, dtype=torch.float64)
     given = torch.randn(2, 3, 5, 5, dtype=torch.float64)
@@ -133,8 +162,8 @@ def test_sharing_exports() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.first, self.second = (
-                RefinedAttention(12, 3, 3, 3, refine=False),
-                SharedRefinedAttention(12, 3),
+                RefinedAttention(12, 3),
+                SharedRefinedAttention(12, 3, AttentionRefinement(3, 3, 3)),
             )
 
         def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Swin against attention written out for every query, with its visible keys found by their places."""
+"""Swin: the contract of an operator, and attention written out for every query and its visible keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from search_spaces.architecture import Block
 from supernet.operators.swin import ShiftedWindowAttention
+from tests.operator_contract import DIM, MixerCase, OperatorContract
 
 
 def made(*args: int) -> ShiftedWindowAttention:
@@ -52,6 +54,23 @@ def naive(module: ShiftedWindowAttention, x: Tensor) -> Tensor:
             mixed = torch.einsum("bmh,bmhd->bhd", logits.softmax(1), values)
             out[:, (y + down) % H, (c + right) % W] = mixed.flatten(1)
     return module.proj(out)
+
+
+class TestSwin(OperatorContract):
+    operator = "swin"
+    settings = (
+        {"window_size": 2, "shift": "none"},
+        {"window_size": 3, "shift": "half"},
+        {"window_size": 5, "shift": "half"},
+    )
+    variants = (MixerCase("shift 1", lambda: made(DIM, 2, 4, 1), (8, 12)),)
+
+    def naive(self, module: ShiftedWindowAttention, x: Tensor) -> Tensor:
+        return naive(module, x)
+
+    def dividing_size(self, block: Block) -> tuple[int, int]:
+        window = int(block.knob("window_size"))
+        return 2 * window, 3 * window
 
 
 @pytest.mark.parametrize(("window_size", "shift_size"), [(2, 0), (3, 0), (2, 1), (3, 1), (4, 2)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from supernet.weight_slices import WeightSlices, full
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,6 +13,7 @@ from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
 from supernet.elastic import Elastic, Mixer, Projections
+from supernet.weight_slices import WeightSlices, full
 
 
 class AxialPooling(nn.Module):

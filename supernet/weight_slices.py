@@ -1,0 +1,98 @@
+"""Which part of a shared weight a static module uses, and how it is read.
+
+A ``WeightSlice`` is a rule, not a tensor: it is made once for a design and evaluated at every step, where it
+returns a view of the shared weight wherever that is possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from supernet.functional_module import TensorSlot, tensor_slots
+
+Weights = dict[str, Tensor]
+Select = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightSlice:
+    """A weight that is a part of a shared one.
+
+    Args:
+        slot: Where the shared weight is kept; it may be replaced there.
+        select: ``(shared weight) -> its part``; all of it where it is left out.
+    """
+
+    slot: TensorSlot
+    select: Select | None = None
+
+    def __call__(self) -> Tensor:
+        """Return the weight, a view wherever ``select`` returns one."""
+        value = self.slot.read()
+        return value if self.select is None else self.select(value)
+
+    def then(self, select: Select) -> WeightSlice:
+        """Return the slice that ``select`` makes of this full weight."""
+        assert self.select is None, "a weight is sliced once"
+        return WeightSlice(self.slot, select)
+
+
+WeightSlices = dict[str, WeightSlice]
+
+
+def full(module: nn.Module) -> WeightSlices:
+    """Return slices that are all parameters and buffers of a module, each in full, by name."""
+    return {name: WeightSlice(slot) for name, slot in tensor_slots(module).items()}
+
+
+def materialize(weight_slices: Mapping[str, WeightSlice]) -> Weights:
+    """Return the weights that slices stand for now."""
+    return {name: weight_slice() for name, weight_slice in weight_slices.items()}
+
+
+def state(module: nn.Module) -> Weights:
+    """Return a module's parameters and buffers by name, as they are (not detached)."""
+    return materialize(full(module))
+
+
+Named = TypeVar("Named")
+
+
+def prefixed(prefix: str, named: Mapping[str, Named]) -> dict[str, Named]:
+    """Return slices or weights under ``prefix.``."""
+    return {f"{prefix}.{name}": value for name, value in named.items()}
+
+
+def narrow(count: int, start: int = 0, dim: int = 0) -> Select:
+    """Return what selects ``count`` entries of a weight along ``dim``, from ``start`` on."""
+    return lambda weight: weight if weight.shape[dim] == count else weight.narrow(dim, start, count)
+
+
+def centre(weight: Tensor, height: int, width: int, dim: int = 0) -> Tensor:
+    """Return the middle of a weight: a smaller kernel, the bias of a smaller window.
+
+    Args:
+        weight: A weight with rows along ``dim`` and columns along the next dimension.
+        height: Rows to keep.
+        width: Columns to keep.
+        dim: The dimension of the rows.
+    """
+    top, left = (weight.shape[dim] - height) // 2, (weight.shape[dim + 1] - width) // 2
+    return weight.narrow(dim, top, height).narrow(dim + 1, left, width)
+
+
+def centred(height: int, width: int, dim: int = 0) -> Select:
+    """Return what selects the ``centre`` of a weight."""
+    return lambda weight: centre(weight, height, width, dim)
+
+
+def first_channels(batch_norm: nn.Module, channels: int) -> WeightSlices:
+    """Return the first ``channels`` of a BatchNorm's weights and statistics, and its count of batches."""
+    return {
+        name: value if value().ndim == 0 else value.then(narrow(channels))
+        for name, value in full(batch_norm).items()
+    }

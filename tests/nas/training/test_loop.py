@@ -13,9 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.cluster.budget import WorkerAllocation
 from nas.data.dataset import Data
-from nas.pipeline.run import allocate_team
 from nas.runtime import interrupt
 from nas.runtime.files import load_tensors
 from nas.runtime.interrupt import Interrupted
@@ -130,17 +128,6 @@ def test_interrupt_saves_and_resumes(space: Space, settings: Settings, data: Dat
     assert equal_tensors(saved_state(resumed), saved_state(uninterrupted))
 
 
-def test_second_signal_insists_and_handlers_return() -> None:
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with interrupt.graceful(), pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
-        assert interrupt.is_requested()
-        os.kill(os.getpid(), signal.SIGINT)
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-    assert not interrupt.is_requested()
-    interrupt.check()
-
-
 def test_saves_now_and_then(space: Space, settings: Settings, data: Data, tmp_path: Path) -> None:
     training = new_training(space, settings, data, tmp_path / "c")
     saved: list[int] = []
@@ -158,12 +145,3 @@ def test_interval_of_checkpoints_is_a_number(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("NAS_CHECKPOINT_SECONDS", "often")
     with pytest.raises(RequestError, match="NAS_CHECKPOINT_SECONDS must be a number of seconds, not 'often'"):
         checkpoint_seconds()
-
-
-def test_cores_of_one_machine_are_dealt_out_among_ranks() -> None:
-    eight = WorkerAllocation(8, 1.0, 0.0, "cpu")
-    assert allocate_team(eight, 2, one_machine=True) == WorkerAllocation(2, 4.0, 0.0, "cpu")
-    # A cluster's machines may have one core each.
-    assert allocate_team(eight, 2, one_machine=False) == WorkerAllocation(2, 1.0, 0.0, "cpu")
-    shared = WorkerAllocation(8, 0.5, 1.0, "cuda")
-    assert allocate_team(shared, 8, one_machine=True) == shared

@@ -51,9 +51,9 @@ def make_study(
 ) -> Study:
     study = Study(folder)
     settings = Settings(space="small", objectives=objectives, max_macs=max_macs, batch=batch)
-    facts = DatasetInfo("<b>mnist5k", "0" * 64, 8, 1, ("a", "b"), (0.1,), (0.3,))
+    dataset = DatasetInfo("<b>mnist5k", "0" * 64, 8, 1, ("a", "b"), (0.1,), (0.3,))
     declaration = parse_declaration(SPACE, "space.yaml")
-    study.create(settings, facts, declaration, study.default_url, ["nas", "search"])
+    study.create(settings, dataset, declaration, study.default_url, ["nas", "search"])
     space, goal = study.space(), study.goal()
     analogues = [(name, space.largest) for name in starts]
     plan = SearchConfig(goal, "random", batch_size=batch, trials=trials)

@@ -67,9 +67,9 @@ def exported(folder: Path, design: Architecture, name: str) -> Path:
 def studied(folder: Path, images: Path) -> Study:
     """Make a study with two designs that were retrained, as far as files tell."""
     study, spec = Study(folder), f"folder:{images}"
-    facts = DatasetInfo.from_data(load_data(spec, image_size=16), spec)
+    dataset = DatasetInfo.from_data(load_data(spec, image_size=16), spec)
     declaration = parse_declaration(SPACE, "space.yaml")
-    study.create(Settings(data=spec, image_size=16), facts, declaration, study.default_url, [])
+    study.create(Settings(data=spec, image_size=16), dataset, declaration, study.default_url, [])
     for top1, design in enumerate((DEEP, FLAT)):
         place = study.retraining_folder(design.digest, "scratch")
         save_tensors(place / "model.safetensors", build_subnet(design).state_dict())

@@ -10,14 +10,12 @@ keeps its tensors elsewhere is noticed there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSlot:
+class TensorSlot(NamedTuple):
     """Where a module keeps one of its parameters or buffers.
 
     Args:

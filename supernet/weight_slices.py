@@ -32,7 +32,8 @@ class WeightSlice:
 
     def __call__(self) -> Tensor:
         """Return the weight, a view wherever ``select`` returns one."""
-        value = self.slot.read()
+        table, name = self.slot
+        value: Tensor = table[name]  # without a call, as every weight of every step is read here
         return value if self.select is None else self.select(value)
 
     def then(self, select: Select) -> WeightSlice:

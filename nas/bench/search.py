@@ -25,6 +25,7 @@ from nas.search.loop import Search, SearchConfig, analytic_costs
 from nas.search.objectives import Goal
 from nas.search.samplers import Proposer
 from nas.search.storage import open_storage
+from nas.search.storage_url import sqlite_url
 from nas.search.trial_store import Store, TrialRecord
 from search_spaces.architecture import Architecture
 from search_spaces.space import Space
@@ -196,7 +197,7 @@ class _TimedSearch(Search):
 def _parts(space: Space, trials: int, folder: Path) -> tuple[Space, Store, SearchConfig]:
     """Return what our search searches, where its trials go and how it proposes."""
     goal = Goal()
-    store = Store(f"sqlite:///{folder}/ours.db", "ours", goal.objectives, space.choices)
+    store = Store(sqlite_url(Path(folder, "ours.db")), "ours", goal.objectives, space.choices)
     return space, store, SearchConfig(goal, batch_size=_POPULATION, trials=trials)
 
 
@@ -247,7 +248,7 @@ def _against(where: str, ours: float, theirs: float, what: str, mark: Mark) -> M
 def plain_optuna(space: Space, trials: int, folder: Path) -> float:
     """Return the seconds of Optuna's own loop: same storage, sampler, parameters and objective."""
     study = optuna.create_study(
-        storage=open_storage(f"sqlite:///{folder}/plain.db"),
+        storage=open_storage(sqlite_url(Path(folder, "plain.db"))),
         directions=Goal().directions,
         sampler=NSGAIISampler(population_size=_POPULATION, seed=0),
     )

@@ -14,6 +14,8 @@ from typing import Annotated
 import typer
 
 from nas.cli import bench, inspect, models, search
+from nas.cli.process_list import hide_password
+from nas.runtime.secrets import redact
 from search_spaces.errors import NasError, WorkError
 
 app = typer.Typer(
@@ -60,15 +62,16 @@ def _options(
 
 def main() -> None:
     """Run the command line; every expected failure is one sentence and an exit code."""
+    hide_password()
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="nas", standalone_mode=False)
     except typer.Abort:
         code = 130
     except typer.TyperException as error:
-        sys.stderr.write(f"nas: {_usage_sentence(error)}\n")
+        sys.stderr.write(f"nas: {redact(_usage_sentence(error))}\n")
         code = 2
     except NasError as error:
-        sys.stderr.write(f"nas: {error}\n")
+        sys.stderr.write(f"nas: {redact(str(error))}\n")
         code = error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("nas: interrupted at once; run the same command again to resume\n")

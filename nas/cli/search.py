@@ -35,7 +35,16 @@ def search(
     storage: Annotated[
         str | None,
         typer.Option(
-            help="Optuna storage URL.", show_default="SQLite in the study's folder", rich_help_panel=RUN
+            help="Optuna storage URL, without a password.",
+            show_default="NAS_STORAGE, else SQLite in the study's folder",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    storage_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the storage URL, readable by its owner alone: for a URL with a password.",
+            rich_help_panel=RUN,
         ),
     ] = None,
     config: Annotated[
@@ -70,7 +79,7 @@ def search(
 
     if export and not retrain:
         raise RequestError("--export exports a retrained design; add --retrain 1")
-    plan = plan_search(SearchRequest(given, config, budget, study, storage))
+    plan = plan_search(SearchRequest(given, config, budget, study, storage, storage_file))
     for line in describe_plan(plan):
         log.say(line)
     if dry_run:

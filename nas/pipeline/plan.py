@@ -16,7 +16,7 @@ from nas.runtime.console import duration, progress_callback, quantity
 from nas.runtime.device import planned_device
 from nas.search.loop import SearchConfig
 from nas.search.objectives import Goal, parse_objectives
-from nas.search.storage import check_storage, redact_password
+from nas.search.storage import check_storage
 from nas.study.dataset_info import DatasetInfo
 from nas.study.folder import Study
 from nas.study.recipes import default_recipes, stored_recipes
@@ -46,7 +46,7 @@ class SearchPlan:
         space: The space for the images.
         data: The images.
         study: The folder.
-        storage_url: Where its trials are stored.
+        storage_url: Where its trials are stored, without secrets.
         latency: Latencies that were given or measured before, or None.
         pretrained: Published networks that the supernet starts from; none where it is trained already.
     """
@@ -123,7 +123,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
             raise RequestError("--supernet gives weights that are trained already; leave --init-from out")
         read_supernet(space, settings.sharing, Path(settings.supernet))
     request.require_every_option_to_count()
-    url = request.storage or study.url
+    url = request.storage_url
     check_storage(url, study.name, parse_objectives(settings.objectives))
     # A search goes on with the latencies it began with, whatever became of the file they were read from.
     table = study.latency_file if study.latency_file.exists() else settings.latency_table
@@ -153,7 +153,7 @@ def describe_plan(plan: SearchPlan) -> list[str]:
         + ("" if config.racing is None else f", racing {config.racing:g}")
         + time_limit,
         *([] if plan.latency is None else [f"latency   of {plan.latency}"]),
-        f"study     {plan.study.folder} ({redact_password(plan.storage_url)})",
+        f"study     {plan.study.folder} ({plan.storage_url})",
     ]
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nas.search.storage_url import VARIABLE, clean, read_storage_file
 from nas.study.find import STUDIES, find_study
 from nas.study.folder import Study
 from nas.study.recipes import RecipeOverrides, override_settings
 from nas.study.setting import declared_settings
 from nas.study.settings import Settings, read_settings
-from search_spaces.errors import RequestError
+from search_spaces.errors import RequestError, StudyError
 
 #: Options that say how a supernet is trained and nothing else.
 _ONLY_TRAINING = ("epochs", "policy")
@@ -29,6 +31,7 @@ class SearchRequest:
         budget: What may be used.
         study: Name or folder of the study; None for the space's name under ``studies/``.
         storage: Storage URL; None for the study's own.
+        storage_file: File that holds the storage URL, or None.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -36,6 +39,7 @@ class SearchRequest:
     budget: str = "auto"
     study: str | None = None
     storage: str | None = None
+    storage_file: Path | None = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -59,6 +63,32 @@ class SearchRequest:
         return (
             Study(STUDIES / Path(self.settings.space).stem) if self.study is None else find_study(self.study)
         )
+
+    @property
+    def storage_url(self) -> str:
+        """Where the trials are stored, without secrets: as given, else in ``NAS_STORAGE``, else in the folder.
+
+        A study that exists keeps its storage.
+
+        Raises:
+            RequestError: If a storage is given in two ways, or is not the study's.
+        """
+        study, given = self.study_folder, self.storage
+        if self.storage_file is not None:
+            if given is not None:
+                raise RequestError("--storage and --storage-file both say where trials are stored; give one")
+            given = read_storage_file(self.storage_file)
+        given = None if given is None else clean(given)
+        if study.settings_file.exists():
+            if given not in (None, study.url):
+                raise StudyError(
+                    f"study {study.folder} keeps its trials in {study.url}, not in {given}; leave --storage out, or "
+                    "choose another --study"
+                )
+            return study.url
+        if given is None and (variable := os.environ.get(VARIABLE)):
+            return clean(variable)
+        return given or study.url
 
     def _given_of(self, kind: type) -> dict[str, Any]:
         names = {each.name for each in declared_settings(kind)}

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from nas.runtime.interrupt import Interrupted, graceful
+from nas.runtime.secrets import redact_command
 
 
 @contextlib.contextmanager
@@ -21,5 +22,5 @@ def resumable(command: Sequence[str]) -> Iterator[None]:
             yield
     except Interrupted:
         raise Interrupted(
-            f"interrupted; everything done is saved, resume with: {shlex.join(command)}"
+            f"interrupted; everything done is saved, resume with: {shlex.join(redact_command(command))}"
         ) from None

@@ -7,7 +7,8 @@ import sys
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from nas.search.storage import open_storage, redact_password
+from nas.search.storage import open_storage
+from nas.search.storage_url import clean
 from search_spaces.errors import RequestError
 
 #: The only address served: the dashboard has no login and lets anyone delete studies.
@@ -54,9 +55,7 @@ def serve(url: str, port: int) -> None:
             f"{problem}; choose another with --port, for example --port {_free_port()}"
         ) from None
     with server:
-        sys.stderr.write(
-            f"dashboard of {redact_password(url)} at http://{HOST}:{port}/dashboard (Ctrl-C ends it)\n"
-        )
+        sys.stderr.write(f"dashboard of {clean(url)} at http://{HOST}:{port}/dashboard (Ctrl-C ends it)\n")
         sys.stderr.flush()
         try:
             server.serve_forever()

@@ -16,6 +16,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from nas.runtime.secrets import redact
+
 console = Console(stderr=True, highlight=False)
 
 _PRINT_SECONDS = 15.0  # how often progress is printed where there is no terminal to redraw
@@ -23,7 +25,7 @@ _SHORTEST_PRINTED = 1.0  # seconds; shorter phases are not worth a line there
 
 
 class Log:
-    """Lines for the terminal and for ``log.txt``."""
+    """Lines for the terminal and for ``log.txt``, without secrets."""
 
     def __init__(self) -> None:
         self.path: Path | None = None
@@ -35,6 +37,7 @@ class Log:
 
     def say(self, text: str) -> None:
         """Print a line and log it with the time."""
+        text = redact(text)
         console.print(escape(text), soft_wrap=True)
         self.note(text)
 
@@ -42,7 +45,7 @@ class Log:
         """Log a line without printing it."""
         if self.path is not None:
             with open(self.path, "a", encoding="utf-8") as file:
-                file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+                file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {redact(text)}\n")
 
 
 log = Log()

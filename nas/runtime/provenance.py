@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from nas.runtime.secrets import redact_command
+
 _PACKAGES = (
     "nas",
     "einops",
@@ -37,7 +39,7 @@ def provenance(seed: int, command: Sequence[str]) -> dict[str, Any]:
 
     Args:
         seed: The run's seed.
-        command: The command line, one argument an item.
+        command: The command line, one argument an item; secrets in it are left out.
 
     Returns:
         ``commit`` (null outside a checkout), ``dirty``, ``packages``, ``python``, ``platform``,
@@ -53,7 +55,7 @@ def provenance(seed: int, command: Sequence[str]) -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "seed": seed,
-        "command": list(command),
+        "command": redact_command(command),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -11,12 +11,13 @@ import sqlalchemy
 
 from nas.runtime.error_text import first_line
 from nas.runtime.files import require_writable
+from nas.runtime.secrets import redact
 from nas.search.objectives import OBJECTIVES
+from nas.search.storage_url import VARIABLE, clean, complete, sqlite_path
 from search_spaces.errors import StudyError
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-_SQLITE = "sqlite:///"
 _SQLITE_TIMEOUT = 60  # seconds that a writer waits for another one
 _METRIC_NAMES = "study:metric_names"  # the attribute in which Study.set_metric_names keeps them
 
@@ -27,7 +28,8 @@ def check_storage(url: str, name: str, objectives: tuple[str, ...]) -> None:
     Raises:
         StudyError: If it cannot be opened, or its study of that name has other objectives.
     """
-    if url.startswith(_SQLITE) and not (path := Path(url.removeprefix(_SQLITE))).exists():
+    path = sqlite_path(url)
+    if path is not None and not path.exists():
         require_writable(path.parent)
         return
     check_objectives(open_storage(url), url, name, objectives)
@@ -50,7 +52,7 @@ def check_objectives(
     wanted = [OBJECTIVES[objective][0] for objective in objectives]
     if directions != wanted or stored not in (list(objectives), wanted):
         raise StudyError(
-            f"study '{name}' in {redact_password(url)} has the objectives {', '.join(stored)}, "
+            f"study '{name}' in {url} has the objectives {', '.join(stored)}, "
             f"not {', '.join(objectives)}; repeat them with --objective, or choose another --study"
         )
 
@@ -58,19 +60,22 @@ def check_objectives(
 def open_storage(url: str) -> optuna.storages.RDBStorage:
     """Open the storage at ``url``, creating an SQLite file where there is none.
 
+    Its secrets are those that `clean` was given, or of ``NAS_STORAGE``; only here they are put in.
+
     Raises:
         StudyError: If it cannot be opened.
     """
-    arguments: dict[str, Any] = {}
-    if url.startswith(_SQLITE):
-        _prepare_sqlite(Path(url.removeprefix(_SQLITE)))
+    url, arguments = clean(url), dict[str, Any]()
+    if (path := sqlite_path(url)) is not None:
+        _prepare_sqlite(path)
         arguments["connect_args"] = {"timeout": _SQLITE_TIMEOUT}
     try:
-        return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+        return optuna.storages.RDBStorage(complete(url), engine_kwargs=arguments)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
         raise StudyError(
-            f"cannot open the storage {redact_password(url)} ({first_line(error)}); give an SQLAlchemy URL such as "
-            "sqlite:///study.db or postgresql+psycopg://user@host/database"
+            f"cannot open the storage {url} ({redact(first_line(error))}); give an SQLAlchemy URL such as "
+            "sqlite:///study.db or postgresql+psycopg://user@host/database, and a password in the environment variable "
+            f"{VARIABLE}, by --storage-file or in ~/.pgpass"
         ) from None
 
 
@@ -87,11 +92,3 @@ def _prepare_sqlite(path: Path) -> None:
         raise StudyError(
             f"{path} is not a database that can be used ({error}); move it away or give another --storage"
         ) from None
-
-
-def redact_password(url: str) -> str:
-    """Return a storage URL without its password."""
-    try:
-        return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return url

@@ -20,10 +20,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.runtime.console import log
 from nas.runtime.error_text import first_line
+from nas.runtime.secrets import redact
 from nas.search.objectives import OBJECTIVES
 from nas.search.optuna_trials import PublicStudyTrials, StoredTrial, StudyTrials
 from nas.search.samplers import to_distributions
-from nas.search.storage import check_objectives, open_storage, redact_password
+from nas.search.storage import check_objectives, open_storage
+from nas.search.storage_url import clean
 from search_spaces.architecture import Architecture
 from search_spaces.choices import Choice, Value
 from search_spaces.errors import StudyError
@@ -92,17 +94,17 @@ class Store:
         objectives: tuple[str, ...],
         choices: tuple[Choice, ...],
     ) -> None:
-        self.url, self.objectives = url, objectives
+        self.url, self.objectives = clean(url), objectives
         directions = [OBJECTIVES[objective][0] for objective in objectives]
         storage = open_storage(url)
-        check_objectives(storage, url, name, objectives)
+        check_objectives(storage, self.url, name, objectives)
         try:
             self.study = optuna.create_study(
                 storage=storage, study_name=name, directions=directions, load_if_exists=True
             )
         except (ValueError, sqlalchemy.exc.SQLAlchemyError) as error:
             raise StudyError(
-                f"cannot open study '{name}' in {redact_password(url)}: {first_line(error)}"
+                f"cannot open study '{name}' in {self.url}: {redact(first_line(error))}"
             ) from None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -120,7 +122,7 @@ class Store:
             trials = self._trials.read()
         except ValueError:
             raise StudyError(
-                f"study '{self.study.study_name}' in {redact_password(self.url)} holds trials of another space; choose "
+                f"study '{self.study.study_name}' in {self.url} holds trials of another space; choose "
                 "another --study or --storage"
             ) from None
         records = [_to_record(trial) for trial in trials if _NAS_ATTR in trial.system_attrs]

@@ -11,6 +11,7 @@ from typing import Any
 from nas.runtime.files import require_writable, write_json, write_text
 from nas.runtime.provenance import provenance
 from nas.search.objectives import Goal, parse_objectives
+from nas.search.storage_url import clean, has_secrets, sqlite_path, sqlite_url
 from nas.search.trial_store import Store, TrialRecord
 from nas.study.dataset_info import DatasetInfo
 from nas.study.settings import Settings, find_difference, read_settings
@@ -90,6 +91,7 @@ class Study:
     ) -> None:
         """Write what identifies the study, unless it is there already."""
         if self.settings_file.exists():
+            self._protect_stored_password()
             return
         write_text(self.space_file, declaration.text)
         write_json(self.dataset_file, asdict(dataset))
@@ -97,6 +99,11 @@ class Study:
         if url != self.default_url:
             write_text(self.storage_file, url + "\n")  # the default follows the folder when it moves
         write_text(self.settings_file, settings.to_yaml())  # last: where it exists the others are complete
+
+    def _protect_stored_password(self) -> None:
+        """Let nobody else read the password that an earlier version of this program wrote into ``storage.txt``."""
+        if self.storage_file.exists() and has_secrets(self.storage_file.read_text(encoding="utf-8").strip()):
+            self.storage_file.chmod(0o600)
 
     def require(self) -> None:
         """Raise unless a study lies here.
@@ -136,15 +143,15 @@ class Study:
 
     @property
     def url(self) -> str:
-        """SQLAlchemy URL of the study's storage."""
+        """SQLAlchemy URL of the study's storage, without secrets."""
         if self.storage_file.exists():
-            return self.storage_file.read_text(encoding="utf-8").strip()
+            return clean(self.storage_file.read_text(encoding="utf-8").strip())
         return self.default_url
 
     @property
     def default_url(self) -> str:
         """The SQLite file in the folder."""
-        return f"sqlite:///{self.folder / 'study.db'}"
+        return sqlite_url(self.folder / "study.db")
 
     def open_store(self) -> Store:
         """Open the study's storage for a search; it is created where it does not exist."""
@@ -152,8 +159,8 @@ class Study:
 
     def find_store(self) -> Store | None:
         """Open the study's storage to read it; None, and nothing is created, where the search has not begun."""
-        url = self.url
-        if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        path = sqlite_path(self.url)
+        if path is not None and not path.exists():
             return None
         return self.open_store()
 

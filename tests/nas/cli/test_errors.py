@@ -223,7 +223,7 @@ CASES = [
     Case(
         "storage that does not answer",
         SEARCH + " --storage postgresql+psycopg://me:secret@127.0.0.1:1/db",
-        "cannot open the storage postgresql+psycopg://me:***@127.0.0.1:1/db",
+        "cannot open the storage postgresql+psycopg://me@127.0.0.1:1/db",
     ),
     Case("storage of an unknown kind", SEARCH + " --storage mangodb://x/y", "cannot open the storage"),
     Case("storage is no database", SEARCH + " --storage sqlite:///{space}", "not a database"),

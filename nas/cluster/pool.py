@@ -9,6 +9,7 @@ from typing import Any
 
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.ray_cluster import MAX_ATTEMPTS, load_ray, to_user_error
+from nas.cluster.waiting import Wait
 from nas.runtime import interrupt
 from nas.runtime.console import log
 from nas.runtime.device import DeviceType, start_worker
@@ -59,6 +60,8 @@ class Pool:
         self._slots: dict[
             Any, int
         ] = {}  # actor -> its number among the workers, which its successor inherits
+        self._starting: set[Any] = set()  # actors that are not ready yet
+        self._waiting = Wait(allocation)
         self._failed_starts = 0  # workers in a row that died before they were ready
         for slot in range(allocation.workers):
             self._spawn(slot)
@@ -73,6 +76,7 @@ class Pool:
         )
         actor = actor_class.remote(self.factory, allocation.device, allocation.threads, self.payload)
         self._actors[actor.ready.remote()] = actor
+        self._starting.add(actor)
         self._slots[actor] = slot
 
     def map(
@@ -88,7 +92,7 @@ class Pool:
 
         Raises:
             Interrupted: If the user asked to stop.
-            WorkError: If the method fails, or one item outlives several workers.
+            WorkError: If the method fails, one item outlives several workers, or no worker starts for long.
         """
         ray = load_ray()
         waiting = list(enumerate(items))
@@ -102,6 +106,7 @@ class Pool:
                 self._actors[reference] = actor
                 running[reference] = task
             interrupt.check()
+            self._waiting.check(self.allocation.workers - len(self._starting), self.allocation.workers)
             finished, _ = ray.wait(list(self._actors), num_returns=1, timeout=0.5)
             for reference in finished:
                 actor = self._actors.pop(reference)
@@ -123,6 +128,7 @@ class Pool:
                         waiting.insert(0, call)
                     continue
                 self._failed_starts = 0
+                self._starting.discard(actor)
                 self._idle.append(actor)
                 if call is not None:
                     yield ItemResult(call[0], value)
@@ -149,6 +155,7 @@ class Pool:
         """
         log.note(f"a worker died ({type(error).__name__}); starting another")
         self._kill(actor)
+        self._starting.discard(actor)
         if starting:
             self._failed_starts += 1
             if self._failed_starts >= max(MAX_ATTEMPTS, self.allocation.workers):
@@ -159,7 +166,7 @@ class Pool:
         """End the workers."""
         for actor in (*self._idle, *self._actors.values()):
             self._kill(actor)
-        self._idle, self._actors, self._slots = [], {}, {}
+        self._idle, self._actors, self._slots, self._starting = [], {}, {}, set()
 
     @staticmethod
     def _kill(actor: Any) -> None:

@@ -3,11 +3,12 @@
 Ray reads some of its settings from the environment when it is imported, among them whether it listens on all
 interfaces, as it does unless told otherwise. Ray is therefore imported in one place, `load_ray`, which sets
 them first; importing this package imports no Ray and leaves the environment as it is. A cluster that this
-program starts stays on 127.0.0.1.
+program starts stays on 127.0.0.1, asks for a token, and works in a folder of its own (``nas.cluster.ray_session``).
 """
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import os
@@ -21,8 +22,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from nas.cluster.ray_session import ask_for_token, clear_session, session_folder, without_secrets
+from nas.cluster.start_failure import explain, explain_refusal, read_log_ends
 from nas.runtime.console import log
-from nas.runtime.error_text import first_line, last_line
+from nas.runtime.error_text import last_line
 from search_spaces.errors import BudgetError, NasError, WorkError
 
 MAX_ATTEMPTS = 3  # at what a dying process may have spoilt: a start of Ray, an item, a trial, a team
@@ -96,8 +99,11 @@ def load_ray() -> ModuleType:
 
     The settings stay: every process that Ray starts inherits them, also long after this.
     """
-    for name, value in ray_environment().items():
-        os.environ.setdefault(name, value)
+    if "ray" not in sys.modules:  # as it is in workers, whose settings came with the cluster
+        if cluster_address() is None:
+            ask_for_token()
+        for name, value in ray_environment().items():
+            os.environ.setdefault(name, value)
     import ray
     import ray.exceptions
     import ray.util
@@ -136,32 +142,43 @@ def start(cluster: Cluster) -> None:
     Raises:
         WorkError: If Ray does not start.
     """
+    if is_connected():
+        return
+    load_ray()
+    folder = session_folder()
+    _stop_at_exit()
     for attempt in range(MAX_ATTEMPTS):
-        if is_connected():
-            return
         try:
             # Without the dashboard, which nobody asked for and which listens too.
-            _init(
-                address="local",
-                num_cpus=int(cluster.cpus),
-                num_gpus=int(cluster.gpus),
-                include_dashboard=False,
-            )
+            with without_secrets():
+                _init(
+                    address="local",
+                    num_cpus=int(cluster.cpus),
+                    num_gpus=int(cluster.gpus),
+                    include_dashboard=False,
+                    _temp_dir=str(folder),
+                )
+            return
         # Ray gives its processes 30 s, which a busy machine may exceed, and raises a plain Exception then.
         except Exception as error:
-            load_ray().shutdown()
-            log.note(f"Ray did not start ({last_line(error)})")
+            reason = explain(error, folder)
+            log.note(f"Ray did not start: {reason}\n{read_log_ends(folder)}")
+            stop()
             if attempt == MAX_ATTEMPTS - 1:
-                raise WorkError(
-                    f"Ray does not start on this machine ({last_line(error)}); run the same command again when "
-                    "the machine is less busy"
-                ) from error
+                raise WorkError(f"Ray does not start on this machine: {reason}") from error
 
 
 def stop() -> None:
-    """Leave the cluster; one that this program started ends."""
-    if is_connected():
+    """Leave the cluster; one that this program started ends, and what it had in its folder goes."""
+    if "ray" in sys.modules:
         load_ray().shutdown()
+    clear_session()
+
+
+@functools.cache
+def _stop_at_exit() -> None:
+    """Stop the cluster when this process ends, before its folder is removed."""
+    atexit.register(stop)
 
 
 def to_user_error(error: Any) -> NasError:
@@ -184,10 +201,7 @@ def _connect(address: str) -> None:
             raise ConnectionError("nothing listens there")
         _init(address=address)
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
-        raise BudgetError(
-            f"the Ray cluster at {address} does not answer ({_connection_problem(error)}); start it, or set "
-            "RAY_ADDRESS=local to use this machine alone"
-        ) from None
+        raise BudgetError(explain_refusal(address, error)) from None
 
 
 def _init(**arguments: Any) -> None:
@@ -201,15 +215,6 @@ def _init(**arguments: Any) -> None:
             if threading.current_thread() is threading.main_thread():
                 # Ray takes SIGTERM for itself, to end the process at once; a search has to save and say more.
                 signal.signal(signal.SIGTERM, handler)
-
-
-def _connection_problem(error: BaseException) -> str:
-    chain = [error]
-    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(before)
-    if "InvalidAuthToken" in "".join(map(str, chain)):
-        return "it asks for a token: set RAY_AUTH_MODE=token and give this machine the cluster's token"
-    return first_line(error)
 
 
 def _is_loopback(host: str) -> bool:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import distributed
 
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.ray_cluster import MAX_ATTEMPTS, load_ray, to_user_error
+from nas.cluster.rendezvous import Rendezvous, common_host, join, open_store
+from nas.cluster.waiting import Wait
 from nas.runtime import interrupt
 from nas.runtime.console import log
-from nas.runtime.device import DeviceType, distributed_backend, start_worker
+from nas.runtime.device import DeviceType, start_worker
 from search_spaces.errors import WorkError
 
 _SAVING_SECONDS = 60.0  # for rank 0 of an interrupted team to write its checkpoint
@@ -26,21 +28,21 @@ class _Rank:
     """The actor: one rank of a team; answers ``progress`` while ``work`` runs."""
 
     def __init__(self, device: DeviceType, threads: int) -> None:
-        self.device = start_worker(device, threads)
+        self.planned, self.device = device, start_worker(device, threads)
         self.latest: Any = None
+        self._store: Any = None
 
-    def address(self) -> str:
-        """Return a free ``host:port`` of this rank's machine."""
-        with socket.socket() as free:
-            free.bind(("", 0))
-            return f"{load_ray().util.get_node_ip_address()}:{free.getsockname()[1]}"
+    def host(self) -> str:
+        """Return the address of this rank's machine."""
+        return str(load_ray().util.get_node_ip_address())
 
-    def work(self, function: RankFunction, payload: Any, rank: int, world: int, address: str) -> None:
-        from torch import distributed
+    def open_store(self, host: str, world: int) -> Rendezvous:
+        """Open the store at which the team meets, as its first rank."""
+        self._store, meeting = open_store(host, world)
+        return meeting
 
-        distributed.init_process_group(
-            distributed_backend(self.device), init_method=f"tcp://{address}", rank=rank, world_size=world
-        )
+    def work(self, function: RankFunction, payload: Any, rank: int, world: int, meeting: Rendezvous) -> None:
+        join(self.planned, rank, world, meeting, self.host())
         try:
             function(payload, rank, world, self.device, self._on_progress)
         finally:
@@ -74,17 +76,18 @@ def run_distributed(
 
     Raises:
         Interrupted: If the user asked to stop; what was saved remains.
-        WorkError: If the function fails, or teams die again and again.
+        WorkError: If the function fails, teams die again and again, or cannot start for long.
     """
     ray = load_ray()
     stored = ray.put(payload)
+    waiting = Wait(allocation)
     for attempt in range(MAX_ATTEMPTS):
         actor_class = ray.remote(_Rank).options(
             num_cpus=allocation.cpus_per_worker, num_gpus=allocation.gpus_per_worker, max_concurrency=2
         )
         team = [actor_class.remote(allocation.device, allocation.threads) for _ in range(allocation.workers)]
         try:
-            _run_team(team, function, stored, on_progress)
+            _run_team(team, function, stored, on_progress, waiting)
             return
         except ray.exceptions.RayTaskError as error:
             raise to_user_error(error) from error
@@ -102,14 +105,28 @@ def run_distributed(
                     ray.kill(rank)
 
 
+def _wait_for_hosts(team: list[Any], waiting: Wait) -> list[str]:
+    """Return the addresses of the ranks' machines once all ranks have started; none works before that."""
+    ray = load_ray()
+    asked = [actor.host.remote() for actor in team]
+    while True:
+        interrupt.check()
+        started, _ = ray.wait(asked, num_returns=len(asked), timeout=0.5)
+        ray.get(started)  # raises where one has died
+        if len(started) == len(asked):
+            return [str(host) for host in ray.get(asked)]
+        waiting.check(len(started), len(asked), usable=False)
+
+
 def _run_team(
-    team: list[Any], function: RankFunction, stored: Any, on_progress: Callable[[Any], None]
+    team: list[Any], function: RankFunction, stored: Any, on_progress: Callable[[Any], None], waiting: Wait
 ) -> None:
     """Run ``function`` on the actors of a team until all are done."""
     ray = load_ray()
-    address = ray.get(team[0].address.remote())
+    hosts = _wait_for_hosts(team, waiting)
+    meeting = ray.get(team[0].open_store.remote(common_host(hosts), len(team)))
     running = [
-        actor.work.remote(function, stored, rank, len(team), address) for rank, actor in enumerate(team)
+        actor.work.remote(function, stored, rank, len(team), meeting) for rank, actor in enumerate(team)
     ]
     first = running[0]
     try:

@@ -12,6 +12,7 @@ import torch
 
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.ray_cluster import MAX_ATTEMPTS, load_ray, to_user_error
+from nas.cluster.waiting import Wait
 from nas.runtime import interrupt
 from nas.runtime.device import start_worker
 from nas.runtime.error_text import last_line
@@ -45,7 +46,7 @@ def run_trials(
 
     Raises:
         Interrupted: If the user asked to stop.
-        WorkError: If a trial fails again and again.
+        WorkError: If a trial fails again and again, or none can start for long.
     """
     ray = load_ray()
     with _environment(
@@ -53,9 +54,14 @@ def run_trials(
     ):
         from ray import tune
 
+        waiting = Wait(allocation)
+
         class Listener(tune.Callback):
             def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
                 interrupt.check()
+                states = [trial.status for trial in trials]
+                ready, pending = states.count("RUNNING"), states.count("PENDING")
+                waiting.check(ready, min(ready + pending, allocation.workers))
 
             def on_trial_result(
                 self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +13,10 @@ from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.pool import Pool
 from nas.cluster.ray_cluster import Cluster
+from nas.cluster.ray_session import session_folder
 from search_spaces.errors import CheckpointError, WorkError
 from tests.helpers import workers as factories
+from tests.helpers.sockets import descendants, is_loopback, listening
 
 pytestmark = [
     pytest.mark.slow,
@@ -25,7 +25,6 @@ pytestmark = [
 ]
 
 TWO = WorkerAllocation(2, 1.0, 0.0, "cpu")
-LISTENING = "0A"
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +41,7 @@ def started() -> Iterator[None]:
         yield
         ray_cluster.stop()
     assert not ray_cluster.is_connected()
+    assert not session_folder().exists()
 
 
 @pytest.fixture
@@ -57,47 +57,6 @@ def results(pool: Pool, method: str, items: list[object]) -> dict[int, object]:
     for done in pool.map(method, items):
         assert done.index not in found
         found[done.index] = done.value
-    return found
-
-
-def descendants(pid: int) -> set[int]:
-    """Return the processes started by ``pid``, directly or not."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    found, border = set(), {pid}
-    while border:
-        border = {child for child, parent in parents.items() if parent in border} - found
-        found |= border
-    return found
-
-
-def listening(pids: set[int]) -> dict[str, set[int]]:
-    """Return the addresses on which processes listen for TCP."""
-    sockets: dict[str, int] = {}
-    for pid in pids:
-        try:
-            for handle in Path(f"/proc/{pid}/fd").iterdir():
-                target = os.readlink(handle)
-                if target.startswith("socket:["):
-                    sockets[target[8:-1]] = pid
-        except OSError:
-            continue
-    found: dict[str, set[int]] = {}
-    for table in ("tcp", "tcp6"):
-        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == LISTENING and fields[9] in sockets:
-                raw = bytes.fromhex(fields[1].split(":")[0])
-                # The kernel prints words of four bytes in its own order.
-                words = [
-                    raw[i : i + 4][:: -1 if sys.byteorder == "little" else 1] for i in range(0, len(raw), 4)
-                ]
-                found.setdefault(str(ipaddress.ip_address(b"".join(words))), set()).add(sockets[fields[9]])
     return found
 
 
@@ -133,13 +92,25 @@ def test_all_sockets_are_on_this_machine_alone(pool: Pool) -> None:
     ]
     assert "raylet" in names and "gcs_server" in names
     found = listening(everyone | {os.getpid()})
-    assert found and all(_loopback(address) for address in found), found
+    assert found and all(map(is_loopback, found)), found
 
 
-def _loopback(text: str) -> bool:
-    """Return whether an address is 127.0.0.1, also as IPv6 writes it (::ffff:127.0.0.1)."""
-    address = ipaddress.ip_address(text)
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+def test_the_session_is_closed_to_others(pool: Pool) -> None:
+    results(pool, "square", [1])
+    folder, token = session_folder(), session_folder().parent / "token"
+    assert folder.parent.stat().st_mode & 0o777 == 0o700 and token.stat().st_mode & 0o777 == 0o600
+    assert list(folder.glob("session_2*/sockets/plasma_store"))
+    program = "import sys, ray; ray.init(address=sys.argv[1], logging_level='ERROR')"
+    address = ray_cluster.load_ray().get_runtime_context().gcs_address
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    intruder = subprocess.run(
+        [sys.executable, "-c", program, address],
+        env={**environment, "RAY_AUTH_MODE": "disabled"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert intruder.returncode == 1 and "InvalidAuthToken" in intruder.stderr
 
 
 def test_abandoned_map_leaves_the_pool_usable(pool: Pool) -> None:

@@ -126,12 +126,12 @@ def test_where_a_search_stores_its_trials(tmp_path: Path, monkeypatch: pytest.Mo
     file.chmod(0o644)
     assert request(tmp_path).storage_url == sqlite_url(tmp_path / "s" / "study.db")
     with pytest.raises(StudyError, match="read by others; type: chmod 600"):
-        request(tmp_path, storage_file=file).storage_url
+        _ = request(tmp_path, storage_file=file).storage_url
     file.chmod(0o600)
     assert request(tmp_path, storage_file=file).storage_url == PUBLIC
     assert complete(PUBLIC) == FULL
     with pytest.raises(RequestError, match="give one"):
-        request(tmp_path, storage=FULL, storage_file=file).storage_url
+        _ = request(tmp_path, storage=FULL, storage_file=file).storage_url
     monkeypatch.setenv("NAS_STORAGE", FULL)
     assert request(tmp_path).storage_url == PUBLIC
     assert request(tmp_path, storage="sqlite:///x.db").storage_url == clean("sqlite:///x.db")
@@ -145,7 +145,7 @@ def test_a_study_keeps_its_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(
         StudyError, match=r"keeps its trials in sqlite:.*, not in postgresql\+psycopg://me@host/db"
     ):
-        request(tmp_path, storage=FULL).storage_url
+        _ = request(tmp_path, storage=FULL).storage_url
 
 
 def test_a_password_that_an_earlier_version_stored(tmp_path: Path) -> None:

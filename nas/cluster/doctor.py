@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-import shutil
 import socket
 import sys
 import tempfile
@@ -15,6 +14,13 @@ from pathlib import Path
 
 from nas.cluster import ray_cluster
 from nas.runtime.error_text import first_line
+from nas.runtime.resources import (
+    cache_folder,
+    measure_disk,
+    measure_memory,
+    measure_shared_memory,
+    read_words,
+)
 from search_spaces.errors import NasError
 
 _GIB = 2**30
@@ -96,7 +102,7 @@ def _find_packages(problems: list[str]) -> dict[str, str]:
 
 def _count_cores(problems: list[str]) -> int:
     cores = len(os.sched_getaffinity(0))
-    quota = _read_words(Path("/sys/fs/cgroup/cpu.max"))
+    quota = read_words(Path("/sys/fs/cgroup/cpu.max"))
     if quota is not None and quota[0] != "max" and (granted := int(quota[0]) / int(quota[1])) < 0.9 * cores:
         problems.append(
             f"this container may use {granted:g} of the {cores} CPU cores it sees; give "
@@ -106,16 +112,8 @@ def _count_cores(problems: list[str]) -> int:
 
 
 def _measure_memory(problems: list[str]) -> str:
-    known = {}
-    for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
-        name, _, rest = line.partition(":")
-        known[name] = int(rest.split()[0]) * 1024
-    total, free = known["MemTotal"], known["MemAvailable"]
-    limit = _read_words(Path("/sys/fs/cgroup/memory.max"))
-    if limit is not None and limit[0] != "max":
-        used = _read_words(Path("/sys/fs/cgroup/memory.current"))
-        total = min(total, int(limit[0]))
-        free = min(free, total - int(used[0]) if used else total)
+    memory = measure_memory()
+    total, free = memory.total, memory.free
     if free < _MIN_MEMORY_GIB * _GIB:
         problems.append(
             f"only {free / _GIB:.1f} GiB of memory are free where {_MIN_MEMORY_GIB} are wanted; close other "
@@ -125,7 +123,7 @@ def _measure_memory(problems: list[str]) -> str:
 
 
 def _measure_shared_memory(problems: list[str]) -> str:
-    usage = shutil.disk_usage("/dev/shm")
+    usage = measure_shared_memory()
     if usage.free < _MIN_SHARED_GIB * _GIB:
         problems.append(
             f"/dev/shm has {usage.free / _GIB:.2g} GiB free, too few for what Ray's workers share; start the "
@@ -137,7 +135,7 @@ def _measure_shared_memory(problems: list[str]) -> str:
 def _measure_disk(problems: list[str]) -> dict[str, str]:
     findings = {}
     for content, path in (("studies", Path.cwd()), ("temporary files", Path(tempfile.gettempdir()))):
-        free = shutil.disk_usage(path).free / _GIB
+        free = measure_disk(path).free / _GIB
         findings[content] = f"{free:.1f} GiB free at {path}"
         if free < _MIN_DISK_GIB:
             problems.append(
@@ -249,7 +247,7 @@ def _find_databases(problems: list[str]) -> list[str]:
 
 
 def _describe_cache(problems: list[str]) -> str:
-    folder = Path(os.environ.get("NAS_CACHE_DIR") or Path.home() / ".cache" / "nas")
+    folder = cache_folder()
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         problems.append(f"the cache folder {folder} cannot be written; set NAS_CACHE_DIR to one that can")
@@ -257,8 +255,3 @@ def _describe_cache(problems: list[str]) -> str:
         return f"{folder} (not made yet)"
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return f"{folder} ({size / 2**20:.0f} MiB)"
-
-
-def _read_words(path: Path) -> list[str] | None:
-    """Return the words of a file of one line, or None where there is none."""
-    return path.read_text(encoding="utf-8").split() if path.exists() else None

@@ -13,10 +13,12 @@ from nas.cluster.ray_cluster import Cluster
 from nas.data.dataset import Data
 from nas.export.writer import export_model
 from nas.pipeline.plan import SearchPlan, load_study_data
+from nas.pipeline.preflight import examine_machine, examine_retraining
 from nas.runtime.console import log
 from nas.runtime.device import planned_device
 from nas.runtime.files import require_writable
 from nas.runtime.provenance import provenance
+from nas.search.loop import analytic_costs
 from nas.study.find import find_architecture
 from nas.study.folder import Study
 from nas.training.compiled import require_compiler
@@ -75,6 +77,13 @@ def plan_retraining(
     else:
         designs = [Architecture.from_json(entry["architecture"]) for entry in study.front()[:top]]
     _require_retrainable(study, designs, modes)
+    preflight = examine_machine(study.folder, None, cluster, allocation)
+    preflight += examine_retraining(
+        study.folder, [analytic_costs(each)["params"] for each in designs], len(modes)
+    )
+    preflight.require()
+    for warning in preflight.warnings:
+        log.say(f"warning   {warning}")
     return RetrainingPlan(study, designs, modes, load_study_data(study.settings()), allocation, cluster)
 
 

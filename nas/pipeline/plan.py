@@ -11,6 +11,7 @@ from nas.cluster.budget import Budget, WorkerAllocation, allocate_workers, parse
 from nas.cluster.ray_cluster import Cluster
 from nas.data.dataset import Data, load_data
 from nas.latency.table import LatencyTable, read_table
+from nas.pipeline.preflight import examine_machine, examine_search
 from nas.pipeline.request import SearchRequest
 from nas.runtime.console import duration, progress_callback, quantity
 from nas.runtime.device import planned_device
@@ -49,6 +50,7 @@ class SearchPlan:
         storage_url: Where its trials are stored, without secrets.
         latency: Latencies that were given or measured before, or None.
         pretrained: Published networks that the supernet starts from; none where it is trained already.
+        warnings: What may slow or stop it on this machine.
     """
 
     settings: Settings
@@ -62,6 +64,7 @@ class SearchPlan:
     storage_url: str
     latency: LatencyTable | None = None
     pretrained: tuple[PretrainedStart, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def goal(self) -> Goal:
@@ -107,6 +110,9 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     declaration = load_declaration(settings.space)
     cluster = ray_cluster.survey()
     allocation = allocate_workers(budget, cluster.cpus, cluster.gpus, where=cluster.where)
+    url = request.storage_url
+    preflight = examine_machine(study.folder, url, cluster, allocation)
+    preflight.require()
     data = load_study_data(settings)
     if request.config is None:
         if study.settings_file.exists():
@@ -123,15 +129,35 @@ def plan_search(request: SearchRequest) -> SearchPlan:
             raise RequestError("--supernet gives weights that are trained already; leave --init-from out")
         read_supernet(space, settings.sharing, Path(settings.supernet))
     request.require_every_option_to_count()
-    url = request.storage_url
     check_storage(url, study.name, parse_objectives(settings.objectives))
     # A search goes on with the latencies it began with, whatever became of the file they were read from.
     table = study.latency_file if study.latency_file.exists() else settings.latency_table
     latency = None if table is None else read_table(Path(table), space)
     # Once training has begun its own checkpoint counts, and the files may be gone.
     pretrained = () if study.supernet_file.exists() else read_pretrained_starts(settings.init_from, space)
+    preflight += examine_search(
+        study.folder,
+        space,
+        data,
+        cluster,
+        allocation,
+        trains=settings.supernet is None,
+        has_checkpoint=study.supernet_file.exists(),
+    )
+    preflight.require()
     return SearchPlan(
-        settings, budget, allocation, cluster, declaration, space, data, study, url, latency, pretrained
+        settings,
+        budget,
+        allocation,
+        cluster,
+        declaration,
+        space,
+        data,
+        study,
+        url,
+        latency,
+        pretrained,
+        preflight.warnings,
     )
 
 
@@ -154,6 +180,7 @@ def describe_plan(plan: SearchPlan) -> list[str]:
         + time_limit,
         *([] if plan.latency is None else [f"latency   of {plan.latency}"]),
         f"study     {plan.study.folder} ({plan.storage_url})",
+        *[f"warning   {warning}" for warning in plan.warnings],
     ]
 
 

@@ -60,8 +60,9 @@ def test_whatever_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError("out of order")
 
-    for name in ("metadata.version", "shutil.disk_usage", "os.sched_getaffinity", "Path.read_text"):
-        monkeypatch.setattr(f"nas.cluster.doctor.{name}", broken)
+    for name in ("doctor.metadata.version", "doctor.os.sched_getaffinity", "doctor.Path.read_text"):
+        monkeypatch.setattr(f"nas.cluster.{name}", broken)
+    monkeypatch.setattr("nas.runtime.resources.shutil.disk_usage", broken)
     monkeypatch.setattr("torch.cuda.is_available", broken)
     findings = doctor.examine()
     monkeypatch.undo()

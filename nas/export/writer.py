@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 from nas.export.formats import FORMATS
 from nas.export.model_card import model_card
 from nas.export.verification import write_and_verify
-from nas.runtime.files import save_tensors, write_json, write_text
+from nas.runtime.files import save_tensors, scratch_folder, write_json, write_text
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from supernet.block import Network
@@ -66,8 +65,8 @@ def export_model(
         shape = (4, architecture.in_channels, *architecture.image_size)
         images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        draft = Path(temporary) / "model"
+    with scratch_folder(folder) as scratch:
+        draft = scratch / "model"
         draft.mkdir()
         title = f"{name}: an image classifier {description}."
         write_text(draft / "model.py", model_source(architecture, mean, std, title))

@@ -16,7 +16,7 @@ from nas.pipeline.plan import SearchPlan, load_study_data
 from nas.pipeline.preflight import examine_machine, examine_retraining
 from nas.runtime.console import log
 from nas.runtime.device import planned_device
-from nas.runtime.files import require_writable
+from nas.runtime.files import require_writable, sweep_scratch
 from nas.runtime.provenance import provenance
 from nas.search.loop import analytic_costs
 from nas.study.find import find_architecture
@@ -127,6 +127,7 @@ def run_retraining(
     study, settings = plan.study, plan.study.settings()
     recipe = settings.retraining if epochs is None else replace(settings.retraining, epochs=epochs)
     log.to(study.log_file)
+    sweep_scratch(study.folder)
     ray_cluster.start(plan.cluster)
     compile = compile or settings.compile
     if compile:

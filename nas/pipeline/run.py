@@ -18,7 +18,7 @@ from nas.latency.table import LatencyTable
 from nas.pipeline.plan import SearchPlan, describe_plan
 from nas.runtime.console import bar, duration, log, progress_callback, quantity
 from nas.runtime.device import planned_device
-from nas.runtime.files import write_json
+from nas.runtime.files import sweep_scratch, write_json
 from nas.search.loop import Search, analytic_costs, pareto_records
 from nas.search.trial_store import TrialRecord
 from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank, train_supernet
@@ -44,6 +44,7 @@ def run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
     study, settings = plan.study, plan.settings
     study.create(settings, plan.dataset_info, plan.declaration, plan.storage_url, command)
     log.to(study.log_file)
+    sweep_scratch(study.folder)
     for line in describe_plan(plan):
         log.note(line)
     supernet = obtain_supernet(plan)

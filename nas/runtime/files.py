@@ -1,16 +1,23 @@
 """Files that a kill, a crash or a full disk cannot tear.
 
-Every write goes to a temporary file in the same folder, is synced to the disk and then renamed over the
-target: a reader sees the old file or the new one, never half of either.
+Every write goes to a scratch folder beside the target, is synced to the disk and then renamed over the target: a
+reader sees the old file or the new one, never half of either. What a kill leaves is one such folder, whose name says
+which process made it, so that the next run can sweep it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import json
 import os
+import platform
+import re
 import secrets
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +28,10 @@ from torch import Tensor
 
 from nas.runtime.error_text import first_line
 from search_spaces.errors import CheckpointError, StudyError, WorkError
+
+#: ``.<target>.<where>-<process>.<random>.tmp``; earlier versions did not say where.
+_SCRATCH = re.compile(r"\..+\.(?:([0-9a-f]{8})-)?(\d+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
+_STALE_SECONDS = 86_400.0
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -120,24 +131,74 @@ def require_writable(folder: Path | str) -> None:
 
 
 @contextlib.contextmanager
+def scratch_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``target``, on the same disk, which is removed when the block ends."""
+    folder = target.with_name(f".{target.name}.{_process_place()}-{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_scratch(root: Path) -> int:
+    """Remove what killed writers have left below ``root``; return how many folders or files that were.
+
+    One of this machine goes when its process has ended; one of elsewhere, where nobody can see that, when it is a day
+    old.
+    """
+    left = [path for path in root.rglob(".*.tmp") if _is_left(path)]
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:  # as earlier versions left them
+            path.unlink(missing_ok=True)
+    return len(left)
+
+
+def _is_left(path: Path) -> bool:
+    if (made := _SCRATCH.fullmatch(path.name)) is None:
+        return False
+    try:
+        age = time.time() - path.lstat().st_mtime
+    except OSError:
+        return False  # its writer has just removed it
+    place, process = made.groups()
+    if place == _process_place():
+        return not Path("/proc", process).exists()
+    return age > _STALE_SECONDS
+
+
+@functools.cache
+def _process_place() -> str:
+    """Return eight letters for where process ids mean what they mean here: this boot, this container."""
+    try:
+        place = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8") + os.readlink(
+            "/proc/self/ns/pid"
+        )
+    except OSError:
+        place = platform.node()
+    return hashlib.sha256(place.encode()).hexdigest()[:8]
+
+
+@contextlib.contextmanager
 def _replacement(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; rename it over ``path`` when the block ends well."""
-    # Not tempfile: its files are readable by their owner alone, and a study's folder may be shared.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    """Yield a temporary name; rename what is written there over ``path`` when the block ends well."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())  # safetensors makes files for their owner alone
-        _sync(temporary)
-        os.replace(temporary, path)
+        # safetensors writes a temporary file of its own beside what it is given.
+        with scratch_folder(path) as folder:
+            temporary = folder / path.name
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())  # safetensors makes files for their owner alone
+            _sync(temporary)
+            os.replace(temporary, path)
         _sync(path.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise WorkError(
             f"{path} cannot be written ({reason}); free some space or choose another folder"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -114,6 +114,39 @@ for write, name, value in calls:
     assert names(tmp_path) == ["bytes", "tensors"]
 
 
+def test_a_kill_leaves_one_folder_that_the_next_run_sweeps(tmp_path: Path) -> None:
+    program = """
+import os, sys
+from pathlib import Path
+from nas.runtime import files
+folder = Path(sys.argv[1])
+files._sync = lambda path: os.kill(os.getpid(), 9)
+files.save_tensors(folder / "deep" / "w.safetensors", {"w": __import__("torch").zeros(10)})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=Path(__file__).parents[3], timeout=60
+    )
+    assert done.returncode == -9
+    (left,) = (tmp_path / "deep").iterdir()
+    with files.scratch_folder(tmp_path / "deep" / "own") as own:  # of a process that lives
+        assert files.sweep_scratch(tmp_path) == 1
+        assert not left.exists() and own.exists()
+    assert names(tmp_path / "deep") == []
+
+
+def test_what_others_left_is_swept_when_it_is_old_and_nothing_else(tmp_path: Path) -> None:
+    elsewhere, former = tmp_path / ".w.00000000-1.01234567.tmp", tmp_path / ".w.999999999.01234567.tmp"
+    elsewhere.mkdir()
+    former.touch()
+    for name in (".own.tmp", "w.00000000-1.01234567.tmp", ".w.00000000-1.01234567.tmp2", "w"):
+        (tmp_path / name).touch()
+    assert files.sweep_scratch(tmp_path) == 0
+    for path in tmp_path.iterdir():
+        os.utime(path, (0, 0))
+    assert files.sweep_scratch(tmp_path) == 2
+    assert not elsewhere.exists() and not former.exists() and len(names(tmp_path)) == 4
+
+
 def test_tensors_round_trip_with_views_and_ties(tmp_path: Path) -> None:
     weight = torch.arange(12.0).view(3, 4)
     tensors = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from nas.study.folder import Study, read_json
+from nas.runtime.documents import read_json
+from nas.study.folder import Study
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ArchitectureError
 from search_spaces.published import PUBLISHED, published

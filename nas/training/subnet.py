@@ -22,7 +22,7 @@ from nas.runtime.console import bar, log
 from nas.runtime.device import autocast
 from nas.runtime.files import load_tensors, save_tensors, write_json
 from nas.runtime.provenance import provenance
-from nas.study.folder import Study, read_json
+from nas.study.folder import Study
 from nas.study.recipe import Recipe
 from nas.training.compiled import eager_on_short_batches
 from nas.training.loop import ForwardBackward, Training
@@ -114,7 +114,7 @@ def retrain(
                 on_result,
             )
         shutil.rmtree(tune_folder, ignore_errors=True)
-    results = [read_json(job.result_file) for job in jobs]
+    results = [study.read_result(job.result_file) for job in jobs]
     for result in results:
         log.say(
             f"retrained {result['digest']} ({result['mode']}): {result['val_top1']:.2f}% validation, "
@@ -124,7 +124,7 @@ def retrain(
 
 
 def _is_finished(job: RetrainingJob) -> bool:
-    return job.result_file.exists() and read_json(job.result_file)["recipe"] == asdict(job.recipe)
+    return job.result_file.exists() and Study.read_result(job.result_file)["recipe"] == asdict(job.recipe)
 
 
 def train_one(

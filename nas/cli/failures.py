@@ -20,6 +20,7 @@ from nas.runtime.error_text import first_line
 from search_spaces.errors import NasError
 
 _DEBUG = "NAS_DEBUG"
+_IMPOSSIBLE_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -47,7 +48,7 @@ def run(command: Callable[[], object]) -> int:
     except Exception as error:
         where = _keep_traceback(error)
         _say(f"{explain(error)}; {where}")
-        return 1
+        return 2 if isinstance(error, OSError) and error.errno in _IMPOSSIBLE_NAME else 1
     return code if isinstance(code, int) else 0
 
 

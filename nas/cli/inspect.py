@@ -98,15 +98,22 @@ def show(
     arch: Annotated[
         str, typer.Argument(metavar="ARCH", help="A published name, JSON file, export folder, or digest.")
     ],
-    study: Annotated[str | None, typer.Option(help="The study that a digest belongs to.")] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(help="The study that a digest belongs to, or whose images a design is to take."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Draw one design with its sizes and costs."""
     from nas.report.description import describe
     from nas.report.terminal import draw_design
-    from nas.study.find import find_architecture, find_study
+    from nas.study.designs import find_architecture, find_design
+    from nas.study.find import find_study
 
-    architecture = find_architecture(arch, None if study is None else find_study(study))
+    if study is None:
+        architecture = find_architecture(arch)
+    else:
+        architecture = find_design(arch, find_study(study)).architecture
     description = describe(architecture, arch)
     if as_json:
         print_json(description)

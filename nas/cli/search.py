@@ -47,6 +47,14 @@ def search(
     retrain: Annotated[
         int, typer.Option(min=0, help="Then retrain this many of the front.", rich_help_panel=OUTPUT)
     ] = 0,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines",
+            help="Retrain the analogues of the published designs as well.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     export: Annotated[
         bool,
         typer.Option("--export", help="Then export the best retrained design.", rich_help_panel=OUTPUT),
@@ -70,6 +78,8 @@ def search(
 
     if export and not retrain:
         raise RequestError("--export exports a retrained design; add --retrain 1")
+    if baselines and not retrain:
+        raise RequestError("--baselines are retrained beside designs of the front; add --retrain 1")
     plan = plan_search(SearchRequest(given, config, budget, study, storage))
     for line in describe_plan(plan):
         log.say(line)
@@ -90,8 +100,7 @@ def search(
     with resumable(command):
         front = run_search(plan, command)
         if retrain:
-            designs = [trial.architecture for trial in front[:retrain]]
-            results = run_retraining(plan_front_retraining(plan, designs))
+            results = run_retraining(plan_front_retraining(plan, front[:retrain], baselines=baselines))
             if export:
                 exported = plan.study.export_folder(results[0]["digest"])
                 export_result(plan.study, results[0], exported, ("pt2", "onnx"))

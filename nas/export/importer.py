@@ -39,14 +39,19 @@ def import_checkpoint(
     # timm takes seconds to import.
     from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+    channels = design.in_channels
+    # Every published network here was trained on images normalised so; other channels than RGB have its average.
+    mean, std = (
+        values if channels == 3 else (round(sum(values) / 3, 4),) * channels
+        for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    )
     differences = export_model(
         network,
         design,
         folder,
         name=name,
-        # Every published network here was trained on images normalised so.
-        mean=IMAGENET_DEFAULT_MEAN,
-        std=IMAGENET_DEFAULT_STD,
+        mean=mean,
+        std=std,
         class_names=(),
         metrics={"weights": f"imported from {file.name}", "SHA-256 of that file": _digest(file)},
         provenance=provenance(0, command),

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nas.export.config import read_export_config
-from nas.study.find import find_architecture, find_study
+from nas.study.designs import find_architecture
+from nas.study.find import find_study
 from nas.study.folder import Study
 from nas.training.subnet import trained_network
 from nas.training.weight_files import read_network

@@ -45,6 +45,7 @@ class Result(TypedDict):
     weights: str
     recipe: dict[str, Any]
     origin: NotRequired[str]
+    published: NotRequired[bool]
 
 
 class FrontEntry(TypedDict):

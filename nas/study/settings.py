@@ -136,6 +136,11 @@ class Settings:
                 )
 
     @property
+    def needs_supernet(self) -> bool:
+        """Whether designs are compared by their accuracy; costs and latencies need no weights."""
+        return "top1" in parse_objectives(self.objectives)
+
+    @property
     def limits(self) -> tuple[tuple[str, float], ...]:
         """Largest value allowed of a score, by name."""
         limits: list[tuple[str, float]] = []

@@ -69,12 +69,23 @@ def analyze(
         output.print(f"drawn in {result['out']}", soft_wrap=True)
 
 
-def spaces(as_json: Json = False) -> None:
-    """List what can be searched."""
+def spaces(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A space, whose YAML is printed for a copy.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List what can be searched, or print the declaration of one space."""
     from nas.report.terminal import draw_spaces
-    from search_spaces.declaration import known_spaces
+    from search_spaces.declaration import known_spaces, load_declaration
 
-    if as_json:
+    if name is not None:
+        declaration = load_declaration(name)
+        if as_json:
+            print_json({**_space_to_json(name), "declaration": declaration.content})
+        else:
+            output.file.write(declaration.text)
+    elif as_json:
         print_json([_space_to_json(name) for name in known_spaces()])
     else:
         output.print(draw_spaces())

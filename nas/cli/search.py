@@ -44,6 +44,14 @@ def search(
             help="A study.yaml: the defaults of all options that it holds settings of.", rich_help_panel=RUN
         ),
     ] = None,
+    from_study: Annotated[
+        str | None,
+        typer.Option(
+            help="Search this study's trained supernet again, with other limits, objectives, sampler or seed, in "
+            "a study of its own.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     retrain: Annotated[
         int, typer.Option(min=0, help="Then retrain this many of the front.", rich_help_panel=OUTPUT)
     ] = 0,
@@ -70,6 +78,7 @@ def search(
     """Train a supernet, search it, and print the Pareto front; run again, it resumes."""
     from nas.pipeline.models import export_result, plan_front_retraining, run_retraining
     from nas.pipeline.plan import describe_plan, plan_search
+    from nas.pipeline.plan_json import plan_to_json
     from nas.pipeline.request import SearchRequest
     from nas.pipeline.resumable import resumable
     from nas.pipeline.run import run_search
@@ -80,19 +89,12 @@ def search(
         raise RequestError("--export exports a retrained design; add --retrain 1")
     if baselines and not retrain:
         raise RequestError("--baselines are retrained beside designs of the front; add --retrain 1")
-    plan = plan_search(SearchRequest(given, config, budget, study, storage))
+    plan = plan_search(SearchRequest(given, config, budget, study, storage, from_study))
     for line in describe_plan(plan):
         log.say(line)
     if dry_run:
         if as_json:
-            allocation = plan.allocation
-            print_json(
-                {
-                    "workers": allocation.workers,
-                    "device": allocation.device,
-                    "study": str(plan.study.folder),
-                }
-            )
+            print_json(plan_to_json(plan))
         return
     command = ["nas", *sys.argv[1:]]
     results: list[dict[str, Any]] = []

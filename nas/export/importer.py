@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.export.writer import export_model
+from nas.runtime.console import progress_callback
 from nas.runtime.provenance import provenance
 from nas.training.weight_files import read_network
 from search_spaces.published import published
@@ -45,19 +46,21 @@ def import_checkpoint(
         values if channels == 3 else (round(sum(values) / 3, 4),) * channels
         for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
     )
-    differences = export_model(
-        network,
-        design,
-        folder,
-        name=name,
-        mean=mean,
-        std=std,
-        class_names=(),
-        metrics={"weights": f"imported from {file.name}", "SHA-256 of that file": _digest(file)},
-        provenance=provenance(0, command),
-        formats=formats,
-        description=f"of the published design {name}, with the weights of a checkpoint",
-    )
+    with progress_callback("exporting") as on_progress:
+        differences = export_model(
+            network,
+            design,
+            folder,
+            name=name,
+            mean=mean,
+            std=std,
+            class_names=(),
+            metrics={"weights": f"imported from {file.name}", "SHA-256 of that file": _digest(file)},
+            provenance=provenance(0, command),
+            formats=formats,
+            description=f"of the published design {name}, with the weights of a checkpoint",
+            on_progress=on_progress,
+        )
     return {
         "folder": str(folder),
         "name": name,

@@ -17,7 +17,7 @@ from nas.data.dataset import Data
 from nas.export.writer import export_model
 from nas.pipeline.candidates import candidates_of_front, choose_candidates
 from nas.pipeline.plan import SearchPlan, load_study_data
-from nas.runtime.console import log
+from nas.runtime.console import log, progress_callback
 from nas.runtime.device import planned_device
 from nas.runtime.files import require_writable
 from nas.runtime.provenance import provenance
@@ -171,18 +171,21 @@ def export_result(
         "trained": "from scratch" if result["mode"] == "scratch" else "from the supernet's weights",
         "images": dataset.data,
     }
-    differences = export_model(
-        trained_network(study, result),
-        design,
-        folder,
-        name=f"{study.name}-{design.digest}",
-        mean=dataset.mean,
-        std=dataset.std,
-        class_names=dataset.class_names,
-        metrics=metrics,
-        provenance=provenance(study.settings().seed, []),
-        formats=formats,
-    )
+    network = trained_network(study, result)
+    with progress_callback("exporting") as on_progress:
+        differences = export_model(
+            network,
+            design,
+            folder,
+            name=f"{study.name}-{design.digest}",
+            mean=dataset.mean,
+            std=dataset.std,
+            class_names=dataset.class_names,
+            metrics=metrics,
+            provenance=provenance(study.settings().seed, []),
+            formats=formats,
+            on_progress=on_progress,
+        )
     largest = ", ".join(f"{file} {value:.1e}" for file, value in differences.items())
     log.say(f"exported {design.digest} to {folder}; largest differences to the subnet: {largest}")
     return differences

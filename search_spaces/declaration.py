@@ -257,9 +257,9 @@ def load_declaration(name_or_path: str | Path) -> Declaration:
             f"unknown space '{text}': neither a file nor one of the named spaces ({nearest(text, known_spaces())})"
         )
     try:
-        return parse_declaration(path.read_text(), str(path))
+        return parse_declaration(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise SpaceError(f"cannot read the space file {path}: {error}") from None
+        raise SpaceError(f"cannot read the space file {path}: {' '.join(str(error).split())}") from None
 
 
 def parse_declaration(text: str, source: str) -> Declaration:

@@ -11,6 +11,9 @@ import yaml
 from search_spaces.checks import is_int, is_number
 from search_spaces.errors import SpaceError, nearest
 
+#: Values of one file, those that aliases repeat included.
+_MOST_VALUES = 1_000_000
+
 
 @dataclass(frozen=True)
 class YamlReader:
@@ -29,9 +32,19 @@ class YamlReader:
             SpaceError: If it is not YAML, or writes a key twice.
         """
         try:
-            return yaml.load(text, Loader=_UniqueKeys)  # a SafeLoader: builds plain values only
-        except yaml.YAMLError as error:
+            content = yaml.load(text, Loader=_UniqueKeys)  # a SafeLoader: builds plain values only
+            size = _count_values(content, {})
+        except RecursionError:
+            raise SpaceError(f"{self.source}: not valid YAML: it is nested too deeply") from None
+        except (
+            yaml.YAMLError,
+            ValueError,
+            OverflowError,
+        ) as error:  # dates such as 2026-13-45 are ValueErrors
             raise SpaceError(f"{self.source}: not valid YAML: {' '.join(str(error).split())}") from None
+        if size > _MOST_VALUES:
+            raise SpaceError(f"{self.source}: its aliases (*name) repeat more than {_MOST_VALUES:,} values")
+        return content
 
     def error(self, key: str, what: str) -> SpaceError:
         """Return the error that says what is wrong with the value at ``key``."""
@@ -98,6 +111,23 @@ class YamlReader:
         if not ok or sides[0] > sides[1]:
             raise self.error(key, f"must be [smallest, largest] side in pixels, not {sides!r}")
         return sides[0], sides[1]
+
+
+def _count_values(value: Any, counts: dict[int, int]) -> int:
+    """Return how many values a parsed file writes out; ``counts`` are those of lists and mappings seen, by id.
+
+    Raises:
+        ValueError: If a value contains itself.
+    """
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in counts:
+        counts[id(value)] = -1
+        inner = value.values() if isinstance(value, dict) else value
+        counts[id(value)] = 1 + sum(_count_values(each, counts) for each in inner)
+    elif counts[id(value)] < 0:
+        raise ValueError("an alias stands in what it is an alias of")
+    return counts[id(value)]
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -26,6 +26,9 @@ Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 #: What other code stores although it can be computed: the index of Swin's bias table and its masks.
 _COMPUTED = re.compile(r"(^|\.)(relative_position_index|attn_mask)$")
 
+#: Our name of the convolution that reads the image.
+_FIRST_CONVOLUTION = re.compile(r"^stem\.(patches\.)?conv1?\.weight$")
+
 
 @dataclass(frozen=True)
 class Naming:
@@ -203,6 +206,12 @@ def count_classes(state: Mapping[str, Tensor]) -> int:
     if "head.weight" not in state:
         raise CheckpointError("it has no classifier (head.weight), as backbones of other tasks do")
     return int(state["head.weight"].shape[0])
+
+
+def count_channels(state: Mapping[str, Tensor], architecture: Architecture) -> int:
+    """Return the channels of the images that a translated checkpoint's stem takes; the design's where it has none."""
+    stems = (value for name, value in state.items() if _FIRST_CONVOLUTION.search(name) and value.ndim == 4)
+    return next((int(value.shape[1]) for value in stems), architecture.in_channels)
 
 
 def load_network(architecture: Architecture, state: Mapping[str, Tensor]) -> Network:

@@ -46,4 +46,4 @@ def test_a_wheel_has_every_file_of_the_packages_and_no_other(wheel: Path) -> Non
 def test_a_wheel_installs_the_command(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (entry,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
-        assert "nas = nas.cli.main:main" in archive.read(entry).decode()
+        assert "nas = nas.__main__:main" in archive.read(entry).decode()

@@ -16,6 +16,18 @@ from nas.runtime.device import default_device, hardware_name
 from search_spaces.errors import RequestError, nearest
 
 BENCHES = ("operators", "networks", "supernet", "population", "search", "workers", "latency", "compile")
+_SPACE = ("space", "scale", "image_size")
+#: Options that each bench heeds, besides those of the files it writes.
+HEEDED: dict[str, tuple[str, ...]] = {
+    "operators": ("device", "threads", "rounds", "image_size", "batch_size", "quick"),
+    "networks": ("device", "threads", "rounds", "image_size", "batch_size", "quick"),
+    "supernet": (*_SPACE, "device", "threads", "rounds", "batch_size", "quick"),
+    "population": (*_SPACE, "device", "threads", "rounds", "batch_size", "quick"),
+    "search": (*_SPACE, "trials", "quick"),
+    "workers": (*_SPACE, "device", "rounds", "quick"),
+    "latency": (*_SPACE, "device", "batch_size", "quick"),
+    "compile": (*_SPACE, "device", "threads", "rounds", "batch_size", "quick"),
+}
 #: What runs when none is named: latency measures a whole table first, compile waits for a compiler for minutes.
 USUAL = BENCHES[:-2]
 
@@ -55,6 +67,25 @@ def choose_benches(names: Sequence[str], out: Path | None) -> tuple[str, ...]:
             "--out keeps the table of latency but the results of other benches; run latency alone"
         )
     return chosen
+
+
+def require_every_option_to_count(names: Sequence[str], given: Sequence[str]) -> None:
+    """Refuse options that none of the benches heeds.
+
+    Args:
+        names: The benches.
+        given: The options that were given, by the name of their parameter.
+
+    Raises:
+        RequestError: If there is one; the sentence names it and the benches that heed it.
+    """
+    for option in given:
+        if not any(option in HEEDED[name] for name in names):
+            able = ", ".join(name for name, heeded in HEEDED.items() if option in heeded)
+            raise RequestError(
+                f"--{option.replace('_', '-')} changes nothing in bench {', '.join(names)}; leave it out, or run one "
+                f"of: {able}"
+            )
 
 
 def parse_device(name: str) -> torch.device:

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import Json, Scale, Space
+from nas.cli.options import Json, Scale, Space, is_given
 from nas.cli.render import output, print_json
 
 
 def bench(
+    context: typer.Context,
     what: Annotated[
         list[str] | None,
         typer.Argument(
@@ -56,6 +57,8 @@ def bench(
         from nas.bench.page import to_page
 
     names = benches.choose_benches(what or (), out)
+    heeded = {option for options in benches.HEEDED.values() for option in options}
+    benches.require_every_option_to_count(names, [each for each in sorted(heeded) if is_given(context, each)])
     for file in (out, html):
         if file is not None:
             require_writable(file.parent)

@@ -69,12 +69,23 @@ def analyze(
         output.print(f"drawn in {result['out']}", soft_wrap=True)
 
 
-def spaces(as_json: Json = False) -> None:
-    """List what can be searched."""
+def spaces(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A space, whose YAML is printed for a copy.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List what can be searched, or print the declaration of one space."""
     from nas.report.terminal import draw_spaces
-    from search_spaces.declaration import known_spaces
+    from search_spaces.declaration import known_spaces, load_declaration
 
-    if as_json:
+    if name is not None:
+        declaration = load_declaration(name)
+        if as_json:
+            print_json({**_space_to_json(name), "declaration": declaration.content})
+        else:
+            output.file.write(declaration.text)
+    elif as_json:
         print_json([_space_to_json(name) for name in known_spaces()])
     else:
         output.print(draw_spaces())
@@ -98,15 +109,22 @@ def show(
     arch: Annotated[
         str, typer.Argument(metavar="ARCH", help="A published name, JSON file, export folder, or digest.")
     ],
-    study: Annotated[str | None, typer.Option(help="The study that a digest belongs to.")] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(help="The study that a digest belongs to, or whose images a design is to take."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Draw one design with its sizes and costs."""
     from nas.report.description import describe
     from nas.report.terminal import draw_design
-    from nas.study.find import find_architecture, find_study
+    from nas.study.designs import find_architecture, find_design
+    from nas.study.find import find_study
 
-    architecture = find_architecture(arch, None if study is None else find_study(study))
+    if study is None:
+        architecture = find_architecture(arch)
+    else:
+        architecture = find_design(arch, find_study(study)).architecture
     description = describe(architecture, arch)
     if as_json:
         print_json(description)

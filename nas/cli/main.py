@@ -1,22 +1,22 @@
 """The command line: ``nas search``, ``retrain``, ``export``, ``evaluate``, ``report``, ``dashboard``, ...
 
 Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 the work
-failed, 2 the request was wrong, 130 interrupted. Heavy libraries are imported by the commands that need
-them, so that ``nas --help`` answers at once.
+failed, 2 the request was wrong, 130 interrupted; ``failures`` sees to them. Heavy libraries are imported by
+the commands that need them, so that ``nas --help`` answers at once.
 """
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib import metadata
 from typing import Annotated
 
 import typer
 
-from nas.cli import bench, inspect, models, search
+from nas.cli import bench, failures, inspect, models, search
 from nas.cli.process_list import hide_password
-from nas.runtime.secrets import redact
-from search_spaces.errors import NasError, WorkError
+from search_spaces.errors import WorkError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,30 +61,13 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; every expected failure is one sentence and an exit code."""
+    """Run the command line; every failure is one sentence and an exit code."""
     hide_password()
-    try:
-        code = app(sys.argv[1:] or ["--help"], prog_name="nas", standalone_mode=False)
-    except typer.Abort:
-        code = 130
-    except typer.TyperException as error:
-        sys.stderr.write(f"nas: {redact(_usage_sentence(error))}\n")
-        code = 2
-    except NasError as error:
-        sys.stderr.write(f"nas: {redact(str(error))}\n")
-        code = error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("nas: interrupted at once; run the same command again to resume\n")
-        code = 130
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _usage_sentence(error: typer.TyperException) -> str:
-    """Return what is wrong with a command line, and which help says how it should be."""
-    what = " ".join(error.format_message().split()).rstrip(".")
-    context = getattr(error, "ctx", None)
-    command = "nas" if context is None else context.command_path
-    return f"{what[:1].lower()}{what[1:]}; {command} --help lists what can be typed"
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of files need not be text, nor every terminal know every letter.
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(failures.run(lambda: app(sys.argv[1:] or ["--help"], prog_name="nas", standalone_mode=False)))
 
 
 if __name__ == "__main__":

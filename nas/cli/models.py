@@ -17,7 +17,17 @@ def retrain(
     context: typer.Context,
     study: StudyName,
     top: Annotated[int, typer.Option(min=1, help="How many designs of the front, best first.")] = 1,
-    arch: Annotated[list[str] | None, typer.Option(help="Digest, published name or JSON file.")] = None,
+    arch: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Digest, published name, JSON file or export folder; repeatable. What is not of the study takes its "
+            "images' size, channels and classes."
+        ),
+    ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option("--baselines", help="Beside them the analogues of the published designs in the space."),
+    ] = False,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Only from random weights.")] = False,
     inherit: Annotated[bool, typer.Option("--inherit", help="Only from the supernet's weights.")] = False,
     epochs: Annotated[
@@ -28,16 +38,20 @@ def retrain(
     as_json: Json = False,
 ) -> None:
     """Train designs of a study by themselves, from scratch and from the supernet's weights."""
-    from nas.pipeline.models import MODES, plan_retraining, run_retraining
+    from nas.pipeline.models import plan_retraining, run_retraining
     from nas.pipeline.resumable import resumable
     from nas.study.find import find_study
 
-    if arch and is_given(context, "top"):
-        raise RequestError("--top and --arch exclude one another; --arch names the designs to retrain")
+    if arch and is_given(context, "top") and not baselines:
+        raise RequestError(
+            "--top and --arch exclude one another; --arch names the designs to retrain (--baselines takes both)"
+        )
     if from_scratch and inherit:
         raise RequestError("--from-scratch and --inherit exclude one another; leave both out to do both")
-    modes = ("scratch",) if from_scratch else ("inherit",) if inherit else MODES
-    plan = plan_retraining(find_study(study), named=arch or (), top=top, modes=modes, budget=budget)
+    modes = ("scratch",) if from_scratch else ("inherit",) if inherit else None
+    plan = plan_retraining(
+        find_study(study), named=arch or (), top=top, modes=modes, budget=budget, baselines=baselines
+    )
     with resumable(["nas", *sys.argv[1:]]):
         results = run_retraining(plan, epochs=epochs, compile=compile)
     if as_json:
@@ -66,7 +80,7 @@ def export(
     chosen, found = parse_formats(formats), find_study(study)
     best = find_best_result(found, arch)
     folder = out or found.export_folder(best["digest"])
-    require_export_folder(folder)
+    require_export_folder(folder, found)
     differences = export_result(found, best, folder, chosen)
     if as_json:
         print_json({"folder": str(folder), "digest": best["digest"], "max_abs_difference": differences})

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from nas.search.trial_store import TrialRecord
     from nas.study.folder import Study
 
-output = Console(highlight=False)
+
+class _Results(Console):
+    """Standard output; that nobody reads it any more is for the command line to answer, not for rich."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the exception pass that is being handled."""
+        raise BrokenPipeError
+
+
+output = _Results(highlight=False)
 
 
 def print_json(value: Any) -> None:

@@ -53,9 +53,25 @@ def search(
             help="A study.yaml: the defaults of all options that it holds settings of.", rich_help_panel=RUN
         ),
     ] = None,
+    from_study: Annotated[
+        str | None,
+        typer.Option(
+            help="Search this study's trained supernet again, with other limits, objectives, sampler or seed, in "
+            "a study of its own.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     retrain: Annotated[
         int, typer.Option(min=0, help="Then retrain this many of the front.", rich_help_panel=OUTPUT)
     ] = 0,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines",
+            help="Retrain the analogues of the published designs as well.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     export: Annotated[
         bool,
         typer.Option("--export", help="Then export the best retrained design.", rich_help_panel=OUTPUT),
@@ -71,6 +87,7 @@ def search(
     """Train a supernet, search it, and print the Pareto front; run again, it resumes."""
     from nas.pipeline.models import export_result, plan_front_retraining, run_retraining
     from nas.pipeline.plan import describe_plan, plan_search
+    from nas.pipeline.plan_json import plan_to_json
     from nas.pipeline.request import SearchRequest
     from nas.pipeline.resumable import resumable
     from nas.pipeline.run import run_search
@@ -79,19 +96,14 @@ def search(
 
     if export and not retrain:
         raise RequestError("--export exports a retrained design; add --retrain 1")
-    plan = plan_search(SearchRequest(given, config, budget, study, storage, storage_file))
+    if baselines and not retrain:
+        raise RequestError("--baselines are retrained beside designs of the front; add --retrain 1")
+    plan = plan_search(SearchRequest(given, config, budget, study, storage, storage_file, from_study))
     for line in describe_plan(plan):
         log.say(line)
     if dry_run:
         if as_json:
-            allocation = plan.allocation
-            print_json(
-                {
-                    "workers": allocation.workers,
-                    "device": allocation.device,
-                    "study": str(plan.study.folder),
-                }
-            )
+            print_json(plan_to_json(plan))
         return
     command = ["nas", *sys.argv[1:]]
     results: list[dict[str, Any]] = []
@@ -99,8 +111,7 @@ def search(
     with resumable(command):
         front = run_search(plan, command)
         if retrain:
-            designs = [trial.architecture for trial in front[:retrain]]
-            results = run_retraining(plan_front_retraining(plan, designs))
+            results = run_retraining(plan_front_retraining(plan, front[:retrain], baselines=baselines))
             if export:
                 exported = plan.study.export_folder(results[0]["digest"])
                 export_result(plan.study, results[0], exported, ("pt2", "onnx"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +11,14 @@ from torch import nn
 
 from nas.data.dataset import Data, load_data
 from nas.evaluation.accuracy import accuracy, throughput
+from nas.export.config import ExportConfig, read_export_config
 from nas.export.source_module import load_source
 from nas.runtime.device import default_device
 from nas.runtime.error_text import first_line
 from nas.runtime.files import load_tensors
-from nas.study.folder import read_json
-from search_spaces.errors import CheckpointError, DataError, RequestError, StudyError
+from search_spaces.errors import CheckpointError, DataError, RequestError
 
 _BATCH_SIZE = 250
-
-
-@dataclass(frozen=True)
-class _ModelConfig:
-    """What ``config.json`` says of the model's images."""
-
-    channels: int
-    side: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    num_classes: int
-    class_names: tuple[str, ...]  # empty where they are not known
 
 
 def evaluate_folder(folder: Path, data: str, data_dir: Path | None) -> dict[str, Any]:
@@ -51,7 +39,7 @@ def evaluate_folder(folder: Path, data: str, data_dir: Path | None) -> dict[str,
     """
     config = _read_config(folder)
     network = _load_network(folder)
-    images = load_data(data, data_dir=data_dir, image_size=config.side)
+    images = load_data(data, data_dir=data_dir, image_size=config.input_size[1])
     _require_same_kind(folder, config, data, images)
     device = default_device()
     network.to(device)
@@ -67,27 +55,14 @@ def evaluate_folder(folder: Path, data: str, data_dir: Path | None) -> dict[str,
     }
 
 
-def _read_config(folder: Path) -> _ModelConfig:
+def _read_config(folder: Path) -> ExportConfig:
     missing = [name for name in ("config.json", "model.py") if not (folder / name).is_file()]
     if missing:
         raise RequestError(
             f"{folder} is not an export folder (no {' and no '.join(missing)}); give one that nas export made"
         )
-    try:
-        content = read_json(folder / "config.json")
-        channels, height, width = content["input_size"]
-        config = _ModelConfig(
-            int(channels),
-            int(height),
-            tuple(float(value) for value in content["mean"]),
-            tuple(float(value) for value in content["std"]),
-            int(content["num_classes"]),
-            tuple(str(name) for name in content["class_names"]),
-        )
-    except (StudyError, KeyError, TypeError, ValueError) as error:
-        raise RequestError(
-            f"{folder / 'config.json'} is not that of an export ({_reason(error)}); export the model again"
-        ) from None
+    config = read_export_config(folder)
+    _, height, width = config.input_size
     if height != width:
         raise RequestError(f"{folder} takes images of {height}x{width} px; only square ones can be evaluated")
     return config
@@ -100,16 +75,16 @@ def _load_network(folder: Path) -> nn.Module:
     except Exception as error:
         # The file may be edited, foreign or of another version, so it may raise anything.
         raise CheckpointError(
-            f"{folder / 'model.py'} cannot load its weights ({_reason(error)}); export the model again"
+            f"{folder / 'model.py'} cannot load its weights ({first_line(error)}); export the model again"
         ) from error
     return network
 
 
-def _require_same_kind(folder: Path, config: _ModelConfig, spec: str, images: Data) -> None:
+def _require_same_kind(folder: Path, config: ExportConfig, spec: str, images: Data) -> None:
     """Raise unless ``images`` have the channels and the classes that the model was trained on."""
-    if images.in_channels != config.channels:
+    if images.in_channels != config.input_size[0]:
         raise DataError(
-            f"{folder} takes images of {_format_channels(config.channels)} but --data {spec} has "
+            f"{folder} takes images of {_format_channels(config.input_size[0])} but --data {spec} has "
             f"{_format_channels(images.in_channels)}; give images such as it was trained on"
         )
     expected, given = config.class_names, images.class_names
@@ -128,9 +103,3 @@ def _require_same_kind(folder: Path, config: _ModelConfig, spec: str, images: Da
 
 def _format_channels(count: int) -> str:
     return f"{count} channel{'' if count == 1 else 's'}"
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"no {error}"
-    return first_line(error)

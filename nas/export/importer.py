@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.export.writer import export_model
+from nas.runtime.console import progress_callback
 from nas.runtime.provenance import provenance
 from nas.training.weight_files import read_network
 from search_spaces.published import published
@@ -39,20 +40,27 @@ def import_checkpoint(
     # timm takes seconds to import.
     from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-    differences = export_model(
-        network,
-        design,
-        folder,
-        name=name,
-        # Every published network here was trained on images normalised so.
-        mean=IMAGENET_DEFAULT_MEAN,
-        std=IMAGENET_DEFAULT_STD,
-        class_names=(),
-        metrics={"weights": f"imported from {file.name}", "SHA-256 of that file": _digest(file)},
-        provenance=provenance(0, command),
-        formats=formats,
-        description=f"of the published design {name}, with the weights of a checkpoint",
+    channels = design.in_channels
+    # Every published network here was trained on images normalised so; other channels than RGB have its average.
+    mean, std = (
+        values if channels == 3 else (round(sum(values) / 3, 4),) * channels
+        for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
     )
+    with progress_callback("exporting") as on_progress:
+        differences = export_model(
+            network,
+            design,
+            folder,
+            name=name,
+            mean=mean,
+            std=std,
+            class_names=(),
+            metrics={"weights": f"imported from {file.name}", "SHA-256 of that file": _digest(file)},
+            provenance=provenance(0, command),
+            formats=formats,
+            description=f"of the published design {name}, with the weights of a checkpoint",
+            on_progress=on_progress,
+        )
     return {
         "folder": str(folder),
         "name": name,

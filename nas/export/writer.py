@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nas.export.formats import FORMATS
 from nas.export.model_card import model_card
-from nas.export.verification import write_and_verify
+from nas.export.verification import OnProgress, ignore_progress, write_and_verify
 from nas.runtime.files import save_tensors, scratch_folder, write_json, write_text
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
@@ -34,6 +34,7 @@ def export_model(
     formats: tuple[str, ...] = FORMATS,
     images: Tensor | None = None,
     description: str = "whose attention design was found by neural architecture search",
+    on_progress: OnProgress = ignore_progress,
 ) -> dict[str, float]:
     """Write the export folder of a trained network and verify every file of it.
 
@@ -53,6 +54,7 @@ def export_model(
         formats: Formats beside source and weights.
         images: Normalised images ``(B, C, H, W)`` to verify on; random ones where they are left out.
         description: What kind of image classifier it is, for people.
+        on_progress: Called with ``(files written and verified, files)``.
 
     Returns:
         Largest absolute difference of the logits to the subnet's, by file.
@@ -88,7 +90,7 @@ def export_model(
             "provenance": dict(provenance),
         }
         write_json(draft / "config.json", config)
-        verification = write_and_verify(network, draft, images, formats)
+        verification = write_and_verify(network, draft, images, formats, on_progress)
         write_json(draft / "verification.json", verification)
         write_text(draft / "README.md", model_card(config, verification, formats, description))
         if folder.exists():

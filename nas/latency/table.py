@@ -7,7 +7,6 @@ would be measured with them.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ import torch
 from nas.latency.parts import timed_parts
 from nas.runtime.console import log
 from nas.runtime.device import hardware_name
+from nas.runtime.documents import read_json
 from search_spaces.architecture import Architecture
 from search_spaces.checks import is_number
-from search_spaces.errors import CheckpointError, RequestError
+from search_spaces.errors import CheckpointError, RequestError, StudyError
 from search_spaces.space import Space
 
 FORMAT = 1
@@ -121,13 +121,9 @@ def read_table(path: Path, space: Space) -> LatencyTable:
         RequestError: If it is the table of another space.
     """
     try:
-        table = LatencyTable.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot read the latency table {path} ({error.strerror}); check the path"
-        ) from None
-    except ValueError:
-        raise CheckpointError(f"{path} is truncated or not JSON; give a latency.json of a search") from None
+        table = LatencyTable.from_json(read_json(path))
+    except StudyError as error:
+        raise CheckpointError(f"{error}; give a latency.json of a search") from None
     except CheckpointError as error:
         raise CheckpointError(
             f"{path} is {error}; give a latency.json of a search, or measure it anew"

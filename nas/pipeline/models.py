@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation, allocate_workers, parse_budget
 from nas.cluster.ray_cluster import Cluster
 from nas.data.dataset import Data
 from nas.export.writer import export_model
+from nas.pipeline.candidates import candidates_of_front, choose_candidates
 from nas.pipeline.plan import SearchPlan, load_study_data
 from nas.pipeline.preflight import examine_machine, examine_retraining
-from nas.runtime.console import log
+from nas.runtime.console import log, progress_callback
 from nas.runtime.device import planned_device
 from nas.runtime.files import require_writable, sweep_scratch
 from nas.runtime.provenance import provenance
 from nas.search.loop import analytic_costs
-from nas.study.find import find_architecture
+from nas.search.trial_store import TrialRecord
 from nas.study.folder import Study
 from nas.training.compiled import require_compiler
-from nas.training.subnet import MODES, retrain, trained_network
+from nas.training.subnet import Candidate, retrain, trained_network
 from nas.training.supernet_checkpoint import read_supernet
 from search_spaces.architecture import Architecture
 from search_spaces.errors import RequestError
@@ -34,16 +38,14 @@ class RetrainingPlan:
 
     Args:
         study: The study.
-        designs: What to train.
-        modes: From which weights: ``scratch``, ``inherit`` or both.
+        candidates: What to train, and from which weights.
         data: The study's images.
         allocation: What each training gets.
         cluster: Where they run.
     """
 
     study: Study
-    designs: list[Architecture]
-    modes: tuple[str, ...]
+    candidates: list[Candidate]
     data: Data
     allocation: WorkerAllocation
     cluster: Cluster
@@ -54,8 +56,9 @@ def plan_retraining(
     *,
     named: Sequence[str] = (),
     top: int = 1,
-    modes: tuple[str, ...] = MODES,
+    modes: tuple[str, ...] | None = None,
     budget: str = "auto",
+    baselines: bool = False,
 ) -> RetrainingPlan:
     """Check everything that can be wrong with a retraining before anything is written.
 
@@ -63,51 +66,39 @@ def plan_retraining(
         study: The study.
         named: Designs by digest, published name or file; where there is none, the front is retrained.
         top: How many designs of the front, best first.
-        modes: From which weights.
+        modes: From which weights; None leaves it to each design.
         budget: What may be used.
+        baselines: Whether the analogues of published designs are retrained as well.
 
     Raises:
         RequestError: If something is wrong; the message says what.
     """
     study.require()
     parsed, cluster = parse_budget(budget), ray_cluster.survey()
+    if parsed.trials is not None or parsed.seconds is not None:
+        raise RequestError(
+            f"--budget {budget}: a retraining is as long as its recipe says; leave the limits of time and trials out"
+        )
     allocation = allocate_workers(parsed, cluster.cpus, cluster.gpus, where=cluster.where)
-    if named:
-        designs = [find_architecture(text, study) for text in named]
-    else:
-        designs = [Architecture.from_json(entry["architecture"]) for entry in study.front()[:top]]
-    _require_retrainable(study, designs, modes)
+    candidates = choose_candidates(study, named=named, top=top, modes=modes, baselines=baselines)
     preflight = examine_machine(study.folder, None, cluster, allocation)
     preflight += examine_retraining(
-        study.folder, [analytic_costs(each)["params"] for each in designs], len(modes)
+        study.folder,
+        [analytic_costs(each.architecture)["params"] for each in candidates],
+        max(len(each.modes) for each in candidates),
     )
     preflight.require()
     for warning in preflight.warnings:
         log.say(f"warning   {warning}")
-    return RetrainingPlan(study, designs, modes, load_study_data(study.settings()), allocation, cluster)
+    return RetrainingPlan(study, candidates, load_study_data(study.settings()), allocation, cluster)
 
 
-def plan_front_retraining(plan: SearchPlan, designs: list[Architecture]) -> RetrainingPlan:
+def plan_front_retraining(
+    plan: SearchPlan, front: Sequence[TrialRecord], *, baselines: bool = False
+) -> RetrainingPlan:
     """Return the retraining of designs that a search has just found."""
-    return RetrainingPlan(plan.study, designs, MODES, plan.data, plan.allocation, plan.cluster)
-
-
-def _require_retrainable(study: Study, designs: Sequence[Architecture], modes: Sequence[str]) -> None:
-    """Check that designs take the study's images, and lie in its space where they inherit its weights.
-
-    Raises:
-        RequestError: If one does not.
-    """
-    space = study.space()
-    for design in designs:
-        channels, classes = design.in_channels, design.num_classes
-        if (channels, classes) != (space.in_channels, space.num_classes):
-            raise RequestError(
-                f"design {design.digest} is for {channels} channels and {classes} classes but the study's images "
-                f"have {space.in_channels} and {space.num_classes}; choose a design made for them"
-            )
-        if "inherit" in modes:
-            space.values(design)
+    candidates = candidates_of_front(plan.study, front, baselines=baselines)
+    return RetrainingPlan(plan.study, candidates, plan.data, plan.allocation, plan.cluster)
 
 
 def run_retraining(
@@ -132,12 +123,13 @@ def run_retraining(
     compile = compile or settings.compile
     if compile:
         require_compiler(planned_device(plan.allocation.device))
-    inherited = {}
-    if "inherit" in plan.modes:
+    inherited: dict[str, dict[str, Tensor]] = {}
+    heirs = [each.architecture for each in plan.candidates if "inherit" in each.modes]
+    if heirs:
         weights = Path(settings.supernet) if settings.supernet else study.supernet_file
         supernet = read_supernet(study.space(), settings.sharing, weights)
-        inherited = {design.digest: supernet.extract(design).state_dict() for design in plan.designs}
-    return retrain(study, plan.designs, plan.modes, recipe, plan.data, inherited, plan.allocation, compile)
+        inherited = {design.digest: supernet.extract(design).state_dict() for design in heirs}
+    return retrain(study, plan.candidates, recipe, plan.data, inherited, plan.allocation, compile)
 
 
 def find_best_result(study: Study, digest: str | None = None) -> dict[str, Any]:
@@ -149,18 +141,32 @@ def find_best_result(study: Study, digest: str | None = None) -> dict[str, Any]:
     study.require()
     results = [result for result in study.results() if digest is None or result["digest"] == digest]
     if not results:
-        what = "no retrained design" if digest is None else f"no retrained design '{digest}'"
-        raise RequestError(f"study {study.folder} has {what}; run: nas retrain {study.folder}")
+        named = "" if digest is None else f" '{digest}'"
+        command = shlex.join(
+            ["nas", "retrain", str(study.folder), *([] if digest is None else ["--arch", digest])]
+        )
+        raise RequestError(f"study {study.folder} has no retrained design{named}; run: {command}")
     return results[0]
 
 
-def require_export_folder(folder: Path) -> None:
+def require_export_folder(folder: Path, study: Study | None = None) -> None:
     """Check that an export may be written to ``folder``: it is free, or holds an export to replace.
+
+    Args:
+        folder: Where to write.
+        study: The study that the model is of, whose own files are not to be mixed with it.
 
     Raises:
         RequestError: If it may not.
     """
     require_writable(folder)
+    if study is not None:
+        inside, own = folder.resolve(), study.folder.resolve()
+        if inside.is_relative_to(own) and not inside.is_relative_to(own / "exports"):
+            raise RequestError(
+                f"--out {folder} lies among the files of the study; choose a folder in {study.folder / 'exports'} or "
+                "outside the study"
+            )
     if folder.exists() and not (folder / "verification.json").exists() and any(folder.iterdir()):
         raise RequestError(f"--out {folder} is not empty and holds no export; choose another folder")
 
@@ -177,18 +183,21 @@ def export_result(
         "trained": "from scratch" if result["mode"] == "scratch" else "from the supernet's weights",
         "images": dataset.data,
     }
-    differences = export_model(
-        trained_network(study, result),
-        design,
-        folder,
-        name=f"{study.name}-{design.digest}",
-        mean=dataset.mean,
-        std=dataset.std,
-        class_names=dataset.class_names,
-        metrics=metrics,
-        provenance=provenance(study.settings().seed, []),
-        formats=formats,
-    )
+    network = trained_network(study, result)
+    with progress_callback("exporting") as on_progress:
+        differences = export_model(
+            network,
+            design,
+            folder,
+            name=f"{study.name}-{design.digest}",
+            mean=dataset.mean,
+            std=dataset.std,
+            class_names=dataset.class_names,
+            metrics=metrics,
+            provenance=provenance(study.settings().seed, []),
+            formats=formats,
+            on_progress=on_progress,
+        )
     largest = ", ".join(f"{file} {value:.1e}" for file, value in differences.items())
     log.say(f"exported {design.digest} to {folder}; largest differences to the subnet: {largest}")
     return differences

@@ -11,6 +11,7 @@ from nas.cluster.budget import Budget, WorkerAllocation, allocate_workers, parse
 from nas.cluster.ray_cluster import Cluster
 from nas.data.dataset import Data, load_data
 from nas.latency.table import LatencyTable, read_table
+from nas.pipeline.again import offering_another_search
 from nas.pipeline.preflight import examine_machine, examine_search
 from nas.pipeline.request import SearchRequest
 from nas.runtime.console import duration, progress_callback, quantity
@@ -27,7 +28,7 @@ from nas.training.pretrained import PretrainedStart, read_pretrained_starts
 from nas.training.supernet import steps_per_epoch
 from nas.training.supernet_checkpoint import read_supernet
 from search_spaces.declaration import Declaration, load_declaration
-from search_spaces.errors import RequestError
+from search_spaces.errors import RequestError, StudyError
 from search_spaces.space import Space
 
 #: Designs that a search evaluates where its budget does not say.
@@ -114,17 +115,24 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     preflight = examine_machine(study.folder, url, cluster, allocation)
     preflight.require()
     data = load_study_data(settings)
-    if request.config is None:
+    if request.source is not None and request.source.dataset().digest != data.digest:
+        raise StudyError(
+            f"--from-study {request.source.folder}: its images ({settings.data}) have changed since; search these in a "
+            "study of their own"
+        )
+    if request.config is None and request.source is None:
         if study.settings_file.exists():
             settings = stored_recipes(settings, request.overrides, study.settings())
         else:
             gpus = allocation.workers if allocation.gpus_per_worker else 0
             settings = default_recipes(settings, request.overrides, data.image_size, gpus)
     space = declaration.space(settings.scale, data.image_size, data.in_channels, len(data.class_names))
-    study.check(settings, DatasetInfo.from_data(data, settings.data))
+    with offering_another_search(study, settings, request.budget):
+        study.check(settings, DatasetInfo.from_data(data, settings.data))
     if settings.compile:
         require_compiler(planned_device(allocation.device))
-    if settings.supernet is not None:
+    request.require_every_option_to_count()
+    if settings.supernet is not None and settings.needs_supernet:
         if settings.init_from:
             raise RequestError("--supernet gives weights that are trained already; leave --init-from out")
         read_supernet(space, settings.sharing, Path(settings.supernet))
@@ -134,14 +142,15 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     table = study.latency_file if study.latency_file.exists() else settings.latency_table
     latency = None if table is None else read_table(Path(table), space)
     # Once training has begun its own checkpoint counts, and the files may be gone.
-    pretrained = () if study.supernet_file.exists() else read_pretrained_starts(settings.init_from, space)
+    trained = study.supernet_file.exists() or not settings.needs_supernet
+    pretrained = () if trained else read_pretrained_starts(settings.init_from, space)
     preflight += examine_search(
         study.folder,
         space,
         data,
         cluster,
         allocation,
-        trains=settings.supernet is None,
+        trains=settings.supernet is None and settings.needs_supernet,
         has_checkpoint=study.supernet_file.exists(),
     )
     preflight.require()
@@ -186,6 +195,8 @@ def describe_plan(plan: SearchPlan) -> list[str]:
 
 def _describe_supernet(plan: SearchPlan) -> str:
     settings, recipe = plan.settings, plan.settings.recipe
+    if not settings.needs_supernet:
+        return f"none: {settings.objectives} needs no weights"
     if settings.supernet:
         return f"read from {settings.supernet}"
     steps = steps_per_epoch(settings, plan.data) * recipe.epochs

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nas.pipeline.again import name_another_search, settings_from_study
 from nas.search.storage_url import VARIABLE, clean, read_storage_file
 from nas.study.find import STUDIES, find_study
 from nas.study.folder import Study
@@ -19,6 +20,8 @@ from search_spaces.errors import RequestError, StudyError
 
 #: Options that say how a supernet is trained and nothing else.
 _ONLY_TRAINING = ("epochs", "policy")
+#: Options that say how a supernet is trained or how designs are scored with it, and nothing else.
+_ONLY_ACCURACY = (*_ONLY_TRAINING, "sharing", "supernet", "init_from", "validation_images")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class SearchRequest:
         study: Name or folder of the study; None for the space's name under ``studies/``.
         storage: Storage URL; None for the study's own.
         storage_file: File that holds the storage URL, or None.
+        from_study: A study whose trained supernet is searched again in a new one, or None.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -40,6 +44,7 @@ class SearchRequest:
     study: str | None = None
     storage: str | None = None
     storage_file: Path | None = None
+    from_study: str | None = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -48,9 +53,18 @@ class SearchRequest:
         Raises:
             RequestError: If a value is wrong.
         """
+        if self.source is not None:
+            if self.config is not None:
+                raise RequestError("--config and --from-study both say where settings are from; give one")
+            return settings_from_study(self.source, self.given)
         if self.config is not None:
             return override_settings(read_settings(self.config), self._given_of(Settings), self.overrides)
         return Settings(**self._given_of(Settings))
+
+    @cached_property
+    def source(self) -> Study | None:
+        """The study whose supernet is searched again."""
+        return None if self.from_study is None else find_study(self.from_study)
 
     @property
     def overrides(self) -> RecipeOverrides:
@@ -60,6 +74,8 @@ class SearchRequest:
     @property
     def study_folder(self) -> Study:
         """The study's folder, which need not exist."""
+        if self.study is None and self.source is not None:
+            return Study(name_another_search(self.source, self.given))
         return (
             Study(STUDIES / Path(self.settings.space).stem) if self.study is None else find_study(self.study)
         )
@@ -104,6 +120,13 @@ class SearchRequest:
         for name in _ONLY_TRAINING:
             if settings.supernet is not None and name in self.given:
                 raise RequestError(f"--supernet gives weights that are trained already; leave --{name} out")
+        for name in _ONLY_ACCURACY:
+            if not settings.needs_supernet and name in self.given:
+                flag = name.replace("_", "-")
+                raise RequestError(
+                    f"--objective {settings.objectives} compares no accuracies, so that no supernet is trained or "
+                    f"used; leave --{flag} out, or add top1 to --objective"
+                )
         require_data_dir_to_count(settings.data, self.given.get("data_dir"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,9 +47,10 @@ def run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
     sweep_scratch(study.folder)
     for line in describe_plan(plan):
         log.note(line)
-    supernet = obtain_supernet(plan)
+    supernet = obtain_supernet(plan) if settings.needs_supernet else None
     latency = obtain_latencies(plan)  # before any worker runs beside the measurement
-    ray_cluster.start(plan.cluster)
+    if supernet is not None:
+        ray_cluster.start(plan.cluster)
     trials = _search(plan, supernet, latency)
     if settings.racing is not None:
         log.say(describe_savings(trials, min(settings.validation_images, len(plan.data.val))))
@@ -60,20 +61,26 @@ def run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
     return front
 
 
-def _search(plan: SearchPlan, supernet: Supernet, latency: LatencyTable | None) -> list[TrialRecord]:
-    """Search until the budget is used up; return all trials, those of earlier runs included."""
+def _search(plan: SearchPlan, supernet: Supernet | None, latency: LatencyTable | None) -> list[TrialRecord]:
+    """Search until the budget is used up; return all trials, those of earlier runs included.
+
+    Without a supernet designs are compared by what is known of them without weights.
+    """
     settings, config = plan.settings, plan.search_config
     store = plan.study.open_store()
-    population = Population(
-        plan.allocation,
-        payload_from_data(supernet, plan.data, settings.validation_images, settings.seed, settings.racing),
-    )
+    population: Population | None = None
+    if supernet is not None:
+        payload = payload_from_data(
+            supernet, plan.data, settings.validation_images, settings.seed, settings.racing
+        )
+        population = Population(plan.allocation, payload)
 
     def analytic_scores(design: Architecture) -> dict[str, float]:
         costs = analytic_costs(design)
         return costs if latency is None else {**costs, "latency_ms": latency.latency_ms(design)}
 
-    search = Search(plan.space, store, config, population, analytic_scores, analogues(plan.space))
+    evaluate = score_nothing if population is None else population
+    search = Search(plan.space, store, config, evaluate, analytic_scores, analogues(plan.space))
     evaluated_before = len({trial.architecture.digest for trial in search.earlier if trial.evaluated})
     if evaluated_before:
         log.say(f"resuming the search at {evaluated_before} evaluated designs")
@@ -85,11 +92,19 @@ def _search(plan: SearchPlan, supernet: Supernet, latency: LatencyTable | None) 
                 nonlocal best
                 if trial.measured:
                     best = max(best, trial.scores.get("top1", 0.0))
-                progress.update(evaluated, f"best {best:.2f}%")
+                progress.update(evaluated, f"best {best:.2f}%" if best else "")
 
             return search.run(on_result)
     finally:
-        population.close()
+        if population is not None:
+            population.close()
+
+
+def score_nothing(
+    designs: list[Architecture], required_top1: list[float]
+) -> Iterator[dict[int, dict[str, float]]]:
+    """Yield no scores for any design, where its costs are all that is asked for."""
+    yield {index: {} for index in range(len(designs))}
 
 
 def describe_savings(trials: Sequence[TrialRecord], images: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from nas.search.loop import pareto_records
 from nas.search.objectives import Goal
 from nas.search.trial_store import TrialRecord
-from nas.study.folder import Study, read_json
+from nas.study.folder import Study
 
 _PAUSE = timedelta(minutes=10)  # no trial for so long: the search did not run
 
@@ -47,8 +47,7 @@ class Findings:
     @property
     def finished(self) -> bool:
         """Whether the search came to its end and nothing was found since."""
-        front_file = self.study.front_file
-        return front_file.exists() and read_json(front_file)["trials"] == len(self.trials)
+        return self.study.front_file.exists() and self.study.front_trials() == len(self.trials)
 
     @property
     def running_time(self) -> timedelta:

@@ -16,7 +16,7 @@ from nas.report.study_tables import analogues_section, digest_code, front_sectio
 from nas.report.tradeoff import plot_tradeoff
 from nas.runtime.console import duration
 from nas.runtime.files import write_text
-from nas.study.folder import Study, read_json
+from nas.study.folder import Study
 
 _PACKAGES = ("torch", "optuna", "ray", "timm")  # whose versions the footer names
 
@@ -192,8 +192,7 @@ def _choices_section(findings: Findings, figures: dict[str, go.Figure]) -> str:
 
 
 def _footer(findings: Findings) -> str:
-    path = findings.study.folder / "provenance.json"
-    origin = read_json(path) if path.exists() else {}
+    origin = findings.study.provenance()
     commit = str(origin.get("commit") or "unknown")[:12] + (" with changes" if origin.get("dirty") else "")
     packages = origin.get("packages", {})
     versions = ", ".join(f"{name} {packages[name]}" for name in _PACKAGES if name in packages)

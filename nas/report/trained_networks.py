@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nas.study.find import find_architecture, find_study
-from nas.study.folder import Study, read_json
+from nas.export.config import read_export_config
+from nas.study.designs import find_architecture
+from nas.study.find import find_study
+from nas.study.folder import Study
 from nas.training.subnet import trained_network
 from nas.training.weight_files import read_network
 from search_spaces.architecture import Architecture
-from search_spaces.errors import RequestError, StudyError
+from search_spaces.errors import RequestError
 from supernet.block import Network
 
 
@@ -51,7 +53,7 @@ def find_trained_networks(source: str) -> list[TrainedNetwork]:
         raise RequestError(
             f"{source} is neither an export folder nor a study; give what nas export or nas search made"
         )
-    results = [read_json(result_file)] if result_file.is_file() else study.results()
+    results = [study.read_result(result_file)] if result_file.is_file() else study.results()
     if not results:
         raise RequestError(f"study {study.folder} has no retrained design; run: nas retrain {study.folder}")
     dataset, networks = study.dataset(), []
@@ -64,15 +66,9 @@ def find_trained_networks(source: str) -> list[TrainedNetwork]:
 
 
 def _read_export(folder: Path) -> TrainedNetwork:
-    content = read_json(folder / "config.json")
-    try:
-        name, mean, std = str(content["name"]), tuple(content["mean"]), tuple(content["std"])
-    except (KeyError, TypeError):
-        raise StudyError(
-            f"{folder / 'config.json'} is not that of an export; export the model again"
-        ) from None
+    config = read_export_config(folder)
     network, design = read_network(folder, find_architecture(str(folder)))
-    return TrainedNetwork(name, design, network, mean, std)
+    return TrainedNetwork(config.name, design, network, config.mean, config.std)
 
 
 def enclosing_study(path: Path) -> Study | None:

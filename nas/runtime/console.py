@@ -18,7 +18,16 @@ from rich.text import Text
 
 from nas.runtime.secrets import redact
 
-console = Console(stderr=True, highlight=False)
+
+class _Messages(Console):
+    """Standard error; work goes on where nobody reads it any more, and the log keeps what was said."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on."""
+        self.quiet = True
+
+
+console = _Messages(stderr=True, highlight=False)
 
 _PRINT_SECONDS = 15.0  # how often progress is printed where there is no terminal to redraw
 _SHORTEST_PRINTED = 1.0  # seconds; shorter phases are not worth a line there
@@ -44,7 +53,7 @@ class Log:
     def note(self, text: str) -> None:
         """Log a line without printing it."""
         if self.path is not None:
-            with open(self.path, "a", encoding="utf-8") as file:
+            with open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {redact(text)}\n")
 
 
@@ -72,6 +81,7 @@ class ProgressBar:
         self.title, self.total, self.done, self.done_before = title, total, done, done
         self.started = self.printed = time.monotonic()
         self.info = ""
+        self._last_printed: int | None = None
         self._progress: Progress | None = None
         if console.is_terminal:
             self._progress = Progress(
@@ -92,7 +102,7 @@ class ProgressBar:
         if self._progress is not None:
             self._progress.update(self._task, completed=done, info=info)
         elif time.monotonic() - self.printed > _PRINT_SECONDS:
-            self.printed = time.monotonic()
+            self.printed, self._last_printed = time.monotonic(), done
             console.print(escape(self._format()), soft_wrap=True)
 
     def _format(self) -> str:
@@ -106,11 +116,14 @@ class ProgressBar:
         info = f", {self.info}" if self.info else ""
         return f"{self.title}: {self.done}/{self.total} ({rate:.1f}/s{left}){info}"
 
+    def _is_long(self) -> bool:
+        return time.monotonic() - self.started > _SHORTEST_PRINTED
+
     def close(self, *, failed: bool = False) -> None:
         """Stop drawing and log the final state; a failure is left to the error's own line."""
         if self._progress is not None:
             self._progress.stop()
-        elif not failed and time.monotonic() - self.started > _SHORTEST_PRINTED:
+        elif not failed and self.done != self._last_printed and self._is_long():
             console.print(escape(self._format()), soft_wrap=True)
         log.note(self._format())
 

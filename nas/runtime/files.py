@@ -119,14 +119,14 @@ def require_writable(folder: Path | str) -> None:
     folder = Path(folder)
     existing = next((path for path in (folder, *folder.absolute().parents) if os.path.lexists(path)), folder)
     if not existing.is_dir():
-        raise StudyError(f"{folder} cannot be a folder because {existing} is a file; choose another --study")
+        raise StudyError(f"{folder} cannot be a folder because {existing} is a file; choose another place")
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise StudyError(
             f"folder {existing} cannot be written ({error.strerror}); "
-            "choose another --study or change its rights"
+            "choose another place or change its rights"
         ) from None
 
 

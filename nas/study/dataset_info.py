@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from nas.data.dataset import Data
+from search_spaces.errors import StudyError
+
+_Positive = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,15 @@ class DatasetInfo:
 
     data: str
     digest: str
-    image_size: int
-    in_channels: int
-    class_names: tuple[str, ...]
+    image_size: _Positive
+    in_channels: _Positive
+    class_names: Annotated[tuple[str, ...], Field(min_length=1)]
     mean: tuple[float, ...]
-    std: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.mean) == len(self.std) == self.in_channels:
+            raise StudyError(f"'mean' and 'std' must have a number for each of {self.in_channels} channels")
 
     @classmethod
     def from_data(cls, data: Data, spec: str) -> DatasetInfo:

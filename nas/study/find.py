@@ -1,53 +1,47 @@
-"""Finding a study, or a design, by what a user types."""
+"""Finding a study by what a user types."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from nas.study.folder import Study, read_json
-from search_spaces.architecture import Architecture
-from search_spaces.errors import ArchitectureError
-from search_spaces.published import PUBLISHED, published
+from nas.study.folder import Study
+from search_spaces.errors import StudyError
 
 #: Where studies of plain names lie.
 STUDIES = Path("studies")
 
 
+#: Bytes that file systems take as the name of one folder.
+_LONGEST_NAME = 255
+
+
 def find_study(name: str) -> Study:
-    """Return the study called ``name``: a folder, or a plain name under ``studies/``."""
-    path = Path(name)
-    if os.sep in name or path.is_dir():
-        return Study(path)
-    return Study(STUDIES / name)
-
-
-def find_architecture(text: str, study: Study | None = None) -> Architecture:
-    """Return the architecture that ``text`` names.
-
-    Args:
-        text: Path of a JSON file or of an export folder, a published name, or a digest of ``study``.
-        study: The study that a digest belongs to.
+    """Return the study called ``name``: a folder, or a plain name under ``studies/``.
 
     Raises:
-        ArchitectureError: If there is no such architecture.
+        StudyError: If no folder can be called so.
     """
-    path = Path(text)
-    if (path / "config.json").is_file():
-        path = path / "config.json"
-    if path.is_file():
-        content = read_json(path)
-        if isinstance(content, dict) and "architecture" in content:
-            content = content["architecture"]
-        try:
-            return Architecture.from_json(content)
-        except ArchitectureError as error:
-            raise ArchitectureError(f"{path}: {error}") from None
-    if text in PUBLISHED:
-        return published(text)
-    if study is not None:
-        for trial in study.records():
-            if trial.architecture.digest == text:
-                return trial.architecture
-        raise ArchitectureError(f"study {study.folder} has no design '{text}'; give a digest from its front")
-    return published(text)
+    _require_possible(name)
+    path = Path(name)
+    if os.sep not in name and not path.is_dir():
+        return Study(STUDIES / name)
+    # ``.`` and ``..`` have a name too, which is that of the study.
+    return Study(path if path.name not in ("", "..") else path.resolve())
+
+
+def _require_possible(name: str) -> None:
+    """Refuse what cannot be the name of a folder on any file system, or not be read when it is printed.
+
+    Raises:
+        StudyError: If it is such a name.
+    """
+    why = None
+    if not name.strip():
+        why = "it is empty"
+    elif any(not letter.isprintable() for letter in name):
+        why = f"it holds letters that cannot be printed: {name!r}"
+    elif longest := [part for part in Path(name).parts if len(part.encode()) > _LONGEST_NAME]:
+        why = f"'{longest[0][:20]}...' has {len(longest[0])} letters and file systems take {_LONGEST_NAME} bytes"
+    if why is not None:
+        raise StudyError(f"no study can be called so ({why}); give a shorter name of printable letters")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nas.runtime.documents import read_document, read_text
 from nas.runtime.files import require_writable, write_json, write_text
 from nas.runtime.provenance import provenance
 from nas.search.objectives import Goal, parse_objectives
 from nas.search.storage_url import clean, has_secrets, sqlite_path, sqlite_url
 from nas.search.trial_store import Store, TrialRecord
 from nas.study.dataset_info import DatasetInfo
+from nas.study.documents import Front, Provenance, Result
 from nas.study.settings import Settings, find_difference, read_settings
 from search_spaces.declaration import Declaration, parse_declaration
 from search_spaces.errors import StudyError
@@ -50,8 +51,18 @@ class Study:
 
     def results(self) -> list[dict[str, Any]]:
         """Return the results of every finished retraining, best validation accuracy first."""
-        results = [read_json(path) for path in sorted(self.folder.glob("retrained/*/*/result.json"))]
+        results = [self.read_result(path) for path in sorted(self.folder.glob("retrained/*/*/result.json"))]
         return sorted(results, key=lambda result: -result["val_top1"])
+
+    @staticmethod
+    def read_result(path: Path) -> dict[str, Any]:
+        """Return the content of a ``result.json``.
+
+        Raises:
+            StudyError: If it is damaged.
+        """
+        result: dict[str, Any] = read_document(path, Result)
+        return result
 
     def export_folder(self, digest: str) -> Path:
         """Return the folder of an exported design."""
@@ -123,15 +134,14 @@ class Study:
 
     def dataset(self) -> DatasetInfo:
         """Return what the study remembers of its images."""
-        content = read_json(self.dataset_file)
-        lists = {name: tuple(content[name]) for name in ("class_names", "mean", "std")}
-        return DatasetInfo(**{**content, **lists})
+        info: DatasetInfo = read_document(self.dataset_file, DatasetInfo)
+        return info
 
     def space(self) -> Space:
         """Return the study's space for its images."""
         self.require()
         settings, dataset = self.settings(), self.dataset()
-        declaration = parse_declaration(self.space_file.read_text(encoding="utf-8"), str(self.space_file))
+        declaration = parse_declaration(read_text(self.space_file), str(self.space_file))
         return declaration.space(
             settings.scale, dataset.image_size, dataset.in_channels, len(dataset.class_names)
         )
@@ -145,7 +155,7 @@ class Study:
     def url(self) -> str:
         """SQLAlchemy URL of the study's storage, without secrets."""
         if self.storage_file.exists():
-            return clean(self.storage_file.read_text(encoding="utf-8").strip())
+            return clean(read_text(self.storage_file).strip())
         return self.default_url
 
     @property
@@ -205,17 +215,18 @@ class Study:
         self.require()
         if not self.front_file.exists():
             raise StudyError(f"study {self.folder} has no front yet; let its search finish first")
-        entries: list[dict[str, Any]] = read_json(self.front_file)["front"]
+        entries: list[dict[str, Any]] = read_document(self.front_file, Front)["front"]
         return entries
 
+    def front_trials(self) -> int:
+        """Return of how many trials ``front.json`` is; 0 where there is none."""
+        if not self.front_file.exists():
+            return 0
+        trials: int = read_document(self.front_file, Front)["trials"]
+        return trials
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        StudyError: If it is absent or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"cannot read {path}: {error}") from None
+    def provenance(self) -> dict[str, Any]:
+        """Return where the study came from, as far as it is known."""
+        path = self.folder / "provenance.json"
+        found: dict[str, Any] = read_document(path, Provenance) if path.exists() else {}
+        return found

@@ -10,11 +10,13 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from nas.runtime.documents import format_first
 from nas.search.objectives import OBJECTIVES, parse_objectives, parse_quantity
 from nas.study.recipe import Recipe
 from nas.study.setting import DATA, RUN, SEARCH, SPACE, TRAINING, declared_settings, setting
-from search_spaces.errors import RequestError, StudyError, nearest
+from search_spaces.errors import RequestError, SpaceError, StudyError, nearest
 from search_spaces.published import published
+from search_spaces.yaml_reader import YamlReader
 
 
 def _check_objectives(option: str, text: str) -> None:
@@ -134,6 +136,11 @@ class Settings:
                 )
 
     @property
+    def needs_supernet(self) -> bool:
+        """Whether designs are compared by their accuracy; costs and latencies need no weights."""
+        return "top1" in parse_objectives(self.objectives)
+
+    @property
     def limits(self) -> tuple[tuple[str, float], ...]:
         """Largest value allowed of a score, by name."""
         limits: list[tuple[str, float]] = []
@@ -157,18 +164,19 @@ def read_settings(path: Path) -> Settings:
         StudyError: If it cannot be read, or has unknown keys or values of the wrong kind.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = YamlReader(str(path)).parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, SpaceError) as error:
         raise StudyError(f"cannot read the settings {path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise StudyError(f"{path} must be a mapping of settings such as 'space: twins_cswin'")
     _check_keys(path, content)
     try:
+        # Lists become tuples only where JSON is read.
         return TypeAdapter(Settings).validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise StudyError(f"{path}: setting '{name}': {first['msg']}, not {first['input']!r}") from None
+        raise StudyError(f"{path}: setting {format_first(error)}") from None
+    except (RequestError, TypeError) as error:  # a mapping's key may be no word
+        raise StudyError(f"{path}: {error}") from None
 
 
 def _check_keys(path: Path, content: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from nas.training.weight_files import read_network
 from search_spaces.architecture import Architecture
-from search_spaces.errors import SpaceError, WorkError
+from search_spaces.errors import CheckpointError, SpaceError, WorkError
 from search_spaces.published import published
 from search_spaces.space import Space
 from supernet.block import Network
@@ -55,13 +55,18 @@ def read_pretrained_starts(texts: Sequence[str], space: Space) -> tuple[Pretrain
 
 def read_pretrained_start(name: str, architecture: Architecture, path: Path, space: Space) -> PretrainedStart:
     """Read one network for a supernet of ``space``; raises as `read_pretrained_starts` does."""
-    target = replace(architecture, num_classes=space.num_classes)
+    target = replace(architecture, in_channels=space.in_channels, num_classes=space.num_classes)
     if why := space.incompatibility(target):
         raise SpaceError(
             f"--init-from {name} is not a point of space '{space.name}' ({space.scale}): {why}; choose a space "
             "that contains it"
         )
     network, design = read_network(path, architecture)
+    if design.in_channels != space.in_channels:
+        raise CheckpointError(
+            f"--init-from {name}: {path} is for images of {design.in_channels} channels but the study's have "
+            f"{space.in_channels}; give a checkpoint for such images"
+        )
     with_head = design.num_classes == space.num_classes
     if not with_head:
         network.head = nn.Linear(network.head.in_features, space.num_classes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from nas.runtime.console import bar, log
 from nas.runtime.device import autocast
 from nas.runtime.files import load_tensors, save_tensors, write_json
 from nas.runtime.provenance import provenance
-from nas.study.folder import Study, read_json
+from nas.study.designs import Design
+from nas.study.folder import Study
 from nas.study.recipe import Recipe
 from nas.training.compiled import eager_on_short_batches
 from nas.training.loop import ForwardBackward, Training
@@ -36,22 +37,45 @@ MODES = ("scratch", "inherit")
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A design to retrain.
+
+    Args:
+        design: The design, and where it is from.
+        modes: Which of `MODES` it is trained in.
+    """
+
+    design: Design
+    modes: tuple[str, ...] = MODES
+
+    @property
+    def architecture(self) -> Architecture:
+        """The design itself."""
+        return self.design.architecture
+
+
+@dataclass(frozen=True)
 class RetrainingJob:
     """One design to train.
 
     Args:
-        architecture: The design.
+        design: The design, and where it is from.
         mode: ``scratch``, or ``inherit`` to start from the supernet's weights.
         folder: Where its checkpoint and its result go.
         recipe: How to train it.
         compile: Whether its blocks are compiled.
     """
 
-    architecture: Architecture
+    design: Design
     mode: str
     folder: Path
     recipe: Recipe
     compile: bool = False
+
+    @property
+    def architecture(self) -> Architecture:
+        """The design itself."""
+        return self.design.architecture
 
     @property
     def result_file(self) -> Path:
@@ -61,8 +85,7 @@ class RetrainingJob:
 
 def retrain(
     study: Study,
-    designs: list[Architecture],
-    modes: tuple[str, ...],
+    candidates: Sequence[Candidate],
     recipe: Recipe,
     data: Data,
     inherited: Mapping[str, Mapping[str, Tensor]],
@@ -75,19 +98,24 @@ def retrain(
 
     Args:
         study: Where results are kept.
-        designs: What to train.
-        modes: Which of `MODES`; every design is trained in each of them.
+        candidates: What to train.
         recipe: How to train.
         data: Images; the test split is read once, by the last evaluation of each network.
-        inherited: Weights of every design from the supernet, by digest; needed for ``inherit``.
+        inherited: Weights from the supernet by digest, of every design that inherits.
         allocation: What each training gets.
         compile: Whether blocks are compiled.
     """
     # Tune's trials run in folders of their own, where a relative path would mean another file.
     jobs = [
-        RetrainingJob(design, mode, study.retraining_folder(design.digest, mode).absolute(), recipe, compile)
-        for design in designs
-        for mode in modes
+        RetrainingJob(
+            each.design,
+            mode,
+            study.retraining_folder(each.architecture.digest, mode).absolute(),
+            recipe,
+            compile,
+        )
+        for each in candidates
+        for mode in each.modes
     ]
     waiting = [job for job in jobs if not _is_finished(job)]
     if waiting:
@@ -114,7 +142,7 @@ def retrain(
                 on_result,
             )
         shutil.rmtree(tune_folder, ignore_errors=True)
-    results = [read_json(job.result_file) for job in jobs]
+    results = [study.read_result(job.result_file) for job in jobs]
     for result in results:
         log.say(
             f"retrained {result['digest']} ({result['mode']}): {result['val_top1']:.2f}% validation, "
@@ -124,7 +152,7 @@ def retrain(
 
 
 def _is_finished(job: RetrainingJob) -> bool:
-    return job.result_file.exists() and read_json(job.result_file)["recipe"] == asdict(job.recipe)
+    return job.result_file.exists() and Study.read_result(job.result_file)["recipe"] == asdict(job.recipe)
 
 
 def train_one(
@@ -205,6 +233,8 @@ def _write_result(job: RetrainingJob, network: nn.Module, data: Data, device: to
             "digest": job.architecture.digest,
             "design": str(job.architecture),
             "mode": job.mode,
+            "origin": job.design.origin,
+            "published": job.design.published,
             "architecture": job.architecture.to_json(),
             "macs": analytic.macs,
             "params": analytic.params,

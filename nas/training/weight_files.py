@@ -20,7 +20,7 @@ from nas.runtime.files import load_tensors
 from search_spaces.architecture import Architecture
 from search_spaces.errors import CheckpointError
 from supernet.block import Network
-from supernet.checkpoints import count_classes, load_network, translate_checkpoint
+from supernet.checkpoints import count_channels, count_classes, load_network, translate_checkpoint
 
 #: Keys under which training codes keep the weights; averaged ones, which their authors evaluate, come first.
 _WEIGHT_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
@@ -84,10 +84,10 @@ def _reason(error: Exception) -> str:
 
 
 def read_network(path: Path, architecture: Architecture) -> tuple[Network, Architecture]:
-    """Read a checkpoint into the network of ``architecture``, with as many classes as its head has.
+    """Read a checkpoint into the network of ``architecture``, for as many channels and classes as it has.
 
     Returns:
-        The network, and its design: ``architecture`` with the checkpoint's number of classes.
+        The network, and its design: ``architecture`` with the checkpoint's numbers of channels and classes.
 
     Raises:
         CheckpointError: If the file cannot be read or does not match; the message counts and names the misfits.
@@ -95,7 +95,11 @@ def read_network(path: Path, architecture: Architecture) -> tuple[Network, Archi
     tensors = read_weights(path)
     try:
         state = translate_checkpoint(tensors)
-        design = replace(architecture, num_classes=count_classes(state))
+        design = replace(
+            architecture,
+            in_channels=count_channels(state, architecture),
+            num_classes=count_classes(state),
+        )
         return load_network(design, state), design
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}; is it a checkpoint of another network?") from None

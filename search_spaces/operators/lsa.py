@@ -50,7 +50,7 @@ OPERATOR = OperatorSpec(
     name="lsa",
     summary="attention inside windows of window_size x window_size",
     paper="Twins, arXiv 2104.13840",
-    knobs={"window_size": Knob(minimum=2)},
+    knobs={"window_size": Knob()},
     pos=("none", "ape", "rpe", "cpe", "lepe"),
     incompatibility=_incompatibility,
     cost=_cost,

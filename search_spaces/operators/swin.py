@@ -25,6 +25,8 @@ def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
     window = int(knobs["window_size"])
     if why := heads_incompatibility(feature_map) or side_incompatibility("window_size", window, feature_map):
         return why
+    if knobs["shift"] == "half" and window == 1:
+        return "half a window of 1 is no shift; use shift none"
     if shift_size(knobs) and window >= max(feature_map.height, feature_map.width):
         return (
             f"a window of {window} covers {feature_map}, so that a shift would only part it; use shift none"
@@ -52,7 +54,7 @@ OPERATOR = OperatorSpec(
     name="swin",
     summary="attention inside windows of window_size x window_size, shifted by half a window or not",
     paper="Swin, arXiv 2103.14030",
-    knobs={"window_size": Knob(minimum=2), "shift": Knob(kind=str, allowed=("none", "half"))},
+    knobs={"window_size": Knob(), "shift": Knob(kind=str, allowed=("none", "half"))},
     # The relative position bias is a part of the operator: a block always says so. LSA is the one without.
     pos=("rpe",),
     incompatibility=_incompatibility,

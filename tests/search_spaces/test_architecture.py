@@ -112,7 +112,7 @@ def design(*blocks: Block, **changes: Any) -> Architecture:
         (lambda: Block("lsaa", ()), r"unknown operator 'lsaa'.*did you mean 'lsa'"),
         (lambda: Block("lsa", ()), r"operator 'lsa' needs the knob 'window_size'"),
         (lambda: Block("lsa", (("window", 4),)), r"'lsa' has no knob 'window' \(it has: window_size\)"),
-        (lambda: Block("lsa", (("window_size", 1),)), r"'window_size' of 'lsa' must be at least 2, not 1"),
+        (lambda: Block("lsa", (("window_size", 0),)), r"'window_size' of 'lsa' must be at least 1, not 0"),
         (lambda: Block("lsa", (("window_size", True),)), r"must be an integer, not True"),
         (lambda: Block("lsa", (("window_size", [4]),)), r"must be an integer, not \[4\]"),
         (lambda: Block("dwconv", (("kernel_size", 4), ("dynamic", "none"))), r"must be odd, not 4"),

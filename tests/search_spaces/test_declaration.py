@@ -124,8 +124,8 @@ MALFORMED = [
     (
         "knob too small",
         "window_size: [2, 4]",
-        "window_size: [1, 4]",
-        ["operators.lsa.window_size must be at least 2, not 1"],
+        "window_size: [0, 4]",
+        ["operators.lsa.window_size must be at least 1, not 0"],
     ),
     (
         "knob of text",

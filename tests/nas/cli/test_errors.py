@@ -327,7 +327,7 @@ CASES = [
     Case("option of wrong type", "search --epochs many", "'--epochs'"),
     Case("negative --retrain", "search --retrain=-1", "'--retrain'"),
     Case("missing argument", "retrain", "missing argument 'STUDY'"),
-    Case("argument too many", "spaces all", "unexpected extra argument"),
+    Case("argument too many", "doctor all", "unexpected extra argument"),
 ]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from nas.export.evaluate_export import evaluate_folder
 from nas.export.importer import import_checkpoint
 from nas.export.source_module import load_source
-from nas.study.find import find_architecture
+from nas.study.designs import find_architecture
 from nas.training.weight_files import read_network
 from search_spaces.published import PUBLISHED
 from tests.helpers.small_network import SMALL_DESIGN, random_images, small_network

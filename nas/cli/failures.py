@@ -1,0 +1,103 @@
+"""However a command ends: one sentence on standard error and a documented exit code, never a traceback.
+
+The traceback of what nobody expected goes to the log of the study that is worked on; with ``NAS_DEBUG=1`` it is
+printed as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+import typer
+
+from nas.runtime.console import log
+from nas.runtime.error_text import first_line
+from nas.runtime.secrets import redact
+from search_spaces.errors import NasError
+
+_DEBUG = "NAS_DEBUG"
+_IMPOSSIBLE_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+def run(command: Callable[[], object]) -> int:
+    """Run a command and return its exit code; whatever it raises ends in one sentence."""
+    log.path = None
+    try:
+        code = command()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the results (``| head``) has seen enough; nothing failed.
+        _discard_output()
+        return 0
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted at once; run the same command again to resume")
+        return 130
+    except typer.TyperException as error:
+        _say(_usage_sentence(error))
+        return 2
+    except NasError as error:
+        if error.__cause__ is not None:
+            _keep_traceback(error)
+        _say(str(error))
+        return error.exit_code
+    except Exception as error:
+        where = _keep_traceback(error)
+        _say(f"{explain(error)}; {where}")
+        return 2 if isinstance(error, OSError) and error.errno in _IMPOSSIBLE_NAME else 1
+    return code if isinstance(code, int) else 0
+
+
+def explain(error: Exception) -> str:
+    """Return what happened, and what to do where that is known, of an exception that is not ours."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; use fewer workers (--budget) or a smaller --batch-size"
+    if isinstance(error, RecursionError):
+        return "something that was read is nested too deeply"
+    if isinstance(error, OSError):
+        file = "a file" if error.filename is None else str(error.filename)
+        reason = error.strerror or first_line(error)
+        if error.errno in _FULL_DISK:
+            return f"{file} cannot be written ({reason}); free some space and run the same command again"
+        if isinstance(error, PermissionError):
+            return f"{file} may not be used ({reason}); change its rights or choose another place"
+        return f"{file} cannot be used ({reason})"
+    return f"this failed unexpectedly ({type(error).__name__}: {first_line(error)})"
+
+
+def _keep_traceback(error: Exception) -> str:
+    """Write a traceback where it can be found; return where that is, in words."""
+    text = redact("".join(traceback.format_exception(error)))
+    if os.environ.get(_DEBUG):
+        sys.stderr.write(text)
+    if log.path is not None:
+        with contextlib.suppress(OSError):  # the disk may be what failed
+            log.note(text)
+            return f"the traceback is in {log.path}"
+    return f"{_DEBUG}=1 prints the traceback"
+
+
+def _say(sentence: str) -> None:
+    """Print a sentence on standard error, in one line, if anyone is left to read it."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"nas: {redact(' '.join(sentence.splitlines()))}\n")
+        sys.stderr.flush()
+
+
+def _discard_output() -> None:
+    """Let Python's last flush of standard output go nowhere, where it cannot fail."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _usage_sentence(error: typer.TyperException) -> str:
+    """Return what is wrong with a command line, and which help says how it should be."""
+    what = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = "nas" if context is None else context.command_path
+    return f"{what[:1].lower()}{what[1:]}; {command} --help lists what can be typed"

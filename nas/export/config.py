@@ -1,0 +1,57 @@
+"""What ``config.json`` of an export folder says of the model and its images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from nas.runtime.documents import read_document
+from search_spaces.errors import CheckpointError, StudyError
+
+_Side = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What readers of an export rely on; the file holds more.
+
+    Args:
+        name: The model's name, for people.
+        input_size: Channels, height and width of its images.
+        mean: Mean of each channel that they are normalised with, in 0..1.
+        std: Standard deviation likewise.
+        num_classes: Classes that it tells apart.
+        class_names: Their names; empty where they are not known.
+    """
+
+    name: str
+    input_size: tuple[_Side, _Side, _Side]
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+    num_classes: _Side
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        channels = self.input_size[0]
+        if len(self.mean) != channels or len(self.std) != channels:
+            raise CheckpointError(f"'mean' and 'std' must have a number for each of {channels} channels")
+        if self.class_names and len(self.class_names) != self.num_classes:
+            raise CheckpointError(
+                f"'class_names' are {len(self.class_names)}, but 'num_classes' is {self.num_classes}"
+            )
+
+
+def read_export_config(folder: Path) -> ExportConfig:
+    """Read the ``config.json`` of an export folder.
+
+    Raises:
+        StudyError: If it is absent or damaged.
+    """
+    try:
+        config: ExportConfig = read_document(folder / "config.json", ExportConfig)
+    except StudyError as error:
+        raise StudyError(f"{folder} is no export that can be used: {error}") from None
+    return config

@@ -1,0 +1,48 @@
+"""A plan as plain data, for ``nas search --dry-run --json``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from nas.pipeline.plan import SearchPlan, describe_plan
+
+
+def plan_to_json(plan: SearchPlan) -> dict[str, Any]:
+    """Return everything that a plan says: in numbers, in the lines for people, and the complete settings."""
+    allocation, data, config, space = plan.allocation, plan.data, plan.search_config, plan.space
+    return {
+        "study": str(plan.study.folder),
+        "storage": plan.storage_url,
+        "resumes": plan.study.settings_file.exists(),
+        "workers": allocation.workers,
+        "device": allocation.device,
+        "cpus_per_worker": allocation.cpus_per_worker,
+        "gpus_per_worker": allocation.gpus_per_worker,
+        "where": plan.cluster.where,
+        "space": {
+            "name": space.name,
+            "scale": space.scale,
+            "digest": space.digest,
+            "architectures": str(space.size),
+            "choices": len(space.choices),
+        },
+        "images": {
+            "name": data.name,
+            "train": len(data.train),
+            "val": len(data.val),
+            "classes": len(data.class_names),
+            "channels": data.in_channels,
+            "image_size": data.image_size,
+        },
+        "supernet": None if not plan.settings.needs_supernet else plan.settings.supernet or "trained",
+        "starts": [start.name for start in plan.pretrained],
+        "trials": config.trials,
+        "seconds": config.seconds,
+        "objectives": list(plan.goal.objectives),
+        "limits": dict(plan.goal.constraints),
+        "latency": None if plan.latency is None else str(plan.latency),
+        "settings": asdict(plan.settings),
+        "warnings": list(plan.warnings),
+        "lines": describe_plan(plan),
+    }

@@ -1,0 +1,89 @@
+"""Finding a design by what a user types: alone, or as a study's images would have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.runtime.documents import read_json
+from nas.study.folder import Study
+from search_spaces.architecture import Architecture
+from search_spaces.errors import ArchitectureError, nearest
+from search_spaces.published import PUBLISHED, published
+from search_spaces.refit import refit
+
+#: The origin of a design that a search proposed by itself.
+SAMPLED = "sampled"
+
+
+@dataclass(frozen=True)
+class Design:
+    """A design of a study, or one that was made to fit its images.
+
+    Args:
+        architecture: The design.
+        origin: `SAMPLED`, the published design that it is an analogue of, or the name or file that it was given by.
+        published: Whether it is not of the study's search but was given by a name or a file.
+    """
+
+    architecture: Architecture
+    origin: str = SAMPLED
+    published: bool = False
+
+
+def find_architecture(text: str) -> Architecture:
+    """Return the architecture that ``text`` names: path of a JSON file or an export folder, or a published name.
+
+    Raises:
+        ArchitectureError: If there is no such architecture.
+    """
+    path = Path(text)
+    if (path / "config.json").is_file():
+        path = path / "config.json"
+    if not path.is_file():
+        return published(text)
+    content = read_json(path)
+    if isinstance(content, dict) and "architecture" in content:
+        content = content["architecture"]
+    try:
+        return Architecture.from_json(content)
+    except (ArchitectureError, RecursionError) as error:
+        raise ArchitectureError(f"{path}: {error}") from None
+
+
+def find_design(text: str, study: Study) -> Design:
+    """Return the design that ``text`` names in a study: a digest of it, else what `find_architecture` finds.
+
+    The latter takes the channels, classes and size of the study's images.
+
+    Raises:
+        ArchitectureError: If there is no such design, or it cannot take those images.
+        StudyError: If there is no such study.
+    """
+    for trial in study.records():
+        if trial.architecture.digest == text:
+            return Design(trial.architecture, trial.origin)
+    for result in study.results():
+        if result["digest"] == text:
+            architecture = Architecture.from_json(result["architecture"])
+            return Design(architecture, result.get("origin", SAMPLED), result.get("published", False))
+    if not Path(text).exists() and text not in PUBLISHED:
+        raise ArchitectureError(
+            f"study {study.folder} has no design '{text}'; give a digest from its front, a file, or a published name "
+            f"({nearest(text, PUBLISHED)})"
+        )
+    return refit_to_study(find_architecture(text), text, study)
+
+
+def refit_to_study(architecture: Architecture, name: str, study: Study) -> Design:
+    """Return a design, called ``name``, for the images of a study.
+
+    Raises:
+        ArchitectureError: If it cannot take them.
+    """
+    space = study.space()
+    try:
+        fitting = refit(architecture, space.image_size, space.in_channels, space.num_classes)
+    except ArchitectureError as error:
+        raise ArchitectureError(f"{name}: {error}; search such images with --image-size") from None
+    return Design(fitting, name, published=True)

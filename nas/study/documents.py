@@ -1,0 +1,79 @@
+"""The kinds of JSON files that a study consists of, for `nas.runtime.documents.read_document`.
+
+Each names what readers rely on; files hold more, and keys that are not named here are kept as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NotRequired
+
+from pydantic import AfterValidator, ConfigDict, Field
+from typing_extensions import TypedDict  # that of typing is not understood by pydantic before Python 3.12
+
+from search_spaces.architecture import Architecture
+from search_spaces.errors import ArchitectureError
+
+_OPEN = ConfigDict(extra="allow", allow_inf_nan=False)
+
+
+def _require_architecture(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        Architecture.from_json(value)
+    except (ArchitectureError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+#: The JSON of a design that can be built.
+ArchitectureJson = Annotated[dict[str, Any], AfterValidator(_require_architecture)]
+#: A share of images in percent.
+Percent = Annotated[float, Field(ge=0, le=100)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Result(TypedDict):
+    """``result.json`` of a retrained design."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    digest: str
+    mode: str
+    architecture: ArchitectureJson
+    macs: Count
+    val_top1: Percent
+    test_top1: Percent
+    test_images: Annotated[int, Field(ge=1)]
+    weights: str
+    recipe: dict[str, Any]
+    origin: NotRequired[str]
+    published: NotRequired[bool]
+
+
+class FrontEntry(TypedDict):
+    """A design of ``front.json``."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    digest: str
+    architecture: ArchitectureJson
+    scores: dict[str, float]
+
+
+class Front(TypedDict):
+    """``front.json``."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    trials: Count
+    front: list[FrontEntry]
+
+
+class Provenance(TypedDict):
+    """``provenance.json``, of which any part may be absent."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    commit: NotRequired[str | None]
+    dirty: NotRequired[bool | None]
+    packages: NotRequired[dict[str, str]]
+    platform: NotRequired[str]
+    cpu_count: NotRequired[int | None]
+    devices: NotRequired[list[str]]
+    command: NotRequired[list[str]]
+    time: NotRequired[str]

@@ -11,12 +11,14 @@ from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation, allocate_workers, parse_budget
 from nas.cluster.ray_cluster import Cluster
 from nas.data.dataset import Data
+from nas.export.model_card import accuracy_metrics
 from nas.export.writer import export_model
 from nas.pipeline.plan import SearchPlan, load_study_data
 from nas.runtime.console import log
 from nas.runtime.device import planned_device
 from nas.runtime.files import require_writable
 from nas.runtime.provenance import provenance
+from nas.runtime.uncertainty import Accuracy
 from nas.study.find import find_architecture
 from nas.study.folder import Study
 from nas.training.compiled import require_compiler
@@ -161,9 +163,8 @@ def export_result(
     """Export a retrained design; return the measured differences by file."""
     design, dataset = Architecture.from_json(result["architecture"]), study.dataset()
     metrics = {
-        "top-1 on the test images (%)": result["test_top1"],
-        "top-1 on the validation images (%)": result["val_top1"],
-        "test images": result["test_images"],
+        **accuracy_metrics("test", Accuracy.from_result(result, "test")),
+        **accuracy_metrics("validation", Accuracy.from_result(result, "val")),
         "trained": "from scratch" if result["mode"] == "scratch" else "from the supernet's weights",
         "images": dataset.data,
     }

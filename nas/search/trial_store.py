@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.runtime.console import log
 from nas.runtime.error_text import first_line
+from nas.runtime.uncertainty import Accuracy, decode_bits, encode_bits, infer_images
 from nas.search.objectives import OBJECTIVES
 from nas.search.optuna_trials import PublicStudyTrials, StoredTrial, StudyTrials
 from nas.search.samplers import to_distributions
@@ -47,6 +48,8 @@ class TrialRecord:
         origin: ``sampled``, or the published design it is an analogue of.
         repeat: Whether its scores were answered from an earlier trial.
         stopped_after: Validation images after which racing stopped it, and which its scores are of; or None.
+        images: Validation images that its accuracy is of; None where it has none, or an earlier version stored it.
+        correct: Which of them were right, as the bits of a number.
         sampler_attrs: What the sampler noted on the trial.
     """
 
@@ -59,6 +62,8 @@ class TrialRecord:
     origin: str = "sampled"
     repeat: bool = False
     stopped_after: int | None = None
+    images: int | None = None
+    correct: int | None = field(default=None, repr=False)
     sampler_attrs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -70,6 +75,12 @@ class TrialRecord:
     def measured(self) -> bool:
         """Whether it was evaluated on all validation images, and so may be on the front."""
         return self.evaluated and self.stopped_after is None
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """Its accuracy with the images it is of, or None if it has none."""
+        top1 = self.scores.get("top1")
+        return None if top1 is None else Accuracy(top1, self.images, self.correct)
 
 
 class Store:
@@ -124,7 +135,7 @@ class Store:
                 "another --study or --storage"
             ) from None
         records = [_to_record(trial) for trial in trials if _NAS_ATTR in trial.system_attrs]
-        return sorted(records, key=lambda record: (record.batch, record.index_in_batch))
+        return with_images(sorted(records, key=lambda record: (record.batch, record.index_in_batch)))
 
     def completion_times(self) -> list[datetime]:
         """Return when the trials were finished, in local time and in order."""
@@ -154,6 +165,24 @@ class Store:
             system_attrs=_to_system_attrs(record),
             intermediate_values={},
         )
+
+
+def with_images(records: list[TrialRecord]) -> list[TrialRecord]:
+    """Return trials with the numbers of their images, where an earlier version did not store them.
+
+    All measured trials of a study are of the same images, and their accuracies are shares of them.
+    """
+    if all(record.images is not None for record in records if "top1" in record.scores):
+        return records
+    measured = [record for record in records if record.measured and "top1" in record.scores]
+    known = {record.images for record in measured} - {None}
+    images = known.pop() if known else infer_images(record.scores["top1"] for record in measured)
+    return [
+        replace(record, images=record.stopped_after or images)
+        if record.images is None and "top1" in record.scores
+        else record
+        for record in records
+    ]
 
 
 def _open_trials(
@@ -203,11 +232,18 @@ def _to_system_attrs(record: TrialRecord) -> dict[str, Any]:
             "place": record.index_in_batch,
             "repeat": record.repeat,
             "architecture": record.architecture.to_json(),
+            **_images_to_json(record),
         },
     }
     if violations := [value for name, value in attrs.items() if name.startswith(f"{_CONSTRAINTS_ATTR}:")]:
         attrs[_CONSTRAINTS_ATTR] = violations
     return attrs
+
+
+def _images_to_json(record: TrialRecord) -> dict[str, Any]:
+    """Return the images of a trial's accuracy and which of them were right; nothing where it has none."""
+    values = {"images": record.images, "correct": encode_bits(record.correct, record.images)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _to_record(trial: StoredTrial) -> TrialRecord:
@@ -223,6 +259,8 @@ def _to_record(trial: StoredTrial) -> TrialRecord:
         origin=attrs["origin"],
         repeat=ours["repeat"],
         stopped_after=attrs.get("stopped_after"),
+        images=ours.get("images"),
+        correct=decode_bits(ours.get("correct"), ours.get("images")),
         sampler_attrs={
             name: value
             for name, value in trial.system_attrs.items()

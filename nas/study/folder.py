@@ -11,6 +11,7 @@ from typing import Any
 from nas.runtime.files import require_writable, write_json, write_text
 from nas.runtime.provenance import provenance
 from nas.search.objectives import Goal, parse_objectives
+from nas.search.ties import front_entries
 from nas.search.trial_store import Store, TrialRecord
 from nas.study.dataset_info import DatasetInfo
 from nas.study.settings import Settings, find_difference, read_settings
@@ -176,18 +177,16 @@ class Study:
                 "evaluated": sum(row.evaluated for row in rows),
                 "stopped": sum(row.evaluated and row.stopped_after is not None for row in rows),
                 "front": [
-                    {
-                        "digest": row.architecture.digest,
-                        "origin": row.origin,
-                        "scores": dict(row.scores),
-                        "design": str(row.architecture),
-                        "architecture": row.architecture.to_json(),
-                    }
-                    for row in front
+                    {**entry, "architecture": row.architecture.to_json()}
+                    for entry, row in zip(front_entries(front), front, strict=True)
                 ],
                 "provenance": provenance(seed, []),
             },
         )
+
+    def count_evaluated(self) -> int:
+        """Return of how many evaluated designs the front of ``front.json`` was selected."""
+        return int(read_json(self.front_file)["evaluated"])
 
     def front(self) -> list[dict[str, Any]]:
         """Return the entries of ``front.json``, best first.

@@ -21,6 +21,7 @@ from nas.runtime.device import planned_device
 from nas.runtime.files import write_json
 from nas.runtime.uncertainty import Accuracy
 from nas.search.loop import Search, analytic_costs, pareto_records
+from nas.search.ties import with_images
 from nas.search.trial_store import TrialRecord
 from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank, train_supernet
 from nas.training.supernet_checkpoint import read_progress, read_supernet
@@ -50,7 +51,7 @@ def run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
     supernet = obtain_supernet(plan)
     latency = obtain_latencies(plan)  # before any worker runs beside the measurement
     ray_cluster.start(plan.cluster)
-    trials = _search(plan, supernet, latency)
+    trials = with_images(_search(plan, supernet, latency))
     if settings.racing is not None:
         log.say(describe_savings(trials, min(settings.validation_images, len(plan.data.val))))
     front = pareto_records(trials, plan.goal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
@@ -16,8 +17,9 @@ from nas.report.study_tables import analogues_section, digest_code, front_sectio
 from nas.report.tradeoff import plot_tradeoff
 from nas.runtime.console import duration
 from nas.runtime.files import write_text
-from nas.runtime.uncertainty import Accuracy, largest_optimism
+from nas.runtime.uncertainty import Accuracy, is_tie, largest_optimism
 from nas.search.ties import find_ties
+from nas.search.trial_store import TrialRecord
 from nas.study.folder import Study, read_json
 
 _PACKAGES = ("torch", "optuna", "ray", "timm")  # whose versions the footer names
@@ -86,7 +88,7 @@ def _summary(findings: Findings) -> str:
     if first == "top1" and best.accuracy is not None:
         sentences = [
             f"The best supernet validation accuracy, of {digest_code(best)}, is "
-            f"<b>{best.accuracy}</b> ({rest}); {_describe_optimism(best.accuracy, len(findings.measured))}."
+            f"<b>{best.accuracy}</b> ({rest}); {_describe_optimism(best.accuracy, findings.measured)}."
         ]
         sentences += _cheaper_design(findings, others[0]) if others else []
     else:
@@ -104,10 +106,13 @@ def _summary(findings: Findings) -> str:
     return f'<p class="summary">{" ".join(sentences)}</p>'
 
 
-def _describe_optimism(best: Accuracy, designs: int) -> str:
+def _describe_optimism(best: Accuracy, measured: Sequence[TrialRecord]) -> str:
     """Return what the best of noisy accuracies is worth."""
-    amount = f", by up to {optimism:.1f} points" if (optimism := largest_optimism(best, designs)) else ""
-    return f"selected from {designs} designs by the same images, it is optimistic{amount}"
+    others = [trial.accuracy for trial in measured if trial.accuracy is not None]
+    tied = sum(is_tie(best, accuracy) for accuracy in others) - 1  # itself is one of them
+    optimism = largest_optimism(best, len(others))
+    amount = f", by up to {optimism:.1f} points" if optimism else ""
+    return f"selected from {len(others)} designs, {tied} of which tie with it, it is optimistic{amount}"
 
 
 def _cheaper_design(findings: Findings, cost: str) -> list[str]:

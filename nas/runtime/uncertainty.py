@@ -25,7 +25,7 @@ CONFIDENCE = 0.95
 #: Images below which a set is called small: at 90% the standard error is above 1.3 points.
 SMALL_SET = 500
 _TYPICAL_TOP1 = 90.0  # at which the error of a set of images is stated before anything was evaluated
-_MOST_IMAGES = 10**6  # beyond which a share does not tell the number of its images
+_MOST_IMAGES = 10**5  # beyond which a share does not tell the number of its images
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def infer_images(top1s: Iterable[float]) -> int | None:
     images = 1
     for top1 in set(top1s):
         share = Fraction(top1 / 100).limit_denominator(_MOST_IMAGES)
-        if abs(float(share) * 100 - top1) > 1e-9:
+        if abs(float(share) - top1 / 100) > 1e-13:  # rounding is a thousand times less
             return None
         images = math.lcm(images, share.denominator)
         if images > _MOST_IMAGES:

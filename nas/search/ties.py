@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from nas.runtime.uncertainty import Accuracy, error_fields, is_tie
+from nas.runtime.uncertainty import Accuracy, error_fields, infer_images, is_tie
 from nas.search.objectives import Goal
 from nas.search.pareto import dominates
 from nas.search.trial_store import TrialRecord
+
+
+def with_images(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return trials with the numbers of their images, where an earlier version did not store them.
+
+    All measured trials of a study are of the same images, and their accuracies are shares of them.
+    """
+    if all(record.images is not None for record in records if "top1" in record.scores):
+        return list(records)
+    measured = [record for record in records if record.measured and "top1" in record.scores]
+    known = {record.images for record in measured} - {None}
+    images = known.pop() if known else infer_images(record.scores["top1"] for record in measured)
+    return [
+        replace(record, images=record.stopped_after or images)
+        if record.images is None and "top1" in record.scores
+        else record
+        for record in records
+    ]
 
 
 def find_ties(designs: Sequence[TrialRecord]) -> dict[str, list[str]]:

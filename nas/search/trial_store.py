@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.runtime.console import log
 from nas.runtime.error_text import first_line
-from nas.runtime.uncertainty import Accuracy, decode_bits, encode_bits, infer_images
+from nas.runtime.uncertainty import Accuracy, decode_bits, encode_bits
 from nas.search.objectives import OBJECTIVES
 from nas.search.optuna_trials import PublicStudyTrials, StoredTrial, StudyTrials
 from nas.search.samplers import to_distributions
@@ -135,7 +135,7 @@ class Store:
                 "another --study or --storage"
             ) from None
         records = [_to_record(trial) for trial in trials if _NAS_ATTR in trial.system_attrs]
-        return with_images(sorted(records, key=lambda record: (record.batch, record.index_in_batch)))
+        return sorted(records, key=lambda record: (record.batch, record.index_in_batch))
 
     def completion_times(self) -> list[datetime]:
         """Return when the trials were finished, in local time and in order."""
@@ -165,24 +165,6 @@ class Store:
             system_attrs=_to_system_attrs(record),
             intermediate_values={},
         )
-
-
-def with_images(records: list[TrialRecord]) -> list[TrialRecord]:
-    """Return trials with the numbers of their images, where an earlier version did not store them.
-
-    All measured trials of a study are of the same images, and their accuracies are shares of them.
-    """
-    if all(record.images is not None for record in records if "top1" in record.scores):
-        return records
-    measured = [record for record in records if record.measured and "top1" in record.scores]
-    known = {record.images for record in measured} - {None}
-    images = known.pop() if known else infer_images(record.scores["top1"] for record in measured)
-    return [
-        replace(record, images=record.stopped_after or images)
-        if record.images is None and "top1" in record.scores
-        else record
-        for record in records
-    ]
 
 
 def _open_trials(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.options import Budget, Compile, DataDir, Formats, Json, StudyName, is_given
-from nas.cli.render import output, print_json, results_table, scores_table
+from nas.cli.render import output, print_json, results_json, results_table, scores_table
 from search_spaces.errors import RequestError
 
 
@@ -55,7 +55,7 @@ def retrain(
     with resumable(["nas", *sys.argv[1:]]):
         results = run_retraining(plan, epochs=epochs, compile=compile)
     if as_json:
-        print_json(results)
+        print_json(results_json(results))
         return
     output.print(results_table(results))
     output.print(f"next: nas export {plan.study.folder} --out DIR", soft_wrap=True)

@@ -36,15 +36,18 @@ def print_json(value: Any) -> None:
 
 
 def front_table(front: Sequence[TrialRecord], results: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the Pareto front as a table.
+    """Return the Pareto front as a table, with the errors of accuracies and what they are within noise of.
 
     Args:
         front: Its trials, best first.
         results: Results of retraining, of any design.
     """
     from nas.runtime.console import quantity
+    from nas.runtime.uncertainty import Accuracy
+    from nas.search.ties import tie_marks
 
-    table = Table("digest", "val top-1", "MACs", "params", title="Pareto front", box=SIMPLE)
+    table = Table("digest", "val top-1", "tie with", "MACs", "params", title="Pareto front", box=SIMPLE)
+    marks = tie_marks(front)
     # Latencies are known of all designs or of none: an objective, a limit or a given table asks for them.
     has_latency = any("latency_ms" in trial.scores for trial in front)
     if has_latency:
@@ -53,10 +56,13 @@ def front_table(front: Sequence[TrialRecord], results: Sequence[Mapping[str, Any
     table.add_column("from")
     for trial in front:
         scores, digest = trial.scores, trial.architecture.digest
-        retrained = [f"{r['test_top1']:.2f}% {r['mode']}" for r in results if r["digest"] == digest]
+        retrained = [
+            f"{Accuracy.from_result(r, 'test')} {r['mode']}" for r in results if r["digest"] == digest
+        ]
         table.add_row(
             digest,
-            f"{scores['top1']:.2f}%",
+            "" if trial.accuracy is None else str(trial.accuracy),
+            marks.get(digest, ""),
             quantity(scores["macs"]),
             quantity(scores["params"]),
             *([f"{scores['latency_ms']:.3g} ms"] if has_latency else []),
@@ -66,20 +72,70 @@ def front_table(front: Sequence[TrialRecord], results: Sequence[Mapping[str, Any
     return table
 
 
+def front_notes(front: Sequence[TrialRecord], evaluated: int) -> str:
+    """Return what the accuracies of a front are and are not, to be read below its table."""
+    from nas.runtime.uncertainty import largest_optimism
+
+    accuracies = [trial.accuracy for trial in front if trial.accuracy is not None]
+    if not accuracies:
+        return ""
+    best = max(accuracies, key=lambda accuracy: accuracy.top1)
+    optimism = largest_optimism(best, evaluated)
+    amount = f" by up to {optimism:.1f} points" if optimism else ""
+    return (
+        f"val top-1 is that of supernet weights on {best.images or 'the'} validation images, ± one standard error; "
+        f"its best is selected from {evaluated} designs and so optimistic{amount}.\n"
+        "tie with: within noise of the best, or of the next lower one (McNemar's test on the same images, 95%)."
+    )
+
+
 def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the results of retraining as a table."""
-    table = Table("digest", "trained from", "validation top-1", "test top-1")
-    for result in results:
+    """Return the results of retraining as a table, with those marked that are within noise of the first."""
+    from nas.runtime.uncertainty import Accuracy, is_tie
+
+    table = Table("digest", "trained from", "validation top-1", "test top-1", "test: tie with first")
+    for rank, result in enumerate(results):
+        test = Accuracy.from_result(result, "test")
+        tie = rank and is_tie(Accuracy.from_result(results[0], "test"), test)
         table.add_row(
-            result["digest"], result["mode"], f"{result['val_top1']:.2f}%", f"{result['test_top1']:.2f}%"
+            result["digest"],
+            result["mode"],
+            str(Accuracy.from_result(result, "val")),
+            str(test),
+            "tie" if tie else "",
         )
     return table
 
 
+def results_json(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the results of retraining for JSON: without the bits of images, but with the ties they show."""
+    from nas.runtime.uncertainty import Accuracy, is_tie
+
+    tests = [Accuracy.from_result(result, "test") for result in results]
+    return [
+        {
+            **{name: value for name, value in result.items() if name != "test_correct"},
+            "test_ties": [
+                {"digest": other["digest"], "mode": other["mode"]}
+                for other, theirs in zip(results, tests, strict=True)
+                if other is not result and is_tie(own, theirs)
+            ],
+        }
+        for result, own in zip(results, tests, strict=True)
+    ]
+
+
 def scores_table(scores: Mapping[str, Any]) -> Table:
-    """Return the scores of one model as a table."""
+    """Return the scores of one model as a table, with errors beside accuracies."""
+    from nas.runtime.uncertainty import format_accuracy
+
     table = Table("score", "value")
     for name, value in scores.items():
+        if name.endswith(("_se", "_interval")):
+            continue
+        if name in ("top1", "top5"):
+            table.add_row(name, format_accuracy(value, scores.get("images")))
+            continue
         table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
     return table
 
@@ -128,17 +184,11 @@ def summary(
     exported: Path | None,
 ) -> dict[str, Any]:
     """Return what a search found as a value for JSON."""
+    from nas.search.ties import front_entries
+
     return {
         "study": str(study.folder),
-        "front": [
-            {
-                "digest": trial.architecture.digest,
-                "origin": trial.origin,
-                "scores": dict(trial.scores),
-                "design": str(trial.architecture),
-            }
-            for trial in front
-        ],
-        "retrained": list(results),
+        "front": front_entries(front),
+        "retrained": results_json(results),
         "exported": None if exported is None else str(exported),
     }

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli.options import with_setting_options
-from nas.cli.render import front_table, next_steps, output, print_json, summary
+from nas.cli.render import front_notes, front_table, next_steps, output, print_json, summary
 from nas.study.setting import OUTPUT, RUN
 from search_spaces.errors import RequestError
 
@@ -120,6 +120,7 @@ def search(
         print_json(summary(plan.study, front, results, exported))
         return
     output.print(front_table(front, results))
+    output.print(front_notes(front, plan.study.count_evaluated()), soft_wrap=True)
     for trial in front:
         output.print(f"{trial.architecture.digest}  {trial.architecture}", soft_wrap=True, markup=False)
     output.print(next_steps(plan.study, results, exported), soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,34 +20,48 @@ Batch = tuple[Tensor, Tensor]
 
 
 class AccuracyMeter:
-    """Counts over batches of logits: images, hits among the first one and five classes, summed cross-entropy."""
+    """Counts over batches of logits: images, hits among the first one and five classes, summed cross-entropy.
+
+    Which images were right is kept too, so that networks can be compared image by image.
+    """
 
     def __init__(self) -> None:
         self.num_images, self.num_top1, self.num_top5, self.total_loss = 0, 0, 0, 0.0
+        self._right: list[Tensor] = []
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Count a batch of logits ``(B, classes)``."""
         logits = logits.float()
         hits = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
-        self.num_top1 += int(hits[:, 0].sum())
+        right = hits[:, 0].cpu()
+        self._right.append(right)
+        self.num_top1 += int(right.sum())
         self.num_top5 += int(hits.any(dim=1).sum())
         self.total_loss += float(F.cross_entropy(logits, labels, reduction="sum"))
         self.num_images += len(labels)
 
     def scores(self) -> dict[str, float]:
-        """Return ``top1`` and ``top5`` in percent and the mean cross-entropy ``loss``."""
+        """Return ``top1`` and ``top5`` in percent, mean cross-entropy ``loss``, ``images`` and the bits ``correct``."""
         if not self.num_images:
             raise ValueError("there are no images to evaluate on")
         return {
             "top1": 100 * self.num_top1 / self.num_images,
             "top5": 100 * self.num_top5 / self.num_images,
             "loss": self.total_loss / self.num_images,
+            "images": self.num_images,
+            "correct": pack_bits(torch.cat(self._right)),
         }
+
+
+def pack_bits(right: Tensor) -> int:
+    """Return flags as the bits of a number, the first of them in the highest bit."""
+    packed = np.packbits(right.numpy()).tobytes()
+    return int.from_bytes(packed, "big") >> (-len(right) % 8)
 
 
 @torch.inference_mode()
 def accuracy(network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
-    """Return ``top1`` and ``top5`` in percent and the mean cross-entropy ``loss`` of a network.
+    """Return the scores of a network, as `AccuracyMeter.scores` does.
 
     Args:
         network: Maps images ``(B, C, H, W)`` to logits ``(B, classes)``.
@@ -108,7 +123,7 @@ class Evaluator:
         self.supernet, self.validation, self.calibration = supernet, validation, calibration
 
     def score(self, architecture: Architecture) -> dict[str, float]:
-        """Return ``top1``, ``top5``, ``loss`` and the ``seconds`` it took.
+        """Return the scores of a path, as `AccuracyMeter.scores` does, and the ``seconds`` it took.
 
         The path is extracted, so that its recalibrated statistics are its own.
         """

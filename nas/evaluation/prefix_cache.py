@@ -178,7 +178,7 @@ class PrefixCacheEvaluator:
     def score(
         self, architectures: Sequence[Architecture], stop_thresholds: Sequence[Sequence[int]] = ()
     ) -> list[dict[str, float]]:
-        """Return ``top1``, ``top5``, ``loss`` and the ``seconds`` it took of every architecture.
+        """Return the scores of every architecture, as `AccuracyMeter.scores` does, and the ``seconds`` it took.
 
         Args:
             architectures: Best in the order of `order_by_prefix`, in which those that begin alike are neighbours.

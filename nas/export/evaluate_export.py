@@ -16,6 +16,7 @@ from nas.export.source_module import load_source
 from nas.runtime.device import default_device
 from nas.runtime.error_text import first_line
 from nas.runtime.files import load_tensors
+from nas.runtime.uncertainty import error_fields
 from search_spaces.errors import CheckpointError, DataError, RequestError
 
 _BATCH_SIZE = 250
@@ -30,7 +31,8 @@ def evaluate_folder(folder: Path, data: str, data_dir: Path | None) -> dict[str,
         data_dir: Where timm's data sets lie.
 
     Returns:
-        ``top1`` and ``top5`` in percent, ``loss``, ``images``, ``images_per_second`` and ``device``.
+        ``top1`` and ``top5`` in percent with standard errors and intervals, ``loss``, ``images``,
+        ``images_per_second`` and ``device``.
 
     Raises:
         RequestError: If the folder holds no export.
@@ -48,7 +50,11 @@ def evaluate_folder(folder: Path, data: str, data_dir: Path | None) -> dict[str,
     scores = accuracy(network, split.batches(_BATCH_SIZE, device=device))
     batch, _ = next(split.batches(_BATCH_SIZE, device=device))
     return {
-        **scores,
+        "top1": scores["top1"],
+        **error_fields("top1", scores["top1"], len(split)),
+        "top5": scores["top5"],
+        **error_fields("top5", scores["top5"], len(split)),
+        "loss": scores["loss"],
         "images": len(split),
         "images_per_second": throughput(network, batch),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",

@@ -7,6 +7,7 @@ from typing import Any
 
 from nas.export.formats import FORMATS
 from nas.runtime.console import quantity
+from nas.runtime.uncertainty import Accuracy, error_fields
 
 _FILES = {
     "model.py": "the network as readable source; imports torch, and safetensors to read the weights",
@@ -30,7 +31,7 @@ def model_card(
         description: What kind of image classifier it is.
     """
     channels, height, width = config["input_size"]
-    metrics = "\n".join(f"| {name} | {_format_value(value)} |" for name, value in config["metrics"].items())
+    metrics = "\n".join(f"| {name} | {value} |" for name, value in _metric_rows(config["metrics"]).items())
     absent = {f"model.{name}" for name in set(FORMATS) - set(formats)}
     files = "\n".join(f"- `{file}`: {content}" for file, content in _FILES.items() if file not in absent)
     by_file = verification["max_abs_difference"]
@@ -64,6 +65,37 @@ logits = load_model()(normalise(images))  # images: uint8 (B, {channels}, {heigh
 
 Largest difference of the logits to the network that was exported: {differences}.
 """
+
+
+def accuracy_metrics(split: str, accuracy: Accuracy) -> dict[str, Any]:
+    """Return what ``config.json`` says of an accuracy on the ``test`` or ``validation`` images."""
+    errors = error_fields("top1", accuracy.top1, accuracy.images)
+    values = (accuracy.top1, errors["top1_se"], errors["top1_interval"], accuracy.images)
+    return dict(zip(_accuracy_names(split), values, strict=True))
+
+
+def _accuracy_names(split: str) -> tuple[str, str, str, str]:
+    return (
+        f"top-1 on the {split} images (%)",
+        f"standard error on the {split} images (points)",
+        f"95% interval on the {split} images (%)",
+        f"{split} images",
+    )
+
+
+def _metric_rows(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return metrics as rows, with an accuracy, its error and its images in one."""
+    rows, left = {}, dict(metrics)
+    for split in ("test", "validation"):
+        top1, *rest = _accuracy_names(split)
+        if top1 in left:
+            accuracy = Accuracy(left.pop(top1), left.get(rest[-1]))
+            rows[top1.removesuffix(" (%)")] = f"{accuracy}" + (
+                f" of {accuracy.images:,}" if accuracy.images else ""
+            )
+            for name in rest:
+                left.pop(name, None)
+    return rows | {name: _format_value(value) for name, value in left.items()}
 
 
 def _format_value(value: Any) -> str:

@@ -14,6 +14,7 @@ from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation, allocate_workers, parse_budget
 from nas.cluster.ray_cluster import Cluster
 from nas.data.dataset import Data
+from nas.export.model_card import accuracy_metrics
 from nas.export.writer import export_model
 from nas.pipeline.candidates import candidates_of_front, choose_candidates
 from nas.pipeline.plan import SearchPlan, load_study_data
@@ -22,6 +23,7 @@ from nas.runtime.console import log, progress_callback
 from nas.runtime.device import planned_device
 from nas.runtime.files import require_writable, sweep_scratch
 from nas.runtime.provenance import provenance
+from nas.runtime.uncertainty import Accuracy
 from nas.search.loop import analytic_costs
 from nas.search.trial_store import TrialRecord
 from nas.study.folder import Study
@@ -177,9 +179,8 @@ def export_result(
     """Export a retrained design; return the measured differences by file."""
     design, dataset = Architecture.from_json(result["architecture"]), study.dataset()
     metrics = {
-        "top-1 on the test images (%)": result["test_top1"],
-        "top-1 on the validation images (%)": result["val_top1"],
-        "test images": result["test_images"],
+        **accuracy_metrics("test", Accuracy.from_result(result, "test")),
+        **accuracy_metrics("validation", Accuracy.from_result(result, "val")),
         "trained": "from scratch" if result["mode"] == "scratch" else "from the supernet's weights",
         "images": dataset.data,
     }

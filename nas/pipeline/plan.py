@@ -16,6 +16,7 @@ from nas.pipeline.preflight import examine_machine, examine_search
 from nas.pipeline.request import SearchRequest
 from nas.runtime.console import duration, progress_callback, quantity
 from nas.runtime.device import planned_device
+from nas.runtime.uncertainty import describe_resolution
 from nas.search.loop import SearchConfig
 from nas.search.objectives import Goal, parse_objectives
 from nas.search.storage import check_storage
@@ -183,6 +184,7 @@ def describe_plan(plan: SearchPlan) -> list[str]:
         + (f" and {allocation.gpus_per_worker:g} GPU" if allocation.gpus_per_worker else ""),
         f"supernet  {_describe_supernet(plan)}",
         *_describe_pretrained(plan.pretrained),
+        *_describe_noise(plan),
         f"search    {config.trials} designs by {config.sampler}, objectives {plan.settings.objectives}"
         + (f", limits {limits}" if limits else "")
         + ("" if config.racing is None else f", racing {config.racing:g}")
@@ -206,6 +208,14 @@ def _describe_supernet(plan: SearchPlan) -> str:
         f"{recipe.epochs} epochs, {steps} steps of {recipe.batch_size} images in {shards}, "
         f"policy {settings.policy}{compiled}"
     )
+
+
+def _describe_noise(plan: SearchPlan) -> list[str]:
+    """Return what the validation images can tell of two designs, where a search compares them on accuracy."""
+    if "top1" not in plan.goal.objectives:
+        return []
+    images = min(plan.settings.validation_images, len(plan.data.val))
+    return [f"noise     {describe_resolution(images)}"]
 
 
 def _describe_pretrained(starts: Sequence[PretrainedStart]) -> list[str]:

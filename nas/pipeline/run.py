@@ -19,7 +19,9 @@ from nas.pipeline.plan import SearchPlan, describe_plan
 from nas.runtime.console import bar, duration, log, progress_callback, quantity
 from nas.runtime.device import planned_device
 from nas.runtime.files import sweep_scratch, write_json
+from nas.runtime.uncertainty import Accuracy
 from nas.search.loop import Search, analytic_costs, pareto_records
+from nas.search.ties import with_images
 from nas.search.trial_store import TrialRecord
 from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank, train_supernet
 from nas.training.supernet_checkpoint import read_progress, read_supernet
@@ -51,7 +53,7 @@ def run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
     latency = obtain_latencies(plan)  # before any worker runs beside the measurement
     if supernet is not None:
         ray_cluster.start(plan.cluster)
-    trials = _search(plan, supernet, latency)
+    trials = with_images(_search(plan, supernet, latency))
     if settings.racing is not None:
         log.say(describe_savings(trials, min(settings.validation_images, len(plan.data.val))))
     front = pareto_records(trials, plan.goal)
@@ -86,13 +88,14 @@ def _search(plan: SearchPlan, supernet: Supernet | None, latency: LatencyTable |
         log.say(f"resuming the search at {evaluated_before} evaluated designs")
     try:
         with bar("searching", config.trials, evaluated_before) as progress:
-            best = 0.0
+            best: Accuracy | None = None
 
             def on_result(trial: TrialRecord, evaluated: int) -> None:
                 nonlocal best
-                if trial.measured:
-                    best = max(best, trial.scores.get("top1", 0.0))
-                progress.update(evaluated, f"best {best:.2f}%" if best else "")
+                found = trial.accuracy if trial.measured else None
+                if found is not None and (best is None or found.top1 > best.top1):
+                    best = found
+                progress.update(evaluated, "" if best is None else f"best {best}")
 
             return search.run(on_result)
     finally:

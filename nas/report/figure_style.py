@@ -12,6 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from nas.report.scores import TITLES, format_score
+from nas.runtime.uncertainty import Accuracy, error_bar
 from nas.search.trial_store import TrialRecord
 from search_spaces.architecture import Architecture
 
@@ -48,10 +49,30 @@ def scatter_trials(trials: Sequence[TrialRecord], x: str, y: str, /, **trace: An
     )
 
 
+def error_bars(trials: Sequence[TrialRecord], name: str) -> dict[str, Any]:
+    """Return bars of one standard error for the points of ``trials``; none but for accuracies."""
+    if name != "top1":
+        return {}
+    return accuracy_bars([trial.accuracy for trial in trials if trial.accuracy is not None])
+
+
+def accuracy_bars(accuracies: Sequence[Accuracy]) -> dict[str, Any]:
+    """Return bars of one standard error for the points of accuracies."""
+    bars = [error_bar(accuracy.top1, accuracy.images) for accuracy in accuracies]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [above for _, above in bars],
+        "arrayminus": [below for below, _ in bars],
+        "thickness": 1.2,
+        "width": 3,
+    }
+
+
 def hover_text(trial: TrialRecord) -> str:
     """Return the digest, scores and design of a trial, for a hover box."""
     origin = "" if trial.origin == "sampled" else f"<br>like {trial.origin}"
-    scores = [f"{name} {format_score(name, trial.scores[name])}" for name in TITLES if name in trial.scores]
+    scores = [f"{name} {format_score(name, trial)}" for name in TITLES if name in trial.scores]
     return (
         f"<b>{trial.architecture.digest}</b> · batch {trial.batch + 1}{origin}<br>{', '.join(scores)}<br>"
         f"{design_lines(trial.architecture)}"

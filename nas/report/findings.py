@@ -8,6 +8,7 @@ from typing import Any
 
 from nas.search.loop import pareto_records
 from nas.search.objectives import Goal
+from nas.search.ties import with_images
 from nas.search.trial_store import TrialRecord
 from nas.study.folder import Study
 
@@ -64,6 +65,6 @@ def read_findings(study: Study) -> Findings:
     """
     study.require()
     store, goal = study.find_store(), study.goal()
-    trials = [] if store is None else store.records()
+    trials = [] if store is None else with_images(store.records())
     times = [] if store is None else store.completion_times()
     return Findings(study, goal, trials, pareto_records(trials, goal), study.results(), times)

@@ -10,11 +10,12 @@ from plotly.subplots import make_subplots
 
 from nas.report.figure_style import BLUE, GREEN, LEGEND, MARGIN, VERMILION, scatter_trials, score_axis
 from nas.report.hypervolume import compute_hypervolumes
+from nas.runtime.uncertainty import num_decimals
 from nas.search.objectives import Goal
 from nas.search.trial_store import TrialRecord
 
 _TITLES = {"top1": "top-1 (%)", "macs": "MACs", "params": "parameters", "latency_ms": "latency (ms)"}
-_VALUES = {"top1": "%{y:.2f}%", "macs": "%{y:.3s}", "params": "%{y:.3s}", "latency_ms": "%{y:.3g}"}
+_VALUES = {"macs": "%{y:.3s}", "params": "%{y:.3s}", "latency_ms": "%{y:.3g}"}
 
 
 def plot_history(trials: Sequence[TrialRecord], goal: Goal) -> go.Figure:
@@ -39,9 +40,9 @@ def plot_history(trials: Sequence[TrialRecord], goal: Goal) -> go.Figure:
     figure.add_trace(points, row=1, col=1)
     pick = max if goal.directions[0] == "maximize" else min
     best = list(itertools.accumulate((trial.scores[gain] for trial in measured), pick))
-    figure.add_trace(
-        _steps(counts, best, VERMILION, "best so far", "best so far", _VALUES[gain]), row=1, col=1
-    )
+    images = next((trial.images for trial in measured if trial.images is not None), None)
+    value = f"%{{y:.{num_decimals(images)}f}}%" if gain == "top1" else _VALUES[gain]
+    figure.add_trace(_steps(counts, best, VERMILION, "best so far", "best so far", value), row=1, col=1)
     figure.update_yaxes(title=_TITLES[gain], row=1, col=1, **score_axis(gain, measured))
     if volumes:
         share = "%{y:.1f}% of the box"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nas.runtime.console import quantity
+from nas.search.trial_store import TrialRecord
 
 #: What running text and tables call a score.
 NAMES = {"top1": "top-1", "macs": "MACs", "params": "parameters", "latency_ms": "latency"}
@@ -16,16 +17,17 @@ TITLES = {
 }
 
 
-def format_score(name: str, value: float) -> str:
-    """Return a value with its unit: ``97.25%``, ``5.1M``, ``3.2 ms``."""
-    if name in ("top1", "top5"):
-        return f"{value:.2f}%"
-    if name == "latency_ms":
-        return f"{value:.3g} ms"
-    return quantity(value)
+def format_cost(name: str, value: float) -> str:
+    """Return the value of a score other than accuracy with its unit: ``5.1M``, ``3.2 ms``."""
+    return f"{value:.3g} ms" if name == "latency_ms" else quantity(value)
 
 
-def format_named_score(name: str, value: float) -> str:
-    """Return a value with the name of its score: ``top-1 97.25%``, ``5.1M MACs``."""
-    text = format_score(name, value)
+def format_score(name: str, trial: TrialRecord) -> str:
+    """Return a score of a trial with its unit, accuracies with their error: ``97.0 ± 0.5%``, ``5.1M``."""
+    return str(trial.accuracy) if name == "top1" else format_cost(name, trial.scores[name])
+
+
+def format_named_score(name: str, trial: TrialRecord) -> str:
+    """Return a score of a trial with its name: ``top-1 97.0 ± 0.5%``, ``5.1M MACs``."""
+    text = format_score(name, trial)
     return f"{text} {NAMES[name]}" if name in ("macs", "params") else f"{NAMES[name]} {text}"

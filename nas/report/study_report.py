@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
@@ -11,11 +12,14 @@ from nas.report.choices import plot_operators, plot_positions, select_elite
 from nas.report.findings import Findings, read_findings
 from nas.report.history import plot_history
 from nas.report.html import figure, page, section
-from nas.report.scores import NAMES, format_named_score, format_score
+from nas.report.scores import NAMES, format_cost, format_named_score, format_score
 from nas.report.study_tables import analogues_section, digest_code, front_section, retraining_section
 from nas.report.tradeoff import plot_tradeoff
 from nas.runtime.console import duration
 from nas.runtime.files import write_text
+from nas.runtime.uncertainty import Accuracy, is_tie, largest_optimism
+from nas.search.ties import find_ties
+from nas.search.trial_store import TrialRecord
 from nas.study.folder import Study
 
 _PACKAGES = ("torch", "optuna", "ray", "timm")  # whose versions the footer names
@@ -56,7 +60,7 @@ def _header(findings: Findings) -> str:
         for name, direction in zip(goal.objectives, goal.directions, strict=True)
     )
     limits = "".join(
-        f", {NAMES[name]} at most {format_score(name, limit)}" for name, limit in goal.constraints
+        f", {NAMES[name]} at most {format_cost(name, limit)}" for name, limit in goal.constraints
     )
     return (
         f"<header><h1>{html.escape(findings.study.name)}</h1>"
@@ -74,41 +78,55 @@ def _unfinished_note(findings: Findings) -> str:
 
 
 def _summary(findings: Findings) -> str:
-    """Return the result in words: the best design, and the cheapest that is nearly as good."""
+    """Return the result in words: what retraining gave, the best by the supernet, the cheapest that ties with it."""
     if not findings.front:
         return ""
     best = findings.front[0]
     first, *others = findings.goal.objectives
     known = [name for name in NAMES if name in best.scores and name != first]
-    rest = ", ".join(format_named_score(name, best.scores[name]) for name in known)
-    sentences = [
-        f"The best design, {digest_code(best)}, has {NAMES[first]} "
-        f"<b>{format_score(first, best.scores[first])}</b> ({rest})."
-    ]
-    if first == "top1" and others:
-        sentences += _cheaper_design(findings, others[0])
+    rest = ", ".join(format_named_score(name, best) for name in known)
+    if first == "top1" and best.accuracy is not None:
+        sentences = [
+            f"The best supernet validation accuracy, of {digest_code(best)}, is "
+            f"<b>{best.accuracy}</b> ({rest}); {_describe_optimism(best.accuracy, findings.measured)}."
+        ]
+        sentences += _cheaper_design(findings, others[0]) if others else []
+    else:
+        sentences = [
+            f"The best design, {digest_code(best)}, has {NAMES[first]} "
+            f"<b>{format_score(first, best)}</b> ({rest})."
+        ]
     if findings.results:
         top = findings.results[0]
         how = "from scratch" if top["mode"] == "scratch" else "from the supernet's weights"
         sentences.append(
             f"Retrained {how}, <code>{html.escape(top['digest'])}</code> reaches "
-            f"<b>{top['test_top1']:.2f}%</b> top-1 on the test images."
+            f"<b>{Accuracy.from_result(top, 'test')}</b> top-1 on the test images, which nothing was selected by."
         )
     return f'<p class="summary">{" ".join(sentences)}</p>'
 
 
+def _describe_optimism(best: Accuracy, measured: Sequence[TrialRecord]) -> str:
+    """Return what the best of noisy accuracies is worth."""
+    others = [trial.accuracy for trial in measured if trial.accuracy is not None]
+    tied = sum(is_tie(best, accuracy) for accuracy in others) - 1  # itself is one of them
+    optimism = largest_optimism(best, len(others))
+    amount = f", by up to {optimism:.1f} points" if optimism else ""
+    return f"selected from {len(others)} designs, {tied} of which tie with it, it is optimistic{amount}"
+
+
 def _cheaper_design(findings: Findings, cost: str) -> list[str]:
-    """Return a sentence on the cheapest design within one point of the best, if it is much cheaper."""
+    """Return a sentence on the cheapest design within noise of the best, if it is much cheaper."""
     best = findings.front[0]
-    near = [trial for trial in findings.front if trial.scores["top1"] >= best.scores["top1"] - 1]
+    ties = find_ties(findings.front).get(best.architecture.digest, [])
+    near = [best, *(trial for trial in findings.front if trial.architecture.digest in ties)]
     cheapest = min(near, key=lambda trial: trial.scores[cost])
     factor = best.scores[cost] / cheapest.scores[cost] if cheapest.scores[cost] else 1
     if factor < 1.2:
         return []
     return [
-        f"Within one point of it, {digest_code(cheapest)} reaches "
-        f"<b>{format_score('top1', cheapest.scores['top1'])}</b> "
-        f"at {format_named_score(cost, cheapest.scores[cost])}, {factor:.1f} times lower."
+        f"Within noise of it, {digest_code(cheapest)} reaches <b>{cheapest.accuracy}</b> "
+        f"at {format_named_score(cost, cheapest)}, {factor:.1f} times lower."
     ]
 
 
@@ -160,7 +178,9 @@ def _tradeoff_section(findings: Findings, figures: dict[str, go.Figure]) -> str:
         name = f"tradeoff-{cost}"
         figures[name] = plot_tradeoff(findings.trials, findings.goal, cost, findings.results)
         parts.append(figure(name, figures))
-    text = "Accuracies are those of paths of the supernet on validation images. "
+    text = "Accuracies are those of paths of the supernet on validation images; bars are one standard error. "
+    if any(trace.name == "within noise of the best" for figure in figures.values() for trace in figure.data):
+        text += "Filled designs of the front are within noise of its most accurate one. "
     if findings.results:
         text += "Dotted lines lead from there to the same design retrained by itself. "
     if any("range" in figures[f"tradeoff-{cost}"].layout.yaxis.to_plotly_json() for cost in others):

@@ -10,7 +10,8 @@ from nas.report.findings import Findings
 from nas.report.html import section, table
 from nas.report.scores import NAMES, format_named_score, format_score
 from nas.runtime.console import quantity
-from nas.search.pareto import dominates
+from nas.runtime.uncertainty import Accuracy, is_tie, num_decimals
+from nas.search.ties import relate, tie_marks
 from nas.search.trial_store import TrialRecord
 
 _NONE = "–"
@@ -21,21 +22,24 @@ def front_section(findings: Findings) -> str:
     names = [*findings.goal.objectives]
     known = findings.front[0].scores
     names += [name for name in ("top1", "macs", "params") if name not in names and name in known]
-    test_top1: dict[str, float] = {}
-    for result in findings.results:
-        test_top1.setdefault(result["digest"], result["test_top1"])  # of the mode that validated best
-    heads = ["digest", *(NAMES[name] for name in names)]
-    heads += ["retrained, test"] if test_top1 else []
+    tests: dict[str, Accuracy] = {}
+    for result in findings.results:  # the mode that validated best comes first
+        tests.setdefault(result["digest"], Accuracy.from_result(result, "test"))
+    marks = tie_marks(findings.front)
+    heads = ["digest", *(NAMES[name] for name in names), "tie with"]
+    heads += ["retrained, test"] if tests else []
     rows = []
     for trial in findings.front:
-        numbers = [format_score(name, trial.scores[name]) for name in names]
-        if test_top1:
-            top1 = test_top1.get(trial.architecture.digest)
-            numbers.append("" if top1 is None else f"{top1:.2f}%")
+        digest = trial.architecture.digest
+        numbers = [*(format_score(name, trial) for name in names), marks.get(digest, "")]
+        if tests:
+            numbers.append(str(tests[digest]) if digest in tests else "")
         rows.append([digest_code(trial), *numbers, _stage_boxes(trial)])
     title = "The Pareto front" if len(findings.goal.objectives) > 1 else "The best design"
     folder = html.escape(str(findings.study.folder))
     text = (
+        "Accuracies are those of supernet weights on validation images, ± one standard error. A tie is within noise "
+        "of the best, or of the next lower one: no difference is shown at 95% on the same images (McNemar's test). "
         f"See one with <code>nas show DIGEST --study {folder}</code>, train it by itself with "
         f"<code>nas retrain {folder} --arch DIGEST</code>."
     )
@@ -46,11 +50,11 @@ def retraining_section(findings: Findings) -> str:
     """Return what retrained designs reach, from scratch and from the supernet's weights; empty without any."""
     if not findings.results:
         return ""
-    supernet_top1 = {trial.architecture.digest: trial.scores.get("top1") for trial in findings.measured}
+    supernet = {trial.architecture.digest: trial.accuracy for trial in findings.measured}
     by_digest: dict[str, dict[str, Mapping[str, Any]]] = {}
     for result in findings.results:
         by_digest.setdefault(result["digest"], {})[result["mode"]] = result
-    rows = [_retrained_row(digest, modes, supernet_top1.get(digest)) for digest, modes in by_digest.items()]
+    rows = [_retrained_row(digest, modes, supernet.get(digest)) for digest, modes in by_digest.items()]
     heads = [
         "digest",
         "MACs",
@@ -62,23 +66,25 @@ def retraining_section(findings: Findings) -> str:
     ]
     text = (
         "The same designs trained by themselves: from random weights (scratch) and from those of the "
-        "supernet (inherit). The last column is what inheriting gains on the test images, in points of top-1."
+        "supernet (inherit), ± one standard error. The last column is what inheriting gains on the test images, in "
+        "points of top-1; a tie is within noise on these images, and another seed may differ by more."
     )
     return section("Retrained designs", text, table([*heads, "gain"], rows, numbers=len(heads)))
 
 
 def _retrained_row(
-    digest: str, modes: Mapping[str, Mapping[str, Any]], supernet_top1: float | None
+    digest: str, modes: Mapping[str, Mapping[str, Any]], supernet: Accuracy | None
 ) -> list[str]:
     macs = next(iter(modes.values()))["macs"]
     cells = [f"<code>{html.escape(digest)}</code>", quantity(macs)]
-    cells.append(_NONE if supernet_top1 is None else f"{supernet_top1:.2f}%")
+    cells.append(_NONE if supernet is None else str(supernet))
     for mode in ("scratch", "inherit"):
-        for score in ("val_top1", "test_top1"):
-            cells.append(f"{modes[mode][score]:.2f}%" if mode in modes else _NONE)
+        for split in ("val", "test"):
+            cells.append(str(Accuracy.from_result(modes[mode], split)) if mode in modes else _NONE)
     if {"scratch", "inherit"} <= modes.keys():
-        gain = modes["inherit"]["test_top1"] - modes["scratch"]["test_top1"]
-        return [*cells, f"{gain:+.2f}".replace("-", "−")]
+        inherit, scratch = (Accuracy.from_result(modes[mode], "test") for mode in ("inherit", "scratch"))
+        gain = f"{inherit.top1 - scratch.top1:+.{num_decimals(inherit.images)}f}".replace("-", "−")
+        return [*cells, gain + (", a tie" if is_tie(inherit, scratch) else "")]
     return [*cells, _NONE]
 
 
@@ -92,26 +98,30 @@ def analogues_section(findings: Findings) -> str:
         [
             html.escape(trial.origin),
             digest_code(trial),
-            *(format_score(name, trial.scores[name]) for name in names),
+            *(format_score(name, trial) for name in names),
             _better_design(findings, trial),
         ]
         for trial in analogues
     ]
     heads = ["like", "digest", *(NAMES[name] for name in names), "found: as good or better in all"]
     text = (
-        "What people would have picked, as closely as this space can express it; the search starts with them."
+        "What people would have picked, as closely as this space can express it; the search starts with them. "
+        "A tie is a design of the front whose top-1 is within noise of theirs and which is as good or better in all "
+        "else; better ones are shown to be more accurate. Both by supernet weights, not retrained."
     )
     return section("Published designs", text, table(heads, rows, numbers=len(names), first=2))
 
 
 def _better_design(findings: Findings, trial: TrialRecord) -> str:
     goal = findings.goal
-    values = goal.values(trial.scores)
+    found: dict[str, TrialRecord] = {}
     for other in findings.front:  # best in the first objective first
-        if dominates(goal.values(other.scores), values, goal.directions):
-            scores = ", ".join(format_named_score(name, other.scores[name]) for name in goal.objectives)
-            return f"{digest_code(other)} {scores}"
-    return "none: it is on the front"
+        if other.architecture.digest != trial.architecture.digest and (how := relate(other, trial, goal)):
+            found.setdefault(how, other)
+    for how, other in sorted(found.items()):  # better ones before ties
+        scores = ", ".join(format_named_score(name, other) for name in goal.objectives)
+        return f"{how}: {digest_code(other)} {scores}"
+    return "none"
 
 
 def digest_code(trial: TrialRecord) -> str:

@@ -18,12 +18,16 @@ from nas.report.figure_style import (
     PURPLE,
     RIM,
     VERMILION,
+    accuracy_bars,
+    error_bars,
     scatter_trials,
     score_axis,
 )
 from nas.report.scores import TITLES
+from nas.runtime.uncertainty import Accuracy
 from nas.search.objectives import OBJECTIVES, Goal
 from nas.search.pareto import front
+from nas.search.ties import find_ties
 from nas.search.trial_store import TrialRecord
 
 # Not the darkest and lightest of the usual scale: they drown in a dark or a light page.
@@ -39,6 +43,8 @@ def plot_tradeoff(
 ) -> go.Figure:
     """Plot the first objective over ``cost``: all measured designs, the front, analogues, retrained ones.
 
+    Accuracies of the front and of retrained designs have bars of one standard error, and those designs of the front
+    are filled that are within noise of the most accurate one.
     Designs that racing stopped are left out: their accuracies are of fewer images.
 
     Args:
@@ -58,6 +64,9 @@ def plot_tradeoff(
     if analogues:
         star = {"size": 13, "color": BLUE, "symbol": "star", "line": RIM}
         traces.append(scatter_trials(analogues, cost, gain, name="like a published design", marker=star))
+    if "top1" in (gain, cost) and (tied := _tied_with_best(best)):
+        dot = {"size": 7, "color": VERMILION}
+        traces.append(scatter_trials(tied, cost, gain, name="within noise of the best", marker=dot))
     if gain == "top1":
         traces += _retrained_points(plotted, cost, results)
     costs = [trial.scores[cost] for trial in plotted]
@@ -91,16 +100,28 @@ def _front_points(best: Sequence[TrialRecord], goal: Goal, cost: str) -> go.Scat
     gain = goal.objectives[0]
     # With a third objective the front is a surface: a line through its projection would mean nothing.
     mode = "lines+markers" if set(goal.objectives) == {gain, cost} else "markers"
+    by_cost = sorted(best, key=lambda trial: trial.scores[cost])
     shape = "hv" if OBJECTIVES[cost][0] == "minimize" else "vh"
     return scatter_trials(
-        sorted(best, key=lambda trial: trial.scores[cost]),
+        by_cost,
         cost,
         gain,
+        error_x=error_bars(by_cost, cost),
+        error_y=error_bars(by_cost, gain),
         name="Pareto front" if len(goal.objectives) > 1 else "best",
         mode=mode,
         line={"color": VERMILION, "width": 2, "shape": shape},
         marker={"size": 11, "color": VERMILION, "symbol": "circle-open", "line": {"width": 2.5}},
     )
+
+
+def _tied_with_best(best: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the most accurate design of a front and those within noise of it; none where it stands alone."""
+    if not best:
+        return []
+    top = max(best, key=lambda trial: trial.scores["top1"])
+    ties = find_ties(best)[top.architecture.digest]
+    return [trial for trial in best if trial is top or trial.architecture.digest in ties] if ties else []
 
 
 def _retrained_points(
@@ -135,11 +156,13 @@ def _retrained_points(
                     x=[x for x, _ in of_mode],
                     y=[result["val_top1"] for _, result in of_mode],
                     mode="markers",
+                    error_y=accuracy_bars([Accuracy.from_result(result, "val") for _, result in of_mode]),
                     name=f"retrained, {words}",
                     marker={"size": 11, "color": colour, "symbol": symbol, "line": RIM},
                     hovertext=[
                         f"<b>{result['digest']}</b> retrained, {words}<br>"
-                        f"validation {result['val_top1']:.2f}%, test {result['test_top1']:.2f}%"
+                        f"validation {Accuracy.from_result(result, 'val')}, "
+                        f"test {Accuracy.from_result(result, 'test')}"
                         for _, result in of_mode
                     ],
                     hovertemplate="%{hovertext}<extra></extra>",

@@ -40,6 +40,7 @@ class Evaluations(Protocol):
         """Evaluate ``designs``, each of which may be stopped once its ``top1`` is surely below what is required.
 
         Scores of a stopped one are of the images it saw; their score ``stopped_after`` is how many these were.
+        Where they hold ``images`` and ``correct``, these are how many they are of and the bits of the right ones.
         """
 
 
@@ -294,10 +295,21 @@ def _new_designs(proposals: Sequence[TrialRecord], evaluated: Mapping[str, Trial
 def _with_scores(proposal: TrialRecord, found: Mapping[str, float]) -> TrialRecord:
     """Return a proposal with the scores of its evaluation."""
     scores = {**proposal.scores, **found}
-    stopped = scores.pop("stopped_after", None)
-    return replace(proposal, scores=scores, stopped_after=None if stopped is None else int(stopped))
+    stopped, images, correct = (_pop_count(scores, name) for name in ("stopped_after", "images", "correct"))
+    return replace(proposal, scores=scores, stopped_after=stopped, images=images, correct=correct)
+
+
+def _pop_count(scores: dict[str, float], name: str) -> int | None:
+    value = scores.pop(name, None)
+    return None if value is None else int(value)
 
 
 def _answer(proposal: TrialRecord, earlier: TrialRecord) -> TrialRecord:
     """Return a proposal answered from an earlier trial of its design."""
-    return replace(proposal, scores=earlier.scores, repeat=True, stopped_after=earlier.stopped_after)
+    return replace(
+        proposal,
+        scores=earlier.scores,
+        repeat=True,
+        stopped_after=earlier.stopped_after,
+        images=earlier.images,
+    )

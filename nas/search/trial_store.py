@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.runtime.console import log
 from nas.runtime.error_text import first_line
 from nas.runtime.secrets import redact
+from nas.runtime.uncertainty import Accuracy, decode_bits, encode_bits
 from nas.search.objectives import OBJECTIVES
 from nas.search.optuna_trials import PublicStudyTrials, StoredTrial, StudyTrials
 from nas.search.samplers import to_distributions
@@ -49,6 +50,8 @@ class TrialRecord:
         origin: ``sampled``, or the published design it is an analogue of.
         repeat: Whether its scores were answered from an earlier trial.
         stopped_after: Validation images after which racing stopped it, and which its scores are of; or None.
+        images: Validation images that its accuracy is of; None where it has none, or an earlier version stored it.
+        correct: Which of them were right, as the bits of a number.
         sampler_attrs: What the sampler noted on the trial.
     """
 
@@ -61,6 +64,8 @@ class TrialRecord:
     origin: str = "sampled"
     repeat: bool = False
     stopped_after: int | None = None
+    images: int | None = None
+    correct: int | None = field(default=None, repr=False)
     sampler_attrs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -72,6 +77,12 @@ class TrialRecord:
     def measured(self) -> bool:
         """Whether it was evaluated on all validation images, and so may be on the front."""
         return self.evaluated and self.stopped_after is None
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """Its accuracy with the images it is of, or None if it has none."""
+        top1 = self.scores.get("top1")
+        return None if top1 is None else Accuracy(top1, self.images, self.correct)
 
 
 class Store:
@@ -205,11 +216,18 @@ def _to_system_attrs(record: TrialRecord) -> dict[str, Any]:
             "place": record.index_in_batch,
             "repeat": record.repeat,
             "architecture": record.architecture.to_json(),
+            **_images_to_json(record),
         },
     }
     if violations := [value for name, value in attrs.items() if name.startswith(f"{_CONSTRAINTS_ATTR}:")]:
         attrs[_CONSTRAINTS_ATTR] = violations
     return attrs
+
+
+def _images_to_json(record: TrialRecord) -> dict[str, Any]:
+    """Return the images of a trial's accuracy and which of them were right; nothing where it has none."""
+    values = {"images": record.images, "correct": encode_bits(record.correct, record.images)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _to_record(trial: StoredTrial) -> TrialRecord:
@@ -225,6 +243,8 @@ def _to_record(trial: StoredTrial) -> TrialRecord:
         origin=attrs["origin"],
         repeat=ours["repeat"],
         stopped_after=attrs.get("stopped_after"),
+        images=ours.get("images"),
+        correct=decode_bits(ours.get("correct"), ours.get("images")),
         sampler_attrs={
             name: value
             for name, value in trial.system_attrs.items()

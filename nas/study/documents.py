@@ -62,6 +62,7 @@ class Front(TypedDict):
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     trials: Count
+    evaluated: NotRequired[Count]
     front: list[FrontEntry]
 
 

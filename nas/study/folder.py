@@ -12,6 +12,7 @@ from nas.runtime.files import require_writable, write_json, write_text
 from nas.runtime.provenance import provenance
 from nas.search.objectives import Goal, parse_objectives
 from nas.search.storage_url import clean, has_secrets, sqlite_path, sqlite_url
+from nas.search.ties import front_entries
 from nas.search.trial_store import Store, TrialRecord
 from nas.study.dataset_info import DatasetInfo
 from nas.study.documents import Front, Provenance, Result
@@ -193,18 +194,18 @@ class Study:
                 "evaluated": sum(row.evaluated for row in rows),
                 "stopped": sum(row.evaluated and row.stopped_after is not None for row in rows),
                 "front": [
-                    {
-                        "digest": row.architecture.digest,
-                        "origin": row.origin,
-                        "scores": dict(row.scores),
-                        "design": str(row.architecture),
-                        "architecture": row.architecture.to_json(),
-                    }
-                    for row in front
+                    {**entry, "architecture": row.architecture.to_json()}
+                    for entry, row in zip(front_entries(front), front, strict=True)
                 ],
                 "provenance": provenance(seed, []),
             },
         )
+
+    def count_evaluated(self) -> int:
+        """Return of how many evaluated designs the front of ``front.json`` was selected."""
+        front = read_document(self.front_file, Front)
+        count: int = front.get("evaluated", front["trials"])
+        return count
 
     def front(self) -> list[dict[str, Any]]:
         """Return the entries of ``front.json``, best first.

@@ -22,6 +22,7 @@ from nas.runtime.console import bar, log
 from nas.runtime.device import autocast
 from nas.runtime.files import load_tensors, save_tensors, write_json
 from nas.runtime.provenance import provenance
+from nas.runtime.uncertainty import Accuracy, encode_bits, error_fields, format_accuracy
 from nas.study.designs import Design
 from nas.study.folder import Study
 from nas.study.recipe import Recipe
@@ -130,7 +131,7 @@ def retrain(
 
             def on_result(result: Mapping[str, Any]) -> None:
                 epochs[result["name"]] = result["epoch"]
-                info = f"{result['name']} {result['top1']:.2f}% val"
+                info = f"{result['name']} {format_accuracy(result['top1'], len(data.val))} val"
                 progress.update(sum(epochs.values()), info)
 
             run_trials(
@@ -145,8 +146,8 @@ def retrain(
     results = [study.read_result(job.result_file) for job in jobs]
     for result in results:
         log.say(
-            f"retrained {result['digest']} ({result['mode']}): {result['val_top1']:.2f}% validation, "
-            f"{result['test_top1']:.2f}% test top-1"
+            f"retrained {result['digest']} ({result['mode']}): {Accuracy.from_result(result, 'val')} validation, "
+            f"{Accuracy.from_result(result, 'test')} test top-1"
         )
     return sorted(results, key=lambda result: -result["val_top1"])
 
@@ -224,6 +225,7 @@ def _write_result(job: RetrainingJob, network: nn.Module, data: Data, device: to
     validation = accuracy(network, data.val.batches(evaluation_batch_size(size), device=device))
     # Nowhere else does a network see a test image.
     test = accuracy(network, data.final_test().batches(evaluation_batch_size(size), device=device))
+    test_images = len(data.final_test())
     weights = job.folder / "model.safetensors"
     save_tensors(weights, network.state_dict(), {"digest": job.architecture.digest})
     analytic = costs(job.architecture)
@@ -239,9 +241,14 @@ def _write_result(job: RetrainingJob, network: nn.Module, data: Data, device: to
             "macs": analytic.macs,
             "params": analytic.params,
             "val_top1": validation["top1"],
+            **error_fields("val_top1", validation["top1"], len(data.val)),
+            "val_images": len(data.val),
             "test_top1": test["top1"],
+            **error_fields("test_top1", test["top1"], test_images),
             "test_top5": test["top5"],
-            "test_images": len(data.final_test()),
+            **error_fields("test_top5", test["top5"], test_images),
+            "test_images": test_images,
+            "test_correct": encode_bits(int(test["correct"]), test_images),
             "weights": str(weights.name),
             "recipe": asdict(job.recipe),
             "provenance": provenance(job.recipe.seed, []),

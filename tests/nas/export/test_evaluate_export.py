@@ -14,6 +14,7 @@ from nas.data.dataset import load_data
 from nas.evaluation.accuracy import accuracy
 from nas.export.evaluate_export import evaluate_folder
 from nas.export.writer import export_model
+from nas.runtime.uncertainty import standard_error, wilson_interval
 from search_spaces.declaration import parse_declaration
 from search_spaces.errors import CheckpointError, DataError, RequestError
 from supernet.subnet import build_subnet
@@ -81,7 +82,11 @@ def test_scores_are_those_of_the_model_on_test_images(exported: Path, tmp_path: 
     exec((exported / "model.py").read_text(), namespace)
     model = namespace["load_model"]()  # type: ignore[operator]
     expected = accuracy(model, [(own, labels)])
+    assert expected.pop("correct") >> len(split) == 0
     assert {name: scores[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert scores["top1_se"] == standard_error(scores["top1"], len(split))
+    assert scores["top5_interval"] == list(wilson_interval(scores["top5"], len(split)))
+    assert "correct" not in scores
     assert accuracy(model, [(images, labels)])["loss"] != pytest.approx(expected["loss"], rel=1e-3)
     assert scores["images"] == len(split) == 6
     assert scores["images_per_second"] > 0

@@ -11,16 +11,18 @@ import pytest
 
 from nas.report.study_report import write_report
 from nas.runtime.files import write_json
+from nas.runtime.uncertainty import standard_error
 from nas.search.loop import pareto_records
+from nas.search.ties import find_ties, tie_marks
 from nas.search.trial_store import TrialRecord
 from nas.study.folder import Study
 from tests.helpers.studies import make_study
 
 
 def retrain(study: Study, row: TrialRecord, mode: str, top1: float) -> None:
-    content = {"digest": row.architecture.digest, "mode": mode, **row.scores}
+    content = {"digest": row.architecture.digest, "mode": mode, **row.scores, "test_images": 1000}
     path = study.retraining_folder(row.architecture.digest, mode) / "result.json"
-    write_json(path, {**content, "val_top1": top1, "test_top1": top1 - 0.5})
+    write_json(path, {**content, "val_top1": top1, "val_images": 500, "test_top1": top1 - 0.5})
 
 
 def page(study: Study) -> tuple[str, dict[str, dict[str, object]]]:
@@ -46,23 +48,46 @@ def test_a_finished_study_is_reported_in_full(finished: Study) -> None:
     study = finished
     front = pareto_records(study.open_store().records(), study.goal())
     retrain(study, front[0], "scratch", 97.0)
-    retrain(study, front[0], "inherit", 97.25)
+    retrain(study, front[0], "inherit", 97.2)
     text, figures = page(study)
     assert "not finished" not in text
     assert "&lt;b&gt;mnist5k" in text and "<b>mnist5k" not in text
     assert all(row.architecture.digest in text for row in front)
-    assert "20 evaluated" in text and "cswin_tiny" in text and "+0.25" in text and "96.75%" in text
+    assert "20 evaluated" in text and "cswin_tiny" in text and "+0.2, a tie" in text and "96.7 ± 0.6%" in text
+    assert f"<b>{front[0].accuracy}</b>" in text and re.search(r"\d\d\.\d ± 1\.\d%", text)
+    assert "selected from 20 designs" in text and "it is optimistic, by up to" in text
+    assert "which nothing was selected by" in text
+    marks = tie_marks(front)
+    assert set(marks.values()) >= {"best, next"}
+    for digest, mark in marks.items():
+        assert re.search(rf"<code>{digest}</code></td>(<td[^>]*>[^<]*</td>){{3}}<td[^>]*>{mark}</td>", text)
     assert list(figures) == ["tradeoff-macs", "history", "operators", "positions"]
     assert names(figures["tradeoff-macs"]) == [
         "evaluated design",
         "Pareto front",
         "like a published design",
+        "within noise of the best",
         "retrained, from scratch",
         "retrained, inherited",
     ]
     drawn = figures["tradeoff-macs"]["data"][1]  # type: ignore[index]
     assert drawn["mode"] == "lines+markers" and drawn["x"] == sorted(drawn["x"])
     assert len(drawn["x"]) == len(front)
+    # Bars of about the standard error, on the front and on retrained designs.
+    last = front[0].accuracy
+    assert last is not None
+    assert drawn["error_y"]["array"][-1] == pytest.approx(standard_error(last.top1, 500), rel=0.1)
+    assert drawn["error_y"]["arrayminus"][-1] == pytest.approx(standard_error(last.top1, 500), rel=0.1)
+    retrained = figures["tradeoff-macs"]["data"][-1]  # type: ignore[index]
+    (above,), (below,) = retrained["error_y"]["array"], retrained["error_y"]["arrayminus"]
+    assert above < below and above + below == pytest.approx(2 * standard_error(97.2, 500), rel=0.03)
+    ties = [front[0].architecture.digest, *find_ties(front)[front[0].architecture.digest]]
+    (filled,) = (
+        trace["hovertext"]
+        for trace in figures["tradeoff-macs"]["data"]  # type: ignore[attr-defined]
+        if trace["name"] == "within noise of the best"
+    )
+    assert len(filled) == len(ties) > 1 and all(any(tie in text for tie in ties) for text in filled)
     hover = drawn["hovertext"][-1]
     assert front[0].architecture.digest in hover and str(front[0].architecture.stages[0].blocks[0]) in hover
 
@@ -107,7 +132,8 @@ def test_stopped_designs_are_counted_and_not_drawn(tmp_path: Path) -> None:
     written = json.loads(study.front_file.read_text())
     assert (written["evaluated"], written["stopped"], len(written["front"])) == (13, 1, len(before))
     assert "13 evaluated" in text and "1 stopped early" in text and "100.00%" not in text
-    assert [len(trace["x"]) for trace in figures["tradeoff-macs"]["data"]] == [12, len(before)]  # type: ignore[attr-defined]
+    ties = [before[0], *find_ties(before)[before[0].architecture.digest]]
+    assert [len(trace["x"]) for trace in figures["tradeoff-macs"]["data"]] == [12, len(before), len(ties)]  # type: ignore[attr-defined]
 
 
 def test_all_designs_rejected(tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ def test_records_round_trip(space: Space, tmp_path: Path) -> None:
         design,
         {"top1": 50.0, "macs": 7.0},
         origin="twins",
+        images=6,
+        correct=0b110100,
         sampler_attrs={"g": 1},
     )
     rejected = TrialRecord(0, 1, space.values(design), design, {"macs": 9.0}, rejected="macs 9 > 8")
@@ -58,6 +60,7 @@ def test_records_round_trip(space: Space, tmp_path: Path) -> None:
         store.add([one])
     again = Store(f"sqlite:///{tmp_path}/s.db", "study", ("top1", "macs"), space.choices)
     assert again.records() == [record, rejected]
+    assert (again.records()[0].images, again.records()[0].correct) == (6, 0b110100)
     trial = again.study.get_trials()[1]
     assert trial.user_attrs["digest"] == design.digest and trial.user_attrs["design"] == str(design)
     assert again.study.metric_names == ["top1", "macs"]

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from nas.runtime.documents import read_json
 from nas.runtime.files import load_tensors
 from nas.search.trial_store import TrialRecord
-from nas.study.folder import Study, read_json
+from nas.study.folder import Study
 from search_spaces.errors import CheckpointError
 
 pytestmark = pytest.mark.slow

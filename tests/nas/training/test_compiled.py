@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from nas.data.dataset import load_data
+from nas.runtime.documents import read_json
 from nas.runtime.files import load_tensors
-from nas.study.folder import read_json
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.compiled import eager_on_short_batches, require_compiler

@@ -137,7 +137,6 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         if settings.init_from:
             raise RequestError("--supernet gives weights that are trained already; leave --init-from out")
         read_supernet(space, settings.sharing, Path(settings.supernet))
-    request.require_every_option_to_count()
     check_storage(url, study.name, parse_objectives(settings.objectives))
     # A search goes on with the latencies it began with, whatever became of the file they were read from.
     table = study.latency_file if study.latency_file.exists() else settings.latency_table

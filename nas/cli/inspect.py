@@ -1,4 +1,4 @@
-"""Commands that look at what there is: report, dashboard, analyze, spaces, show, doctor."""
+"""Commands that look at what there is: report, dashboard, analyze, data, spaces, show, doctor."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli.options import DataDir, Json, StudyName
-from nas.cli.render import findings_table, output, print_json, similarities_table
+from nas.cli.options import DataDir, Json, SkipBroken, StudyName
+from nas.cli.render import data_lines, findings_table, output, print_json, similarities_table
 from search_spaces.errors import RequestError
 
 
@@ -42,6 +42,7 @@ def analyze(
         str | None, typer.Option(help="Images to look at.", show_default="those of the study")
     ] = None,
     data_dir: DataDir = None,
+    skip_broken: SkipBroken = False,
     images: Annotated[int, typer.Option(min=4, help="Most validation images to look at.")] = 512,
     out: Annotated[
         Path | None,
@@ -56,17 +57,45 @@ def analyze(
 
     if data is None and data_dir is not None:
         raise RequestError("--data-dir says where the images of --data lie; add --data")
+    if data is None and skip_broken:
+        raise RequestError(
+            "--skip-broken is about the images of --data, and a study has settled it; add --data"
+        )
     if data is not None:
         require_data_dir_to_count(data, data_dir)
     if out is not None:
         require_writable(out.parent)
-    result = similarity.analyze(sources, data, data_dir, images, out)
+    result = similarity.analyze(sources, data, data_dir, images, out, skip_broken=skip_broken)
     if as_json:
         print_json(result)
         return
     output.print(similarities_table(result["designs"]))
     if result["out"] is not None:
         output.print(f"drawn in {result['out']}", soft_wrap=True)
+
+
+def data(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="mnist5k, folder:PATH, or a name timm knows.")],
+    data_dir: DataDir = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the images in pixels.", show_default="the data's own, or 224")
+    ] = None,
+    skip_broken: SkipBroken = False,
+    as_json: Json = False,
+) -> None:
+    """Say how a set of images is read: parts, classes, splits, files passed over, every broken file."""
+    from nas.pipeline.images import require_usable, survey_images
+    from nas.pipeline.request import require_data_dir_to_count
+
+    require_data_dir_to_count(spec, data_dir)
+    summary = survey_images(spec, data_dir, image_size)
+    if as_json:
+        print_json(summary.to_json())
+    else:
+        for line in data_lines(summary):
+            output.print(line, soft_wrap=True, markup=False)
+    if not skip_broken:
+        require_usable(summary)
 
 
 def spaces(

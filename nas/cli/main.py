@@ -1,4 +1,4 @@
-"""The command line: ``nas search``, ``retrain``, ``export``, ``evaluate``, ``report``, ``dashboard``, ...
+"""The command line: ``nas search``, ``retrain``, ``export``, ``evaluate``, ``data``, ``report``, ...
 
 Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 the work
 failed, 2 the request was wrong, 130 interrupted; ``failures`` sees to them. Heavy libraries are imported by
@@ -34,6 +34,7 @@ app.command("dashboard")(inspect.dashboard)
 app.command("analyze")(inspect.analyze)
 app.command("spaces")(inspect.spaces)
 app.command("show")(inspect.show)
+app.command("data")(inspect.data)
 app.command("doctor")(inspect.doctor)
 app.command("bench")(bench.bench)
 

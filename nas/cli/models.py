@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import Budget, Compile, DataDir, Formats, Json, StudyName, is_given
+from nas.cli.options import Budget, Compile, DataDir, Formats, Json, SkipBroken, StudyName, is_given
 from nas.cli.render import output, print_json, results_json, results_table, scores_table
 from search_spaces.errors import RequestError
 
@@ -117,6 +117,7 @@ def evaluate(
     model: Annotated[Path, typer.Argument(metavar="DIR", help="An export folder.")],
     data: Annotated[str, typer.Option(help="mnist5k, folder:PATH, or a name timm knows.")],
     data_dir: DataDir = None,
+    skip_broken: SkipBroken = False,
     as_json: Json = False,
 ) -> None:
     """Measure an exported model's accuracy on the test images and its throughput."""
@@ -124,7 +125,7 @@ def evaluate(
     from nas.pipeline.request import require_data_dir_to_count
 
     require_data_dir_to_count(data, data_dir)
-    scores = evaluate_folder(model, data, data_dir)
+    scores = evaluate_folder(model, data, data_dir, skip_broken=skip_broken)
     if as_json:
         print_json(scores)
     else:

@@ -25,6 +25,9 @@ Budget = Annotated[
 Compile = Annotated[
     bool, typer.Option("--compile", help="Train with blocks compiled by region; needs a C++ compiler.")
 ]
+SkipBroken = Annotated[
+    bool, typer.Option("--skip-broken", help="Go on without image files that cannot be read.")
+]
 DataDir = Annotated[Path | None, typer.Option(help="Where timm's data sets lie.")]
 Formats = Annotated[str, typer.Option("--format", help="all, source, or a list of pt2, onnx.")]
 Space = Annotated[str, typer.Option(help="Name of a space, or a YAML file.")]

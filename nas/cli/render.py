@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from nas.data.summary import DataSummary
     from nas.search.trial_store import TrialRecord
     from nas.study.folder import Study
 
@@ -164,6 +165,21 @@ def similarities_table(designs: Sequence[Mapping[str, Any]]) -> Table:
     table.add_section()
     table.add_row("mean, but the last", *(format_similarity(design["mean"]) for design in designs))
     return table
+
+
+def data_lines(summary: DataSummary) -> list[str]:
+    """Return all that was read of a set of images: what the plan says, every class and every broken file."""
+    sides = "" if summary.sides is None else f", files of {summary.sides[0]} to {summary.sides[1]} px"
+    modes = ", ".join(f"{count} {mode}" for mode, count in (summary.modes or {}).items())
+    return [
+        f"images    {summary.name}: {summary.splits['train']} to train, {summary.splits['val']} to validate, "
+        f"{len(summary.classes)} classes, {summary.in_channels}x{summary.image_size}x{summary.image_size}"
+        f"{sides}{f' ({modes})' if modes else ''}",
+        *summary.lines(),
+        f"digest    {summary.digest}",
+        *[f"class     {name}: {count} images" for name, count in summary.classes.items()],
+        *[f"unreadable {path}: {reason}" for path, reason in summary.broken],
+    ]
 
 
 def next_steps(study: Study, results: Sequence[Mapping[str, Any]], exported: Path | None) -> str:

@@ -13,13 +13,18 @@ from pathlib import Path
 import torch
 
 from nas.data.augment import Augmentation
-from nas.data.decoding import LARGE_SIDE, OnProgress, find_size_and_channels
+from nas.data.decoding import LARGE_SIDE, find_size_and_channels
 from nas.data.hashing import json_digest
 from nas.data.images import MEMORY_LIMIT, load_images
 from nas.data.normalization import channel_statistics
 from nas.data.partition import SPLIT_SEED, split_indices
+from nas.data.reading import FIRST_READING, READING, Reading
 from nas.data.sources.find import find_source
+from nas.data.sources.folder import ReadOptions
+from nas.data.sources.source import Source, SplitName
 from nas.data.splits import Split
+from nas.data.summary import DataSummary, summarize
+from nas.data.threads import OnProgress
 from search_spaces.errors import DataError
 
 
@@ -37,7 +42,10 @@ class Data:
         train: What networks learn from.
         val: What candidates are compared on.
         augmentation: How training images are varied.
-        digest: SHA-256 of spec, labels and splits, in hexadecimal.
+        digest: SHA-256 of the names of the classes, the contents of the images and the splits, in hexadecimal. Where
+            images lie, what their files are called and how they were named on the command line change nothing.
+        summary: What was read, for people.
+        reading: By which rules (`nas.data.reading`).
     """
 
     name: str
@@ -50,11 +58,103 @@ class Data:
     val: Split
     augmentation: Augmentation
     digest: str
+    summary: DataSummary = field(repr=False)
+    reading: Reading
     _test: Split = field(repr=False)
 
     def final_test(self) -> Split:
         """Return the test split, which nothing but the final report of a finished network may touch."""
         return self._test
+
+    def first_digest(self, spec: str) -> str:
+        """Return the digest that version 0.1 gave images loaded as ``spec``: of spec, labels and splits.
+
+        It is that of a study of that version if the images were read by the same rules (``FIRST_READING``).
+        """
+        splits = {"train": self.train, "val": self.val, "test": self._test}
+        indices = {name: split.indices.tolist() for name, split in splits.items()}
+        labels = torch.empty(sum(map(len, splits.values())), dtype=torch.int64)
+        for split in splits.values():
+            labels[split.indices] = split.labels
+        return json_digest([spec, labels.tolist(), self.class_names, indices])
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A data set that was found and split, and of which nothing was decoded to be used.
+
+    Attributes:
+        source: The images.
+        indices: Which of them belong to which split.
+        image_size: Side that they are brought to, in pixels.
+        in_channels: 1 or 3.
+        digest: As `Data.digest`.
+        summary: What was read, for people.
+    """
+
+    source: Source
+    indices: dict[SplitName, list[int]]
+    image_size: int
+    in_channels: int
+    digest: str
+    summary: DataSummary
+
+
+def survey_data(
+    spec: str,
+    *,
+    data_dir: Path | None = None,
+    image_size: int | None = None,
+    seed: int = SPLIT_SEED,
+    cache_dir: Path | None = None,
+    options: ReadOptions | None = None,
+) -> Survey:
+    """Find images and split them; decode none to use it.
+
+    Args:
+        spec: As of `load_data`, like the others.
+        data_dir: Where timm's data sets lie.
+        image_size: Side in pixels, or None.
+        seed: Of the split.
+        cache_dir: For what was found of each file.
+        options: How a folder is read.
+
+    Raises:
+        DataError: The images cannot be found, read or split.
+    """
+    if image_size is not None and image_size < 8:
+        raise DataError(
+            f"images of {image_size} pixels are too small; give a side of at least 8, for example 32"
+        )
+    options = options or ReadOptions()
+    source = find_source(spec, data_dir, find_cache_dir(cache_dir), options)
+    indices = split_indices(source, seed)
+    for split, members in indices.items():
+        if not members:
+            raise DataError(f"no image is left for {split} in {source.name}; add some, or remove that part")
+    own_size, channels = find_size_and_channels(source)
+    image_size = own_size if image_size is None else image_size
+    digest = _compute_digest(source, indices, spec, options.reading)
+    summary = summarize(source, indices, image_size, channels, digest)
+    return Survey(source, indices, image_size, channels, digest, summary)
+
+
+def find_cache_dir(cache_dir: Path | None = None) -> Path:
+    """Return the folder for copies that save time: the one given, ``$NAS_CACHE_DIR``, or ``~/.cache/nas``."""
+    return Path(cache_dir or os.environ.get("NAS_CACHE_DIR") or Path.home() / ".cache" / "nas")
+
+
+def _compute_digest(source: Source, indices: dict[SplitName, list[int]], spec: str, reading: Reading) -> str:
+    if reading == FIRST_READING:
+        return json_digest([spec, source.labels, source.class_names, indices])
+    if source.contents is None:
+        name = source.name if source.fingerprint is None else source.fingerprint
+        return json_digest([name, source.labels, source.class_names, indices])
+    contents = {
+        split: sorted((source.class_names[source.labels[i]], source.contents[i]) for i in members)
+        for split, members in indices.items()
+    }
+    return json_digest([source.class_names, contents])
 
 
 def load_data(
@@ -64,6 +164,9 @@ def load_data(
     image_size: int | None = None,
     seed: int = SPLIT_SEED,
     cache_dir: Path | None = None,
+    skip_broken: bool = False,
+    reading: Reading = READING,
+    on_inspect: OnProgress | None = None,
     on_progress: OnProgress | None = None,
     memory_limit: int = MEMORY_LIMIT,
 ) -> Data:
@@ -75,35 +178,33 @@ def load_data(
         image_size: Side in pixels; None takes the images' own where they are small and alike, else 224.
         seed: Of the split, not of a search.
         cache_dir: For decoded copies; None means ``$NAS_CACHE_DIR``, else ``~/.cache/nas``.
+        skip_broken: Go on without files that cannot be read, all of which are decoded once to find them.
+        reading: By which rules images are read and split; studies keep the ones they began with.
+        on_inspect: Called with ``(done, total)`` while files are looked at.
         on_progress: Called with ``(done, total)`` while images are decoded.
         memory_limit: Bytes of decoded images above which they are streamed from disk instead.
 
     Raises:
         DataError: The images cannot be found, read or split.
     """
-    if image_size is not None and image_size < 8:
-        raise DataError(
-            f"images of {image_size} pixels are too small; give a side of at least 8, for example 32"
-        )
-    cache_dir = Path(cache_dir or os.environ.get("NAS_CACHE_DIR") or Path.home() / ".cache" / "nas")
-    source = find_source(spec, data_dir, cache_dir)
-    indices = split_indices(source, seed)
-    own_size, channels = find_size_and_channels(source)
-    image_size = own_size if image_size is None else image_size
-    images = load_images(source, image_size, channels, cache_dir, on_progress, memory_limit)
-    large = image_size >= LARGE_SIDE
+    cache_dir = find_cache_dir(cache_dir)
+    options = ReadOptions(skip_broken, skip_broken, reading, on_inspect)
+    survey = survey_data(
+        spec, data_dir=data_dir, image_size=image_size, seed=seed, cache_dir=cache_dir, options=options
+    )
+    source, channels = survey.source, survey.in_channels
+    images = load_images(source, survey.image_size, channels, cache_dir, on_progress, memory_limit)
+    large = survey.image_size >= LARGE_SIDE
     augmentation = Augmentation("large" if large else "digits" if channels == 1 else "small")
-    mean, std = channel_statistics(images, indices["train"], channels, large)
+    mean, std = channel_statistics(images, survey.indices["train"], channels, large)
     labels = torch.tensor(source.labels)
     splits = {
-        split: Split(
-            images, members := torch.tensor(indices[split]), labels[members], mean, std, augmentation
-        )
-        for split in indices
+        split: Split(images, indices := torch.tensor(members), labels[indices], mean, std, augmentation)
+        for split, members in survey.indices.items()
     }
     return Data(
         name=source.name,
-        image_size=image_size,
+        image_size=survey.image_size,
         in_channels=channels,
         class_names=source.class_names,
         mean=mean,
@@ -111,6 +212,8 @@ def load_data(
         train=splits["train"],
         val=splits["val"],
         augmentation=augmentation,
-        digest=json_digest([spec, source.labels, source.class_names, indices]),
+        digest=survey.digest,
+        summary=survey.summary,
+        reading=reading,
         _test=splits["test"],
     )

@@ -1,17 +1,16 @@
-"""From files to bytes: opening an image, bringing it to size and colours, decoding a whole set."""
+"""From files to bytes: reading an image, bringing it to size and colours, decoding a whole set."""
 
 from __future__ import annotations
-
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from nas.data.sources.source import Source
+from nas.data.broken_files import broken_files_error
+from nas.data.pixels import GREY_MODES, find_refusal, to_upright_opaque
+from nas.data.sources.source import Source, UndecodedImages
+from nas.data.threads import OnProgress, map_indices
 from nas.runtime.error_text import first_line
 from search_spaces.errors import DataError
 
@@ -21,65 +20,86 @@ LARGE_SIDE = 96
 _DEFAULT_SIDE = 224
 _INSPECTED_IMAGES = 64
 
-#: Called with ``(done, total)`` images.
-OnProgress = Callable[[int, int], None]
+
+class UnreadableImageError(Exception):
+    """An image that cannot be read; its text is the reason."""
 
 
 def find_size_and_channels(source: Source) -> tuple[int, int]:
-    """Choose side and channels by inspecting a sample of the images.
+    """Choose side and channels by the images.
+
+    All are looked at, unless a sample shows already that they are in colour and not of one small size, or that
+    they are parts of one array.
 
     Returns:
-        The side in pixels, which is the common one of small images and 224 otherwise, and the channels:
-        1 where all sampled images are greyscale, else 3.
+        The side in pixels, which is the common one of small images and 224 otherwise, and the channels: 1 where
+        all images are greyscale, else 3.
 
     Raises:
-        DataError: A sampled image cannot be opened.
+        DataError: An image cannot be opened.
     """
+    if source.size_and_channels is None:
+        side, channels = _look_at_images(source)
+    else:
+        side, channels = source.size_and_channels
+    return (_DEFAULT_SIDE if side is None or side > LARGE_SIDE else side), channels
+
+
+def _look_at_images(source: Source) -> tuple[int | None, int]:
+    """Return the side that all images share, or None, and the channels."""
     count = len(source.labels)
     sample = sorted({i * (count - 1) // (_INSPECTED_IMAGES - 1) for i in range(_INSPECTED_IMAGES)})
-    sides, modes = set(), set()
-    for index in sample:
-        with open_image(source, index, decode=False) as image:
-            sides |= set(image.size)
-            modes.add(image.mode)
-    side = sides.pop()
-    return (_DEFAULT_SIDE if sides or side > LARGE_SIDE else side), (1 if modes == {"L"} else 3)
+    sides: set[int] = set()
+    modes: set[str] = set()
+
+    def look_at(indices: list[int] | range) -> None:
+        for index in indices:
+            try:
+                with source.images.open(index) as image:
+                    if refusal := find_refusal(image):
+                        raise UnreadableImageError(refusal)
+                    sides.update(image.size)
+                    modes.add(image.mode)
+            # Libraries report damage in many ways.
+            except Exception as error:
+                reason = first_line(error).rstrip(".")
+                raise broken_files_error([(source.images.describe(index), reason)]) from error
+
+    def is_undecided() -> bool:
+        return modes <= set(GREY_MODES) or (len(sides) == 1 and min(sides) <= LARGE_SIDE)
+
+    look_at(sample)
+    if source.fingerprint is None and is_undecided():
+        look_at(range(count))
+    return (sides.pop() if len(sides) == 1 else None), (1 if modes <= set(GREY_MODES) else 3)
 
 
-def open_image(source: Source, index: int, *, decode: bool = True) -> Image.Image:
-    """Open an image; only its header is read unless ``decode``.
+def read_image(images: UndecodedImages, index: int, channels: int) -> Image.Image:
+    """Read an image whole: upright, opaque, greyscale (1 channel) or RGB (3).
 
     Raises:
-        DataError: It is damaged or has more than 8 bits per channel.
+        UnreadableImageError: It is absent, damaged, or has more than 8 bits per channel.
     """
-    image = None
     try:
-        image = source.images.open(index)
-        if decode:
+        with images.open(index) as image:
+            if refusal := find_refusal(image):
+                raise UnreadableImageError(refusal)
             image.load()
-    # PIL reports damage in many ways, a SyntaxError and a struct.error among them.
+            return to_upright_opaque(image, channels)
+    except UnreadableImageError:
+        raise
+    except OSError as error:
+        raise UnreadableImageError((error.strerror or first_line(error)).rstrip(".")) from error
+    # Pillow reports damage in many ways, a SyntaxError and a struct.error among them.
     except Exception as error:
-        if image is not None:
-            image.close()
-        reason = first_line(error).rstrip(".")
-        raise DataError(
-            f"{source.images.describe(index)} cannot be decoded ({reason}); remove or replace it"
-        ) from error
-    if image.mode.startswith(("I", "F")):
-        image.close()
-        raise DataError(
-            f"{source.images.describe(index)} has more than 8 bits per channel (mode {image.mode}); "
-            "convert it to 8 bits"
-        )
-    return image
+        raise UnreadableImageError(first_line(error).rstrip(".")) from error
 
 
-def resize_and_crop(image: Image.Image, image_size: int, channels: int) -> Image.Image:
-    """Resize the shorter side to ``image_size`` (bicubic), crop the centre square, convert to grey or RGB.
+def resize_and_crop(image: Image.Image, image_size: int) -> Image.Image:
+    """Resize the shorter side to ``image_size`` (bicubic) and crop the centre square.
 
     This is what every image goes through outside training; an exported model documents the same steps.
     """
-    image = convert_mode(image, channels)
     width, height = image.size
     if (width, height) != (image_size, image_size):
         # Cropping first gives the same square and resizes fewer pixels.
@@ -88,13 +108,6 @@ def resize_and_crop(image: Image.Image, image_size: int, channels: int) -> Image
         box = (left, top, left + side, top + side)
         image = image.resize((image_size, image_size), Image.Resampling.BICUBIC, box=box)
     return image
-
-
-def convert_mode(image: Image.Image, channels: int) -> Image.Image:
-    """Convert an image to greyscale (1 channel) or RGB (3)."""
-    if image.mode == "P":
-        image = image.convert("RGBA")  # keeps a palette's transparency from being misread
-    return image.convert("L" if channels == 1 else "RGB")
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -107,21 +120,26 @@ def decode_all(source: Source, image_size: int, channels: int, on_progress: OnPr
     """Decode all images of a set into bytes ``(N, C, H, H)``.
 
     Raises:
-        DataError: An image cannot be decoded.
+        DataError: Images cannot be decoded; all of them are counted.
     """
     count = len(source.labels)
     pixels = torch.empty(count, channels, image_size, image_size, dtype=torch.uint8)
 
-    def decode(index: int) -> None:
-        pixels[index] = to_tensor(resize_and_crop(open_image(source, index), image_size, channels))
-
-    # PIL decodes outside the interpreter's lock.
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+    def decode(index: int) -> str | None:
         try:
-            for done, _ in enumerate(pool.map(decode, range(count)), start=1):
-                if on_progress is not None:
-                    on_progress(done, count)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            image = read_image(source.images, index, channels)
+        except UnreadableImageError as error:
+            return str(error)
+        pixels[index] = to_tensor(resize_and_crop(image, image_size))
+        return None
+
+    reasons = map_indices(decode, count, on_progress)
+    broken = [(source.images.describe(i), reason) for i, reason in enumerate(reasons) if reason is not None]
+    if broken:
+        raise broken_files_error(broken)
     return pixels
+
+
+def unreadable(images: UndecodedImages, index: int, error: UnreadableImageError) -> DataError:
+    """Return the error that says which image cannot be read."""
+    return broken_files_error([(images.describe(index), str(error))])

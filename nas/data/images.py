@@ -12,12 +12,15 @@ from torch import Tensor
 
 from nas.data.augment import Augmentation, BatchRandomness
 from nas.data.cache import load_or_compute
-from nas.data.decoding import OnProgress, decode_all
+from nas.data.decoding import decode_all
 from nas.data.hashing import json_digest
 from nas.data.sources.source import Source
 from nas.data.streaming import StreamedImages
+from nas.data.threads import OnProgress
 
 MEMORY_LIMIT = 2 * 2**30  # bytes
+# Changes whenever images are decoded into other bytes than before.
+_DECODING = 2
 
 
 class Images(Protocol):
@@ -81,10 +84,10 @@ def load_images(
         DataError: An image cannot be decoded.
     """
     if len(source.labels) * channels * image_size**2 > memory_limit:
-        return StreamedImages(source, image_size, channels)
+        return StreamedImages(source.images, image_size, channels)
     if source.fingerprint is None:
         return InMemoryImages(decode_all(source, image_size, channels, on_progress))
-    key = json_digest([source.fingerprint, image_size, channels])[:16]
+    key = json_digest([_DECODING, source.fingerprint, image_size, channels])[:16]
     path = cache_dir / "decoded" / f"{key}.safetensors"
     tensors = load_or_compute(path, lambda: {"pixels": decode_all(source, image_size, channels, on_progress)})
     return InMemoryImages(tensors["pixels"])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nas.data.augment import Augmentation, BatchRandomness
+from nas.data.batching import batch_sizes
 from nas.data.hashing import seeded_generator
 from nas.data.images import Images
 
@@ -49,7 +50,7 @@ class Split:
         shuffle_seed: int | None = None,
         epoch: int = 0,
         augment: bool = False,
-        drop_last: bool = False,
+        least: int = 1,
         start: int = 0,
         rank: int = 0,
         world: int = 1,
@@ -63,7 +64,7 @@ class Split:
             shuffle_seed: Decides order and variation together with ``epoch``; None keeps the stored order.
             epoch: Number of the epoch.
             augment: Vary the images.
-            drop_last: Leave out a last batch that is not full.
+            least: Fewest images of the last batch; fewer are left out.
             start: Number of the first batch, to resume in the middle of an epoch; those before are not read.
             rank: Which share of every batch to yield.
             world: Number of shares; a last batch with fewer images yields nothing to the ranks left over.
@@ -79,7 +80,8 @@ class Split:
         if shuffle_seed is not None:
             generator = seeded_generator(shuffle_seed, epoch, "order")
             order = torch.randperm(len(self), generator=generator)
-        batches = [batch for batch in order.split(batch_size) if len(batch) == batch_size or not drop_last]
+        sizes = batch_sizes(len(self), batch_size, least)
+        batches = order[: sum(sizes)].split(sizes)
         numbered = [(n, batch) for n, batch in enumerate(batches) if n >= start and len(batch) > rank]
         shares = [batch[rank::world] for _, batch in numbered]
         randomness = None

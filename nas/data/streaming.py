@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from nas.data.augment import Augmentation, BatchRandomness
-from nas.data.decoding import convert_mode, open_image, resize_and_crop, to_tensor
-from nas.data.sources.source import Source
+from nas.data.decoding import UnreadableImageError, read_image, resize_and_crop, to_tensor, unreadable
+from nas.data.sources.source import UndecodedImages
 from search_spaces.errors import DataError
 
 
@@ -24,7 +24,7 @@ from search_spaces.errors import DataError
 class StreamedImages:
     """Images that are decoded each time they are read."""
 
-    source: Source
+    undecoded: UndecodedImages
     image_size: int
     channels: int
 
@@ -68,19 +68,19 @@ class _DecodedImages(Dataset[Any]):
 
     def __getitem__(self, key: tuple[int, int | None]) -> Tensor | str:
         index, seed = key
-        source, channels = self.images.source, self.images.channels
+        undecoded, channels = self.images.undecoded, self.images.channels
         # An exception would reach the parent as a worker's traceback, so the sentence travels as a value.
         try:
+            image = read_image(undecoded, index, channels)
             if self.transform is None or seed is None:
-                image = open_image(source, index)
-                return to_tensor(resize_and_crop(image, self.images.image_size, channels))
+                return to_tensor(resize_and_crop(image, self.images.image_size))
             random.seed(seed)
             np.random.seed(seed % 2**32)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                return self.transform(convert_mode(open_image(source, index), channels))
-        except DataError as error:
-            return str(error)
+                return self.transform(image)
+        except UnreadableImageError as error:
+            return str(unreadable(undecoded, index, error))
 
 
 def _collate(items: list[Tensor | str]) -> Tensor | str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.pool import Pool
+from nas.data.batching import SHARD_IMAGES
 from nas.data.dataset import Data
 from nas.data.splits import Split
 from nas.evaluation.accuracy import Batch, evaluation_batch_size
@@ -53,7 +54,9 @@ def payload_from_data(
     # Statistics are averaged over batches, each counting alike: so these are as even as they can be.
     images = min(CALIBRATION_IMAGES, len(data.train))
     calibration_size = -(-images // -(-images // batch_size))
-    calibration = [images for images, _ in _first_images(data.train, images, calibration_size, seed)]
+    batches = _first_images(data.train, images, calibration_size, seed)
+    # A single image left over has no statistics.
+    calibration = [images for images, _ in batches if len(images) >= SHARD_IMAGES]
     return payload_from_batches(supernet, validation, calibration, racing)
 
 

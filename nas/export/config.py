@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from nas.data.reading import FIRST_READING, Reading
 from nas.runtime.documents import read_document
 from search_spaces.errors import CheckpointError, StudyError
 
@@ -25,6 +26,7 @@ class ExportConfig:
         std: Standard deviation likewise.
         num_classes: Classes that it tells apart.
         class_names: Their names; empty where they are not known.
+        reading: By which rules its images were read and split (`nas.data.reading`).
     """
 
     name: str
@@ -33,6 +35,7 @@ class ExportConfig:
     std: tuple[Annotated[float, Field(gt=0)], ...]
     num_classes: _Side
     class_names: tuple[str, ...]
+    reading: Reading = FIRST_READING
 
     def __post_init__(self) -> None:
         channels = self.input_size[0]

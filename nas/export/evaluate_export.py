@@ -22,13 +22,16 @@ from search_spaces.errors import CheckpointError, DataError, RequestError
 _BATCH_SIZE = 250
 
 
-def evaluate_folder(folder: Path, data: str, data_dir: Path | None) -> dict[str, Any]:
+def evaluate_folder(
+    folder: Path, data: str, data_dir: Path | None, *, skip_broken: bool = False
+) -> dict[str, Any]:
     """Return the scores of an exported model on the test split of ``data``.
 
     Args:
         folder: An export folder; its ``model.py`` is run.
         data: What ``load_data`` understands.
         data_dir: Where timm's data sets lie.
+        skip_broken: Go on without image files that cannot be read.
 
     Returns:
         ``top1`` and ``top5`` in percent with standard errors and intervals, ``loss``, ``images``,
@@ -41,7 +44,14 @@ def evaluate_folder(folder: Path, data: str, data_dir: Path | None) -> dict[str,
     """
     config = _read_config(folder)
     network = _load_network(folder)
-    images = load_data(data, data_dir=data_dir, image_size=config.input_size[1])
+    # By the rules of its training, or images that it was trained on would be among those to test.
+    images = load_data(
+        data,
+        data_dir=data_dir,
+        image_size=config.input_size[1],
+        skip_broken=skip_broken,
+        reading=config.reading,
+    )
     _require_same_kind(folder, config, data, images)
     device = default_device()
     network.to(device)

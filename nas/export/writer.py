@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nas.data.reading import READING, Reading
 from nas.export.formats import FORMATS
 from nas.export.model_card import model_card
 from nas.export.verification import OnProgress, ignore_progress, write_and_verify
@@ -33,6 +34,7 @@ def export_model(
     provenance: Mapping[str, Any],
     formats: tuple[str, ...] = FORMATS,
     images: Tensor | None = None,
+    reading: Reading = READING,
     description: str = "whose attention design was found by neural architecture search",
     on_progress: OnProgress = ignore_progress,
 ) -> dict[str, float]:
@@ -53,6 +55,7 @@ def export_model(
         provenance: Code, versions and command that it comes from.
         formats: Formats beside source and weights.
         images: Normalised images ``(B, C, H, W)`` to verify on; random ones where they are left out.
+        reading: By which rules its images were read and split (`nas.data.reading`).
         description: What kind of image classifier it is, for people.
         on_progress: Called with ``(files written and verified, files)``.
 
@@ -84,6 +87,7 @@ def export_model(
             "std": list(std),
             "num_classes": architecture.num_classes,
             "class_names": list(class_names),
+            "reading": reading,
             "macs": analytic.macs,
             "params": analytic.params,
             "metrics": dict(metrics),

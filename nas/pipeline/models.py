@@ -17,7 +17,8 @@ from nas.data.dataset import Data
 from nas.export.model_card import accuracy_metrics
 from nas.export.writer import export_model
 from nas.pipeline.candidates import candidates_of_front, choose_candidates
-from nas.pipeline.plan import SearchPlan, load_study_data
+from nas.pipeline.images import load_study_data
+from nas.pipeline.plan import SearchPlan
 from nas.pipeline.preflight import examine_machine, examine_retraining
 from nas.runtime.console import log, progress_callback
 from nas.runtime.device import planned_device
@@ -92,7 +93,7 @@ def plan_retraining(
     preflight.require()
     for warning in preflight.warnings:
         log.say(f"warning   {warning}")
-    return RetrainingPlan(study, candidates, load_study_data(study.settings()), allocation, cluster)
+    return RetrainingPlan(study, candidates, load_study_data(study.settings(), study), allocation, cluster)
 
 
 def plan_front_retraining(
@@ -194,6 +195,7 @@ def export_result(
             mean=dataset.mean,
             std=dataset.std,
             class_names=dataset.class_names,
+            reading=dataset.reading,
             metrics=metrics,
             provenance=provenance(study.settings().seed, []),
             formats=formats,

@@ -9,12 +9,14 @@ from pathlib import Path
 from nas.cluster import ray_cluster
 from nas.cluster.budget import Budget, WorkerAllocation, allocate_workers, parse_budget
 from nas.cluster.ray_cluster import Cluster
-from nas.data.dataset import Data, load_data
+from nas.data.batching import SHARD_IMAGES, batch_sizes
+from nas.data.dataset import Data
 from nas.latency.table import LatencyTable, read_table
 from nas.pipeline.again import offering_another_search
+from nas.pipeline.images import load_study_data
 from nas.pipeline.preflight import examine_machine, examine_search
 from nas.pipeline.request import SearchRequest
-from nas.runtime.console import duration, progress_callback, quantity
+from nas.runtime.console import duration, quantity
 from nas.runtime.device import planned_device
 from nas.runtime.uncertainty import describe_resolution
 from nas.search.loop import SearchConfig
@@ -26,7 +28,7 @@ from nas.study.recipes import default_recipes, stored_recipes
 from nas.study.settings import Settings
 from nas.training.compiled import require_compiler
 from nas.training.pretrained import PretrainedStart, read_pretrained_starts
-from nas.training.supernet import steps_per_epoch
+from nas.training.supernet import count_shards, steps_per_epoch
 from nas.training.supernet_checkpoint import read_supernet
 from search_spaces.declaration import Declaration, load_declaration
 from search_spaces.errors import RequestError, StudyError
@@ -92,15 +94,6 @@ class SearchPlan:
         )
 
 
-def load_study_data(settings: Settings) -> Data:
-    """Load the images of a study, with progress where they are decoded."""
-    directory = None if settings.data_dir is None else Path(settings.data_dir)
-    with progress_callback("decoding images") as progress:
-        return load_data(
-            settings.data, data_dir=directory, image_size=settings.image_size, on_progress=progress
-        )
-
-
 def plan_search(request: SearchRequest) -> SearchPlan:
     """Check everything that can be wrong with a request before anything is written.
 
@@ -115,7 +108,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     url = request.storage_url
     preflight = examine_machine(study.folder, url, cluster, allocation)
     preflight.require()
-    data = load_study_data(settings)
+    data = load_study_data(settings, study, request.source)
     if request.source is not None and request.source.dataset().digest != data.digest:
         raise StudyError(
             f"--from-study {request.source.folder}: its images ({settings.data}) have changed since; search these in a "
@@ -179,6 +172,7 @@ def describe_plan(plan: SearchPlan) -> list[str]:
         f"space     {plan.space}",
         f"images    {data.name}: {len(data.train)} to train, {len(data.val)} to validate, "
         f"{len(data.class_names)} classes, {data.in_channels}x{data.image_size}x{data.image_size}",
+        *data.summary.lines(),
         f"workers   {allocation.workers} on {plan.cluster.where}, each {allocation.cpus_per_worker:g} CPU cores"
         + (f" and {allocation.gpus_per_worker:g} GPU" if allocation.gpus_per_worker else ""),
         f"supernet  {_describe_supernet(plan)}",
@@ -201,11 +195,16 @@ def _describe_supernet(plan: SearchPlan) -> str:
     if settings.supernet:
         return f"read from {settings.supernet}"
     steps = steps_per_epoch(settings, plan.data) * recipe.epochs
-    shards = f"{recipe.shards} {'shards' if recipe.shards > 1 else 'shard'}"
+    images, count = len(plan.data.train), count_shards(settings, plan.data)
+    shards = f"{count} {'shards' if count > 1 else 'shard'}"
+    rest = images - sum(batch_sizes(images, recipe.batch_size, SHARD_IMAGES * count))
+    left_out = (
+        f"; {rest} of {images} images sit out each epoch in turn, too few for another step" if rest else ""
+    )
     compiled = ", compiled by region" if settings.compile else ""
     return (
-        f"{recipe.epochs} epochs, {steps} steps of {recipe.batch_size} images in {shards}, "
-        f"policy {settings.policy}{compiled}"
+        f"{recipe.epochs} epochs, {steps} steps of {min(recipe.batch_size, images)} images in {shards}, "
+        f"policy {settings.policy}{compiled}{left_out}"
     )
 
 

@@ -23,7 +23,7 @@ from nas.runtime.uncertainty import Accuracy
 from nas.search.loop import Search, analytic_costs, pareto_records
 from nas.search.ties import with_images
 from nas.search.trial_store import TrialRecord
-from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank, train_supernet
+from nas.training.supernet import SupernetTask, count_shards, steps_per_epoch, train_rank, train_supernet
 from nas.training.supernet_checkpoint import read_progress, read_supernet
 from nas.training.supernet_progress import progress_bar
 from search_spaces.analogues import analogues
@@ -169,7 +169,7 @@ def obtain_latencies(plan: SearchPlan) -> LatencyTable | None:
 
 def count_ranks(plan: SearchPlan) -> int:
     """Return how many workers train the supernet: the most that can have equal numbers of shards."""
-    shards = plan.settings.recipe.shards
+    shards = count_shards(plan.settings, plan.data)
     return max(n for n in range(1, min(shards, plan.allocation.workers) + 1) if shards % n == 0)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from nas.data.dataset import Data, load_data
+from nas.data.reading import READING
 from nas.report.cka import LEAST_IMAGES, compute_similarities
 from nas.report.similarity_page import to_page
 from nas.report.trained_networks import (
@@ -35,7 +36,13 @@ BATCH = 64
 
 
 def analyze(
-    sources: Sequence[str], data: str | None, data_dir: Path | None, count: int, out: Path | None
+    sources: Sequence[str],
+    data: str | None,
+    data_dir: Path | None,
+    count: int,
+    out: Path | None,
+    *,
+    skip_broken: bool = False,
 ) -> dict[str, Any]:
     """Measure networks side by side on validation images, and plot them.
 
@@ -46,6 +53,7 @@ def analyze(
         data_dir: Where timm's data sets lie.
         count: Most images to look at.
         out: HTML file to write; None writes ``similarity.html`` into the study, if a source is one.
+        skip_broken: Go on without image files that cannot be read; a study's own images are read as it says.
 
     Returns:
         ``data``, ``images``, ``out``, and ``designs``: of each the ``label``, ``digest``, ``mean`` similarity
@@ -64,12 +72,16 @@ def analyze(
             )
         settings = study.settings()
         data, data_dir = settings.data, None if settings.data_dir is None else Path(settings.data_dir)
+        skip_broken = settings.skip_broken
+    reading = READING if study is None else study.dataset().reading
     loaded: dict[int, Data] = {}
     designs, images = [], 0
     for network in make_labels_distinct(networks):
         side = network.architecture.image_size[0]
         if side not in loaded:
-            loaded[side] = load_data(data, data_dir=data_dir, image_size=side)
+            loaded[side] = load_data(
+                data, data_dir=data_dir, image_size=side, skip_broken=skip_broken, reading=reading
+            )
         batches = _read_batches(network, loaded[side], count)
         images = sum(len(batch) for batch in batches)
         designs.append(_describe(network, compute_similarities(network.network, batches)))
@@ -107,7 +119,7 @@ def _read_batches(network: TrainedNetwork, data: Data, count: int) -> list[Tenso
     network.network.to(device)
     # A fixed order that mixes the classes, which stored ones may follow one another by.
     split = replace(data.val, mean=network.mean, std=network.std)
-    batches = split.batches(size, device=device, shuffle_seed=0, drop_last=True)
+    batches = split.batches(size, device=device, shuffle_seed=0, least=size)
     return [images for (images, _), _ in zip(batches, range(max(1, count // size)), strict=False)]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from nas.data.dataset import Data
+from nas.data.reading import FIRST_READING, Reading
 from search_spaces.errors import StudyError
 
 _Positive = Annotated[int, Field(ge=1)]
@@ -25,6 +26,7 @@ class DatasetInfo:
         class_names: Names of the classes.
         mean: Mean of each channel, images in 0..1.
         std: Standard deviation of each channel.
+        reading: By which rules they are read and split (`nas.data.reading`).
     """
 
     data: str
@@ -34,6 +36,7 @@ class DatasetInfo:
     class_names: Annotated[tuple[str, ...], Field(min_length=1)]
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]
+    reading: Reading = FIRST_READING
 
     def __post_init__(self) -> None:
         if not len(self.mean) == len(self.std) == self.in_channels:
@@ -43,5 +46,12 @@ class DatasetInfo:
     def from_data(cls, data: Data, spec: str) -> DatasetInfo:
         """Return the description of images that were loaded as ``spec``."""
         return cls(
-            spec, data.digest, data.image_size, data.in_channels, data.class_names, data.mean, data.std
+            spec,
+            data.digest,
+            data.image_size,
+            data.in_channels,
+            data.class_names,
+            data.mean,
+            data.std,
+            data.reading,
         )

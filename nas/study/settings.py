@@ -63,6 +63,7 @@ class Settings:
     image_size: int | None = setting(
         None, "Side of the images in pixels.", DATA, default_help="the data's own, or 224"
     )
+    skip_broken: bool = setting(False, "Go on without image files that cannot be read.", DATA)
     objectives: str = setting(
         "top1,macs",
         f"What to optimise, comma separated: {', '.join(OBJECTIVES)}.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.trials import run_trials
+from nas.data.batching import SHARD_IMAGES, batch_sizes
 from nas.data.dataset import Data
 from nas.evaluation.accuracy import accuracy, evaluation_batch_size
 from nas.runtime import interrupt
@@ -181,7 +181,7 @@ def train_one(
         weights = payload["inherited"][design.digest]
         network.load_state_dict({name: torch.tensor(weight) for name, weight in weights.items()})
     network.to(device)
-    steps_per_epoch = math.ceil(len(data.train) / recipe.batch_size)
+    steps_per_epoch = len(batch_sizes(len(data.train), recipe.batch_size, SHARD_IMAGES))
     training = Training(
         network, recipe, steps_per_epoch, job.folder / "checkpoint.safetensors", f"{design.digest}/{job.mode}"
     )
@@ -199,7 +199,13 @@ def train_one(
 
     def epoch_batches(epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         return data.train.batches(
-            recipe.batch_size, device=device, shuffle_seed=recipe.seed, epoch=epoch, augment=True, start=first
+            recipe.batch_size,
+            device=device,
+            shuffle_seed=recipe.seed,
+            epoch=epoch,
+            augment=True,
+            least=SHARD_IMAGES,
+            start=first,
         )
 
     while training.step < training.total_steps:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nas.data.batching import SHARD_IMAGES, batch_sizes, usable_shards
 from nas.data.dataset import Data
 from nas.study.settings import Settings
 from nas.training.loop import EpochBatches, Training
@@ -67,7 +68,8 @@ def train_supernet(
     task = SupernetTask(space, settings, data, checkpoint, tuple(starts))
     training, supernet = _open_training(task, device)
     if training.step < training.total_steps:
-        forward_backward = supernet_step(supernet, settings, device, settings.recipe.shards)
+        shards = count_shards(settings, data)
+        forward_backward = supernet_step(supernet, settings, device, shards, shards)
         batches = _epoch_batches(data, settings, device)
         with progress_bar(training.step, training.total_steps) as on_progress:
             on_step = with_image_rates(training, batches, on_progress)
@@ -101,8 +103,9 @@ def train_rank(
             gradient.copy_(summed.view_as(gradient))
 
     batches = _epoch_batches(task.data, task.settings, device, rank, world)
+    shards = count_shards(task.settings, task.data)
     training.run(
-        supernet_step(supernet, task.settings, device, task.settings.recipe.shards // world),
+        supernet_step(supernet, task.settings, device, shards // world, shards),
         batches,
         on_progress=with_image_rates(training, batches, on_progress),
         sum_gradients=sum_gradients,
@@ -111,9 +114,14 @@ def train_rank(
 
 
 def steps_per_epoch(settings: Settings, data: Data) -> int:
-    """Return the steps of an epoch; a last batch too small for every shard is left out."""
-    full_batches, rest = divmod(len(data.train), settings.recipe.batch_size)
-    return max(1, full_batches + (rest >= settings.recipe.shards))
+    """Return the steps of an epoch; a last batch too small for two images a shard is left out."""
+    least = SHARD_IMAGES * count_shards(settings, data)
+    return len(batch_sizes(len(data.train), settings.recipe.batch_size, least))
+
+
+def count_shards(settings: Settings, data: Data) -> int:
+    """Return how many shards each batch is divided into: the recipe's, or what very few images can fill."""
+    return usable_shards(len(data.train), settings.recipe.shards)
 
 
 def _open_training(task: SupernetTask, device: torch.device) -> tuple[Training, Supernet]:
@@ -139,7 +147,7 @@ def _epoch_batches(
             shuffle_seed=settings.seed,
             epoch=epoch,
             augment=True,
-            drop_last=len(data.train) % settings.recipe.batch_size < settings.recipe.shards,
+            least=SHARD_IMAGES * count_shards(settings, data),
             start=first,
             rank=rank,
             world=world,

@@ -17,7 +17,7 @@ from supernet.supernet import Supernet
 
 
 def supernet_step(
-    supernet: Supernet, settings: Settings, device: torch.device, shards: int = 1
+    supernet: Supernet, settings: Settings, device: torch.device, shards: int = 1, all_shards: int = 1
 ) -> ForwardBackward:
     """Return the forward and backward of one step.
 
@@ -25,7 +25,8 @@ def supernet_step(
         supernet: What trains; its blocks are compiled from now on if the settings say so.
         settings: Policy, seed and recipe.
         device: Where it trains.
-        shards: How many of the recipe's shards the images of a step hold.
+        shards: How many of the shards of a batch the images of a step hold.
+        all_shards: How many shards a batch has, over all workers.
     """
     sample_paths, recipe = sampling.policy(settings.policy), settings.recipe
     parameters = list(supernet.parameters())
@@ -41,7 +42,7 @@ def supernet_step(
                 else:
                     loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
                     teacher = logits.detach().softmax(dim=1)
-            (loss / (len(paths) * recipe.shards)).backward()
+            (loss / (len(paths) * all_shards)).backward()
             mean_loss += loss.item() / len(paths)
         return mean_loss
 
@@ -59,7 +60,7 @@ def supernet_step(
     if not settings.compile:
         return forward_backward
     supernet.compile_blocks()
-    return eager_on_short_batches(forward_backward, recipe.batch_size // recipe.shards * shards)
+    return eager_on_short_batches(forward_backward, recipe.batch_size // all_shards * shards)
 
 
 def _move_gradients(parameters: Sequence[nn.Parameter], sums: dict[nn.Parameter, Tensor]) -> None:

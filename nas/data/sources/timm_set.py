@@ -46,6 +46,14 @@ class _ConcatenatedSets:
         return f"image {index} of {self.name}"
 
 
+def is_timm_name(spec: str) -> bool:
+    """Return whether a spec looks like a name that timm knows, be it of a set that can only be streamed."""
+    prefix, _, rest = spec.partition("/")
+    if prefix.lower() == "torch":
+        return rest.lower() in (*_SMALL_TORCH_SETS, *_OTHER_TORCH_SETS)
+    return bool(rest) and prefix.lower() in ("hfds", *_STREAMS)
+
+
 def read_timm_set(spec: str, data_dir: Path | None, cache_dir: Path) -> Source:
     """Open a data set by timm's name; torchvision fetches its five small sets where they are absent.
 
@@ -59,9 +67,7 @@ def read_timm_set(spec: str, data_dir: Path | None, cache_dir: Path) -> Source:
             f"--data {spec} can only be read in order, which no split can use; type --data hfds/{rest}"
         )
     torch_name = rest.lower()
-    if not rest or prefix not in ("torch", "hfds") or (
-        prefix == "torch" and torch_name not in (*_SMALL_TORCH_SETS, *_OTHER_TORCH_SETS)
-    ):  # fmt: skip
+    if not is_timm_name(spec):
         known = ("mnist5k", "folder:PATH", "hfds/NAME", "torch/imagenet", *_SMALL_TORCH_SETS.values())
         raise DataError(f"unknown --data {spec!r}; {nearest(spec, known)}")
     from timm.data import create_dataset  # timm takes seconds to import, and few need it here

@@ -1,0 +1,80 @@
+"""The images of a study, and looking at a set of images by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nas.data.broken_files import broken_files_error
+from nas.data.dataset import Data, load_data, survey_data
+from nas.data.reading import FIRST_READING, READING, Reading
+from nas.data.sources.folder import ReadOptions
+from nas.data.summary import DataSummary
+from nas.runtime.console import progress_callback
+from nas.study.folder import Study
+from nas.study.settings import Settings
+from search_spaces.errors import DataError
+
+
+def load_study_data(settings: Settings, study: Study, source: Study | None = None) -> Data:
+    """Load the images of a study by the rules it began with, with progress where files are read.
+
+    Args:
+        settings: The study's settings.
+        study: Its folder, which need not exist.
+        source: The study whose supernet it searches, if there is one.
+
+    Raises:
+        DataError: If they cannot be loaded, or the study was made when some of them were misread.
+    """
+    reading = _find_reading(settings, study, source)
+    with (
+        progress_callback("looking at images") as on_inspect,
+        progress_callback("decoding images") as on_progress,
+    ):
+        data = load_data(
+            settings.data,
+            data_dir=None if settings.data_dir is None else Path(settings.data_dir),
+            image_size=settings.image_size,
+            skip_broken=settings.skip_broken,
+            reading=reading,
+            on_inspect=on_inspect,
+            on_progress=on_progress,
+        )
+    if reading == FIRST_READING and data.summary.read_otherwise:
+        raise DataError(
+            f"{study.folder} goes on from a version that read {data.summary.read_otherwise} of its images without their "
+            "EXIF orientation or transparency; choose another --study to begin anew"
+        )
+    return data
+
+
+def _find_reading(settings: Settings, study: Study, source: Study | None) -> Reading:
+    """Return the rules by which the images were split for the weights that a study has or is given.
+
+    By other rules, images that a supernet was trained on would be among those that it is validated on.
+    """
+    known = [study, *([] if source is None else [source])]
+    if settings.supernet is not None:
+        known.append(Study(Path(settings.supernet).parent.parent))
+    return next((each.dataset().reading for each in known if each.dataset_file.exists()), READING)
+
+
+def survey_images(spec: str, data_dir: Path | None, image_size: int | None) -> DataSummary:
+    """Return how a set of images is read without its broken files, all of which are found.
+
+    Raises:
+        DataError: If it cannot be read at all.
+    """
+    with progress_callback("decoding images") as on_inspect:
+        options = ReadOptions(skip_broken=True, decode=True, on_inspect=on_inspect)
+        return survey_data(spec, data_dir=data_dir, image_size=image_size, options=options).summary
+
+
+def require_usable(summary: DataSummary) -> None:
+    """Check that a search would take the images as they are.
+
+    Raises:
+        DataError: If files are broken.
+    """
+    if summary.broken:
+        raise broken_files_error(summary.broken)

@@ -94,25 +94,21 @@ def find_layout(root: Path) -> Layout:
     return layout
 
 
-def _unwrap(folder: Path, notes: list[str]) -> Path:
-    """Go down while all images lie in one folder of folders that names neither a part nor a class."""
-    start = folder
+def _unwrap(start: Path, notes: list[str], *, within_part: bool = False) -> Path:
+    """Go down while all images lie in the folders of a single folder, unless that one is a part of the set."""
+    folder = start
     while True:
         names = subfolders(folder)
-        with_images = [name for name in names if holds_images(folder / name)]
-        if len(with_images) != 1 or loose_images(folder):
+        inner = [name for name in names if holds_images(folder / name)]
+        if len(inner) != 1 or loose_images(folder) or loose_images(folder / inner[0]):
             break
-        inner = folder / with_images[0]
-        if loose_images(inner) or len(subfolders(inner)) < (2 if folder == start else 1):
+        below = subfolders(folder / inner[0])
+        if not within_part and role_of(inner[0]) and not any(role_of(name, below) for name in below):
             break
-        below = subfolders(inner)
-        if role_of(inner.name) is not None and not any(role_of(name, below) for name in below):
-            if not (len(below) == 1 and not loose_images(inner / below[0])):
-                break
         notes += [
-            f"{printable(name)}/ holds no images and is passed over" for name in names if name != inner.name
+            f"{printable(name)}/ holds no images and is passed over" for name in names if name != inner[0]
         ]
-        folder = inner
+        folder = folder / inner[0]
     if folder != start:
         notes.append(f"read from {printable(folder.relative_to(start))}/, which holds all images")
     return folder
@@ -141,7 +137,7 @@ def _read_parts(layout: Layout, names: Sequence[str], declared: Mapping[str, str
             layout.notes.append(f"{printable(name)}/ {why} and is passed over")
     for split in _PARTS:
         for name in by_role.get(split, []):
-            folder = _unwrap(root / name, [])
+            folder = _unwrap(root / name, [], within_part=True)
             if _has_class_folders(folder, layout.parts):
                 layout.parts.append(_read_part(split, folder))
                 _require_known_classes(layout.parts)

@@ -96,7 +96,8 @@ def find_files(folder: Path) -> Files:
 
 def _walk(folder: Path, skipped: Counter[str]) -> Iterator[tuple[os.DirEntry[str], int]]:
     """Yield the visible files below a folder and how many folders below it each lies."""
-    seen = {_identity(folder)}
+    # A link to a folder above leads in a circle.
+    seen = {_identity(path) for path in (folder, *folder.resolve().parents)}
     waiting = [(folder, 0)]
     while waiting:
         current, depth = waiting.pop()

@@ -46,7 +46,9 @@ def test_a_folder_is_split_by_class_and_read_right(coloured: Data) -> None:
     images, labels = read_all(coloured.val)
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (coloured.mean, coloured.std))
     painted = ((images * std + mean) * 255).round()[:, 0, 0, 0]
-    assert painted.tolist() == coloured.val.indices.tolist()  # images were painted with their number
+    # Images were painted with their number: 40 ants, 30 bees, 30 cats.
+    assert [0 if number < 40 else 1 if number < 70 else 2 for number in painted.tolist()] == labels.tolist()
+    assert len(set(painted.tolist())) == len(coloured.val)
     assert torch.equal(labels, coloured.val.labels)
 
 
@@ -115,8 +117,8 @@ def test_changed_images_are_decoded_again_and_progress_is_reported(tmp_path: Pat
     assert calls == [(i, 8) for i in range(1, 9)]
     load()
     assert not calls
-    for path in (root / "a").iterdir():
-        paint(path, 250, size=(12, 12))
+    for number, path in enumerate((root / "a").iterdir()):
+        paint(path, 250 + number, size=(12, 12))
     load()
     assert len(calls) == 8
 

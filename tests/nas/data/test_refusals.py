@@ -96,7 +96,13 @@ def sixteen_bits(root: Path) -> str:
         (lambda _: "mnist", "did you mean 'mnist5k'"),
         (lambda _: "torch/cifar11", "did you mean 'torch/cifar10'"),
         (lambda _: "", "unknown --data"),
-        (lambda _: "folder:", "holds no class folders"),
+        (lambda _: "folder:", "names no folder; type --data folder:PATH"),
+        (lambda root: str(root), "is a path; type --data folder:/.*/set to read"),
+        (lambda root: f"Folder:{root}", "is a path; type --data folder:/"),
+        (lambda _: "./nowhere", "is a path; type --data folder:./nowhere"),
+        (lambda _: "folder:~no-such-user/x", "unknown home folder"),
+        (lambda _: "folder:a\0b", "not UTF-8"),
+        (lambda _: "folder:" + "a" * 5000, "does not exist"),
         (lambda _: "torch/image_folder", "needs --data-dir"),
         (lambda _: "wds/imagenet", "type --data hfds/imagenet"),
         (lambda _: "torch/imagenet", "cannot be read from"),
@@ -110,7 +116,7 @@ def test_refuses_in_one_sentence(
     with pytest.raises(DataError, match=message) as caught:
         load_data(spec(tmp_path / "set"), cache_dir=tmp_path / "cache")
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "cache").exists()
+    assert not (tmp_path / "cache" / "decoded").exists()
 
 
 def test_refuses_a_size_below_eight() -> None:

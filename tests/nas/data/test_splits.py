@@ -32,11 +32,11 @@ def test_global_random_state_is_neither_used_nor_changed(coloured: Data) -> None
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.data(), st.integers(1, 40), st.booleans(), st.none() | st.integers(0, 3))
+@given(st.data(), st.integers(1, 40), st.integers(1, 8), st.none() | st.integers(0, 3))
 def test_start_gives_the_tail(
-    coloured: Data, draw: st.DataObject, batch_size: int, drop_last: bool, seed: int | None
+    coloured: Data, draw: st.DataObject, batch_size: int, least: int, seed: int | None
 ) -> None:
-    how = {"shuffle_seed": seed, "augment": True, "drop_last": drop_last}
+    how = {"shuffle_seed": seed, "augment": True, "least": least}
     every = list(coloured.train.batches(batch_size, **how))  # type: ignore[arg-type]
     start = draw.draw(st.integers(0, len(every)))
     tail = list(coloured.train.batches(batch_size, start=start, **how))  # type: ignore[arg-type]
@@ -59,8 +59,8 @@ def test_ranks_left_over_by_a_small_last_batch_yield_nothing(coloured: Data) -> 
     assert sizes == [[5, 1], [4]]
 
 
-def test_drop_last_dtype_and_order(coloured: Data) -> None:
-    batches = list(coloured.train.batches(32, drop_last=True, dtype=torch.bfloat16))
+def test_least_dtype_and_order(coloured: Data) -> None:
+    batches = list(coloured.train.batches(32, least=32, dtype=torch.bfloat16))
     assert [len(y) for _, y in batches] == [32, 32]
     assert batches[0][0].dtype == torch.bfloat16
     assert torch.equal(batches[0][1], coloured.train.labels[:32])

@@ -129,9 +129,6 @@ def survey_data(
     options = options or ReadOptions()
     source = find_source(spec, data_dir, find_cache_dir(cache_dir), options)
     indices = split_indices(source, seed)
-    for split, members in indices.items():
-        if not members:
-            raise DataError(f"no image is left for {split} in {source.name}; add some, or remove that part")
     own_size, channels = find_size_and_channels(source)
     image_size = own_size if image_size is None else image_size
     digest = _compute_digest(source, indices, spec, options.reading)

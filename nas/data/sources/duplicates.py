@@ -52,12 +52,11 @@ def resolve_duplicates(
         ]
         for other in sorted(set(moved)):
             notes.append(
-                f"{moved.count(other)} images of the {split} part are in the {other} part too and are left out of "
-                f"{split}"
+                f"pictures of the {split} part that are in the {other} part too, and are left out of {split}: "
+                f"{moved.count(other)}"
             )
-    repeated = len(kept) - len({contents[index] for index in kept})
-    if repeated:
-        notes.append(f"{repeated} files repeat the picture of another one; all copies stay in one split")
+    if repeated := len(kept) - len({contents[index] for index in kept}):
+        notes.append(f"files that repeat the picture of another one, all in one split: {repeated}")
     if several := sum(len(each) > 1 for each in classes.values()):
-        warnings.append(f"{several} pictures are under two or more classes")
+        warnings.append(f"pictures that are under two classes or more: {several}")
     return Duplicates(kept, notes, warnings)

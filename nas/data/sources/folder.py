@@ -119,7 +119,7 @@ def read_folder(root: Path, cache_dir: Path, options: ReadOptions) -> Source:
     ]
     notes = list(layout.notes)
     if nested:
-        notes.append(f"{nested} images lie in folders within class folders and count to the class above")
+        notes.append(f"images in folders within class folders, which count to the class above: {nested}")
     if options.reading == FIRST_READING:
         duplicates = Duplicates(list(range(len(images))), [], [])
     else:
@@ -132,7 +132,9 @@ def read_folder(root: Path, cache_dir: Path, options: ReadOptions) -> Source:
             [image.label for image in images],
             [image.split for image in images],
         )
+    declared = {image.split for image in images}
     images = [images[index] for index in duplicates.kept]
+    _require_images(root, layout, declared, images)
     report = _report(root, layout, images, skipped, broken, [*notes, *duplicates.notes], duplicates.warnings)
     return _to_source(root, class_names, images, report, options.reading)
 
@@ -141,6 +143,17 @@ def _without_new_endings(files: Files, reading: Reading) -> list[str]:
     if reading != FIRST_READING:
         return files.paths
     return [path for path in files.paths if path.lower().endswith(_FIRST_EXTENSIONS)]
+
+
+def _require_images(root: Path, layout: Layout, declared: set[SplitName], images: Sequence[_Image]) -> None:
+    """Check that something is left of every part, without its broken files and what other parts hold too."""
+    lost = declared - {image.split for image in images}
+    if not images or len(declared) < len(layout.parts) or lost:
+        which = f"the {min(lost)} part of " if lost else "a part of " if images else ""
+        raise DataError(
+            f"no image is left in {which}{printable(root)} without broken files and copies from other parts; "
+            "replace them, or remove that part"
+        )
 
 
 def _describe_empty_class(folder: Path, files: Files) -> str:
@@ -179,7 +192,7 @@ def _report(
     sides = [side for image in images for side in (image.facts.width, image.facts.height)]
     frames = sum(image.facts.animated for image in images)
     if frames:
-        notes = [*notes, f"{frames} files hold several frames, of which the first counts"]
+        notes = [*notes, f"files of several frames, of which the first counts: {frames}"]
     return SourceReport(
         layout=tuple(_describe_parts(root, layout)),
         skipped=dict(skipped.most_common()),

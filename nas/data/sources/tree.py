@@ -61,7 +61,7 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def subfolders(folder: Path) -> list[str]:
     """Return the names of the folders in ``folder`` that are neither hidden nor a system's own."""
-    return [entry.name for entry in entries(folder) if entry.is_dir() and not _is_hidden(entry)]
+    return [entry.name for entry in entries(folder) if _is_folder(entry) and not _is_hidden(entry)]
 
 
 def is_image_name(name: str) -> bool:
@@ -71,7 +71,7 @@ def is_image_name(name: str) -> bool:
 
 def loose_images(folder: Path) -> int:
     """Return how many image files lie directly in a folder."""
-    return sum(is_image_name(e.name) and not e.is_dir() and not _is_hidden(e) for e in entries(folder))
+    return sum(is_image_name(e.name) and not _is_folder(e) and not _is_hidden(e) for e in entries(folder))
 
 
 def holds_images(folder: Path) -> bool:
@@ -104,7 +104,7 @@ def _walk(folder: Path, skipped: Counter[str]) -> Iterator[tuple[os.DirEntry[str
         for entry in entries(current):
             if _is_hidden(entry):
                 skipped["hidden"] += 1
-            elif not entry.is_dir():
+            elif not _is_folder(entry):
                 yield entry, depth
             elif (identity := _identity(entry.path)) in seen:
                 skipped["links to folders read already"] += 1
@@ -121,6 +121,13 @@ def _identity(path: str | Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def _is_hidden(entry: os.DirEntry[str]) -> bool:
     name = entry.name.lower()
-    return name.startswith(".") or name in (_SYSTEM_FOLDERS if entry.is_dir() else _SYSTEM_FILES)
+    return name.startswith(".") or name in (_SYSTEM_FOLDERS if _is_folder(entry) else _SYSTEM_FILES)

@@ -16,7 +16,16 @@ from search_spaces.errors import DataError
 from tests.helpers.image_folders import paint, paint_classes
 
 NAMES = {
-    "train": ("train", "training", "trn", "trainset", "train_images", "training set", "train-data", "train2017"),
+    "train": (
+        "train",
+        "training",
+        "trn",
+        "trainset",
+        "train_images",
+        "training set",
+        "train-data",
+        "train2017",
+    ),
     "val": ("val", "valid", "validation", "dev", "eval", "val_images", "validset", "val2017", "evaluation"),
     "test": ("test", "testing", "tst", "test_set", "testdata", "test images", "test-2"),
 }
@@ -34,7 +43,8 @@ def test_usual_names_of_parts_are_known_in_any_spelling(role: str, data: st.Data
 
 
 @pytest.mark.parametrize(
-    "name", ["trainer", "cat", "trains", "contest", "latest", "valley", "devil", "train_cat", "images", "7", "tram"]
+    "name",
+    ["trainer", "cat", "trains", "contest", "latest", "valley", "devil", "train_cat", "images", "7", "tram"],
 )
 def test_other_names_are_no_parts(name: str) -> None:
     assert role_of(name) is None
@@ -88,7 +98,12 @@ def test_parts_are_found_and_said(
 
 @pytest.mark.parametrize(
     ("inside", "parts"),
-    [("flowers", ("train", "test")), ("ILSVRC/Data/CLS-LOC", ("train", "val")), ("x/y", ("",)), ("set", ("train",))],
+    [
+        ("flowers", ("train", "test")),
+        ("ILSVRC/Data/CLS-LOC", ("train", "val")),
+        ("x/y", ("",)),
+        ("set", ("train",)),
+    ],
 )
 def test_folders_around_the_parts_are_opened(tmp_path: Path, inside: str, parts: tuple[str, ...]) -> None:
     root = tmp_path / "root"
@@ -212,7 +227,10 @@ def one_name_in_two_compositions(root: Path) -> None:
         (two_training_parts, r"Training/ and train/ in .* both named like the train part"),
         (val_and_validation, r"val/ and validation/ in .* both named like the val part"),
         (folds, r"fold1/ and fold2/ in .* look like parts .* none is the training part"),
-        (parts_within_classes, r"cat holds test/ and train/, which look like parts of the set within a class"),
+        (
+            parts_within_classes,
+            r"cat holds test/ and train/, which look like parts of the set within a class",
+        ),
         (other_case, r"test/Cat is a class that the training images lack.*did you mean 'cat'"),
         (other_names, r"val/cats is a class that the training images lack.*did you mean 'cat'"),
         (empty_part, r"train holds no class folders \(0 images"),
@@ -262,9 +280,7 @@ def test_other_files_nested_folders_and_circles_are_counted(tmp_path: Path) -> N
         "no ending": 1,
         "beside the class folders": 1,
     }
-    assert (
-        "1 images lie in folders within class folders and count to the class above" in data.summary.notes
-    )
+    assert "images in folders within class folders, which count to the class above: 1" in data.summary.notes
 
 
 def test_layout_of_a_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -199,7 +200,7 @@ def test_a_carved_split_is_complete_and_divides_no_picture(
     except DataError as error:
         assert "too few" in str(error)
         return
-    assert sorted(sum(found.values(), [])) == list(range(len(labels)))
+    assert sorted(chain(*found.values())) == list(range(len(labels)))
     homes = {name: {contents[index] for index in indices} for name, indices in found.items()}
     assert not (
         homes["train"] & homes["val"] or homes["train"] & homes["test"] or homes["val"] & homes["test"]

@@ -202,7 +202,7 @@ def test_at_most_ten_broken_files_are_named(tmp_path: Path) -> None:
     root = paint_classes(tmp_path / "set", {"a": 5, "b": 5})
     for number in range(13):
         (root / "a" / f"x{number:02}.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match="13 images cannot be decoded: .* and 3 more;") as caught:
+    with pytest.raises(DataError, match=r"13 images cannot be decoded: .* and 3 more;") as caught:
         load(root, tmp_path)
     assert str(caught.value).count("cannot identify") == 10
 

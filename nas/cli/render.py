@@ -169,13 +169,17 @@ def similarities_table(designs: Sequence[Mapping[str, Any]]) -> Table:
 
 def data_lines(summary: DataSummary) -> list[str]:
     """Return all that was read of a set of images: what the plan says, every class and every broken file."""
-    sides = "" if summary.sides is None else f", files of {summary.sides[0]} to {summary.sides[1]} px"
+    from nas.runtime.uncertainty import describe_resolution
+
+    shortest, longest = summary.sides or (0, 0)
+    sides = f", files of {shortest}{'' if shortest == longest else f' to {longest}'} px" if longest else ""
     modes = ", ".join(f"{count} {mode}" for mode, count in (summary.modes or {}).items())
     return [
         f"images    {summary.name}: {summary.splits['train']} to train, {summary.splits['val']} to validate, "
         f"{len(summary.classes)} classes, {summary.in_channels}x{summary.image_size}x{summary.image_size}"
         f"{sides}{f' ({modes})' if modes else ''}",
         *summary.lines(),
+        f"noise     {describe_resolution(summary.splits['val'])}",
         f"digest    {summary.digest}",
         *[f"class     {name}: {count} images" for name, count in summary.classes.items()],
         *[f"unreadable {path}: {reason}" for path, reason in summary.broken],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,8 +9,6 @@ from typing import Any
 from nas.data.sources.source import Source, SplitName
 
 _SHOWN = 6  # classes, reasons and files that lines for people name
-#: Validation images below which the plan warns: the accuracy of a design is then uncertain by 1.5 points or more.
-FEW_VALIDATION_IMAGES = 400
 
 
 @dataclass(frozen=True)
@@ -119,14 +116,7 @@ def summarize(
 def _find_warnings(
     source: Source, indices: Mapping[SplitName, list[int]], classes: Mapping[str, int]
 ) -> list[str]:
-    warnings = []
-    count = len(indices["val"])
-    if count < FEW_VALIDATION_IMAGES:
-        error = 100 * math.sqrt(0.9 * 0.1 / count)
-        warnings.append(
-            f"only {count} images to validate on: an accuracy near 90% is uncertain by {error:.1f} points (its "
-            "standard error)"
-        )
+    warnings: list[str] = []
     held_out: tuple[SplitName, ...] = ("val", "test")
     for split in held_out:
         present = {source.labels[index] for index in indices[split]}

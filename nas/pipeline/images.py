@@ -42,7 +42,7 @@ def load_study_data(settings: Settings, study: Study, source: Study | None = Non
         )
     if reading == FIRST_READING and data.summary.read_otherwise:
         raise DataError(
-            f"{study.folder} goes on from a version that read {data.summary.read_otherwise} of its images without their "
+            f"{study.folder} goes on from a version that read {data.summary.read_otherwise} images without their "
             "EXIF orientation or transparency; choose another --study to begin anew"
         )
     return data

@@ -28,6 +28,7 @@ def plan_to_json(plan: SearchPlan) -> dict[str, Any]:
             "choices": len(space.choices),
         },
         "images": {
+            **data.summary.to_json(),
             "name": data.name,
             "train": len(data.train),
             "val": len(data.val),

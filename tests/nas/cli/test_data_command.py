@@ -56,7 +56,7 @@ def test_a_search_goes_on_without_broken_files_if_it_is_told_to(
     command = (
         "search",
         "--space",
-        tiny,
+        space_file,
         "--data",
         f"folder:{broken}",
         "--study",

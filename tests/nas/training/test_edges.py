@@ -14,7 +14,7 @@ from nas.data.images import InMemoryImages
 from nas.data.splits import Split
 from nas.data.summary import DataSummary
 from nas.evaluation import population
-from nas.study.folder import read_json
+from nas.runtime.documents import read_json
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.subnet import RetrainingJob, train_one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from nas.report.study_list import StudySummary
     from nas.search.trial_store import TrialRecord
     from nas.study.folder import Study
 
@@ -164,6 +165,22 @@ def similarities_table(designs: Sequence[Mapping[str, Any]]) -> Table:
     table.add_section()
     table.add_row("mean, but the last", *(format_similarity(design["mean"]) for design in designs))
     return table
+
+
+def format_studies(studies: Sequence[StudySummary]) -> str:
+    """Return studies as text, two lines each."""
+    return "\n".join(line for each in studies for line in _format_study(each))
+
+
+def _format_study(each: StudySummary) -> Iterator[str]:
+    yield f"{each.study}: {each.state}" + ("" if each.holder is None else f"; worked on by {each.holder}")
+    details = [] if each.id is None else [f"id {each.id[:8]}"]
+    details += [text for text in (each.space, each.images) if text]
+    if each.front:
+        best = "" if each.best is None else f", best {each.objective} {each.best:.4g}"
+        details.append(f"front of {each.front}{best}")
+    details += [text for text in (each.storage, f"changed {each.changed}", each.problem) if text]
+    yield f"    {', '.join(details)}"
 
 
 def next_steps(study: Study, results: Sequence[Mapping[str, Any]], exported: Path | None) -> str:

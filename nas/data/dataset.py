@@ -6,9 +6,12 @@ split behind `Data.final_test`, which the final report alone calls.
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,6 +22,7 @@ from nas.data.images import MEMORY_LIMIT, load_images
 from nas.data.normalization import channel_statistics
 from nas.data.partition import SPLIT_SEED, split_indices
 from nas.data.sources.find import find_source
+from nas.data.sources.source import Source
 from nas.data.splits import Split
 from search_spaces.errors import DataError
 
@@ -51,6 +55,11 @@ class Data:
     augmentation: Augmentation
     digest: str
     _test: Split = field(repr=False)
+    _former: tuple[object, ...] = field(default=(), repr=False)
+
+    def first_digest(self, spec: str) -> str:
+        """Return the digest that earlier versions gave these images where they were called ``spec``."""
+        return json_digest([spec, *self._former])
 
     def final_test(self) -> Split:
         """Return the test split, which nothing but the final report of a finished network may touch."""
@@ -111,6 +120,21 @@ def load_data(
         train=splits["train"],
         val=splits["val"],
         augmentation=augmentation,
-        digest=json_digest([spec, source.labels, source.class_names, indices]),
+        digest=_content_digest(source, indices),
         _test=splits["test"],
+        _former=(source.labels, source.class_names, indices),
     )
+
+
+def _content_digest(source: Source, indices: Mapping[Any, list[int]]) -> str:
+    def content(index: int) -> str:
+        name = source.images.describe(index)
+        path = Path(name)
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else name
+
+    contents = [content(index) for index in range(len(source.labels))]
+    members = {
+        split: sorted((source.class_names[source.labels[i]], contents[i]) for i in chosen)
+        for split, chosen in indices.items()
+    }
+    return json_digest([source.class_names, members])

@@ -45,3 +45,8 @@ class DatasetInfo:
         return cls(
             spec, data.digest, data.image_size, data.in_channels, data.class_names, data.mean, data.std
         )
+
+
+def is_of(info: DatasetInfo, data: Data) -> bool:
+    """Return whether a description is of these images; earlier versions digested them in another way."""
+    return info.digest in (data.digest, data.first_digest(info.data))

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import bench, failures, inspect, models, search
+from nas.cli import bench, failures, inspect, models, search, studies
 from nas.cli.process_list import hide_password
 from search_spaces.errors import WorkError
 
@@ -29,6 +29,7 @@ app.command("retrain")(models.retrain)
 app.command("export")(models.export)
 app.command("import")(models.import_checkpoint)
 app.command("evaluate")(models.evaluate)
+app.command("studies")(studies.studies)
 app.command("report")(inspect.report)
 app.command("dashboard")(inspect.dashboard)
 app.command("analyze")(inspect.analyze)

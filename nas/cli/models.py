@@ -52,8 +52,9 @@ def retrain(
     plan = plan_retraining(
         find_study(study), named=arch or (), top=top, modes=modes, budget=budget, baselines=baselines
     )
-    with resumable(["nas", *sys.argv[1:]]):
-        results = run_retraining(plan, epochs=epochs, compile=compile)
+    command = ["nas", *sys.argv[1:]]
+    with resumable(command):
+        results = run_retraining(plan, epochs=epochs, compile=compile, command=command)
     if as_json:
         print_json(results_json(results))
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from nas.data.summary import DataSummary
+    from nas.report.study_list import StudySummary
     from nas.search.trial_store import TrialRecord
     from nas.study.folder import Study
 
@@ -184,6 +185,22 @@ def data_lines(summary: DataSummary) -> list[str]:
         *[f"class     {name}: {count} images" for name, count in summary.classes.items()],
         *[f"unreadable {path}: {reason}" for path, reason in summary.broken],
     ]
+
+
+def format_studies(studies: Sequence[StudySummary]) -> str:
+    """Return studies as text, two lines each."""
+    return "\n".join(line for each in studies for line in _format_study(each))
+
+
+def _format_study(each: StudySummary) -> Iterator[str]:
+    yield f"{each.study}: {each.state}" + ("" if each.holder is None else f"; worked on by {each.holder}")
+    details = [] if each.id is None else [f"id {each.id[:8]}"]
+    details += [text for text in (each.space, each.images) if text]
+    if each.front:
+        best = "" if each.best is None else f", best {each.objective} {each.best:.4g}"
+        details.append(f"front of {each.front}{best}")
+    details += [text for text in (each.storage, f"changed {each.changed}", each.problem) if text]
+    yield f"    {', '.join(details)}"
 
 
 def next_steps(study: Study, results: Sequence[Mapping[str, Any]], exported: Path | None) -> str:

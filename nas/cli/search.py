@@ -28,7 +28,7 @@ def search(
         str | None,
         typer.Option(
             help="Folder, or name under studies/.",
-            show_default="the space's name",
+            show_default="the names of space and images",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -108,14 +108,14 @@ def search(
     command = ["nas", *sys.argv[1:]]
     results: list[dict[str, Any]] = []
     exported = None
-    with resumable(command):
+    with resumable(command), plan.study.lock.hold(command):
         front = run_search(plan, command)
         if retrain:
             results = run_retraining(plan_front_retraining(plan, front[:retrain], baselines=baselines))
             if export:
                 exported = plan.study.export_folder(results[0]["digest"])
                 export_result(plan.study, results[0], exported, ("pt2", "onnx"))
-    write_report(plan.study)
+        write_report(plan.study)
     if as_json:
         print_json(summary(plan.study, front, results, exported))
         return

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from nas.study.fingerprint import DifferentStudyError
 from nas.study.folder import Study
 from nas.study.recipes import RecipeOverrides, override_settings
 from nas.study.setting import Setting, declared_settings
@@ -95,23 +96,19 @@ def offering_another_search(study: Study, settings: Settings, budget: str) -> It
     """
     try:
         yield
-    except StudyError as error:
-        command = _command_of_another_search(study, settings, budget)
+    except DifferentStudyError as error:
+        command = _command_of_another_search(study, settings, budget, error.differences)
         if command is None:
             raise
         raise StudyError(f"{error}, or search its supernet again: {command}") from None
 
 
-def _command_of_another_search(study: Study, settings: Settings, budget: str) -> str | None:
+def _command_of_another_search(
+    study: Study, settings: Settings, budget: str, different: Iterable[str]
+) -> str | None:
     """Return the command, or None where more differs than it can set or no supernet is trained."""
-    if not study.settings_file.exists():
-        return None
-    stored, wanted = asdict(study.settings()), asdict(settings)
-    different = {
-        name for name in wanted if name not in ("retraining", "recipe") and stored[name] != wanted[name]
-    }
-    recipes = ({**each["recipe"], "seed": None} for each in (stored, wanted))
-    if not different or not different <= set(ANEW) or len({str(recipe) for recipe in recipes}) > 1:
+    wanted = asdict(settings)
+    if not set(different) <= {*ANEW, "recipe.seed"}:
         return None
     if settings.supernet is None and settings.needs_supernet and not _is_trained(study):
         return None

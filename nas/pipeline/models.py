@@ -77,6 +77,7 @@ def plan_retraining(
         RequestError: If something is wrong; the message says what.
     """
     study.require()
+    study.lock.require_free()
     parsed, cluster = parse_budget(budget), ray_cluster.survey()
     if parsed.trials is not None or parsed.seconds is not None:
         raise RequestError(
@@ -93,7 +94,9 @@ def plan_retraining(
     preflight.require()
     for warning in preflight.warnings:
         log.say(f"warning   {warning}")
-    return RetrainingPlan(study, candidates, load_study_data(study.settings(), study), allocation, cluster)
+    data = load_study_data(study.settings(), study)
+    study.require_images(data)
+    return RetrainingPlan(study, candidates, data, allocation, cluster)
 
 
 def plan_front_retraining(
@@ -105,7 +108,7 @@ def plan_front_retraining(
 
 
 def run_retraining(
-    plan: RetrainingPlan, *, epochs: int | None = None, compile: bool = False
+    plan: RetrainingPlan, *, epochs: int | None = None, compile: bool = False, command: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """Retrain designs of a study; return the results, best validation accuracy first.
 
@@ -113,11 +116,18 @@ def run_retraining(
         plan: What to do.
         epochs: How long, where the study's recipe is not to decide.
         compile: Whether blocks are compiled by region; they are anyway if the study says so.
+        command: The command line, for others who want to work on the study meanwhile.
 
     Raises:
-        RequestError: If they should be and there is no compiler.
+        RequestError: If they should be and there is no compiler, or somebody else works on the study.
         Interrupted: If the user asked to stop; everything finished is stored.
     """
+    with plan.study.lock.hold(command):
+        return _run_retraining(plan, epochs, compile)
+
+
+def _run_retraining(plan: RetrainingPlan, epochs: int | None, compile: bool) -> list[dict[str, Any]]:
+    """Retrain in a study's folder that is locked."""
     study, settings = plan.study, plan.study.settings()
     recipe = settings.retraining if epochs is None else replace(settings.retraining, epochs=epochs)
     log.to(study.log_file)

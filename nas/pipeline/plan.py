@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nas.cluster import ray_cluster
@@ -21,17 +21,18 @@ from nas.runtime.device import planned_device
 from nas.runtime.uncertainty import describe_resolution
 from nas.search.loop import SearchConfig
 from nas.search.objectives import Goal, parse_objectives
-from nas.search.storage import check_storage
 from nas.study.dataset_info import DatasetInfo
+from nas.study.fingerprint import IMAGES
 from nas.study.folder import Study
+from nas.study.identity import StudyIdentity
 from nas.study.recipes import default_recipes, stored_recipes
-from nas.study.settings import Settings
+from nas.study.settings import Settings, read_settings
 from nas.training.compiled import require_compiler
 from nas.training.pretrained import PretrainedStart, read_pretrained_starts
 from nas.training.supernet import count_shards, steps_per_epoch
-from nas.training.supernet_checkpoint import read_supernet
+from nas.training.supernet_checkpoint import format_identity, read_supernet
 from search_spaces.declaration import Declaration, load_declaration
-from search_spaces.errors import RequestError, StudyError
+from search_spaces.errors import RequestError
 from search_spaces.space import Space
 
 #: Designs that a search evaluates where its budget does not say.
@@ -52,6 +53,7 @@ class SearchPlan:
         data: The images.
         study: The folder.
         storage_url: Where its trials are stored, without secrets.
+        identity: What the study is told by.
         latency: Latencies that were given or measured before, or None.
         pretrained: Published networks that the supernet starts from; none where it is trained already.
         warnings: What may slow or stop it on this machine.
@@ -66,6 +68,7 @@ class SearchPlan:
     data: Data
     study: Study
     storage_url: str
+    identity: StudyIdentity
     latency: LatencyTable | None = None
     pretrained: tuple[PretrainedStart, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -79,6 +82,18 @@ class SearchPlan:
     def dataset_info(self) -> DatasetInfo:
         """What the study will remember of the images."""
         return DatasetInfo.from_data(self.data, self.settings.data)
+
+    @property
+    def checkpoint_identities(self) -> tuple[str, ...]:
+        """What a checkpoint of the supernet may belong to; new ones belong to the first."""
+        known = self.identity.fingerprint
+        current = format_identity(self.space, self.settings, known[IMAGES], known["init_from"])
+        if not self.study.settings_file.exists():
+            return (current,)
+        stored = read_settings(self.study.settings_file)
+        # Earlier versions told images by their name too, and files by their paths.
+        former = format_identity(self.space, stored, self.study.dataset().digest, stored.init_from)
+        return (current, former)
 
     @property
     def search_config(self) -> SearchConfig:
@@ -101,6 +116,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         RequestError: If something is; the message says what.
     """
     settings, study = request.settings, request.study_folder
+    study.lock.require_free()
     budget = parse_budget(request.budget)
     declaration = load_declaration(settings.space)
     cluster = ray_cluster.survey()
@@ -109,11 +125,8 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     preflight = examine_machine(study.folder, url, cluster, allocation)
     preflight.require()
     data = load_study_data(settings, study, request.source)
-    if request.source is not None and request.source.dataset().digest != data.digest:
-        raise StudyError(
-            f"--from-study {request.source.folder}: its images ({settings.data}) have changed since; search these in a "
-            "study of their own"
-        )
+    if request.source is not None:
+        request.source.require_images(data)
     if request.config is None and request.source is None:
         if study.settings_file.exists():
             settings = stored_recipes(settings, request.overrides, study.settings())
@@ -122,7 +135,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
             settings = default_recipes(settings, request.overrides, data.image_size, gpus)
     space = declaration.space(settings.scale, data.image_size, data.in_channels, len(data.class_names))
     with offering_another_search(study, settings, request.budget):
-        study.check(settings, DatasetInfo.from_data(data, settings.data))
+        identity = study.check(settings, space, data)
     if settings.compile:
         require_compiler(planned_device(allocation.device))
     request.require_every_option_to_count()
@@ -130,7 +143,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         if settings.init_from:
             raise RequestError("--supernet gives weights that are trained already; leave --init-from out")
         read_supernet(space, settings.sharing, Path(settings.supernet))
-    check_storage(url, study.name, parse_objectives(settings.objectives))
+    replace(study.database, url=url).check(identity, parse_objectives(settings.objectives))
     # A search goes on with the latencies it began with, whatever became of the file they were read from.
     table = study.latency_file if study.latency_file.exists() else settings.latency_table
     latency = None if table is None else read_table(Path(table), space)
@@ -157,6 +170,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         data,
         study,
         url,
+        identity,
         latency,
         pretrained,
         preflight.warnings,
@@ -183,7 +197,7 @@ def describe_plan(plan: SearchPlan) -> list[str]:
         + ("" if config.racing is None else f", racing {config.racing:g}")
         + time_limit,
         *([] if plan.latency is None else [f"latency   of {plan.latency}"]),
-        f"study     {plan.study.folder} ({plan.storage_url})",
+        f"study     {plan.study.folder} (id {plan.identity.short_id}; {plan.storage_url})",
         *[f"warning   {warning}" for warning in plan.warnings],
     ]
 

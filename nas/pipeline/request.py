@@ -11,8 +11,9 @@ from typing import Any
 
 from nas.pipeline.again import name_another_search, settings_from_study
 from nas.search.storage_url import VARIABLE, clean, read_storage_file
-from nas.study.find import STUDIES, find_study
+from nas.study.find import find_default_study, find_study
 from nas.study.folder import Study
+from nas.study.locations import locate
 from nas.study.recipes import RecipeOverrides, override_settings
 from nas.study.setting import declared_settings
 from nas.study.settings import Settings, read_settings
@@ -32,7 +33,7 @@ class SearchRequest:
         given: Values of the options that were given, by the name of the setting or of the recipe's override.
         config: A ``study.yaml`` whose settings are the defaults of those that were not given, or None.
         budget: What may be used.
-        study: Name or folder of the study; None for the space's name under ``studies/``.
+        study: Name or folder of the study; None for the names of space and images under ``studies/``.
         storage: Storage URL; None for the study's own.
         storage_file: File that holds the storage URL, or None.
         from_study: A study whose trained supernet is searched again in a new one, or None.
@@ -58,7 +59,9 @@ class SearchRequest:
                 raise RequestError("--config and --from-study both say where settings are from; give one")
             return settings_from_study(self.source, self.given)
         if self.config is not None:
-            return override_settings(read_settings(self.config), self._given_of(Settings), self.overrides)
+            return override_settings(
+                locate(read_settings(self.config), self.config), self._given_of(Settings), self.overrides
+            )
         return Settings(**self._given_of(Settings))
 
     @cached_property
@@ -76,9 +79,7 @@ class SearchRequest:
         """The study's folder, which need not exist."""
         if self.study is None and self.source is not None:
             return Study(name_another_search(self.source, self.given))
-        return (
-            Study(STUDIES / Path(self.settings.space).stem) if self.study is None else find_study(self.study)
-        )
+        return find_default_study(self.settings) if self.study is None else find_study(self.study)
 
     @property
     def storage_url(self) -> str:

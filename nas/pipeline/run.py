@@ -19,7 +19,9 @@ from nas.pipeline.plan import SearchPlan, describe_plan
 from nas.runtime.console import bar, duration, log, progress_callback, quantity
 from nas.runtime.device import planned_device
 from nas.runtime.files import sweep_scratch, write_json
+from nas.runtime.lock import Holder
 from nas.runtime.uncertainty import Accuracy
+from nas.search.lease import Lease
 from nas.search.loop import Search, analytic_costs, pareto_records
 from nas.search.ties import with_images
 from nas.search.trial_store import TrialRecord
@@ -41,10 +43,17 @@ def run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
 
     Raises:
         Interrupted: If the user asked to stop; everything finished is stored.
+        StudyError: If somebody else works on the study.
         WorkError: If no design keeps the limits.
     """
+    with plan.study.lock.hold(command):
+        return _run_search(plan, command)
+
+
+def _run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
+    """Run a search in a folder that is locked."""
     study, settings = plan.study, plan.settings
-    study.create(settings, plan.dataset_info, plan.declaration, plan.storage_url, command)
+    study.create(settings, plan.dataset_info, plan.declaration, plan.storage_url, command, plan.identity)
     log.to(study.log_file)
     sweep_scratch(study.folder)
     for line in describe_plan(plan):
@@ -53,23 +62,28 @@ def run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
     latency = obtain_latencies(plan)  # before any worker runs beside the measurement
     if supernet is not None:
         ray_cluster.start(plan.cluster)
-    trials = with_images(_search(plan, supernet, latency))
+    trials = with_images(_search(plan, supernet, latency, command))
     if settings.racing is not None:
         log.say(describe_savings(trials, min(settings.validation_images, len(plan.data.val))))
     front = pareto_records(trials, plan.goal)
     if not front:
         raise WorkError(_explain_empty_front(trials, plan))
+    study.lock.require_in_place()
     study.write_front(trials, plan.goal, front, settings.seed)
     return front
 
 
-def _search(plan: SearchPlan, supernet: Supernet | None, latency: LatencyTable | None) -> list[TrialRecord]:
+def _search(
+    plan: SearchPlan, supernet: Supernet | None, latency: LatencyTable | None, command: Sequence[str]
+) -> list[TrialRecord]:
     """Search until the budget is used up; return all trials, those of earlier runs included.
 
     Without a supernet designs are compared by what is known of them without weights.
     """
     settings, config = plan.settings, plan.search_config
-    store = plan.study.open_store()
+    plan.study.lock.require_in_place()
+    store = plan.study.open_store(config.trials)
+    lease = Lease(store.study, Holder.of_this_process(command), plan.study.place)
     population: Population | None = None
     if supernet is not None:
         payload = payload_from_data(
@@ -87,11 +101,13 @@ def _search(plan: SearchPlan, supernet: Supernet | None, latency: LatencyTable |
     if evaluated_before:
         log.say(f"resuming the search at {evaluated_before} evaluated designs")
     try:
-        with bar("searching", config.trials, evaluated_before) as progress:
+        with lease.hold(), bar("searching", config.trials, evaluated_before) as progress:
             best: Accuracy | None = None
 
             def on_result(trial: TrialRecord, evaluated: int) -> None:
                 nonlocal best
+                lease.require()
+                plan.study.lock.require_in_place()
                 found = trial.accuracy if trial.measured else None
                 if found is not None and (best is None or found.top1 > best.top1):
                     best = found
@@ -144,7 +160,13 @@ def obtain_supernet(plan: SearchPlan) -> Supernet:
         if device.type == "cpu":
             torch.set_num_threads(max(1, int(allocation.workers * allocation.cpus_per_worker)))
         supernet = train_supernet(
-            plan.space, plan.settings, plan.data, plan.study.supernet_file, device, plan.pretrained
+            plan.space,
+            plan.settings,
+            plan.data,
+            plan.study.supernet_file,
+            device,
+            plan.pretrained,
+            plan.checkpoint_identities,
         )
     log.note(f"supernet ready after {duration(time.monotonic() - started)}")
     return supernet
@@ -189,7 +211,9 @@ def _train_distributed(plan: SearchPlan) -> Supernet:
     done, total = read_progress(checkpoint)
     if not total or done < total:
         ray_cluster.start(plan.cluster)
-        task = SupernetTask(plan.space, settings, plan.data, checkpoint, plan.pretrained)
+        task = SupernetTask(
+            plan.space, settings, plan.data, checkpoint, plan.pretrained, plan.checkpoint_identities
+        )
         all_steps = settings.recipe.epochs * steps_per_epoch(settings, plan.data)
         with progress_bar(done, all_steps) as on_progress:
             run_distributed(train_rank, task, team, on_progress)

@@ -7,9 +7,9 @@ import sys
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from nas.search.storage import open_storage
+from nas.search.storage import open_storage_for_reading
 from nas.search.storage_url import clean
-from search_spaces.errors import RequestError
+from search_spaces.errors import RequestError, StudyError
 
 #: The only address served: the dashboard has no login and lets anyone delete studies.
 HOST = "127.0.0.1"
@@ -41,7 +41,10 @@ def serve(url: str, port: int) -> None:
     """
     import optuna_dashboard  # brings scikit-learn, which sets environment variables when it is imported
 
-    app = optuna_dashboard.wsgi(open_storage(url))
+    storage = open_storage_for_reading(url)
+    if storage is None:
+        raise StudyError(f"there are no trials in {url} yet; let the search of the study begin first")
+    app = optuna_dashboard.wsgi(storage)
     try:
         server = make_server(HOST, port, app, _Server, _Handler)
     except OSError as error:

@@ -42,7 +42,7 @@ class Log:
     def to(self, path: Path) -> None:
         """Write every further line to ``path`` as well."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
+        self.path = path.absolute()
 
     def say(self, text: str) -> None:
         """Print a line and log it with the time."""
@@ -53,7 +53,11 @@ class Log:
     def note(self, text: str) -> None:
         """Log a line without printing it."""
         if self.path is not None:
-            with open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file:
+            # A folder that was moved meanwhile is found out where something is written that counts.
+            with (
+                contextlib.suppress(OSError),
+                open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file,
+            ):
                 file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {redact(text)}\n")
 
 

@@ -98,9 +98,24 @@ def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     if Path(path).is_dir():
         raise CheckpointError(f"{path} is a folder; give a safetensors file")
+    with _explaining_damage(path), safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+
+
+def load_metadata(path: Path | str) -> dict[str, str]:
+    """Read the header's strings of a safetensors file, and none of its tensors.
+
+    Raises:
+        CheckpointError: The file is absent, truncated or not safetensors.
+    """
+    with _explaining_damage(path), safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+@contextlib.contextmanager
+def _explaining_damage(path: Path | str) -> Iterator[None]:
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+        yield
     except FileNotFoundError:
         raise CheckpointError(f"there is no weights file {path}; check the path") from None
     except (SafetensorError, OSError, ValueError) as error:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
+from sqlalchemy.pool import NullPool
 
 from nas.runtime.error_text import first_line
 from nas.runtime.files import require_writable
 from nas.runtime.secrets import redact
 from nas.search.objectives import OBJECTIVES
+from nas.search.ownership import Owner, check_owner
+from nas.search.sqlite_reading import connect_for_reading
 from nas.search.storage_url import VARIABLE, clean, complete, sqlite_path
 from search_spaces.errors import StudyError
 
@@ -22,17 +28,18 @@ _SQLITE_TIMEOUT = 60  # seconds that a writer waits for another one
 _METRIC_NAMES = "study:metric_names"  # the attribute in which Study.set_metric_names keeps them
 
 
-def check_storage(url: str, name: str, objectives: tuple[str, ...]) -> None:
-    """Check that a storage can be used and holds no other study of this name; create nothing.
+def check_storage(url: str, name: str, objectives: tuple[str, ...], owner: Owner | None = None) -> None:
+    """Check that a storage can be used and holds no other study of this name; write nothing.
 
     Raises:
-        StudyError: If it cannot be opened, or its study of that name has other objectives.
+        StudyError: If it cannot be opened, or its study of that name is another's or has other objectives.
     """
-    path = sqlite_path(url)
-    if path is not None and not path.exists():
+    if (path := sqlite_path(url)) is not None and not path.exists():
         require_writable(path.parent)
-        return
-    check_objectives(open_storage(url), url, name, objectives)
+    elif (storage := open_storage_for_reading(url)) is not None:
+        if owner is not None:
+            check_owner(storage, url, name, owner)
+        check_objectives(storage, url, name, objectives)
 
 
 def check_objectives(
@@ -58,7 +65,7 @@ def check_objectives(
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:
-    """Open the storage at ``url``, creating an SQLite file where there is none.
+    """Open the storage at ``url`` for writing; its file and tables are made where there are none.
 
     Its secrets are those that `clean` was given, or of ``NAS_STORAGE``; only here they are put in.
 
@@ -69,9 +76,42 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     if (path := sqlite_path(url)) is not None:
         _prepare_sqlite(path)
         arguments["connect_args"] = {"timeout": _SQLITE_TIMEOUT}
-    try:
+    with _explained(url):
         return optuna.storages.RDBStorage(complete(url), engine_kwargs=arguments)
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
+
+
+def open_storage_for_reading(url: str) -> optuna.storages.RDBStorage | None:
+    """Open the storage at ``url`` such that nothing is written: no file, no table, no lock; None where none is.
+
+    Raises:
+        StudyError: If it cannot be opened.
+    """
+    url, arguments = clean(url), dict[str, Any]()
+    if (path := sqlite_path(url)) is not None:
+        if not path.exists():
+            return None
+        arguments = {"creator": partial(connect_for_reading, path), "poolclass": NullPool}
+    with _explained(url):
+        engine = sqlalchemy.create_engine(complete(url), **arguments)
+        try:
+            if not sqlalchemy.inspect(engine).has_table("studies"):
+                return None
+        finally:
+            engine.dispose()
+        return optuna.storages.RDBStorage(complete(url), engine_kwargs=arguments, skip_table_creation=True)
+
+
+@contextlib.contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """Turn what goes wrong with a database into one sentence."""
+    try:
+        yield
+    except (
+        sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError, RuntimeError
+    ) as error:  # fmt: skip
+        path = sqlite_path(url)
+        if path is not None and path.exists():
+            raise StudyError(_unusable(path, error)) from None
         raise StudyError(
             f"cannot open the storage {url} ({redact(first_line(error))}); give an SQLAlchemy URL such as "
             "sqlite:///study.db or postgresql+psycopg://user@host/database, and a password in the environment variable "
@@ -80,15 +120,19 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
 
 
 def _prepare_sqlite(path: Path) -> None:
-    """Create an SQLite file where there is none; let readers and the writer not wait for one another."""
+    """Check an SQLite file that will be written to; make its folder where there is none.
+
+    Earlier versions wrote through a -wal file, which network file systems cannot share and which even readers make.
+    """
     require_writable(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # The dashboard reads while a search writes; the file remembers the mode.
-        with sqlite3.connect(path) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-        connection.close()
+        with contextlib.closing(sqlite3.connect(path, timeout=_SQLITE_TIMEOUT)) as connection:
+            connection.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.Error as error:
-        raise StudyError(
-            f"{path} is not a database that can be used ({error}); move it away or give another --storage"
-        ) from None
+        if "locked" not in str(error):  # by one who reads it the former way, which goes on to work
+            raise StudyError(_unusable(path, error)) from None
+
+
+def _unusable(path: Path, error: Exception) -> str:
+    return f"{path} is not a database that can be used ({first_line(error)}); move it away or give another --storage"

@@ -24,6 +24,7 @@ from nas.runtime.secrets import redact
 from nas.runtime.uncertainty import Accuracy, decode_bits, encode_bits
 from nas.search.objectives import OBJECTIVES
 from nas.search.optuna_trials import PublicStudyTrials, StoredTrial, StudyTrials
+from nas.search.ownership import TRIAL_ATTR, Owner, check_owner, claim
 from nas.search.samplers import to_distributions
 from nas.search.storage import check_objectives, open_storage
 from nas.search.storage_url import clean
@@ -31,7 +32,6 @@ from search_spaces.architecture import Architecture
 from search_spaces.choices import Choice, Value
 from search_spaces.errors import StudyError
 
-_NAS_ATTR = "nas"  # the attribute with what only this program reads
 _CONSTRAINTS_ATTR = "constraints"  # where optuna-dashboard 0.21 looks for constraints
 _NOT_SCORES = {"digest", "design", "origin", "rejected", "stopped_after"}  # user attributes that are none
 
@@ -86,16 +86,18 @@ class TrialRecord:
 
 
 class Store:
-    """The stored study.
+    """A stored study, opened to add trials; `for_reading` is for those who only read.
 
     Args:
         url: SQLAlchemy URL.
         name: The study's name in it.
         objectives: Score names.
         choices: The space's parameters.
+        owner: Whose it is; it is made his where it is nobody's.
 
     Raises:
-        StudyError: If the storage cannot be opened or holds a study of that name with other objectives.
+        StudyError: If the storage cannot be opened, or holds a study of that name that is another's or has other
+            objectives.
     """
 
     def __init__(
@@ -104,24 +106,52 @@ class Store:
         name: str,
         objectives: tuple[str, ...],
         choices: tuple[Choice, ...],
+        owner: Owner | None = None,
     ) -> None:
-        self.url, self.objectives = clean(url), objectives
+        storage, url = open_storage(url), clean(url)
+        if owner is not None:
+            check_owner(storage, url, name, owner)
+        check_objectives(storage, url, name, objectives)
         directions = [OBJECTIVES[objective][0] for objective in objectives]
-        storage = open_storage(url)
-        check_objectives(storage, self.url, name, objectives)
         try:
-            self.study = optuna.create_study(
+            study = optuna.create_study(
                 storage=storage, study_name=name, directions=directions, load_if_exists=True
             )
         except (ValueError, sqlalchemy.exc.SQLAlchemyError) as error:
-            raise StudyError(
-                f"cannot open study '{name}' in {self.url}: {redact(first_line(error))}"
-            ) from None
+            raise StudyError(f"cannot open study '{name}' in {url}: {redact(first_line(error))}") from None
+        if owner is not None:
+            claim(study, owner)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self.study.set_metric_names(list(objectives))
+            study.set_metric_names(list(objectives))
+        self._attach(storage, study, url, objectives, choices)
+
+    def _attach(
+        self,
+        storage: optuna.storages.RDBStorage,
+        study: optuna.Study,
+        url: str,
+        objectives: tuple[str, ...],
+        choices: tuple[Choice, ...],
+    ) -> None:
+        self.study, self.url, self.objectives = study, url, objectives
         self.distributions: dict[str, BaseDistribution] = dict(to_distributions(choices))
-        self._trials = _open_trials(storage, self.study, self.distributions)
+        self._trials = _open_trials(storage, study, self.distributions)
+
+    @classmethod
+    def for_reading(
+        cls,
+        storage: optuna.storages.RDBStorage,
+        name: str,
+        url: str,
+        objectives: tuple[str, ...],
+        choices: tuple[Choice, ...],
+    ) -> Store:
+        """Return the study of a storage that was opened for reading, which holds one of that name."""
+        store = cls.__new__(cls)
+        study = optuna.load_study(storage=storage, study_name=name)
+        store._attach(storage, study, url, objectives, choices)
+        return store
 
     def records(self) -> list[TrialRecord]:
         """Return all finished trials in the order of their proposals.
@@ -136,7 +166,7 @@ class Store:
                 f"study '{self.study.study_name}' in {self.url} holds trials of another space; choose "
                 "another --study or --storage"
             ) from None
-        records = [_to_record(trial) for trial in trials if _NAS_ATTR in trial.system_attrs]
+        records = [_to_record(trial) for trial in trials if TRIAL_ATTR in trial.system_attrs]
         return sorted(records, key=lambda record: (record.batch, record.index_in_batch))
 
     def completion_times(self) -> list[datetime]:
@@ -211,7 +241,7 @@ def _to_system_attrs(record: TrialRecord) -> dict[str, Any]:
     """Return what programs read of a trial."""
     attrs = {
         **record.sampler_attrs,
-        _NAS_ATTR: {
+        TRIAL_ATTR: {
             "batch": record.batch,
             "place": record.index_in_batch,
             "repeat": record.repeat,
@@ -232,7 +262,7 @@ def _images_to_json(record: TrialRecord) -> dict[str, Any]:
 
 def _to_record(trial: StoredTrial) -> TrialRecord:
     """Return a stored trial as a record."""
-    attrs, ours = trial.user_attrs, trial.system_attrs[_NAS_ATTR]
+    attrs, ours = trial.user_attrs, trial.system_attrs[TRIAL_ATTR]
     return TrialRecord(
         batch=ours["batch"],
         index_in_batch=ours["place"],
@@ -248,6 +278,6 @@ def _to_record(trial: StoredTrial) -> TrialRecord:
         sampler_attrs={
             name: value
             for name, value in trial.system_attrs.items()
-            if name not in (_NAS_ATTR, _CONSTRAINTS_ATTR)
+            if name not in (TRIAL_ATTR, _CONSTRAINTS_ATTR)
         },
     )

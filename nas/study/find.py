@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 
 from nas.study.folder import Study
+from nas.study.settings import Settings
 from search_spaces.errors import StudyError
 
 #: Where studies of plain names lie.
 STUDIES = Path("studies")
-
-
+#: Letters of a space's or images' name in that of a study.
+_LONGEST = 80
 #: Bytes that file systems take as the name of one folder.
 _LONGEST_NAME = 255
 
@@ -28,6 +29,26 @@ def find_study(name: str) -> Study:
         return Study(STUDIES / name)
     # ``.`` and ``..`` have a name too, which is that of the study.
     return Study(path if path.name not in ("", "..") else path.resolve())
+
+
+def find_default_study(settings: Settings) -> Study:
+    """Return the study of these settings where nobody says which: ``studies/SPACE-IMAGES``.
+
+    Earlier versions called it ``studies/SPACE``; one of them that is of images of this name goes on.
+    """
+    name = default_study_name(settings)
+    former = Study(STUDIES / Path(settings.space).stem)
+    if not (STUDIES / name).exists() and former.settings_file.is_file() and former.identity() is None:
+        if default_study_name(former.settings()) == name:
+            return former
+    return Study(STUDIES / name)
+
+
+def default_study_name(settings: Settings) -> str:
+    """Return what a study is called after: its space and its images."""
+    kind, _, path = settings.data.partition(":")
+    images = Path(path).expanduser().resolve().name if kind == "folder" else Path(settings.data).name
+    return f"{Path(settings.space).stem[:_LONGEST]}-{images[:_LONGEST] or 'images'}"
 
 
 def _require_possible(name: str) -> None:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from nas.data.dataset import Data
 from nas.runtime.documents import read_document, read_text
 from nas.runtime.files import require_writable, write_json, write_text
+from nas.runtime.lock import LOCK_FILE, FolderLock
 from nas.runtime.provenance import provenance
 from nas.search.objectives import Goal, parse_objectives
-from nas.search.storage_url import clean, has_secrets, sqlite_path, sqlite_url
+from nas.search.storage_url import clean, has_secrets, sqlite_url
 from nas.search.ties import front_entries
 from nas.search.trial_store import Store, TrialRecord
-from nas.study.dataset_info import DatasetInfo
+from nas.study.database import StudyDatabase
+from nas.study.dataset_info import DatasetInfo, is_of
 from nas.study.documents import Front, Provenance, Result
-from nas.study.settings import Settings, find_difference, read_settings
+from nas.study.fingerprint import (
+    DifferentStudyError,
+    Fingerprint,
+    compute_fingerprint,
+    find_differences,
+    suggest_suffix,
+)
+from nas.study.identity import IDENTITY_FILE, StudyIdentity, make_identity, read_identity
+from nas.study.locations import locate
+from nas.study.settings import Settings, read_settings
 from search_spaces.declaration import Declaration, parse_declaration
 from search_spaces.errors import StudyError
 from search_spaces.space import Space
@@ -40,11 +54,22 @@ class Study:
         self.report_file = folder / "report.html"
         self.supernet_file = folder / "supernet" / "checkpoint.safetensors"
         self.latency_file = folder / "latency.json"
+        self.lock = FolderLock(folder)
 
     @property
     def name(self) -> str:
-        """Name of the study in its storage."""
-        return self.folder.name
+        """What people call the study; nothing is found by it."""
+        return self.folder.resolve().name
+
+    @property
+    def place(self) -> str:
+        """What tells this folder from its copies, on every machine that sees it."""
+        found = self.folder.stat()
+        return f"{self.folder.resolve()} {found.st_ino}"
+
+    def identity(self) -> StudyIdentity | None:
+        """Return what the study is told by; None where it is not made yet, or by an earlier version."""
+        return read_identity(self.folder)
 
     def retraining_folder(self, digest: str, mode: str) -> Path:
         """Return the folder of a retrained design (``mode``: ``scratch`` or ``inherit``)."""
@@ -69,29 +94,52 @@ class Study:
         """Return the folder of an exported design."""
         return self.folder / "exports" / digest
 
-    def check(self, settings: Settings, dataset: DatasetInfo) -> None:
+    def check(self, settings: Settings, space: Space, data: Data) -> StudyIdentity:
         """Check that this folder is free, or holds this very study; write nothing.
+
+        Returns:
+            The identity of the study, which is a new one where the folder has none yet.
 
         Raises:
             StudyError: If it holds another study, or something else, or cannot be written.
         """
         require_writable(self.folder)
+        wanted = compute_fingerprint(settings, space, self._images_digest(data))
         if not self.settings_file.exists():
-            if self.folder.is_dir() and any(self.folder.iterdir()):
+            found = {entry.name for entry in self.folder.iterdir()} if self.folder.is_dir() else set()
+            if found - {LOCK_FILE, IDENTITY_FILE}:
                 raise StudyError(
                     f"{self.folder} is not empty and holds no study; choose another --study or empty that folder"
                 )
-            return
-        if difference := find_difference(read_settings(self.settings_file), settings):
-            raise StudyError(
-                f"study {self.folder} was made with {difference}; repeat its settings to resume it, or choose another "
-                "--study"
+            return make_identity(self.name, wanted)
+        identity = self.identity()
+        if identity is None:
+            former = compute_fingerprint(self.settings(), self.space(), self.dataset().digest)
+            self._require_equal(former, wanted)
+            return make_identity(self.name, wanted, self.database.find_former_name())
+        self._require_equal(identity.fingerprint, wanted)
+        return identity
+
+    def _require_equal(self, stored: Fingerprint, wanted: Fingerprint) -> None:
+        if differences := find_differences(stored, wanted):
+            shown = "; ".join(list(differences.values())[:3])
+            raise DifferentStudyError(
+                f"study {self.folder} was made with {shown}; repeat its settings to resume it, or choose another "
+                f"--study, for example --study {self._spell_sibling(suggest_suffix(wanted))}",
+                differences,
             )
-        if self.dataset_file.exists() and self.dataset().digest != dataset.digest:
-            raise StudyError(
-                f"study {self.folder} was made with other images under the same name ({dataset.data}); choose another "
-                "--study"
-            )
+
+    def _images_digest(self, data: Data) -> str:
+        """Return the digest of images as the study has it, where they are its own; else that of today."""
+        if not self.dataset_file.exists():
+            return data.digest
+        info = self.dataset()
+        return info.digest if is_of(info, data) else data.digest
+
+    def _spell_sibling(self, suffix: str) -> str:
+        """Return a folder beside this one as it can be typed."""
+        text = f"{self.folder}-{suffix}"
+        return shlex.quote(text if os.sep in text else f".{os.sep}{text}")
 
     def create(
         self,
@@ -100,17 +148,49 @@ class Study:
         declaration: Declaration,
         url: str,
         command: Sequence[str],
-    ) -> None:
-        """Write what identifies the study, unless it is there already."""
+        identity: StudyIdentity | None = None,
+    ) -> StudyIdentity:
+        """Write what identifies the study, as far as it is not there already; return its identity.
+
+        Args:
+            settings: Its settings.
+            dataset: Its images.
+            declaration: The declaration of its space.
+            url: Where its trials are stored.
+            command: The command line that makes it.
+            identity: What `check` returned; made here where that was not asked.
+
+        Raises:
+            StudyError: If another command has made another study here since it was checked.
+        """
+        if identity is None:
+            space = _space_of(declaration, settings, dataset)
+            identity = make_identity(self.name, compute_fingerprint(settings, space, dataset.digest))
         if self.settings_file.exists():
-            self._protect_stored_password()
-            return
+            return self._enter(settings, identity)
         write_text(self.space_file, declaration.text)
         write_json(self.dataset_file, asdict(dataset))
         write_json(self.folder / "provenance.json", provenance(settings.seed, command))
         if url != self.default_url:
             write_text(self.storage_file, url + "\n")  # the default follows the folder when it moves
+        identity.write(self.folder)
         write_text(self.settings_file, settings.to_yaml())  # last: where it exists the others are complete
+        return identity
+
+    def _enter(self, settings: Settings, wanted: StudyIdentity) -> StudyIdentity:
+        """Go on with the study that is here, and note where its files lie now."""
+        self._protect_stored_password()
+        identity = self.identity()
+        if identity is None:
+            identity = wanted
+        else:
+            self._require_equal(identity.fingerprint, wanted.fingerprint)
+        moved = replace(identity, begun_in=wanted.begun_in)
+        if moved != self.identity():
+            moved.write(self.folder)
+        if (text := settings.to_yaml()) != self.settings_file.read_text(encoding="utf-8"):
+            write_text(self.settings_file, text)
+        return moved
 
     def _protect_stored_password(self) -> None:
         """Let nobody else read the password that an earlier version of this program wrote into ``storage.txt``."""
@@ -129,9 +209,21 @@ class Study:
             )
 
     def settings(self) -> Settings:
-        """Return the study's settings."""
+        """Return the study's settings, with paths that lead to its files from here."""
         self.require()
-        return read_settings(self.settings_file)
+        return locate(read_settings(self.settings_file), self.settings_file)
+
+    def require_images(self, data: Data) -> None:
+        """Check that images are the study's, by content.
+
+        Raises:
+            StudyError: If they are others.
+        """
+        if not is_of(self.dataset(), data):
+            raise StudyError(
+                f"{self.settings().data} holds other images than study {self.folder} was made with; put those back, or "
+                "search these in another --study"
+            )
 
     def dataset(self) -> DatasetInfo:
         """Return what the study remembers of its images."""
@@ -143,9 +235,7 @@ class Study:
         self.require()
         settings, dataset = self.settings(), self.dataset()
         declaration = parse_declaration(read_text(self.space_file), str(self.space_file))
-        return declaration.space(
-            settings.scale, dataset.image_size, dataset.in_channels, len(dataset.class_names)
-        )
+        return _space_of(declaration, settings, dataset)
 
     def goal(self) -> Goal:
         """Return the study's objectives and limits."""
@@ -164,16 +254,32 @@ class Study:
         """The SQLite file in the folder."""
         return sqlite_url(self.folder / "study.db")
 
-    def open_store(self) -> Store:
-        """Open the study's storage for a search; it is created where it does not exist."""
-        return Store(self.url, self.name, self.goal().objectives, self.space().choices)
+    @property
+    def database(self) -> StudyDatabase:
+        """Where the study's trials are kept."""
+        return StudyDatabase(self.url, self.folder, self.identity(), own=self.url == self.default_url)
+
+    def open_store(self, trials: int | None = None) -> Store:
+        """Open the study's storage to add to it; it is created where it does not exist.
+
+        Args:
+            trials: Designs that will be evaluated, for those who look at the study.
+
+        Raises:
+            StudyError: If the study has no identity yet, or its trials in the storage are another's.
+        """
+        identity = self.identity()
+        if identity is None:
+            raise StudyError(f"study {self.folder} is of an earlier version; run its search to go on with it")
+        store = self.database.open_for_writing(identity, self.goal().objectives, self.space().choices)
+        begun = replace(identity, searched=True, trials=identity.trials if trials is None else trials)
+        if begun != identity:
+            begun.write(self.folder)
+        return store
 
     def find_store(self) -> Store | None:
-        """Open the study's storage to read it; None, and nothing is created, where the search has not begun."""
-        path = sqlite_path(self.url)
-        if path is not None and not path.exists():
-            return None
-        return self.open_store()
+        """Open the study's storage to read it, writing nothing; None where the search has not begun."""
+        return self.database.find(self.goal().objectives, self.space().choices)
 
     def records(self) -> list[TrialRecord]:
         """Return the finished trials; none where the search has not begun."""
@@ -231,3 +337,10 @@ class Study:
         path = self.folder / "provenance.json"
         found: dict[str, Any] = read_document(path, Provenance) if path.exists() else {}
         return found
+
+
+def _space_of(declaration: Declaration, settings: Settings, dataset: DatasetInfo) -> Space:
+    """Return the space of a declaration for images."""
+    return declaration.space(
+        settings.scale, dataset.image_size, dataset.in_channels, len(dataset.class_names)
+    )

@@ -16,6 +16,11 @@ from search_spaces.errors import RequestError, nearest
 #: Titles of the groups in which ``nas search --help`` lists its options.
 SPACE, DATA, TRAINING, SEARCH, RUN, OUTPUT = "Space", "Data", "Training", "Search", "Run", "Output"
 
+#: How two studies' values of a setting are compared: as they are; by the content of the file that the text names, or
+#: of the files in texts such as NAME=FILE; or not by themselves, since they decide nothing or only by what they
+#: name: the images and the space, which are compared themselves.
+AS_VALUE, AS_FILE, AS_NAMED_FILES, NOT_COMPARED = "value", "file", "named files", "not compared"
+
 _METADATA = "nas.setting"
 
 
@@ -38,6 +43,7 @@ class Setting:
         check: Raises a ``RequestError`` for values that are wrong otherwise; takes the option and the value.
         is_path: Whether its text is a path.
         overrides: Keys of the settings that it sets, where it is an option but no setting of its own.
+        compared: How values of two studies are compared.
     """
 
     name: str
@@ -54,6 +60,7 @@ class Setting:
     check: Callable[[str, Any], None] | None = None
     is_path: bool = False
     overrides: tuple[str, ...] = ()
+    compared: str = AS_VALUE
 
     @property
     def flag(self) -> str:

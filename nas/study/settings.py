@@ -13,7 +13,18 @@ from pydantic import TypeAdapter, ValidationError
 from nas.runtime.documents import format_first
 from nas.search.objectives import OBJECTIVES, parse_objectives, parse_quantity
 from nas.study.recipe import Recipe
-from nas.study.setting import DATA, RUN, SEARCH, SPACE, TRAINING, declared_settings, setting
+from nas.study.setting import (
+    AS_FILE,
+    AS_NAMED_FILES,
+    DATA,
+    NOT_COMPARED,
+    RUN,
+    SEARCH,
+    SPACE,
+    TRAINING,
+    declared_settings,
+    setting,
+)
 from search_spaces.errors import RequestError, SpaceError, StudyError, nearest
 from search_spaces.published import published
 from search_spaces.yaml_reader import YamlReader
@@ -52,16 +63,29 @@ class Settings:
     The order of the fields is that of ``study.yaml``.
     """
 
-    space: str = setting("twins_cswin", "Name of a space, or a YAML file.", SPACE)
+    space: str = setting("twins_cswin", "Name of a space, or a YAML file.", SPACE, compared=NOT_COMPARED)
     scale: str | None = setting(
-        None, "Scale of the space.", SPACE, default_help="the one meant for the images' size"
+        None,
+        "Scale of the space.",
+        SPACE,
+        default_help="the one meant for the images' size",
+        compared=NOT_COMPARED,
     )
-    data: str = setting("mnist5k", "mnist5k, folder:PATH, or a name timm knows.", DATA)
+    data: str = setting("mnist5k", "mnist5k, folder:PATH, or a name timm knows.", DATA, compared=NOT_COMPARED)
     data_dir: str | None = setting(
-        None, "Where timm's data sets lie.", DATA, is_path=True, default_help="the cache folder"
+        None,
+        "Where timm's data sets lie.",
+        DATA,
+        is_path=True,
+        default_help="the cache folder",
+        compared=NOT_COMPARED,
     )
     image_size: int | None = setting(
-        None, "Side of the images in pixels.", DATA, default_help="the data's own, or 224"
+        None,
+        "Side of the images in pixels.",
+        DATA,
+        default_help="the data's own, or 224",
+        compared=NOT_COMPARED,
     )
     skip_broken: bool = setting(False, "Go on without image files that cannot be read.", DATA)
     objectives: str = setting(
@@ -85,6 +109,7 @@ class Settings:
         "Latencies of the space's parts: a latency.json, or a table of nas bench latency.",
         SEARCH,
         default_help="measured here where needed",
+        compared=AS_FILE,
     )
     sampler: str = setting("nsga2", "How designs are proposed.", SEARCH, choices=("nsga2", "tpe", "random"))
     batch: int = setting(32, "Designs proposed at once (NSGA-II's population).", SEARCH, minimum=1)
@@ -100,13 +125,16 @@ class Settings:
         TRAINING,
         choices=("operator", "block"),
     )
-    supernet: str | None = setting(None, "Use the weights of this file instead of training.", TRAINING)
+    supernet: str | None = setting(
+        None, "Use the weights of this file instead of training.", TRAINING, compared=AS_FILE
+    )
     init_from: tuple[str, ...] = setting(
         (),
         "Start from a published network's checkpoint; repeatable.",
         TRAINING,
         metavar="NAME=FILE",
         check=_check_checkpoints,
+        compared=AS_NAMED_FILES,
     )
     validation_images: int = setting(2000, "Most images a candidate is scored on.", SEARCH, minimum=1)
     compile: bool = setting(False, "Train with blocks compiled by region; needs a C++ compiler.", TRAINING)
@@ -118,7 +146,7 @@ class Settings:
         check=_check_risk,
     )
     recipe: Recipe = setting(Recipe(), "How the supernet is trained.")
-    retraining: Recipe = setting(Recipe(), "How designs of the front are retrained.")
+    retraining: Recipe = setting(Recipe(), "How designs of the front are retrained.", compared=NOT_COMPARED)
 
     def __post_init__(self) -> None:
         for each in declared_settings(Settings):
@@ -195,16 +223,3 @@ def _check_keys(path: Path, content: dict[str, Any]) -> None:
         for name in part if isinstance(part, dict) else ():
             if name not in known:
                 raise StudyError(f"{path}: unknown setting '{prefix}{name}' ({nearest(str(name), known)})")
-
-
-def find_difference(old: Settings, new: Settings) -> str | None:
-    """Return the first setting in which two studies differ, in words, or None."""
-    before, after = asdict(old), asdict(new)
-    for name in before:
-        # How designs are retrained does not change what the search finds.
-        if name != "retraining" and before[name] != after[name]:
-            if isinstance(before[name], dict):
-                inner = next(key for key in before[name] if before[name][key] != after[name].get(key))
-                return f"{name}.{inner}={before[name][inner]}, not {after[name].get(inner)}"
-            return f"{name}={before[name]}, not {after[name]}"
-    return None

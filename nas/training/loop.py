@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,13 +43,20 @@ class Training:
         steps_per_epoch: Batches of an epoch.
         checkpoint: Where the state is kept; read at once if it is there.
         identity: What the state belongs to; a checkpoint of something else is refused.
+        former: How earlier versions wrote that.
 
     Raises:
         CheckpointError: If the checkpoint is damaged or belongs to something else.
     """
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, steps_per_epoch: int, checkpoint: Path, identity: str
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        steps_per_epoch: int,
+        checkpoint: Path,
+        identity: str,
+        former: Sequence[str] = (),
     ) -> None:
         # timm takes seconds to import, which workers that only evaluate are spared.
         from timm.optim import create_optimizer_v2
@@ -75,7 +82,7 @@ class Training:
         )
         self.ema = ModelEma(model, recipe.ema_decay, self.total_steps)
         if checkpoint.exists():
-            self._load()
+            self._load((identity, *former))
 
     @property
     def averaged_network(self) -> nn.Module:
@@ -177,11 +184,11 @@ class Training:
         }
         save_tensors(self.checkpoint, tensors, metadata)
 
-    def _load(self) -> None:
-        """Read the whole state from the checkpoint."""
+    def _load(self, identities: Sequence[str]) -> None:
+        """Read the whole state from the checkpoint, which belongs to one of ``identities``."""
         tensors, metadata = load_tensors(self.checkpoint)
         recipe = {**asdict(Recipe()), **json.loads(metadata.get("recipe", "{}"))}
-        if metadata.get("identity") != self.identity or recipe != asdict(self.recipe):
+        if metadata.get("identity") not in identities or recipe != asdict(self.recipe):
             raise CheckpointError(
                 f"{self.checkpoint} belongs to another network or recipe; choose another study folder, or "
                 "delete that file to train anew"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -64,6 +65,8 @@ class RetrainingJob:
         mode: ``scratch``, or ``inherit`` to start from the supernet's weights.
         folder: Where its checkpoint and its result go.
         recipe: How to train it.
+        images: Digest of the images.
+        weights: Digest of the weights that it starts from, where it inherits some.
         compile: Whether its blocks are compiled.
     """
 
@@ -71,12 +74,19 @@ class RetrainingJob:
     mode: str
     folder: Path
     recipe: Recipe
+    images: str
+    weights: str | None = None
     compile: bool = False
 
     @property
     def architecture(self) -> Architecture:
         """The design itself."""
         return self.design.architecture
+
+    @property
+    def made_from(self) -> dict[str, str | None]:
+        """What its result depends on beside design, mode and recipe."""
+        return {"images": self.images, "weights": self.weights}
 
     @property
     def result_file(self) -> Path:
@@ -113,6 +123,8 @@ def retrain(
             mode,
             study.retraining_folder(each.architecture.digest, mode).absolute(),
             recipe,
+            data.digest,
+            digest_weights(inherited[each.architecture.digest]) if mode == "inherit" else None,
             compile,
         )
         for each in candidates
@@ -153,7 +165,22 @@ def retrain(
 
 
 def _is_finished(job: RetrainingJob) -> bool:
-    return job.result_file.exists() and Study.read_result(job.result_file)["recipe"] == asdict(job.recipe)
+    """Return whether a job's result is there, of the same recipe, images and inherited weights."""
+    if not job.result_file.exists():
+        return False
+    result = Study.read_result(job.result_file)
+    # Results of earlier versions do not say more; a study has one set of images and one supernet.
+    made_from = result.get("made_from", job.made_from)
+    return bool(result["recipe"] == asdict(job.recipe) and made_from == job.made_from)
+
+
+def digest_weights(weights: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of a network's weights by name and content."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def train_one(
@@ -182,8 +209,10 @@ def train_one(
         network.load_state_dict({name: torch.tensor(weight) for name, weight in weights.items()})
     network.to(device)
     steps_per_epoch = len(batch_sizes(len(data.train), recipe.batch_size, SHARD_IMAGES))
+    former = f"{design.digest}/{job.mode}"
+    identity = f"{former}/{job.images}/{job.weights}"
     training = Training(
-        network, recipe, steps_per_epoch, job.folder / "checkpoint.safetensors", f"{design.digest}/{job.mode}"
+        network, recipe, steps_per_epoch, job.folder / "checkpoint.safetensors", identity, [former]
     )
 
     def forward_backward(step: int, images: Tensor, labels: Tensor) -> float:
@@ -257,6 +286,7 @@ def _write_result(job: RetrainingJob, network: nn.Module, data: Data, device: to
             "test_correct": encode_bits(int(test["correct"]), test_images),
             "weights": str(weights.name),
             "recipe": asdict(job.recipe),
+            "made_from": job.made_from,
             "provenance": provenance(job.recipe.seed, []),
         },
     )

@@ -31,6 +31,8 @@ class SupernetTask:
         data: Images.
         checkpoint: Where its state is kept; every rank of a team reads it, the first writes it.
         starts: Published networks that a new training starts from.
+        identities: What the checkpoint may belong to, as `checkpoint_identity` returns it; a new one belongs to the
+            first. None of them where settings and images say it.
     """
 
     space: Space
@@ -38,6 +40,7 @@ class SupernetTask:
     data: Data
     checkpoint: Path
     starts: tuple[PretrainedStart, ...] = ()
+    identities: tuple[str, ...] = ()
 
 
 def train_supernet(
@@ -47,6 +50,7 @@ def train_supernet(
     checkpoint: Path,
     device: torch.device,
     starts: Sequence[PretrainedStart] = (),
+    identities: Sequence[str] = (),
 ) -> Supernet:
     """Train the supernet of ``space`` in this process, from its checkpoint if there is one.
 
@@ -57,6 +61,7 @@ def train_supernet(
         checkpoint: Where its state is kept.
         device: Where to train.
         starts: Published networks that a new training starts from.
+        identities: See `SupernetTask`.
 
     Returns:
         The average of the weights over the training.
@@ -65,7 +70,7 @@ def train_supernet(
         Interrupted: If the user asked to stop; the state is saved.
         CheckpointError: If the checkpoint is damaged or belongs to something else.
     """
-    task = SupernetTask(space, settings, data, checkpoint, tuple(starts))
+    task = SupernetTask(space, settings, data, checkpoint, tuple(starts), tuple(identities))
     training, supernet = _open_training(task, device)
     if training.step < training.total_steps:
         shards = count_shards(settings, data)
@@ -133,8 +138,8 @@ def _open_training(task: SupernetTask, device: torch.device) -> tuple[Training, 
         initialize_supernet(supernet, task.starts)
     supernet.to(device)
     steps = steps_per_epoch(settings, task.data)
-    identity = checkpoint_identity(space, settings, task.data)
-    return Training(supernet, settings.recipe, steps, task.checkpoint, identity), supernet
+    identity, *former = task.identities or (checkpoint_identity(space, settings, task.data),)
+    return Training(supernet, settings.recipe, steps, task.checkpoint, identity, former), supernet
 
 
 def _epoch_batches(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from nas.data.dataset import Data
-from nas.runtime.files import load_tensors
+from nas.runtime.files import load_metadata, load_tensors
+from nas.study.fingerprint import compute_fingerprint
 from nas.study.settings import Settings
 from search_spaces.errors import CheckpointError
 from search_spaces.space import Space
@@ -15,8 +17,21 @@ from supernet.supernet import Supernet
 
 
 def checkpoint_identity(space: Space, settings: Settings, data: Data) -> str:
-    """Return what a supernet's checkpoint belongs to: space, settings of its training, images."""
-    parts = (space.digest, settings.sharing, settings.policy, settings.seed, data.digest, *settings.init_from)
+    """Return what a supernet's checkpoint belongs to; the files it starts from are read."""
+    known = compute_fingerprint(settings, space, data.digest)
+    return format_identity(space, settings, data.digest, known["init_from"])
+
+
+def format_identity(space: Space, settings: Settings, images: str, starts: Sequence[str]) -> str:
+    """Return what a supernet's checkpoint belongs to: space, settings of its training, images, where it starts.
+
+    Args:
+        space: What it holds.
+        settings: Settings of its training.
+        images: Digest of the images.
+        starts: The networks that it starts from, ``NAME=DIGEST``.
+    """
+    parts = (space.digest, settings.sharing, settings.policy, settings.seed, images, *starts)
     return "/".join(map(str, parts))
 
 
@@ -28,7 +43,7 @@ def read_progress(checkpoint: Path) -> tuple[int, int]:
     """
     if not checkpoint.exists():
         return 0, 0
-    _, metadata = load_tensors(checkpoint)
+    metadata = load_metadata(checkpoint)
     return int(metadata.get("step", 0)), int(metadata.get("total", 0))
 
 

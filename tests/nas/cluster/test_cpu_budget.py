@@ -96,7 +96,7 @@ def test_a_trial_trains_on_the_cpu(
     allocation: WorkerAllocation, space: Space, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subnet, "provenance", lambda seed, command: {})  # names the machine's GPUs
-    job = subnet.RetrainingJob(space.sample(Random(0)), "scratch", tmp_path, RECIPE)
+    job = subnet.RetrainingJob(space.sample(Random(0)), "scratch", tmp_path, RECIPE, data.digest)
     trials._run_trial(
         {"job": 0},
         function=train_quietly,

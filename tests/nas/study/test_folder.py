@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from nas.report.findings import read_findings
@@ -18,7 +19,9 @@ def test_reading_a_study_whose_search_has_not_begun_writes_nothing(tmp_path: Pat
     settings = Settings(space="tiny.yaml", data="folder:set")
     study.create(settings, dataset, parse_declaration(TINY_SPACE, "tiny.yaml"), study.default_url, [])
     before = tree(study.folder)
-    assert (study.settings(), study.dataset(), study.space().name) == (settings, dataset, "tiny")
+    # The file that declared the space is nowhere to be found, but its copy is.
+    assert study.settings() == replace(settings, space=str(study.space_file))
+    assert (study.dataset(), study.space().name) == (dataset, "tiny")
     assert (study.records(), study.results(), study.find_store()) == ([], [], None)
     assert read_findings(study).times == []
     assert tree(study.folder) == before

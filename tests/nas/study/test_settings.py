@@ -21,7 +21,7 @@ from nas.study.recipes import (
     default_recipes,
     stored_recipes,
 )
-from nas.study.settings import Settings, find_difference, read_settings
+from nas.study.settings import Settings, read_settings
 from search_spaces.errors import RequestError, StudyError
 
 OTHER = Settings(
@@ -56,7 +56,6 @@ def test_round_trip(settings: Settings, tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(settings.to_yaml())
     assert read_settings(path) == settings
-    assert find_difference(read_settings(path), settings) is None
 
 
 def test_every_setting_differs_in_the_example() -> None:
@@ -149,18 +148,6 @@ def test_wrong_values(change: dict[str, object]) -> None:
 def test_limits() -> None:
     assert Settings().limits == ()
     assert OTHER.limits == (("macs", 6e8), ("params", 2.5e7), ("latency_ms", 3.5))
-
-
-def test_difference_names_the_first_setting() -> None:
-    base = Settings()
-    assert find_difference(base, replace(base, seed=2)) == "seed=0, not 2"
-    assert find_difference(base, replace(base, scale="nano", seed=2)) == "scale=None, not nano"
-    assert (
-        find_difference(base, replace(base, recipe=replace(base.recipe, lr=0.5)))
-        == f"recipe.lr={base.recipe.lr}, not 0.5"
-    )
-    # How designs are retrained does not change what a search finds.
-    assert find_difference(base, replace(base, retraining=Recipe(epochs=9))) is None
 
 
 def test_recipes_fit_the_images() -> None:

@@ -53,7 +53,10 @@ def test_a_supernet_is_trained_as_without(space: Space, images: Path, tmp_path: 
 def test_a_network_is_retrained_as_without(space: Space, images: Path, tmp_path: Path) -> None:
     data, design = load_data(f"folder:{images}"), space.sample(Random(0))
     recipe, before = replace(RECIPE, drop_path=0.2), compilations()
-    jobs = [RetrainingJob(design, "scratch", tmp_path / str(on), recipe, compile=on) for on in (False, True)]
+    jobs = [
+        RetrainingJob(design, "scratch", tmp_path / str(on), recipe, data.digest, compile=on)
+        for on in (False, True)
+    ]
     for job in jobs:
         train_one(job, {"data": data, "inherited": {}}, torch.device("cpu"), lambda result: None)
     assert compilations() > before

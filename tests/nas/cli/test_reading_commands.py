@@ -1,0 +1,146 @@
+"""Commands that only read write nothing: every file, folder and time is afterwards as it was before."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+
+from nas.report import dashboard
+from nas.runtime.lock import FolderLock
+from nas.study.folder import Study
+from search_spaces.errors import RequestError
+from tests.helpers.command_line import TINY_SPACE, Nas, paint_folder, tree
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "old_study"
+EXPORTED = "ce7caaf679bc"
+
+
+def as_it_was(study: Path) -> None:
+    """A study of an earlier version."""
+
+
+def without_a_database(study: Path) -> None:
+    (study / "study.db").unlink()
+
+
+def in_wal_mode(study: Path) -> None:
+    with closing(sqlite3.connect(study / "study.db")) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+def killed_in_wal_mode(study: Path) -> None:
+    writer = sqlite3.connect(study / "study.db")
+    writer.execute("PRAGMA journal_mode=WAL")
+    writer.execute("UPDATE studies SET study_name = study_name")
+    writer.commit()
+    copy = study.with_name("copy")
+    shutil.copytree(study, copy)
+    writer.close()
+    shutil.rmtree(study)
+    copy.rename(study)
+
+
+def read_only(study: Path) -> None:
+    for place, _, files in os.walk(study, topdown=False):
+        for name in files:
+            os.chmod(os.path.join(place, name), 0o444)
+        os.chmod(place, 0o555)
+
+
+STATES = [as_it_was, without_a_database, in_wal_mode, killed_in_wal_mode, read_only]
+
+
+@pytest.fixture(params=STATES, ids=lambda state: state.__name__)
+def study(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished study with a retrained and exported design, and the working directory beside it."""
+    folder = tmp_path / "study"
+    shutil.copytree(GOLDEN, folder)
+    (tmp_path / "tiny.yaml").write_text(TINY_SPACE)
+    paint_folder(tmp_path / "images")
+    paint_folder(tmp_path / "more", images=20)
+    monkeypatch.chdir(tmp_path)
+    request.param(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "show DIGEST --study ./study",
+        "show study/exports/DIGEST --json",
+        "studies .",
+        "studies ./study --json",
+        "evaluate study/exports/DIGEST --data folder:images",
+        "analyze study/exports/DIGEST --data folder:more",
+        "search --space tiny.yaml --data folder:images --study ./new --dry-run",
+        "search --config study/study.yaml --study ./study --budget 1cpu --dry-run",
+        "spaces",
+    ],
+)
+def test_nothing_is_written(command: str, nas: Nas, study: Path, tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    outcome = nas(*command.replace("DIGEST", EXPORTED).split())
+    absent = not (study / "study.db").exists() and command.startswith("show DIGEST")
+    assert outcome.code == (2 if absent else 0), outcome.err
+    assert tree(tmp_path) == before
+
+
+def test_the_report_writes_its_page_alone(nas: Nas, study: Path, tmp_path: Path) -> None:
+    if not study.stat().st_mode & 0o200:
+        pytest.skip("the page has nowhere to go")
+    before = tree(tmp_path)
+    assert nas("report", "./study").code == 0
+    assert changes(before, tree(tmp_path)) == {str(study), str(study / "report.html")}
+
+
+def test_an_export_writes_its_folder_alone(nas: Nas, study: Path, tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    outcome = nas("export", "./study", "--out", "out", "--format", "source")
+    assert outcome.code == 0, outcome.err
+    assert {
+        path for path in changes(before, tree(tmp_path)) if not path.startswith(f"{tmp_path}/out")
+    } == set()
+
+
+def test_the_dashboard_writes_nothing(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: dict[str, Any] = {}
+
+    def make_server(host: str, port: int, app: Any, *classes: type) -> Any:
+        served["app"] = app
+        raise OSError("stop here")
+
+    def answer(status: str, headers: object, error: object = None) -> None:
+        assert status == "200 OK", error
+
+    monkeypatch.setattr(dashboard, "make_server", make_server)
+    before = tree(tmp_path)
+    with pytest.raises(RequestError):  # no port, or no trials
+        dashboard.serve(Study(study).url, 8080)
+    if "app" in served:
+        for path in ("/api/studies", "/api/studies/1", "/dashboard"):
+            environment: dict[str, Any] = {"PATH_INFO": path}
+            setup_testing_defaults(environment)
+            assert b"".join(served["app"](environment, answer))
+    assert ("app" in served) == (study / "study.db").exists()
+    assert tree(tmp_path) == before
+
+
+def changes(before: dict[str, int], after: dict[str, int]) -> set[str]:
+    """Return the paths that are new, gone or changed."""
+    return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+
+
+def test_who_works_on_a_study_does_not_keep_readers_out(nas: Nas, study: Path, tmp_path: Path) -> None:
+    if not study.stat().st_mode & 0o200:
+        pytest.skip("nobody works there")
+    with FolderLock(study).hold(["nas", "search"]):
+        before = tree(tmp_path)
+        assert nas("studies", "./study").code == 0
+        assert tree(tmp_path) == before

@@ -57,10 +57,11 @@ class Watch:
 def files_with_secret(folder: Path) -> set[str]:
     """Return the regular files below a folder that hold the secret."""
     found = set()
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            if path.is_file() and SECRET.encode() in path.read_bytes():
-                found.add(str(path))
+    for place, _, names in os.walk(folder):
+        for path in (Path(place, name) for name in names):
+            with contextlib.suppress(OSError):  # it has just gone
+                if path.is_file() and SECRET.encode() in path.read_bytes():
+                    found.add(str(path))
     return found
 
 
@@ -80,11 +81,15 @@ def run_watched(arguments: list[str], where: Path, environment: dict[str, str]) 
     reader = threading.Thread(target=lambda: said.extend(process.stdout or []))
     reader.start()
     time.sleep(2.0)  # until it has begun anew without the password
-    while process.poll() is None:
-        watch.look(process.pid, where / "t")
-        time.sleep(0.3)
-    reader.join()
-    process.stdout.close()
+    try:
+        while process.poll() is None:
+            watch.look(process.pid, (where / "t").resolve())
+            time.sleep(0.3)
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+        process.stdout.close()
     return process.returncode, "".join(said), watch
 
 

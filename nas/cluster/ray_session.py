@@ -17,6 +17,7 @@ from pathlib import Path
 
 from nas.runtime.console import log
 from nas.runtime.private_folder import (
+    SOCKET_BYTES,
     PrivateFolder,
     longest_name,
     remove_tree,
@@ -26,7 +27,6 @@ from nas.runtime.private_folder import (
 from nas.runtime.secrets import ENVIRONMENT
 from search_spaces.errors import WorkError
 
-_SOCKET_BYTES = 107  # of a Unix socket's path on Linux, the final zero left out
 _RAY = "r"  # Ray's part of the folder, which it opens to everybody
 #: What Ray adds to its folder: session_<date>_<time>_<microseconds>_<process>, and its longest socket.
 _LONGEST_SOCKET = "/r/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.123"
@@ -41,7 +41,7 @@ def session_places() -> list[Path]:
 
 def fits_sockets(place: Path) -> bool:
     """Return whether the sockets of a Ray that works in ``place`` have paths that the system takes."""
-    return len(os.fsencode(place)) + longest_name() + len(_LONGEST_SOCKET) <= _SOCKET_BYTES
+    return len(os.fsencode(place)) + longest_name() + len(_LONGEST_SOCKET) <= SOCKET_BYTES
 
 
 def describe_missing_place() -> str | None:
@@ -49,7 +49,7 @@ def describe_missing_place() -> str | None:
     if session_places():
         return None
     places = ", ".join(map(str, temporary_places()))
-    room = _SOCKET_BYTES - longest_name() - len(_LONGEST_SOCKET)
+    room = SOCKET_BYTES - longest_name() - len(_LONGEST_SOCKET)
     return (
         f"Ray's sockets find no place: none of {places} is a folder that can be written and has a path of at most "
         f"{room} bytes; set RAY_TMPDIR to one, for example RAY_TMPDIR=/dev/shm"

@@ -11,7 +11,7 @@ from torch import distributed
 
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.ray_cluster import MAX_ATTEMPTS, load_ray, to_user_error
-from nas.cluster.rendezvous import Rendezvous, common_host, join, open_store
+from nas.cluster.rendezvous import LOOPBACK, Rendezvous, common_host, join, open_store
 from nas.cluster.waiting import Wait
 from nas.runtime import interrupt
 from nas.runtime.console import log
@@ -42,7 +42,7 @@ class _Rank:
         return meeting
 
     def work(self, function: RankFunction, payload: Any, rank: int, world: int, meeting: Rendezvous) -> None:
-        join(self.planned, rank, world, meeting, self.host())
+        join(self.planned, rank, world, meeting, LOOPBACK if meeting.host == LOOPBACK else self.host())
         try:
             function(payload, rank, world, self.device, self._on_progress)
         finally:

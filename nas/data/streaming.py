@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from nas.data.augment import Augmentation, BatchRandomness
 from nas.data.decoding import UnreadableImageError, read_image, resize_and_crop, to_tensor, unreadable
 from nas.data.sources.source import UndecodedImages
+from nas.runtime.private_folder import make_room_for_sockets
 from search_spaces.errors import DataError
 
 
@@ -46,6 +47,7 @@ class StreamedImages:
             for batch, batch_seeds in zip(batches, seeds, strict=True)
         ]
         transform = None if randomness is None else _training_transform(self.image_size, augmentation)
+        make_room_for_sockets()
         loader = DataLoader(
             _DecodedImages(self, transform),
             batch_sampler=keys,

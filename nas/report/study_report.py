@@ -17,6 +17,7 @@ from nas.report.study_tables import analogues_section, digest_code, front_sectio
 from nas.report.tradeoff import plot_tradeoff
 from nas.runtime.console import duration
 from nas.runtime.files import write_text
+from nas.runtime.secrets import redact_command
 from nas.runtime.uncertainty import Accuracy, is_tie, largest_optimism
 from nas.search.ties import find_ties
 from nas.search.trial_store import TrialRecord
@@ -217,7 +218,7 @@ def _footer(findings: Findings) -> str:
     packages = origin.get("packages", {})
     versions = ", ".join(f"{name} {packages[name]}" for name in _PACKAGES if name in packages)
     devices = ", ".join(origin.get("devices", [])) or f"{origin.get('cpu_count', '?')} CPU cores"
-    command = " ".join(origin.get("command", []))
+    command = " ".join(redact_command(origin.get("command", [])))  # earlier versions stored passwords
     return (
         f"<footer><p>Begun {html.escape(str(origin.get('time', '?')))} on {html.escape(devices)} "
         f"({html.escape(str(origin.get('platform', '?')))}), commit {html.escape(commit)}, "

@@ -17,6 +17,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+#: Of a Unix socket's path on Linux, the final zero left out.
+SOCKET_BYTES = 107
+_LISTENER = "/pymp-12345678/listener-12345678"  # what multiprocessing adds to the folder for temporary files
 _LOCK = "owner"
 #: Seconds for which a folder without a lock is taken for one that is being made.
 _BEING_MADE = 60.0
@@ -27,6 +30,20 @@ def temporary_places() -> list[Path]:
     named = [os.environ.get(name) for name in ("RAY_TMPDIR", "TMPDIR", "TEMP", "TMP")]
     places = [Path(each).absolute() for each in (*named, tempfile.gettempdir(), "/tmp", "/var/tmp") if each]
     return list(dict.fromkeys(places))
+
+
+def make_room_for_sockets() -> None:
+    """Let multiprocessing make its sockets where their paths fit, if those in the folder of TMPDIR do not.
+
+    Workers of a data loader hand tensors over through them. The choice is this process's and its children's.
+    """
+    if len(os.fsencode(tempfile.gettempdir())) + len(_LISTENER) > SOCKET_BYTES:
+        for place in temporary_places():
+            if len(os.fsencode(place)) + len(_LISTENER) <= SOCKET_BYTES and os.access(
+                place, os.W_OK | os.X_OK
+            ):
+                tempfile.tempdir = str(place)
+                return
 
 
 def longest_name() -> int:

@@ -71,7 +71,7 @@ def clean(url: str) -> str:
 
 def complete(url: str) -> str:
     """Return a clean URL as the database is opened: with the secrets that were given for it, if any were."""
-    if (given := os.environ.get(VARIABLE)) and url not in _complete:
+    if url not in _complete and sqlite_path(url) is None and (given := os.environ.get(VARIABLE)):
         clean(given)
     return _complete.get(url, url)
 

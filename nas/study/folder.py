@@ -14,6 +14,7 @@ from nas.runtime.documents import read_document, read_text
 from nas.runtime.files import require_writable, write_json, write_text
 from nas.runtime.lock import LOCK_FILE, FolderLock
 from nas.runtime.provenance import provenance
+from nas.runtime.secrets import redact_command
 from nas.search.objectives import Goal, parse_objectives
 from nas.search.storage_url import clean, has_secrets, sqlite_url
 from nas.search.ties import front_entries
@@ -193,9 +194,12 @@ class Study:
         return moved
 
     def _protect_stored_password(self) -> None:
-        """Let nobody else read the password that an earlier version of this program wrote into ``storage.txt``."""
+        """Protect the password that an earlier version wrote: ``storage.txt`` needs it, ``provenance.json`` not."""
         if self.storage_file.exists() and has_secrets(self.storage_file.read_text(encoding="utf-8").strip()):
             self.storage_file.chmod(0o600)
+            if written := self.provenance():
+                command = redact_command(written.get("command", []))
+                write_json(self.folder / "provenance.json", {**written, "command": command})
 
     def require(self) -> None:
         """Raise unless a study lies here.

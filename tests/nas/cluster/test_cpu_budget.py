@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +13,11 @@ import torch
 
 from nas.cluster import pool, team, trials
 from nas.cluster.budget import WorkerAllocation, allocate_workers, parse_budget
+from nas.cluster.rendezvous import LOOPBACK
 from nas.data.dataset import Data, load_data
 from nas.evaluation.population import EvaluationWorker, payload_from_data
 from nas.runtime.device import default_device
+from nas.study.designs import Design
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training import subnet
@@ -80,9 +81,7 @@ def test_a_rank_trains_on_the_cpu(
 ) -> None:
     task = SupernetTask(space, Settings(recipe=RECIPE), data, tmp_path / "checkpoint.safetensors")
     rank = team._Rank(allocation.device, allocation.threads)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    rank.work(train_rank, task, 0, 1, f"127.0.0.1:{port}")
+    rank.work(train_rank, task, 0, 1, rank.open_store(LOOPBACK, 1))
     assert rank.progress().step > 0
     read_supernet(space, "operator", task.checkpoint)
 
@@ -96,7 +95,7 @@ def test_a_trial_trains_on_the_cpu(
     allocation: WorkerAllocation, space: Space, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subnet, "provenance", lambda seed, command: {})  # names the machine's GPUs
-    job = subnet.RetrainingJob(space.sample(Random(0)), "scratch", tmp_path, RECIPE, data.digest)
+    job = subnet.RetrainingJob(Design(space.sample(Random(0))), "scratch", tmp_path, RECIPE, data.digest)
     trials._run_trial(
         {"job": 0},
         function=train_quietly,

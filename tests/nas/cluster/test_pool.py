@@ -185,3 +185,22 @@ def test_a_lost_node_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.
     finally:
         ray_cluster.stop()
         machines.shutdown()
+
+
+def test_waiting_for_cores_that_others_use_ends(
+    started: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAS_WAIT_SECONDS", "3")
+    ray = ray_cluster.load_ray()
+    other = ray.remote(factories.Tool).options(num_cpus=2).remote(str(tmp_path), "cpu")
+    assert ray.get(other.square.remote(2)) == 4
+    waiting = Pool(TWO, factories.tool, str(tmp_path))
+    try:
+        with pytest.raises(
+            WorkError, match="2 of 2 workers are missing, the cluster has 2 CPU cores, 2 are in use"
+        ):
+            list(waiting.map("square", [1]))
+        ray.kill(other)
+        assert results(waiting, "square", [1, 2]) == {0: 1, 1: 4}  # work begins as soon as there is room
+    finally:
+        waiting.close()

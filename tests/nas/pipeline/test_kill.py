@@ -18,6 +18,7 @@ import pytest
 
 from nas.runtime.documents import read_json
 from nas.runtime.files import load_tensors
+from nas.runtime.private_folder import temporary_places
 from nas.search.trial_store import TrialRecord
 from nas.study.folder import Study
 from search_spaces.errors import CheckpointError
@@ -143,8 +144,8 @@ def offspring_gone(session: set[str]) -> bool:
 
 def sessions() -> set[str]:
     """Return the names of Ray's sessions on this machine, running or not."""
-    folder = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray")
-    return {path.name for path in folder.glob("session_*") if not path.is_symlink()}
+    found = (path for place in temporary_places() for path in place.glob(f"nas-{os.getuid()}-*/r/session_*"))
+    return {path.name for path in found if not path.is_symlink()}
 
 
 @pytest.fixture(scope="module")

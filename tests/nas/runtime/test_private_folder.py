@@ -80,3 +80,26 @@ def test_places_are_the_users_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/c")
     places = [str(place) for place in temporary_places()]
     assert places[:2] == ["/a", "/b"] and places[-3:] == ["/c", "/tmp", "/var/tmp"]
+
+
+def test_loaders_hand_tensors_over_whatever_tmpdir_is(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 88)
+    long.mkdir()
+    program = """
+import sys
+import torch
+from torch.utils.data import DataLoader
+from nas.runtime.private_folder import make_room_for_sockets
+make_room_for_sockets()
+print(sum(batch.sum().item() for batch in DataLoader(torch.ones(8, 1000), num_workers=1, batch_size=4)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "TMPDIR": str(long)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == "8000.0", done.stderr
+    assert list(long.iterdir()) == []

@@ -2,72 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
+import sqlalchemy
 
+from nas.search.database_check import require_usable
 from nas.search.storage import check_storage
 from search_spaces.errors import StudyError
+from tests.helpers.postgres import postgres_server
 from tests.helpers.searches import FakeEvaluations, Killed, MemoryStore, comparable, run_search, small_space
 
 
 @pytest.fixture
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL server of this test alone, on 127.0.0.1."""
-    pytest.importorskip("psycopg", reason="the extra 'postgres' is not installed")
-    server = shutil.which("postgres")
-    if server is None:
-        pytest.skip("no postgres program on PATH")
-    programs = Path(server).resolve().parent  # initdb need not be on PATH
-    folder = tmp_path_factory.mktemp("postgres")
-    user: dict[str, object] = {}
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        user = {"user": "nobody"}
-        os.chmod(folder, 0o777)
-        for parent in folder.parents:
-            if parent.stat().st_uid == 0 and parent != Path("/tmp") and Path("/tmp") in parent.parents:
-                os.chmod(parent, parent.stat().st_mode | 0o011)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    made = subprocess.run(
-        [programs / "initdb", "-D", folder / "db", "-U", "nas", "-A", "trust", "--no-sync", "-E", "UTF8"],
-        capture_output=True,
-        text=True,
-        cwd="/tmp",
-        **user,  # type: ignore[call-overload]
-    )
-    assert made.returncode == 0, made.stderr
-    options = ["-D", folder / "db", "-p", str(port), "-h", "127.0.0.1", "-k", folder / "db", "-F"]
-    process = subprocess.Popen(
-        [programs / "postgres", *options],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd="/tmp",
-        **user,  # type: ignore[call-overload]
-    )
-    url = f"postgresql+psycopg://nas@127.0.0.1:{port}/postgres"
-    try:
-        import psycopg
-
-        for _ in range(100):
-            try:
-                psycopg.connect(f"host=127.0.0.1 port={port} user=nas dbname=postgres").close()
-                break
-            except psycopg.OperationalError:
-                assert process.poll() is None, "postgres ended at once"
-                time.sleep(0.1)
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
         yield url
-    finally:
-        process.send_signal(signal.SIGINT)  # a fast shutdown: SIGTERM would wait for our connections
-        process.wait(30)
 
 
 def test_postgresql(postgres: str, tmp_path: Path) -> None:
@@ -79,3 +32,26 @@ def test_postgresql(postgres: str, tmp_path: Path) -> None:
     )
     with pytest.raises(StudyError, match="has the objectives"):
         check_storage(postgres, "study", ("top1",))
+
+
+def test_preflight_of_a_server_leaves_nothing(postgres: str) -> None:
+    engine = sqlalchemy.create_engine(postgres)
+
+    def tables() -> dict[str, int]:
+        with engine.connect() as connection:
+            return {
+                name: connection.execute(sqlalchemy.text(f"SELECT count(*) FROM {name}")).scalar_one()
+                for name in sqlalchemy.inspect(connection).get_table_names()
+            }
+
+    require_usable(postgres)
+    assert tables() == {}
+    optuna.create_study(storage=postgres, study_name="theirs")
+    before = tables()
+    require_usable(postgres)
+    assert tables() == before and before["studies"] == 1
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("ALTER ROLE nas SET default_transaction_read_only = on"))
+    with pytest.raises(StudyError, match="read-only transaction"):
+        require_usable(postgres)
+    engine.dispose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -154,5 +155,12 @@ def test_a_password_that_an_earlier_version_stored(tmp_path: Path) -> None:
     study.storage_file.chmod(0o644)
     assert study.url == PUBLIC and complete(study.url) == FULL
     assert study.storage_file.stat().st_mode & 0o777 == 0o644  # reading changes nothing
+    provenance = tmp_path / "s" / "provenance.json"
+    content = json.loads(provenance.read_text())
+    provenance.write_text(json.dumps({**content, "command": ["nas", "--storage", FULL]}))
     study._protect_stored_password()
     assert study.storage_file.stat().st_mode & 0o777 == 0o600
+    assert json.loads(provenance.read_text()) == {
+        **content,
+        "command": ["nas", "--storage", FULL.replace("hunter22", "***")],
+    }

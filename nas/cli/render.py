@@ -46,13 +46,16 @@ def front_table(front: Sequence[TrialRecord], results: Sequence[Mapping[str, Any
     from nas.runtime.uncertainty import Accuracy
     from nas.search.ties import tie_marks
 
-    table = Table("digest", "val top-1", "tie with", "MACs", "params", title="Pareto front", box=SIMPLE)
+    # Narrow: where there is no terminal a table has 80 columns, and a digest must not lose its end.
+    table = Table(title="Pareto front", box=SIMPLE, pad_edge=False, collapse_padding=True)
+    for column in ("digest", "val top-1", "tie with", "MACs", "params"):
+        table.add_column(column, no_wrap=column != "tie with")
     marks = tie_marks(front)
     # Latencies are known of all designs or of none: an objective, a limit or a given table asks for them.
     has_latency = any("latency_ms" in trial.scores for trial in front)
     if has_latency:
         table.add_column("latency")
-    table.add_column("retrained, test top-1")
+    table.add_column("retrained, test", no_wrap=True)
     table.add_column("from")
     for trial in front:
         scores, digest = trial.scores, trial.architecture.digest

@@ -85,7 +85,7 @@ def test_a_finished_study_is_reported_in_full(finished: Study) -> None:
     (filled,) = (
         trace["hovertext"]
         for trace in figures["tradeoff-macs"]["data"]  # type: ignore[attr-defined]
-        if trace["name"] == "within noise of the best"
+        if trace.get("name") == "within noise of the best"
     )
     assert len(filled) == len(ties) > 1 and all(any(tie in text for tie in ties) for text in filled)
     hover = drawn["hovertext"][-1]

@@ -95,17 +95,21 @@ def front_notes(front: Sequence[TrialRecord], evaluated: int) -> str:
 def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
     """Return the results of retraining as a table, with those marked that are within noise of the first."""
     from nas.runtime.uncertainty import Accuracy, is_tie
+    from nas.study.designs import describe_origin
 
-    table = Table("digest", "trained from", "validation top-1", "test top-1", "test: tie with first")
+    table = Table(
+        "digest", "design", "weights", "validation top-1", "test top-1", "tie with first", box=SIMPLE
+    )
     for rank, result in enumerate(results):
         test = Accuracy.from_result(result, "test")
         tie = rank and is_tie(Accuracy.from_result(results[0], "test"), test)
         table.add_row(
             result["digest"],
+            describe_origin(result),
             result["mode"],
             str(Accuracy.from_result(result, "val")),
             str(test),
-            "tie" if tie else "",
+            "on test" if tie else "",
         )
     return table
 

@@ -16,7 +16,7 @@ from nas.pipeline.preflight import examine_machine, examine_search
 from nas.pipeline.request import SearchRequest
 from nas.runtime.console import duration, progress_callback, quantity
 from nas.runtime.device import planned_device
-from nas.runtime.uncertainty import describe_resolution
+from nas.runtime.uncertainty import describe_resolution, warn_of_small_set
 from nas.search.loop import SearchConfig
 from nas.search.objectives import Goal, parse_objectives
 from nas.search.storage import check_storage
@@ -69,6 +69,11 @@ class SearchPlan:
     warnings: tuple[str, ...] = ()
 
     @property
+    def images_scored(self) -> int:
+        """Validation images that every design is scored on."""
+        return count_scored(self.settings, self.data)
+
+    @property
     def goal(self) -> Goal:
         """Objectives and limits."""
         return Goal(parse_objectives(self.settings.objectives), self.settings.limits)
@@ -90,6 +95,11 @@ class SearchPlan:
             self.settings.seed,
             self.settings.racing,
         )
+
+
+def count_scored(settings: Settings, data: Data) -> int:
+    """Return the validation images that every design is scored on."""
+    return min(settings.validation_images, len(data.val))
 
 
 def load_study_data(settings: Settings) -> Data:
@@ -166,7 +176,10 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         url,
         latency,
         pretrained,
-        preflight.warnings,
+        (
+            *preflight.warnings,
+            *(warn_of_small_set(count_scored(settings, data)) if settings.needs_supernet else ()),
+        ),
     )
 
 
@@ -211,10 +224,9 @@ def _describe_supernet(plan: SearchPlan) -> str:
 
 def _describe_noise(plan: SearchPlan) -> list[str]:
     """Return what the validation images can tell of two designs, where a search compares them on accuracy."""
-    if "top1" not in plan.goal.objectives:
+    if not plan.settings.needs_supernet:
         return []
-    images = min(plan.settings.validation_images, len(plan.data.val))
-    return [f"noise     {describe_resolution(images)}"]
+    return [f"noise     {describe_resolution(plan.images_scored)}"]
 
 
 def _describe_pretrained(starts: Sequence[PretrainedStart]) -> list[str]:

@@ -48,13 +48,16 @@ def front_table(front: Sequence[TrialRecord], results: Sequence[Mapping[str, Any
     from nas.runtime.uncertainty import Accuracy
     from nas.search.ties import tie_marks
 
-    table = Table("digest", "val top-1", "tie with", "MACs", "params", title="Pareto front", box=SIMPLE)
+    # Narrow: where there is no terminal a table has 80 columns, and a digest must not lose its end.
+    table = Table(title="Pareto front", box=SIMPLE, pad_edge=False, collapse_padding=True)
+    for column in ("digest", "val top-1", "tie with", "MACs", "params"):
+        table.add_column(column, no_wrap=column != "tie with")
     marks = tie_marks(front)
     # Latencies are known of all designs or of none: an objective, a limit or a given table asks for them.
     has_latency = any("latency_ms" in trial.scores for trial in front)
     if has_latency:
         table.add_column("latency")
-    table.add_column("retrained, test top-1")
+    table.add_column("retrained, test", no_wrap=True)
     table.add_column("from")
     for trial in front:
         scores, digest = trial.scores, trial.architecture.digest
@@ -94,17 +97,21 @@ def front_notes(front: Sequence[TrialRecord], evaluated: int) -> str:
 def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
     """Return the results of retraining as a table, with those marked that are within noise of the first."""
     from nas.runtime.uncertainty import Accuracy, is_tie
+    from nas.study.designs import describe_origin
 
-    table = Table("digest", "trained from", "validation top-1", "test top-1", "test: tie with first")
+    table = Table(
+        "digest", "design", "weights", "validation top-1", "test top-1", "tie with first", box=SIMPLE
+    )
     for rank, result in enumerate(results):
         test = Accuracy.from_result(result, "test")
         tie = rank and is_tie(Accuracy.from_result(results[0], "test"), test)
         table.add_row(
             result["digest"],
+            describe_origin(result),
             result["mode"],
             str(Accuracy.from_result(result, "val")),
             str(test),
-            "tie" if tie else "",
+            "on test" if tie else "",
         )
     return table
 

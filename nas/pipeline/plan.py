@@ -18,7 +18,7 @@ from nas.pipeline.preflight import examine_machine, examine_search
 from nas.pipeline.request import SearchRequest
 from nas.runtime.console import duration, quantity
 from nas.runtime.device import planned_device
-from nas.runtime.uncertainty import describe_resolution
+from nas.runtime.uncertainty import describe_resolution, warn_of_small_set
 from nas.search.loop import SearchConfig
 from nas.search.objectives import Goal, parse_objectives
 from nas.study.dataset_info import DatasetInfo
@@ -74,6 +74,11 @@ class SearchPlan:
     warnings: tuple[str, ...] = ()
 
     @property
+    def images_scored(self) -> int:
+        """Validation images that every design is scored on."""
+        return count_scored(self.settings, self.data)
+
+    @property
     def goal(self) -> Goal:
         """Objectives and limits."""
         return Goal(parse_objectives(self.settings.objectives), self.settings.limits)
@@ -107,6 +112,11 @@ class SearchPlan:
             self.settings.seed,
             self.settings.racing,
         )
+
+
+def count_scored(settings: Settings, data: Data) -> int:
+    """Return the validation images that every design is scored on."""
+    return min(settings.validation_images, len(data.val))
 
 
 def plan_search(request: SearchRequest) -> SearchPlan:
@@ -173,7 +183,10 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         identity,
         latency,
         pretrained,
-        preflight.warnings,
+        (
+            *preflight.warnings,
+            *(warn_of_small_set(count_scored(settings, data)) if settings.needs_supernet else ()),
+        ),
     )
 
 
@@ -224,10 +237,9 @@ def _describe_supernet(plan: SearchPlan) -> str:
 
 def _describe_noise(plan: SearchPlan) -> list[str]:
     """Return what the validation images can tell of two designs, where a search compares them on accuracy."""
-    if "top1" not in plan.goal.objectives:
+    if not plan.settings.needs_supernet:
         return []
-    images = min(plan.settings.validation_images, len(plan.data.val))
-    return [f"noise     {describe_resolution(images)}"]
+    return [f"noise     {describe_resolution(plan.images_scored)}"]
 
 
 def _describe_pretrained(starts: Sequence[PretrainedStart]) -> list[str]:

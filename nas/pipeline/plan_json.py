@@ -32,6 +32,7 @@ def plan_to_json(plan: SearchPlan) -> dict[str, Any]:
             "name": data.name,
             "train": len(data.train),
             "val": len(data.val),
+            "scored": plan.images_scored if plan.settings.needs_supernet else None,
             "classes": len(data.class_names),
             "channels": data.in_channels,
             "image_size": data.image_size,

@@ -64,7 +64,7 @@ def _run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
         ray_cluster.start(plan.cluster)
     trials = with_images(_search(plan, supernet, latency, command))
     if settings.racing is not None:
-        log.say(describe_savings(trials, min(settings.validation_images, len(plan.data.val))))
+        log.say(describe_savings(trials, plan.images_scored))
     front = pareto_records(trials, plan.goal)
     if not front:
         raise WorkError(_explain_empty_front(trials, plan))

@@ -120,7 +120,7 @@ p { margin: 0 0 12px; max-width: 85ch; }
 section > p, footer, .lead { color: var(--soft); }
 .lead { margin: 2px 0 14px; }
 .summary { font-size: 17px; margin: 0 0 18px; }
-.summary b { color: var(--accent); }
+.summary b { color: var(--accent); white-space: nowrap; }
 .state { border-left: 4px solid var(--accent); padding: 6px 12px; background: var(--card); }
 .overview { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 10px 28px;
   margin: 0 0 20px; padding: 16px 20px; background: var(--card); border: 1px solid var(--line);

@@ -13,6 +13,7 @@ from nas.runtime.console import quantity
 from nas.runtime.uncertainty import Accuracy, is_tie, num_decimals
 from nas.search.ties import relate, tie_marks
 from nas.search.trial_store import TrialRecord
+from nas.study.designs import describe_origin
 
 _NONE = "–"
 
@@ -47,16 +48,18 @@ def front_section(findings: Findings) -> str:
 
 
 def retraining_section(findings: Findings) -> str:
-    """Return what retrained designs reach, from scratch and from the supernet's weights; empty without any."""
+    """Return what retrained designs reach, baselines among them, from both kinds of weights; empty without any."""
     if not findings.results:
         return ""
     supernet = {trial.architecture.digest: trial.accuracy for trial in findings.measured}
     by_digest: dict[str, dict[str, Mapping[str, Any]]] = {}
     for result in findings.results:
         by_digest.setdefault(result["digest"], {})[result["mode"]] = result
-    rows = [_retrained_row(digest, modes, supernet.get(digest)) for digest, modes in by_digest.items()]
+    first = findings.results[0]
+    rows = [_retrained_row(digest, modes, supernet.get(digest), first) for digest, modes in by_digest.items()]
     heads = [
         "digest",
+        "design",
         "MACs",
         "supernet, val",
         "scratch, val",
@@ -66,21 +69,29 @@ def retraining_section(findings: Findings) -> str:
     ]
     text = (
         "The same designs trained by themselves: from random weights (scratch) and from those of the "
-        "supernet (inherit), ± one standard error. The last column is what inheriting gains on the test images, in "
-        "points of top-1; a tie is within noise on these images, and another seed may differ by more."
+        "supernet (inherit), ± one standard error, best validation accuracy first. Test accuracies marked ≈ are "
+        "within noise of that of the first by validation; the last column is what inheriting gains on the test "
+        "images, in points of top-1. A tie is within noise on these images, and another seed may differ by more."
     )
-    return section("Retrained designs", text, table([*heads, "gain"], rows, numbers=len(heads)))
+    return section("Retrained designs", text, table([*heads, "gain"], rows, numbers=len(heads) - 1, first=2))
 
 
 def _retrained_row(
-    digest: str, modes: Mapping[str, Mapping[str, Any]], supernet: Accuracy | None
+    digest: str,
+    modes: Mapping[str, Mapping[str, Any]],
+    supernet: Accuracy | None,
+    first: Mapping[str, Any],
 ) -> list[str]:
-    macs = next(iter(modes.values()))["macs"]
-    cells = [f"<code>{html.escape(digest)}</code>", quantity(macs)]
+    one = next(iter(modes.values()))
+    cells = [f"<code>{html.escape(digest)}</code>", html.escape(describe_origin(one)), quantity(one["macs"])]
     cells.append(_NONE if supernet is None else str(supernet))
     for mode in ("scratch", "inherit"):
-        for split in ("val", "test"):
-            cells.append(str(Accuracy.from_result(modes[mode], split)) if mode in modes else _NONE)
+        if mode not in modes:
+            cells += [_NONE, _NONE]
+            continue
+        test = Accuracy.from_result(modes[mode], "test")
+        tie = modes[mode] is not first and is_tie(Accuracy.from_result(first, "test"), test)
+        cells += [str(Accuracy.from_result(modes[mode], "val")), f"≈ {test}" if tie else str(test)]
     if {"scratch", "inherit"} <= modes.keys():
         inherit, scratch = (Accuracy.from_result(modes[mode], "test") for mode in ("inherit", "scratch"))
         gain = f"{inherit.top1 - scratch.top1:+.{num_decimals(inherit.images)}f}".replace("-", "−")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ from nas.search.objectives import OBJECTIVES, Goal
 from nas.search.pareto import front
 from nas.search.ties import find_ties
 from nas.search.trial_store import TrialRecord
+from nas.study.designs import describe_origin
 
 # Not the darkest and lightest of the usual scale: they drown in a dark or a light page.
 _BATCH_COLOURS = [[0, "#8d7cc3"], [0.5, "#2a9d8f"], [1, "#e0b020"]]
@@ -160,7 +162,7 @@ def _retrained_points(
                     name=f"retrained, {words}",
                     marker={"size": 11, "color": colour, "symbol": symbol, "line": RIM},
                     hovertext=[
-                        f"<b>{result['digest']}</b> retrained, {words}<br>"
+                        f"<b>{result['digest']}</b> {html.escape(describe_origin(result))} retrained, {words}<br>"
                         f"validation {Accuracy.from_result(result, 'val')}, "
                         f"test {Accuracy.from_result(result, 'test')}"
                         for _, result in of_mode

@@ -156,7 +156,7 @@ def least_difference(images: int) -> float:
 
 
 def describe_resolution(images: int) -> str:
-    """Return what accuracies on so many images can tell, in a sentence; one on a small set says so first."""
+    """Return what accuracies on so many validation images can tell, in a sentence."""
     error, least = standard_error(_TYPICAL_TOP1, images), least_difference(images)
     independent = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt(2) * error
     apart = (
@@ -166,10 +166,16 @@ def describe_resolution(images: int) -> str:
         f"(less than {independent:.2g} where they err on different images)"
     )
     return (
-        ("warning, a small set: " if images < SMALL_SET else "")
-        + f"on {images} validation images an accuracy of {_TYPICAL_TOP1:.0f}% has a standard error of "
+        f"on {images} validation images an accuracy of {_TYPICAL_TOP1:.0f}% has a standard error of "
         f"{error:.2g} points, and {apart}"
     )
+
+
+def warn_of_small_set(images: int) -> list[str]:
+    """Return a warning where so few validation images hardly tell designs apart; none where they are enough."""
+    if images >= SMALL_SET:
+        return []
+    return [f"{images} validation images are few: most designs will be within noise of each other; give more"]
 
 
 def largest_optimism(accuracy: Accuracy, designs: int) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nas.runtime.documents import read_json
 from nas.study.folder import Study
@@ -29,6 +31,14 @@ class Design:
     architecture: Architecture
     origin: str = SAMPLED
     published: bool = False
+
+
+def describe_origin(result: Mapping[str, Any]) -> str:
+    """Return where the design of a result of retraining is from: nothing where the search proposed it by itself."""
+    origin = result.get("origin", SAMPLED)
+    if origin == SAMPLED:
+        return ""
+    return f"{origin}, published" if result.get("published") else str(origin)
 
 
 def find_architecture(text: str) -> Architecture:

@@ -42,6 +42,8 @@ class Result(TypedDict):
     val_top1: Percent
     test_top1: Percent
     test_images: Annotated[int, Field(ge=1)]
+    val_images: NotRequired[Annotated[int, Field(ge=1)] | None]
+    test_correct: NotRequired[str | None]
     weights: str
     recipe: dict[str, Any]
     origin: NotRequired[str]

@@ -68,14 +68,16 @@ def served(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     process.stderr.close()
 
 
-def test_served_on_this_machine_alone_until_interrupted(served: tuple[subprocess.Popen[str], int]) -> None:
+def test_served_on_this_machine_alone_until_interrupted(
+    served: tuple[subprocess.Popen[str], int], tmp_path: Path
+) -> None:
     process, port = served
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=20) as answer:
         studies = json.load(answer)["study_summaries"]
     assert [study["study_name"] for study in studies] == ["mine"]
     assert listeners(port) == {"0100007F"}  # 127.0.0.1, low byte first
     with pytest.raises(RequestError, match=f"port {port} is in use; choose another with --port"):
-        serve("sqlite://", port)
+        serve(f"sqlite:///{tmp_path}/other.db", port)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 0
     assert process.stderr is not None and process.stderr.read() == "dashboard ended\n"

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -16,13 +17,28 @@ from nas.search.loop import pareto_records
 from nas.search.ties import find_ties, tie_marks
 from nas.search.trial_store import TrialRecord
 from nas.study.folder import Study
+from search_spaces.analogues import analogues
+from search_spaces.architecture import Architecture
+from search_spaces.cost import costs
+from search_spaces.declaration import load_declaration
 from tests.helpers.studies import make_study
 
 
 def retrain(study: Study, row: TrialRecord, mode: str, top1: float) -> None:
-    content = {"digest": row.architecture.digest, "mode": mode, **row.scores, "test_images": 1000}
-    path = study.retraining_folder(row.architecture.digest, mode) / "result.json"
-    write_json(path, {**content, "val_top1": top1, "val_images": 500, "test_top1": top1 - 0.5})
+    write_result(
+        study, row.architecture, mode, {"val_top1": top1, "val_images": 500, "test_top1": top1 - 0.5}
+    )
+
+
+def write_result(study: Study, design: Architecture, mode: str, fields: dict[str, object]) -> None:
+    content = {
+        "digest": design.digest,
+        "mode": mode,
+        "architecture": design.to_json(),
+        "macs": costs(design).macs,
+    }
+    content |= {"test_images": 1000, "weights": "model.safetensors", "recipe": {}, **fields}
+    write_json(study.retraining_folder(design.digest, mode) / "result.json", content)
 
 
 def page(study: Study) -> tuple[str, dict[str, dict[str, object]]]:
@@ -85,7 +101,7 @@ def test_a_finished_study_is_reported_in_full(finished: Study) -> None:
     (filled,) = (
         trace["hovertext"]
         for trace in figures["tradeoff-macs"]["data"]  # type: ignore[attr-defined]
-        if trace["name"] == "within noise of the best"
+        if trace.get("name") == "within noise of the best"
     )
     assert len(filled) == len(ties) > 1 and all(any(tie in text for tie in ties) for text in filled)
     hover = drawn["hovertext"][-1]
@@ -144,11 +160,30 @@ def test_all_designs_rejected(tmp_path: Path) -> None:
 def test_a_design_retrained_from_elsewhere(tmp_path: Path) -> None:
     """A published design that was never among the candidates has costs in its result alone."""
     study = make_study(tmp_path / "study", 6)
-    content = {"digest": "f" * 12, "mode": "scratch", "macs": 5e4, "val_top1": 93.0, "test_top1": 92.5}
-    write_json(study.retraining_folder("f" * 12, "scratch") / "result.json", content)
+    (_, design), *_ = analogues(load_declaration("twins_cswin").space("nano"))
+    # Of an earlier version: the number of validation images is not known.
+    origin = {"origin": "swin_tiny", "published": True}
+    write_result(study, design, "scratch", {"val_top1": 93.0, "test_top1": 92.5, **origin})
     text, figures = page(study)
-    assert "ffffffffffff" in text
-    assert figures["tradeoff-macs"]["data"][-1]["x"] == [5e4]  # type: ignore[index]
+    assert design.digest in text and "swin_tiny, published" in text
+    assert "93.0% (error unknown)" in text and "92.5 ± 0.8%" in text
+    points = figures["tradeoff-macs"]["data"][-1]  # type: ignore[index]
+    assert points["x"] == [costs(design).macs] and "swin_tiny, published" in points["hovertext"][0]
+    assert (points["error_y"]["array"], points["error_y"]["arrayminus"]) == ([0.0], [0.0])
+
+
+def test_retrained_baselines_within_noise_of_the_first_are_marked(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", 6)
+    space = study.space()
+    same, worse, best = space.smallest, space.sample(Random(1)), space.largest
+    write_result(study, best, "scratch", {"val_top1": 97.0, "val_images": 500, "test_top1": 97.0})
+    write_result(
+        study, same, "scratch", {"val_top1": 96.0, "val_images": 500, "test_top1": 96.0, "origin": "x-like"}
+    )
+    write_result(study, worse, "scratch", {"val_top1": 90.0, "val_images": 500, "test_top1": 90.0})
+    text, _ = page(study)
+    assert ">97.0 ± 0.5%<" in text and ">≈ 96.0 ± 0.6%<" in text and ">90.0 ± 0.9%<" in text
+    assert f"<code>{same.digest}</code></td><td>x-like</td>" in text
 
 
 def test_a_script_in_a_name_stays_text(tmp_path: Path) -> None:

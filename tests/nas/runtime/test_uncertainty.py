@@ -22,6 +22,7 @@ from nas.runtime.uncertainty import (
     least_difference,
     mcnemar_p_value,
     standard_error,
+    warn_of_small_set,
     wilson_interval,
 )
 
@@ -133,7 +134,9 @@ def test_what_images_can_tell_is_said_and_small_sets_warn() -> None:
     text = describe_resolution(500)
     assert text.startswith("on 500 validation images an accuracy of 90% has a standard error of 1.3 points")
     assert "designs less than 1.2 points apart cannot be told apart (less than 3.7 where" in text
-    assert describe_resolution(499).startswith("warning, a small set: on 499")
+    assert warn_of_small_set(500) == []
+    (warning,) = warn_of_small_set(499)
+    assert warning.startswith("499 validation images are few")
     assert describe_resolution(5).endswith("no two designs can be told apart")
     assert least_difference(500) == pytest.approx(1.2)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import typer
 
+from nas.cli.render import OutputClosed
 from nas.runtime.console import log
 from nas.runtime.error_text import first_line
 from nas.runtime.secrets import redact
@@ -28,12 +29,23 @@ _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 def run(command: Callable[[], object]) -> int:
     """Run a command and return its exit code; whatever it raises ends in one sentence."""
     log.path = None
+    code = _run(command)
     try:
-        code = command()
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the results (``| head``) has seen enough; nothing failed.
         _discard_output()
+    except OSError as error:
+        _discard_output()
+        _say(f"standard output cannot be written ({error.strerror}); free some space or choose another file")
+        return code or 1
+    return code
+
+
+def _run(command: Callable[[], object]) -> int:
+    try:
+        code = command()
+    except (OutputClosed, SystemExit):  # the latter of rich, where it prints the help
+        # Whoever read the results (``| head``) has seen enough; nothing failed.
         return 0
     except (KeyboardInterrupt, typer.Abort):
         _say("interrupted at once; run the same command again to resume")
@@ -60,8 +72,10 @@ def explain(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "something that was read is nested too deeply"
     if isinstance(error, OSError):
-        file = "a file" if error.filename is None else str(error.filename)
+        file = "standard output, or a file," if error.filename is None else str(error.filename)
         reason = error.strerror or first_line(error)
+        if error.errno in _IMPOSSIBLE_NAME:
+            return f"{file} cannot be used ({reason}); give another name"
         if error.errno in _FULL_DISK:
             return f"{file} cannot be written ({reason}); free some space and run the same command again"
         if isinstance(error, PermissionError):

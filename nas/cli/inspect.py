@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli.options import DataDir, Json, SkipBroken, StudyName
-from nas.cli.render import data_lines, findings_table, output, print_json, similarities_table
+from nas.cli.render import data_lines, findings_table, output, print_json, print_text, similarities_table
 from search_spaces.errors import RequestError
 
 
@@ -113,7 +113,7 @@ def spaces(
         if as_json:
             print_json({**_space_to_json(name), "declaration": declaration.content})
         else:
-            output.file.write(declaration.text)
+            print_text(declaration.text)
     elif as_json:
         print_json([_space_to_json(name) for name in known_spaces()])
     else:

@@ -8,6 +8,7 @@ the commands that need them, so that ``nas --help`` answers at once.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from importlib import metadata
 from typing import Annotated
@@ -65,6 +66,9 @@ def _options(
 def main() -> None:
     """Run the command line; every failure is one sentence and an exit code."""
     hide_password()
+    # A shell may have closed them (``>&-``).
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Names of files need not be text, nor every terminal know every letter.

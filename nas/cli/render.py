@@ -21,12 +21,16 @@ if TYPE_CHECKING:
     from nas.study.folder import Study
 
 
+class OutputClosed(Exception):
+    """Nobody reads standard output any more."""
+
+
 class _Results(Console):
     """Standard output; that nobody reads it any more is for the command line to answer, not for rich."""
 
     def on_broken_pipe(self) -> None:
-        """Let the exception pass that is being handled."""
-        raise BrokenPipeError
+        """Say that it is closed."""
+        raise OutputClosed
 
 
 output = _Results(highlight=False)
@@ -34,7 +38,20 @@ output = _Results(highlight=False)
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on standard output."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    print_text(json.dumps(value, indent=2) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Print a text as it is on standard output.
+
+    Raises:
+        OutputClosed: If nobody reads it any more.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise OutputClosed from None
 
 
 def front_table(front: Sequence[TrialRecord], results: Sequence[Mapping[str, Any]]) -> Table:

@@ -87,7 +87,7 @@ def search(
     """Train a supernet, search it, and print the Pareto front; run again, it resumes."""
     from nas.pipeline.models import export_result, plan_front_retraining, run_retraining
     from nas.pipeline.plan import describe_plan, plan_search
-    from nas.pipeline.plan_json import plan_to_json
+    from nas.pipeline.plan_json import Following, plan_to_json
     from nas.pipeline.request import SearchRequest
     from nas.pipeline.resumable import resumable
     from nas.pipeline.run import run_search
@@ -99,11 +99,12 @@ def search(
     if baselines and not retrain:
         raise RequestError("--baselines are retrained beside designs of the front; add --retrain 1")
     plan = plan_search(SearchRequest(given, config, budget, study, storage, storage_file, from_study))
-    for line in describe_plan(plan):
+    following = Following(retrain, baselines, export)
+    for line in [*describe_plan(plan), *following.describe()]:
         log.say(line)
     if dry_run:
         if as_json:
-            print_json(plan_to_json(plan))
+            print_json(plan_to_json(plan, following))
         return
     command = ["nas", *sys.argv[1:]]
     results: list[dict[str, Any]] = []

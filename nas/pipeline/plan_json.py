@@ -1,14 +1,37 @@
-"""A plan as plain data, for ``nas search --dry-run --json``."""
+"""A plan as plain data, for ``nas search --dry-run --json``, and what follows the search in words."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from nas.pipeline.plan import SearchPlan, describe_plan
 
 
-def plan_to_json(plan: SearchPlan) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Following:
+    """What follows a search in the same command.
+
+    Args:
+        retrain: Designs of the front to retrain.
+        baselines: Whether analogues of published designs are retrained as well.
+        export: Whether the best of them is exported.
+    """
+
+    retrain: int = 0
+    baselines: bool = False
+    export: bool = False
+
+    def describe(self) -> list[str]:
+        """Return it in lines for people; none where nothing follows."""
+        if not self.retrain:
+            return []
+        designs = "the best design" if self.retrain == 1 else f"{self.retrain} designs of the front"
+        beside = " and the analogues of published designs" if self.baselines else ""
+        return [f"then      retrain {designs}{beside}" + (", export the best" if self.export else "")]
+
+
+def plan_to_json(plan: SearchPlan, following: Following) -> dict[str, Any]:
     """Return everything that a plan says: in numbers, in the lines for people, and the complete settings."""
     allocation, data, config, space = plan.allocation, plan.data, plan.search_config, plan.space
     return {
@@ -46,5 +69,6 @@ def plan_to_json(plan: SearchPlan) -> dict[str, Any]:
         "latency": None if plan.latency is None else str(plan.latency),
         "settings": asdict(plan.settings),
         "warnings": list(plan.warnings),
-        "lines": describe_plan(plan),
+        "then": asdict(following),
+        "lines": [*describe_plan(plan), *following.describe()],
     }

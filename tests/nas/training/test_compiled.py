@@ -16,6 +16,7 @@ from torch import nn
 from nas.data.dataset import load_data
 from nas.runtime.documents import read_json
 from nas.runtime.files import load_tensors
+from nas.study.designs import Design
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.compiled import eager_on_short_batches, require_compiler
@@ -54,7 +55,7 @@ def test_a_network_is_retrained_as_without(space: Space, images: Path, tmp_path:
     data, design = load_data(f"folder:{images}"), space.sample(Random(0))
     recipe, before = replace(RECIPE, drop_path=0.2), compilations()
     jobs = [
-        RetrainingJob(design, "scratch", tmp_path / str(on), recipe, data.digest, compile=on)
+        RetrainingJob(Design(design), "scratch", tmp_path / str(on), recipe, data.digest, compile=on)
         for on in (False, True)
     ]
     for job in jobs:

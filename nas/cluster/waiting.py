@@ -59,7 +59,8 @@ class Wait:
     ) -> None:
         self.allocation, self.limit = allocation, wait_limit()
         self._clock, self._resources = clock, resources or _ray_resources
-        self._since: float | None = None
+        self._since: float | None = None  # when workers were missing for the first time
+        self._idle_since: float | None = None  # when no work could go on for the first time
         self._next_line = _FIRST_LINE
 
     def check(self, ready: int, wanted: int, *, usable: bool | None = None) -> None:
@@ -74,16 +75,19 @@ class Wait:
             WorkError: If no work goes on and the limit is over.
         """
         if ready >= wanted:
-            self._since, self._next_line = None, _FIRST_LINE
+            self._since, self._idle_since, self._next_line = None, None, _FIRST_LINE
             return
         now = self._clock()
         if self._since is None:
             self._since = now
         waited = now - self._since
-        idle = not (ready > 0 if usable is None else usable)
-        if idle and waited >= self.limit:
+        if ready > 0 if usable is None else usable:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = now
+        if self._idle_since is not None and (idle := now - self._idle_since) >= self.limit:
             raise WorkError(
-                f"no work could begin for {duration(waited)}: {wanted - ready} of {wanted} workers are missing, "
+                f"no work could go on for {duration(idle)}: {wanted - ready} of {wanted} workers are missing, "
                 f"{self._describe()}; run the same command again when more is free, give a smaller --budget, or set "
                 f"{LIMIT_VARIABLE} to wait longer"
             )

@@ -68,11 +68,22 @@ def test_what_works_never_ends_and_what_cannot_does(
     clock.now = 100
     working.check(1, 8)
     with pytest.raises(
-        WorkError, match="no work could begin for 1m 40s: 8 of 8 workers are missing, the cluster"
+        WorkError, match="no work could go on for 1m 40s: 8 of 8 workers are missing, the cluster"
     ):
         idle.check(0, 8)
     with pytest.raises(WorkError, match="1 of 8 workers are missing"):
         team.check(7, 8, usable=False)
+
+
+def test_the_limit_counts_from_the_last_time_that_work_went_on(lines: list[str]) -> None:
+    clock = Clock()
+    wait = make(clock, gpus=0)
+    for now, ready in ((0, 1), (3000, 1), (4000, 0), (7000, 0)):
+        clock.now = now
+        wait.check(ready, 8)
+    clock.now = 7600
+    with pytest.raises(WorkError, match="no work could go on for 1h 00m"):
+        wait.check(0, 8)
 
 
 def test_time_counts_from_the_last_time_that_all_were_there(lines: list[str]) -> None:

@@ -65,6 +65,7 @@ def analyze(
     """
     networks = [network for source in sources for network in find_trained_networks(source)]
     study = _first_study(sources)
+    own = data is None
     if data is None:
         if study is None:
             raise RequestError(
@@ -82,6 +83,8 @@ def analyze(
             loaded[side] = load_data(
                 data, data_dir=data_dir, image_size=side, skip_broken=skip_broken, reading=reading
             )
+            if own and study is not None:
+                study.require_images(loaded[side])
         batches = _read_batches(network, loaded[side], count)
         images = sum(len(batch) for batch in batches)
         designs.append(_describe(network, compute_similarities(network.network, batches)))

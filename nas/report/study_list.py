@@ -82,21 +82,28 @@ def summarize_study(study: Study) -> StudySummary:
     """Describe one study; what is damaged is said, not raised."""
     known: dict[str, Any] = {"study": str(study.folder), "name": study.name, "changed": _last_change(study)}
     try:
-        identity, settings = study.identity(), study.settings()
-        known |= {
-            "id": None if identity is None else identity.id,
-            "asked": None if identity is None else identity.trials,
-            "space": study.space().name,
-            "images": settings.data,
-            "objective": study.goal().objectives[0],
-            "storage": study.url,
-            "holder": study.lock.holder(),
-        }
-        known |= {"retrained": len(study.results()), **_describe_search(study)}
+        for each in (_describe_identity, _describe_settings, _describe_search):
+            known |= each(study)
         known["state"] = _describe_state(study, known)
     except NasError as error:
         known["problem"] = str(error)
     return StudySummary(**known)
+
+
+def _describe_identity(study: Study) -> dict[str, Any]:
+    identity = study.identity()
+    about = {} if identity is None else {"id": identity.id, "asked": identity.trials}
+    return {**about, "storage": study.url, "holder": study.lock.holder()}
+
+
+def _describe_settings(study: Study) -> dict[str, Any]:
+    images, objective = study.settings().data, study.goal().objectives[0]
+    return {
+        "images": images,
+        "objective": objective,
+        "space": study.space().name,
+        "retrained": len(study.results()),
+    }
 
 
 def _describe_search(study: Study) -> dict[str, Any]:
@@ -111,7 +118,7 @@ def _describe_search(study: Study) -> dict[str, Any]:
 
 
 def _describe_state(study: Study, known: dict[str, Any]) -> str:
-    evaluated, asked = known["evaluated"], known["asked"]
+    evaluated, asked = known["evaluated"], known.get("asked")
     if evaluated:
         if study.front_file.exists() and (asked is None or evaluated >= asked):
             retrained = known["retrained"]

@@ -105,7 +105,7 @@ class Study:
             StudyError: If it holds another study, or something else, or cannot be written.
         """
         require_writable(self.folder)
-        wanted = compute_fingerprint(settings, space, self._images_digest(data))
+        wanted = compute_fingerprint(settings, space, self.images_digest(data))
         if not self.settings_file.exists():
             found = {entry.name for entry in self.folder.iterdir()} if self.folder.is_dir() else set()
             if found - {LOCK_FILE, IDENTITY_FILE}:
@@ -130,7 +130,7 @@ class Study:
                 differences,
             )
 
-    def _images_digest(self, data: Data) -> str:
+    def images_digest(self, data: Data) -> str:
         """Return the digest of images as the study has it, where they are its own; else that of today."""
         if not self.dataset_file.exists():
             return data.digest

@@ -116,6 +116,7 @@ def retrain(
         allocation: What each training gets.
         compile: Whether blocks are compiled.
     """
+    images = study.images_digest(data)
     # Tune's trials run in folders of their own, where a relative path would mean another file.
     jobs = [
         RetrainingJob(
@@ -123,7 +124,7 @@ def retrain(
             mode,
             study.retraining_folder(each.architecture.digest, mode).absolute(),
             recipe,
-            data.digest,
+            images,
             digest_weights(inherited[each.architecture.digest]) if mode == "inherit" else None,
             compile,
         )

@@ -168,7 +168,7 @@ def test_config_with_storage_study_and_budget(requested: Callable[..., SearchReq
         "1cpu,9trials",
     )
     assert request.settings == STORED
-    assert requested("--config", config).study_folder.folder == Path("studies/stored")
+    assert requested("--config", config).study_folder.folder == Path("studies/stored-stored")
 
 
 def test_a_search_from_a_file_with_another_seed(

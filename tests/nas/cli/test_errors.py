@@ -18,7 +18,6 @@ from safetensors.torch import save_file
 
 from nas.pipeline.plan import plan_search
 from nas.pipeline.request import SearchRequest
-from nas.search.trial_store import Store
 from search_spaces.declaration import parse_declaration
 from supernet.supernet import Supernet
 from tests.helpers.command_line import TINY_SPACE, Nas, paint_folder, tree
@@ -26,7 +25,6 @@ from tests.helpers.command_line import TINY_SPACE, Nas, paint_folder, tree
 SEARCH = "search --space {space} --data folder:{images} --budget 1cpu --epochs 1 --study {tmp}/study"
 Setup = Callable[[Path], None]
 #: Databases that stay open, as another process would keep them: closing one rewrites its files.
-OPEN: list[Store] = []
 
 
 def nothing(tmp: Path) -> None:
@@ -97,10 +95,6 @@ def truncated_weights(tmp: Path) -> None:
     save_file({"weight": torch.zeros(1000)}, tmp / "w.safetensors")
     path = tmp / "w.safetensors"
     path.write_bytes(path.read_bytes()[:500])
-
-
-def other_objectives(tmp: Path) -> None:
-    OPEN.append(Store(f"sqlite:///{tmp}/s.db", "study", ("params", "macs"), ()))
 
 
 def damaged_export(tmp: Path) -> None:
@@ -228,12 +222,6 @@ CASES = [
     Case("storage of an unknown kind", SEARCH + " --storage mangodb://x/y", "cannot open the storage"),
     Case("storage is no database", SEARCH + " --storage sqlite:///{space}", "not a database"),
     Case("storage nowhere", SEARCH + " --storage sqlite:////proc/x/s.db", "cannot be written"),
-    Case(
-        "storage study with other objectives",
-        SEARCH + " --storage sqlite:///{tmp}/s.db",
-        "has the objectives params, macs, not top1, macs",
-        other_objectives,
-    ),
     # weights
     Case("missing --supernet", SEARCH + " --supernet {tmp}/w.safetensors", "there is no weights file"),
     Case(

@@ -234,6 +234,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         ),
         "--json": of(("show", "dwnet_tiny"), "--json"),
     },
+    "studies": {"--json": of(("studies", "."), "--json")},
     "doctor": {"--json": of(("doctor",), "--json")},
     "bench": {
         "--out": of(BENCH, "--out", "bench.json"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -141,10 +142,9 @@ def test_other_images_under_the_same_path_are_refused(change: Callable[[], None]
         StudyError, match=r"was made with other images .*--study ./study-[0-9a-f]{6}$"
     ) as error:
         begin()
+    Path("design.json").write_text(json.dumps(first.space.smallest.to_json()))
     with pytest.raises(StudyError, match="holds other images than study"):
-        first.study.front_file.write_text('{"front": [], "trials": 0}')
-        plan_retraining(first.study, budget="1cpu")
-    first.study.front_file.unlink()
+        plan_retraining(first.study, named=["design.json"], budget="1cpu")
     assert tree(Path("study")).keys() == before.keys()
     suggested = str(error.value).rpartition("--study ")[2]
     assert not is_resumed(first, begin(study=suggested))

@@ -1,0 +1,83 @@
+"""A retrained result is used again only for the same recipe, images and inherited weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nas.data.dataset import Data
+from nas.runtime.documents import read_json
+from nas.runtime.files import write_json
+from nas.study.designs import Design
+from nas.training.subnet import RetrainingJob, digest_weights, train_one
+from search_spaces.errors import CheckpointError
+from search_spaces.space import Space
+from tests.helpers.training import CPU, RECIPE
+
+SHORT = replace(RECIPE, epochs=1)
+
+
+def train(job: RetrainingJob, data: Data) -> int:
+    """Train a job as a worker does; return how many epochs it took."""
+    epochs: list[Any] = []
+    train_one(job, {"data": data, "inherited": {}}, CPU, epochs.append)
+    return len(epochs)
+
+
+@pytest.fixture
+def job(space: Space, data: Data, tmp_path: Path) -> RetrainingJob:
+    return RetrainingJob(Design(space.smallest), "scratch", tmp_path / "job", SHORT, data.digest)
+
+
+def test_used_again_only_where_nothing_that_decides_it_differs(job: RetrainingJob, data: Data) -> None:
+    assert train(job, data) == 1
+    assert train(job, data) == 0
+    for changed in (
+        replace(job, images="other images"),
+        replace(job, images="other images", weights="others"),
+        replace(job, images="other images", weights="others", recipe=replace(SHORT, lr=1e-4)),
+    ):
+        assert train(changed, data) == 1
+        assert train(changed, data) == 0
+
+
+def test_results_of_earlier_versions_are_used_again(job: RetrainingJob, data: Data) -> None:
+    train(job, data)
+    result = read_json(job.result_file)
+    assert result.pop("made_from") == {"images": data.digest, "weights": None}
+    assert result["recipe"] == asdict(SHORT)
+    write_json(job.result_file, result)
+    assert train(job, data) == 0
+
+
+def test_a_checkpoint_of_other_images_is_no_beginning(job: RetrainingJob, data: Data) -> None:
+    longer = replace(job, recipe=replace(SHORT, epochs=2))
+
+    class Stop(Exception):
+        pass
+
+    def stop(result: object) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        train_one(longer, {"data": data, "inherited": {}}, CPU, stop)
+    with pytest.raises(CheckpointError, match="belongs to another network or recipe"):
+        train(replace(longer, images="other images"), data)
+    assert train(longer, data) == 1
+
+
+def test_weights_are_told_by_name_and_content() -> None:
+    weights = {"a": torch.zeros(2, 3), "count": torch.tensor(1)}
+    same = {"count": torch.tensor(1), "a": torch.zeros(3, 2).T}
+    others = [
+        {**weights, "a": torch.ones(2, 3)},
+        {**weights, "a": torch.zeros(3, 2)},
+        {"b": weights["a"], "count": weights["count"]},
+        {**weights, "count": torch.tensor(1.0)},
+    ]
+    digests = [digest_weights(each) for each in (weights, *others)]
+    assert digest_weights(same) == digests[0] and len(set(digests)) == 5

@@ -87,7 +87,9 @@ class Settings:
         default_help="the data's own, or 224",
         compared=NOT_COMPARED,
     )
-    skip_broken: bool = setting(False, "Go on without image files that cannot be read.", DATA)
+    skip_broken: bool = setting(
+        False, "Go on without image files that cannot be read.", DATA, compared=NOT_COMPARED
+    )
     objectives: str = setting(
         "top1,macs",
         f"What to optimise, comma separated: {', '.join(OBJECTIVES)}.",

@@ -51,7 +51,7 @@ def analyze(
     as_json: Json = False,
 ) -> None:
     """Measure how soon the features of trained designs are like their last ones, side by side (CKA)."""
-    from nas.pipeline.request import require_data_dir_to_count
+    from nas.pipeline.request import require_data_dir_to_count, require_skip_broken_to_count
     from nas.report import similarity
     from nas.runtime.files import require_writable
 
@@ -63,6 +63,7 @@ def analyze(
         )
     if data is not None:
         require_data_dir_to_count(data, data_dir)
+        require_skip_broken_to_count(data, skip_broken)
     if out is not None:
         require_writable(out.parent)
     result = similarity.analyze(sources, data, data_dir, images, out, skip_broken=skip_broken)
@@ -85,9 +86,10 @@ def data(
 ) -> None:
     """Say how a set of images is read: parts, classes, splits, files passed over, every broken file."""
     from nas.pipeline.images import require_usable, survey_images
-    from nas.pipeline.request import require_data_dir_to_count
+    from nas.pipeline.request import require_data_dir_to_count, require_skip_broken_to_count
 
     require_data_dir_to_count(spec, data_dir)
+    require_skip_broken_to_count(spec, skip_broken)
     summary = survey_images(spec, data_dir, image_size)
     if as_json:
         print_json(summary.to_json())

@@ -123,9 +123,10 @@ def evaluate(
 ) -> None:
     """Measure an exported model's accuracy on the test images and its throughput."""
     from nas.export.evaluate_export import evaluate_folder
-    from nas.pipeline.request import require_data_dir_to_count
+    from nas.pipeline.request import require_data_dir_to_count, require_skip_broken_to_count
 
     require_data_dir_to_count(data, data_dir)
+    require_skip_broken_to_count(data, skip_broken)
     scores = evaluate_folder(model, data, data_dir, skip_broken=skip_broken)
     if as_json:
         print_json(scores)

@@ -194,7 +194,7 @@ def similarities_table(designs: Sequence[Mapping[str, Any]]) -> Table:
 
 def data_lines(summary: DataSummary) -> list[str]:
     """Return all that was read of a set of images: what the plan says, every class and every broken file."""
-    from nas.runtime.uncertainty import describe_resolution
+    from nas.runtime.uncertainty import describe_resolution, warn_of_small_set
 
     shortest, longest = summary.sides or (0, 0)
     sides = f", files of {shortest}{'' if shortest == longest else f' to {longest}'} px" if longest else ""
@@ -205,6 +205,7 @@ def data_lines(summary: DataSummary) -> list[str]:
         f"{sides}{f' ({modes})' if modes else ''}",
         *summary.lines(),
         f"noise     {describe_resolution(summary.splits['val'])}",
+        *[f"warning   {warning}" for warning in warn_of_small_set(summary.splits["val"])],
         f"digest    {summary.digest}",
         *[f"class     {name}: {count} images" for name, count in summary.classes.items()],
         *[f"unreadable {path}: {reason}" for path, reason in summary.broken],

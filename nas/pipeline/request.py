@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nas.data.sources.find import is_folder
 from nas.pipeline.again import name_another_search, settings_from_study
 from nas.search.storage_url import VARIABLE, clean, read_storage_file
 from nas.study.find import find_default_study, find_study
@@ -129,6 +130,7 @@ class SearchRequest:
                     f"used; leave --{flag} out, or add top1 to --objective"
                 )
         require_data_dir_to_count(settings.data, self.given.get("data_dir"))
+        require_skip_broken_to_count(settings.data, self.given.get("skip_broken"))
 
 
 def require_data_dir_to_count(data: str, data_dir: object) -> None:
@@ -141,3 +143,13 @@ def require_data_dir_to_count(data: str, data_dir: object) -> None:
         raise RequestError(
             f"--data-dir says where timm's data sets lie, and {data} is none of them; leave it out"
         )
+
+
+def require_skip_broken_to_count(data: str, skip_broken: object) -> None:
+    """Refuse to pass over broken files of images that are no folder of files.
+
+    Raises:
+        RequestError: If that is asked for.
+    """
+    if skip_broken and not is_folder(data):
+        raise RequestError(f"--skip-broken passes over files in a folder, and {data} is none; leave it out")

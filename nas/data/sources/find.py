@@ -13,6 +13,7 @@ from nas.data.sources.timm_set import is_timm_name, read_timm_set
 from nas.data.sources.tree import printable
 from search_spaces.errors import DataError
 
+_PREFIX = "folder:"
 _FOLDER_NAMES = ("folder", "image_folder", "torch/folder", "torch/image_folder")
 
 
@@ -33,8 +34,8 @@ def find_source(
     options = options or ReadOptions()
     if spec == "mnist5k":
         return read_mnist5k(cache_dir)
-    if spec.startswith("folder:"):
-        return read_folder(_to_path(spec.removeprefix("folder:")), cache_dir, options)
+    if spec.startswith(_PREFIX):
+        return read_folder(_to_path(spec.removeprefix(_PREFIX)), cache_dir, options)
     if spec.lower() in _FOLDER_NAMES:
         if data_dir is None:
             raise DataError(f"--data {spec} needs --data-dir; type --data folder:PATH instead")
@@ -42,6 +43,11 @@ def find_source(
     if not is_timm_name(spec):
         _refuse_bare_path(spec)
     return read_timm_set(spec, data_dir, cache_dir)
+
+
+def is_folder(spec: str) -> bool:
+    """Return whether a spec means a folder of image files."""
+    return spec.startswith(_PREFIX) or spec.lower() in _FOLDER_NAMES
 
 
 def _to_path(text: str) -> Path:
@@ -68,7 +74,7 @@ def _refuse_bare_path(spec: str) -> None:
     Raises:
         DataError: If it is one.
     """
-    path = spec[7:] if spec.lower().startswith("folder:") else spec
+    path = spec[len(_PREFIX) :] if spec.lower().startswith(_PREFIX) else spec
     is_path = path != spec or path.startswith(("/", "~", "./", "../")) or path in (".", "..")
     if path and (is_path or os.path.isdir(path)):
         typed = shlex.quote(f"folder:{printable(path)}")

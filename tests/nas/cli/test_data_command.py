@@ -28,7 +28,7 @@ def test_a_usable_set(nas: Nas, images: Path, tmp_path: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     assert "27 to train, 3 to validate, 3 classes, 3x16x16, files of 16 px (36 RGB)" in outcome.out
     assert "class     class1: 12 images" in outcome.out
-    assert "noise     warning, a small set: on 3 validation images" in outcome.out
+    assert "noise     on 3 validation images" in outcome.out
     assert tree(images) == before
 
 

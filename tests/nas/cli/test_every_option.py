@@ -97,6 +97,11 @@ ENTRIES: dict[str, dict[str, Entry]] = {
             ],
         ),
         "--image-size": of(SEARCH, "--image-size", "32", refusals=[(*AGAIN, "--image-size", "32")]),
+        "--skip-broken": of(
+            SEARCH,
+            "--skip-broken",
+            refusals=[(*SEARCH, "--data", "mnist5k", "--skip-broken"), (*AGAIN, "--skip-broken")],
+        ),
         "--objective": of(SEARCH, "--objective", "top1,params"),
         "--max-macs": of(SEARCH, "--max-macs", "1M"),
         "--max-params": of(SEARCH, "--max-params", "1M"),
@@ -212,6 +217,11 @@ ENTRIES: dict[str, dict[str, Entry]] = {
             *("--data-dir", "images"),
             refusals=[("evaluate", "model", "--data", "mnist5k", "--data-dir", "images")],
         ),
+        "--skip-broken": of(
+            ("evaluate", "model", "--data", "folder:images"),
+            "--skip-broken",
+            refusals=[("evaluate", "model", "--data", "mnist5k", "--skip-broken")],
+        ),
         "--json": of(("evaluate", "model", "--data", "folder:images"), "--json"),
     },
     "report": {},
@@ -223,9 +233,26 @@ ENTRIES: dict[str, dict[str, Entry]] = {
             *("--data-dir", "images"),
             refusals=[("analyze", "study", "--data-dir", "images")],
         ),
+        "--skip-broken": of(
+            ("analyze", "study", "--data", "folder:images"),
+            "--skip-broken",
+            refusals=[("analyze", "study", "--skip-broken")],
+        ),
         "--images": of(("analyze", "study"), "--images", "8"),
         "--out": of(("analyze", "study"), "--out", "page.html"),
         "--json": of(("analyze", "study"), "--json"),
+    },
+    "data": {
+        "--data-dir": of(
+            ("data", "torch/image_folder"),
+            *("--data-dir", "images"),
+            refusals=[("data", "mnist5k", "--data-dir", "images")],
+        ),
+        "--image-size": of(("data", "folder:images"), "--image-size", "32"),
+        "--skip-broken": of(
+            ("data", "folder:broken"), "--skip-broken", refusals=[("data", "mnist5k", "--skip-broken")]
+        ),
+        "--json": of(("data", "folder:images"), "--json"),
     },
     "spaces": {"--json": of(("spaces",), "--json")},
     "show": {
@@ -286,6 +313,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / "other.yaml").write_text(TINY_SPACE.replace("window_size: [2, 4]", "window_size: [2]"))
         paint_folder(place / "images")
         paint_folder(place / "more", classes=4)
+        (paint_folder(place / "broken") / "class0" / "x.png").write_bytes(b"no image")
         shutil.copytree(OLD, place / "study")
         shutil.copytree(OLD / "exports" / DIGEST, place / "model")
         given = {"space": "tiny.yaml", "data": "folder:images"}
@@ -372,7 +400,7 @@ def test_an_option_does_something(nas: Nas, done: list[str], command: str, optio
         assert outcome.code == 2 and entry.refused in outcome.err, outcome
         return
     assert outcome.code == 0, outcome
-    assert (outcome.out, did) != (without[0].out, without[1])
+    assert (outcome.code, outcome.out, did) != (without[0].code, without[0].out, without[1])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from nas.data.splits import Split
 from nas.data.summary import DataSummary
 from nas.evaluation import population
 from nas.runtime.documents import read_json
+from nas.study.designs import Design
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.subnet import RetrainingJob, train_one
@@ -72,7 +73,7 @@ def test_networks_are_retrained_on_any_number_of_images(
 ) -> None:
     design = space.smallest
     recipe = Recipe(epochs=2, batch_size=batch_size, lr=1e-3)
-    job = RetrainingJob(design, "scratch", tmp_path / "job", recipe)
+    job = RetrainingJob(Design(design), "scratch", tmp_path / "job", recipe, "0")
     epochs = []
     payload = {"data": noise(images, val=1), "inherited": {}}
     train_one(job, payload, CPU, lambda result: epochs.append(result["epoch"]))

@@ -17,12 +17,13 @@ import typer
 
 from nas.cli.render import OutputClosed
 from nas.runtime.console import log
-from nas.runtime.error_text import first_line
+from nas.runtime.error_text import first_line, last_line
 from nas.runtime.secrets import redact
 from search_spaces.errors import NasError
 
 _DEBUG = "NAS_DEBUG"
 _IMPOSSIBLE_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+_FULL_DATABASE = ("database or disk is full", "No space left on device")
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -72,7 +73,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "something that was read is nested too deeply"
     if isinstance(error, OSError):
-        file = "standard output, or a file," if error.filename is None else str(error.filename)
+        file = "standard output" if error.filename is None else str(error.filename)
         reason = error.strerror or first_line(error)
         if error.errno in _IMPOSSIBLE_NAME:
             return f"{file} cannot be used ({reason}); give another name"
@@ -81,6 +82,8 @@ def explain(error: Exception) -> str:
         if isinstance(error, PermissionError):
             return f"{file} may not be used ({reason}); change its rights or choose another place"
         return f"{file} cannot be used ({reason})"
+    if any(words in str(error) for words in _FULL_DATABASE):
+        return f"the database has no room left ({last_line(error)}); free some space and run the same command again"
     return f"this failed unexpectedly ({type(error).__name__}: {first_line(error)})"
 
 
@@ -89,10 +92,9 @@ def _keep_traceback(error: Exception) -> str:
     text = redact("".join(traceback.format_exception(error)))
     if os.environ.get(_DEBUG):
         sys.stderr.write(text)
-    if log.path is not None:
-        with contextlib.suppress(OSError):  # the disk may be what failed
-            log.note(text)
-            return f"the traceback is in {log.path}"
+    log.note(text)
+    if log.path is not None and log.path.is_file():
+        return f"the traceback is in {log.path}"
     return f"{_DEBUG}=1 prints the traceback"
 
 

@@ -14,6 +14,7 @@ from nas.cluster.budget import WorkerAllocation
 from nas.cluster.ray_cluster import MAX_ATTEMPTS, load_ray, to_user_error
 from nas.cluster.waiting import Wait
 from nas.runtime import interrupt
+from nas.runtime.console import log
 from nas.runtime.device import start_worker
 from nas.runtime.error_text import last_line
 from search_spaces.errors import WorkError
@@ -89,6 +90,7 @@ def run_trials(
         if result.error is not None:
             if isinstance(result.error, ray.exceptions.RayTaskError):
                 raise to_user_error(result.error)
+            log.note(str(result.error))
             raise WorkError(f"a training trial failed: {last_line(result.error)}")
 
 

@@ -148,11 +148,11 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         identity = study.check(settings, space, data)
     if settings.compile:
         require_compiler(planned_device(allocation.device))
-    request.require_every_option_to_count()
     if settings.supernet is not None and settings.needs_supernet:
         if settings.init_from:
             raise RequestError("--supernet gives weights that are trained already; leave --init-from out")
         read_supernet(space, settings.sharing, Path(settings.supernet))
+    request.require_every_option_to_count()
     replace(study.database, url=url).check(identity, parse_objectives(settings.objectives))
     # A search goes on with the latencies it began with, whatever became of the file they were read from.
     table = study.latency_file if study.latency_file.exists() else settings.latency_table

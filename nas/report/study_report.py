@@ -175,7 +175,8 @@ def _describe_time(findings: Findings) -> str:
 def _tradeoff_section(findings: Findings, figures: dict[str, go.Figure]) -> str:
     first, *others = findings.goal.objectives
     parts = []
-    for cost in others or (["macs"] if first != "macs" else ["top1"]):
+    has_top1 = any("top1" in trial.scores for trial in findings.measured)
+    for cost in others or (["macs"] if first != "macs" else ["top1" if has_top1 else "params"]):
         name = f"tradeoff-{cost}"
         figures[name] = plot_tradeoff(findings.trials, findings.goal, cost, findings.results)
         parts.append(figure(name, figures))

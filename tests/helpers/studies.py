@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 
+from nas.runtime.files import write_json
 from nas.search.loop import Search, SearchConfig, analytic_costs, pareto_records
 from nas.study.dataset_info import DatasetInfo
 from nas.study.folder import Study
@@ -69,3 +71,22 @@ def make_study(
     if len(rows) >= trials > 4:
         study.write_front(rows, goal, pareto_records(rows, goal), 0)
     return study
+
+
+def write_result(
+    study: Study, design: Architecture, mode: str, val_top1: float, test_top1: float, **further: object
+) -> None:
+    """Write the ``result.json`` of a retraining that was never run."""
+    content = {
+        "digest": design.digest,
+        "mode": mode,
+        "architecture": design.to_json(),
+        "macs": int(analytic_costs(design)["macs"]),
+        "val_top1": val_top1,
+        "test_top1": test_top1,
+        "test_images": 1000,
+        "weights": "model.safetensors",
+        "recipe": asdict(study.settings().retraining),
+        **further,
+    }
+    write_json(study.retraining_folder(design.digest, mode) / "result.json", content)

@@ -190,5 +190,8 @@ def test_a_search_from_a_file_with_another_seed(
     )
     outcome = nas("search", "--config", tmp_path / "study.yaml", *options)
     assert outcome.code == 0, outcome
-    assert json.loads(outcome.out) == {"workers": 1, "device": "cpu", "study": str(tmp_path / "s")}
+    plan = json.loads(outcome.out)
+    assert (plan["workers"], plan["device"], plan["study"]) == (1, "cpu", str(tmp_path / "s"))
+    assert plan["settings"]["recipe"]["epochs"] == 5 and plan["settings"]["seed"] == 3
+    assert plan["lines"] == outcome.err.splitlines()
     assert "supernet  5 epochs" in outcome.err and "of 8 images" in outcome.err

@@ -290,7 +290,7 @@ CASES = [
     Case(
         "retrain: foreign design",
         "retrain {tmp}/study --arch twins_svt_small --budget 1cpu",
-        "1000",
+        "the smallest that it can take are 32x32 px",
         studied(),
     ),
     Case("export: no study", "export {tmp}/no", "there is no study"),

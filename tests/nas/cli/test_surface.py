@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib import metadata
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from nas.cli.options import PANELS, search_options
 from nas.study.setting import Setting
+from search_spaces.declaration import load_declaration
 from tests.helpers.command_line import Nas
 from tests.nas.cli.surface import describe_surface
 
@@ -67,3 +69,12 @@ def test_help_shows_what_an_option_means_and_its_default(each: Setting, help_tex
         assert f"[default: ({each.default_help})]" in line
     elif each.type in (str, int):
         assert f"[default: {each.default}]" in line
+
+
+def test_the_yaml_of_a_space_is_printed_for_a_copy(nas: Nas, tmp_path: Path) -> None:
+    outcome = nas("spaces", "twins_cswin")
+    assert outcome.code == 0 and not outcome.err
+    (tmp_path / "mine.yaml").write_text(outcome.out)
+    copy, own = (load_declaration(name) for name in (tmp_path / "mine.yaml", "twins_cswin"))
+    assert copy.content == own.content and copy.text == own.text
+    assert json.loads(nas("spaces", "twins_cswin", "--json").out)["declaration"] == own.content

@@ -111,7 +111,7 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
 )
 def test_a_config_that_is_none(exported: Path, content: str) -> None:
     (exported / "config.json").write_text(content)
-    with pytest.raises(RequestError, match=r"config\.json is not that of an export"):
+    with pytest.raises(RequestError, match=r"is no export that can be used: cannot read .*config\.json"):
         evaluate_folder(exported, "mnist5k", None)
 
 

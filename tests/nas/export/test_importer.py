@@ -20,6 +20,8 @@ from nas.export.source_module import load_source
 from nas.study.designs import find_architecture
 from nas.training.weight_files import read_network
 from search_spaces.published import PUBLISHED
+from supernet.checkpoints import count_channels
+from supernet.subnet import build_on_meta, network_blueprint
 from tests.helpers.small_network import SMALL_DESIGN, random_images, small_network
 
 
@@ -88,3 +90,27 @@ def test_a_full_size_checkpoint_makes_the_round_trip(
     with torch.inference_mode():
         x = source.normalise(pixels)
         assert (source.load_model()(x) - original(x)).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_checkpoint_for_images_of_any_channels(
+    channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PUBLISHED, "small", lambda: SMALL_DESIGN)
+    design = replace(SMALL_DESIGN, in_channels=channels, num_classes=2)
+    torch.save(small_network(design=design).state_dict(), tmp_path / "small.pth")
+    result = import_checkpoint(tmp_path / "small.pth", "small", tmp_path / "out", (), ["nas", "import"])
+    assert result["digest"] == design.digest
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["input_size"][0] == len(config["mean"]) == len(config["std"]) == channels
+    assert config["mean"] == {1: [0.449], 3: [0.485, 0.456, 0.406], 4: [0.449] * 4}[channels]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["twins_svt_small", "twins_pcpvt_small", "cswin_tiny", "dwnet_tiny", "swin_tiny", "refiner_vit_small"],
+)
+def test_the_channels_of_every_family_are_found(name: str) -> None:
+    design = replace(PUBLISHED[name](), in_channels=1)
+    state = build_on_meta(network_blueprint(design)).state_dict()
+    assert count_channels(state, PUBLISHED[name]()) == 1

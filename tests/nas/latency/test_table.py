@@ -123,7 +123,7 @@ def test_slow_designs_are_rejected_before_evaluation(space: Space, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "cannot read the latency table"), ("{}", "is not a latency table")],
+    [(None, "given.json: No such file"), ("{}", "is not a latency table")],
 )
 def test_the_command_line_refuses_a_wrong_table(
     content: str | None, message: str, nas: Any, space_file: Path, images: Path, tmp_path: Path

@@ -8,10 +8,14 @@ import pytest
 
 from nas.pipeline.models import find_best_result, require_export_folder
 from nas.pipeline.resumable import resumable
-from nas.runtime.files import write_json, write_text
+from nas.runtime.files import write_text
 from nas.runtime.interrupt import Interrupted
 from nas.study.folder import Study
 from search_spaces.errors import RequestError
+from tests.helpers.designs import DEEP, FLAT
+from tests.helpers.studies import write_result
+
+ONE, OTHER = DEEP, FLAT
 
 
 @pytest.fixture
@@ -19,16 +23,18 @@ def study(tmp_path: Path) -> Study:
     """A study of which three retrainings are finished."""
     study = Study(tmp_path / "study")
     write_text(study.settings_file, "seed: 0\n")
-    for digest, mode, top1 in (("aaa", "scratch", 90.0), ("aaa", "inherit", 91.0), ("bbb", "scratch", 92.0)):
-        result = {"digest": digest, "mode": mode, "val_top1": top1}
-        write_json(study.retraining_folder(digest, mode) / "result.json", result)
+    write_result(study, ONE, "scratch", 90.0, 0.0)
+    write_result(study, ONE, "inherit", 91.0, 0.0)
+    write_result(study, OTHER, "scratch", 92.0, 0.0)
     return study
 
 
 def test_the_best_result_is_that_of_the_validation_images(study: Study) -> None:
-    assert find_best_result(study)["digest"] == "bbb"
-    assert find_best_result(study, "aaa")["mode"] == "inherit"
-    with pytest.raises(RequestError, match="has no retrained design 'ccc'; run: nas retrain"):
+    assert find_best_result(study)["digest"] == OTHER.digest
+    assert find_best_result(study, ONE.digest)["mode"] == "inherit"
+    with pytest.raises(
+        RequestError, match=r"has no retrained design 'ccc'; run: nas retrain .*study --arch ccc$"
+    ):
         find_best_result(study, "ccc")
 
 

@@ -52,3 +52,15 @@ def test_duration(seconds: float, text: str) -> None:
 def test_quantity(value: float, text: str) -> None:
     assert quantity(value) == text
     assert quantity(value, "B") == text + "B"
+
+
+def test_a_phase_that_ends_on_its_interval_is_printed_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "_PRINT_SECONDS", -1.0)
+    monkeypatch.setattr(module, "_SHORTEST_PRINTED", -1.0)
+    with progress_callback("counting") as on_progress:
+        on_progress(1, 2)
+        on_progress(2, 2)
+    lines = [line.split(" (")[0] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["counting: 1/2", "counting: 2/2"]

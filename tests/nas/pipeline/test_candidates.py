@@ -1,0 +1,72 @@
+"""Which designs are retrained, and from which weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nas.pipeline.candidates import choose_candidates
+from nas.study.designs import SAMPLED, find_design
+from nas.study.folder import Study
+from search_spaces.analogues import analogues
+from search_spaces.errors import ArchitectureError, RequestError
+from tests.helpers.studies import make_study, write_result
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A finished study."""
+    return make_study(tmp_path_factory.mktemp("study") / "s", 12)
+
+
+def test_the_front_best_first(study: Study) -> None:
+    front = [entry["digest"] for entry in study.front()]
+    assert [each.architecture.digest for each in choose_candidates(study, top=2)] == front[:2]
+    assert {each.modes for each in choose_candidates(study, top=2)} == {("scratch", "inherit")}
+
+
+def test_published_designs_take_the_images_of_the_study(study: Study) -> None:
+    (candidate,) = choose_candidates(study, named=["dwnet_tiny"])
+    space, design = study.space(), candidate.architecture
+    assert (design.image_size, design.in_channels, design.num_classes) == (space.image_size, 1, 2)
+    assert (candidate.design.origin, candidate.design.published) == ("dwnet_tiny", True)
+    assert candidate.modes == ("scratch",)  # the supernet has none of its weights
+
+
+def test_they_cannot_inherit(study: Study) -> None:
+    with pytest.raises(RequestError, match=r"^dwnet_tiny cannot inherit .* leave --inherit out"):
+        choose_candidates(study, named=["dwnet_tiny"], modes=("inherit",))
+
+
+def test_images_that_are_too_small(study: Study) -> None:
+    with pytest.raises(ArchitectureError, match=r"^twins_svt_small: it cannot take images of 8x8 px"):
+        choose_candidates(study, named=["twins_svt_small"])
+
+
+def test_baselines_stand_beside_the_winner_and_what_is_named(study: Study) -> None:
+    candidates = choose_candidates(study, named=["dwnet_tiny"], baselines=True)
+    digests = [each.architecture.digest for each in candidates]
+    assert digests[0] == study.front()[0]["digest"] and len(set(digests)) == len(digests)
+    assert {design.digest for _, design in analogues(study.space())} <= set(digests)
+    origins = {each.design.origin for each in candidates}
+    assert "dwnet_tiny" in origins and any(origin.endswith("-like") for origin in origins)
+
+
+def test_a_retrained_baseline_is_found_by_its_digest(study: Study) -> None:
+    design = find_design("dwnet_tiny", study)
+    write_result(study, design.architecture, "scratch", 50.0, 50.0, origin="dwnet_tiny", published=True)
+    assert find_design(design.architecture.digest, study) == design
+    assert find_design(study.front()[0]["digest"], study).origin == SAMPLED
+
+
+def test_an_unknown_name_is_told_what_is_known(study: Study) -> None:
+    with pytest.raises(ArchitectureError, match=r"has no design 'dwnet_tinny'.*did you mean 'dwnet_tiny'"):
+        find_design("dwnet_tinny", study)
+
+
+def test_without_a_supernet_all_are_trained_from_scratch(tmp_path: Path) -> None:
+    costs_alone = make_study(tmp_path / "s", 8, objectives="macs,params")
+    assert {each.modes for each in choose_candidates(costs_alone)} == {("scratch",)}
+    with pytest.raises(RequestError, match="the search trained no supernet"):
+        choose_candidates(costs_alone, modes=("inherit",))

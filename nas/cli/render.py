@@ -111,7 +111,7 @@ def front_notes(front: Sequence[TrialRecord], evaluated: int) -> str:
     return (
         f"val top-1 is that of supernet weights on {best.images or 'the'} validation images, ± one standard error; "
         f"its best is selected from {evaluated} designs and so optimistic{amount}.\n"
-        "tie with: within noise of the best, or of the next lower one (McNemar's test on the same images, 95%)."
+        "tie with: within noise of the best, the next lower one, or both (McNemar's test on the same images, 95%)."
     )
 
 
@@ -121,6 +121,7 @@ def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
     from nas.study.designs import describe_origin
 
     table = _narrow_table("Retrained designs")
+    table.caption = "± one standard error; ties are of test accuracies"
     for column in ("digest", "design", "weights", "val top-1", "test top-1", "tie with"):
         table.add_column(column, no_wrap=column in ("digest", "val top-1", "test top-1"))
     for rank, result in enumerate(results):

@@ -65,8 +65,7 @@ def front_table(front: Sequence[TrialRecord], results: Sequence[Mapping[str, Any
     from nas.runtime.uncertainty import Accuracy
     from nas.search.ties import tie_marks
 
-    # Narrow: where there is no terminal a table has 80 columns, and a digest must not lose its end.
-    table = Table(title="Pareto front", box=SIMPLE, pad_edge=False, collapse_padding=True)
+    table = _narrow_table("Pareto front")
     for column in ("digest", "val top-1", "tie with", "MACs", "params"):
         table.add_column(column, no_wrap=column != "tie with")
     marks = tie_marks(front)
@@ -94,6 +93,11 @@ def front_table(front: Sequence[TrialRecord], results: Sequence[Mapping[str, Any
     return table
 
 
+def _narrow_table(title: str) -> Table:
+    """Return a table for 80 columns, which it has where there is no terminal: no digest may lose its end there."""
+    return Table(title=title, box=SIMPLE, pad_edge=False, collapse_padding=True)
+
+
 def front_notes(front: Sequence[TrialRecord], evaluated: int) -> str:
     """Return what the accuracies of a front are and are not, to be read below its table."""
     from nas.runtime.uncertainty import largest_optimism
@@ -107,18 +111,19 @@ def front_notes(front: Sequence[TrialRecord], evaluated: int) -> str:
     return (
         f"val top-1 is that of supernet weights on {best.images or 'the'} validation images, ± one standard error; "
         f"its best is selected from {evaluated} designs and so optimistic{amount}.\n"
-        "tie with: within noise of the best, or of the next lower one (McNemar's test on the same images, 95%)."
+        "tie with: within noise of the best, the next lower one, or both (McNemar's test on the same images, 95%)."
     )
 
 
 def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the results of retraining as a table, with those marked that are within noise of the first."""
+    """Return the results of retraining as a table, with those marked whose test accuracy ties with the first one's."""
     from nas.runtime.uncertainty import Accuracy, is_tie
     from nas.study.designs import describe_origin
 
-    table = Table(
-        "digest", "design", "weights", "validation top-1", "test top-1", "tie with first", box=SIMPLE
-    )
+    table = _narrow_table("Retrained designs")
+    table.caption = "± one standard error; ties are of test accuracies"
+    for column in ("digest", "design", "weights", "val top-1", "test top-1", "tie with"):
+        table.add_column(column, no_wrap=column in ("digest", "val top-1", "test top-1"))
     for rank, result in enumerate(results):
         test = Accuracy.from_result(result, "test")
         tie = rank and is_tie(Accuracy.from_result(results[0], "test"), test)
@@ -128,7 +133,7 @@ def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
             result["mode"],
             str(Accuracy.from_result(result, "val")),
             str(test),
-            "on test" if tie else "",
+            "first" if tie else "",
         )
     return table
 

@@ -40,7 +40,8 @@ def front_section(findings: Findings) -> str:
     folder = html.escape(str(findings.study.folder))
     text = (
         "Accuracies are those of supernet weights on validation images, ± one standard error. A tie is within noise "
-        "of the best, or of the next lower one: no difference is shown at 95% on the same images (McNemar's test). "
+        "of the best, of the next lower one, or of both: no difference is shown at 95% on the same images (McNemar's "
+        "test). "
         f"See one with <code>nas show DIGEST --study {folder}</code>, train it by itself with "
         f"<code>nas retrain {folder} --arch DIGEST</code>."
     )

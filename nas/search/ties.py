@@ -40,7 +40,7 @@ def find_ties(designs: Sequence[TrialRecord]) -> dict[str, list[str]]:
 
 
 def tie_marks(designs: Sequence[TrialRecord]) -> dict[str, str]:
-    """Return by digest what a design's accuracy is within noise of: ``best``, ``next``, both or nothing.
+    """Return by digest what a design's accuracy is within noise of: ``best``, ``next``, ``both`` or nothing.
 
     The next is the one that follows in accuracy: a design that is dearer and within noise of the next is not shown to
     be worth its cost.
@@ -51,7 +51,7 @@ def tie_marks(designs: Sequence[TrialRecord]) -> dict[str, str]:
         following = ranked[rank + 1 : rank + 2]
         words = ["best"] if rank and is_tie(ranked[0][1], accuracy) else []
         words += ["next" for _, other in following if is_tie(accuracy, other)]
-        marks[digest] = ", ".join(words)
+        marks[digest] = "both" if len(words) == 2 else "".join(words)
     return marks
 
 

@@ -11,6 +11,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
+from nas.runtime.uncertainty import standard_error
 from tests.helpers.command_line import TINY_SPACE, Nas, paint_folder
 
 GOLDEN = Path(__file__).parent
@@ -61,7 +62,11 @@ def test_the_export_is_evaluated(nas: Nas, study: Path) -> None:
     outcome = nas("evaluate", study / "exports" / EXPORTED, "--data", "folder:images", "--json")
     assert outcome.code == 0, outcome.err
     result = json.loads((study / "retrained" / EXPORTED / "inherit" / "result.json").read_text())
-    assert json.loads(outcome.out)["top1"] == pytest.approx(result["test_top1"])
+    scores = json.loads(outcome.out)
+    assert scores["top1"] == pytest.approx(result["test_top1"])
+    assert (
+        scores["top1_se"] == pytest.approx(standard_error(result["test_top1"], 6)) and scores["images"] == 6
+    )
 
 
 def test_other_settings_are_refused(nas: Nas, study: Path) -> None:
@@ -83,13 +88,24 @@ def test_the_search_goes_on_without_evaluating_a_stored_design_again(nas: Nas, s
     # What comes first depends on stored scores alone, hence neither on this processor nor on its speed.
     following = json.loads((GOLDEN / "resumed.json").read_text())
     assert sorted(trial.user_attrs["digest"] for trial in after[TRIALS : TRIALS + 6]) == sorted(following)
+    # New trials say on how many images they were scored, and so it is known of the old ones.
+    (images,) = {ours["images"] for trial in after if (ours := trial.system_attrs["nas"]).get("images")}
+    front = json.loads(outcome.out)["front"]
+    assert {entry["images"] for entry in front} == {images}
+    for entry in front:
+        assert entry["top1_se"] == standard_error(entry["scores"]["top1"], images)
+        assert set(entry["ties"]) <= {other["digest"] for other in front} - {entry["digest"]}
 
 
 @pytest.mark.slow
 def test_a_design_is_retrained_and_exported(nas: Nas, study: Path) -> None:
     outcome = nas("retrain", study, "--arch", "4998caef79c7", "--epochs", "1", "--budget", "1cpu", "--json")
     assert outcome.code == 0, outcome.err
-    assert {result["mode"] for result in json.loads(outcome.out)} == {"scratch", "inherit"}
+    results = json.loads(outcome.out)
+    assert {result["mode"] for result in results} == {"scratch", "inherit"}
+    for result in results:
+        assert result["test_top1_se"] == standard_error(result["test_top1"], result["test_images"])
+        assert {"val_images", "val_top1_interval", "test_top1_interval", "test_ties"} <= result.keys()
     outcome = nas("export", study, "--arch", "4998caef79c7", "--format", "source", "--json")
     assert outcome.code == 0, outcome.err
     assert (study / "exports" / "4998caef79c7" / "model.py").is_file()

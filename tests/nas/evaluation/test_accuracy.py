@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.evaluation.accuracy import recalibrate
+from nas.evaluation.accuracy import AccuracyMeter, accuracy, pack_bits, recalibrate
 
 
 def test_recalibrate_takes_the_statistics_of_the_images() -> None:
@@ -38,3 +39,20 @@ def test_recalibrate_leaves_networks_without_batchnorm_alone() -> None:
 
     recalibrate(network, never())
     assert network.training
+
+
+def test_a_meter_keeps_which_images_were_right() -> None:
+    meter = AccuracyMeter()
+    one = torch.eye(6)  # each of six images is taken for the class of its row
+    meter.add(one[:4], torch.tensor([0, 1, 5, 3]))
+    meter.add(one[4:], torch.tensor([5, 5]))
+    scores = meter.scores()
+    assert (scores["images"], scores["correct"]) == (6, 0b110101)
+    assert scores["top1"] == pytest.approx(100 * 4 / 6)
+    assert accuracy(nn.Identity(), [(one, torch.arange(6))])["correct"] == 0b111111
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 500])
+def test_bits_have_the_first_image_highest(count: int) -> None:
+    right = torch.rand(count, generator=torch.Generator().manual_seed(count)) < 0.5
+    assert f"{pack_bits(right):0{count}b}" == "".join(str(int(flag)) for flag in right)

@@ -78,7 +78,7 @@ def test_served_on_this_machine_alone_until_interrupted(
     assert listeners(port) == {"0100007F"}  # 127.0.0.1, low byte first
     optuna.create_study(storage=f"sqlite:///{tmp_path}/other.db")
     with pytest.raises(RequestError, match=f"port {port} is in use; choose another with --port"):
-        serve(f"sqlite:///{tmp_path}/other.db", port)
+        serve(f"sqlite:///{tmp_path / 'study.db'}", port)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 0
     assert process.stderr is not None and process.stderr.read() == "dashboard ended\n"

@@ -33,7 +33,7 @@ def test_the_front_says_which_designs_tie() -> None:
     front = [trial(0, 97, 9.0), trial(1, 94, 7.0), trial(2, 90, 5.0), trial(3, 80, 3.0)]
     a, b, c, d = digests(*front)
     assert find_ties(front) == {a: [b], b: [a, c], c: [b], d: []}
-    assert tie_marks(front) == {a: "next", b: "best, next", c: "", d: ""}
+    assert tie_marks(front) == {a: "next", b: "both", c: "", d: ""}
     entries = front_entries(front)
     assert [entry["ties"] for entry in entries] == [[b], [a, c], [b], []]
     assert entries[2]["top1_se"] == pytest.approx(3.0) and entries[2]["images"] == 100

@@ -19,13 +19,13 @@ from nas.pipeline.plan import SearchPlan, describe_plan
 from nas.runtime.console import bar, duration, log, progress_callback, quantity
 from nas.runtime.device import planned_device
 from nas.runtime.files import write_json
-from nas.search.loop import Search, analytic_costs, pareto_records
+from nas.search.analytic import AnalyticScores
+from nas.search.loop import Search, pareto_records
 from nas.search.trial_store import TrialRecord
 from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank, train_supernet
 from nas.training.supernet_checkpoint import read_progress, read_supernet
 from nas.training.supernet_progress import progress_bar
 from search_spaces.analogues import analogues
-from search_spaces.architecture import Architecture
 from search_spaces.errors import WorkError
 from supernet.supernet import Supernet
 
@@ -67,12 +67,8 @@ def _search(plan: SearchPlan, supernet: Supernet, latency: LatencyTable | None) 
         plan.allocation,
         payload_from_data(supernet, plan.data, settings.validation_images, settings.seed, settings.racing),
     )
-
-    def analytic_scores(design: Architecture) -> dict[str, float]:
-        costs = analytic_costs(design)
-        return costs if latency is None else {**costs, "latency_ms": latency.latency_ms(design)}
-
-    search = Search(plan.space, store, config, population, analytic_scores, analogues(plan.space))
+    scores = AnalyticScores(latency)
+    search = Search(plan.space, store, config, population, scores, analogues(plan.space))
     evaluated_before = len({trial.architecture.digest for trial in search.earlier if trial.evaluated})
     if evaluated_before:
         log.say(f"resuming the search at {evaluated_before} evaluated designs")

@@ -30,7 +30,14 @@ from search_spaces.errors import StudyError
 
 _NAS_ATTR = "nas"  # the attribute with what only this program reads
 _CONSTRAINTS_ATTR = "constraints"  # where optuna-dashboard 0.21 looks for constraints
-_NOT_SCORES = {"digest", "design", "origin", "rejected", "stopped_after"}  # user attributes that are none
+_NOT_SCORES = {
+    "digest",
+    "design",
+    "origin",
+    "rejected",
+    "failed",
+    "stopped_after",
+}  # user attributes that are none
 
 
 @dataclass(frozen=True)
@@ -44,10 +51,11 @@ class TrialRecord:
         architecture: The design they make.
         scores: What is known of it; without accuracy where it was rejected.
         rejected: The constraint it violates, or None.
-        origin: ``sampled``, or the published design it is an analogue of.
+        origin: ``sampled``, the published design it is an analogue of, or ``smallest``.
         repeat: Whether its scores were answered from an earlier trial.
         stopped_after: Validation images after which racing stopped it, and which its scores are of; or None.
         sampler_attrs: What the sampler noted on the trial.
+        failed: Why it could not be evaluated, or None.
     """
 
     batch: int
@@ -60,11 +68,17 @@ class TrialRecord:
     repeat: bool = False
     stopped_after: int | None = None
     sampler_attrs: Mapping[str, Any] = field(default_factory=dict)
+    failed: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has all its scores, its own or those of an earlier trial of its design."""
+        return self.rejected is None and self.failed is None
 
     @property
     def evaluated(self) -> bool:
         """Whether a forward pass was spent on it."""
-        return self.rejected is None and not self.repeat
+        return self.complete and not self.repeat
 
     @property
     def measured(self) -> bool:
@@ -137,13 +151,13 @@ class Store:
 
     def to_frozen_trial(self, record: TrialRecord) -> FrozenTrial:
         """Return a record as an Optuna trial that was finished now."""
-        complete = record.rejected is None
+        complete = record.complete
         # Optuna's ``create_trial`` would copy and compare the distributions of all parameters once more.
         ended = datetime.now()
         return FrozenTrial(
             number=0,
             trial_id=0,
-            state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+            state=_state_of(record),
             value=None,
             values=[record.scores[name] for name in self.objectives] if complete else None,
             datetime_start=ended - timedelta(seconds=record.scores.get("seconds", 0.0) if complete else 0.0),
@@ -177,6 +191,18 @@ def _open_trials(
     return PublicStudyTrials(study, distributions)
 
 
+def _state_of(record: TrialRecord) -> TrialState:
+    """Return the state in which a record's trial ended."""
+    if record.rejected is not None:
+        return TrialState.PRUNED
+    return TrialState.COMPLETE if record.complete else TrialState.FAIL
+
+
+def to_constraint_attrs(violations: Mapping[str, float]) -> dict[str, float]:
+    """Return violations by the names under which Optuna keeps the constraints of a trial."""
+    return {f"{_CONSTRAINTS_ATTR}:{name}": value for name, value in violations.items()}
+
+
 def _to_user_attrs(record: TrialRecord) -> dict[str, Any]:
     """Return what people read of a trial, in the dashboard for instance."""
     attrs: dict[str, Any] = {
@@ -187,6 +213,8 @@ def _to_user_attrs(record: TrialRecord) -> dict[str, Any]:
     }
     if record.rejected is not None:
         attrs["rejected"] = record.rejected
+    if record.failed is not None:
+        attrs["failed"] = record.failed
     # A stopped trial is complete: its accuracy so far is below that of a rival that is as good in all else,
     # so a sampler learns what it is worth, and it is on no front of Optuna's either.
     if record.stopped_after is not None:
@@ -220,6 +248,7 @@ def _to_record(trial: StoredTrial) -> TrialRecord:
         architecture=Architecture.from_json(ours["architecture"]),
         scores={name: value for name, value in attrs.items() if name not in _NOT_SCORES},
         rejected=attrs.get("rejected"),
+        failed=attrs.get("failed"),
         origin=attrs["origin"],
         repeat=ours["repeat"],
         stopped_after=attrs.get("stopped_after"),

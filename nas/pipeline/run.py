@@ -20,6 +20,7 @@ from nas.runtime.console import bar, duration, log, progress_callback, quantity
 from nas.runtime.device import planned_device
 from nas.runtime.files import write_json
 from nas.search.analytic import AnalyticScores
+from nas.search.limits import Limits
 from nas.search.loop import Search, pareto_records
 from nas.search.trial_store import TrialRecord
 from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank, train_supernet
@@ -39,17 +40,20 @@ def run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
 
     Raises:
         Interrupted: If the user asked to stop; everything finished is stored.
-        WorkError: If no design keeps the limits.
+        RequestError: If no design keeps the limits on latencies that were measured only now.
+        WorkError: If no design could be evaluated.
     """
     study, settings = plan.study, plan.settings
     study.create(settings, plan.dataset_info, plan.declaration, plan.storage_url, command)
     log.to(study.log_file)
     for line in describe_plan(plan):
         log.note(line)
-    supernet = obtain_supernet(plan)
     latency = obtain_latencies(plan)  # before any worker runs beside the measurement
+    Limits(plan.space, plan.goal, AnalyticScores(latency)).require_possible()
+    supernet = obtain_supernet(plan)
     ray_cluster.start(plan.cluster)
     trials = _search(plan, supernet, latency)
+    log.say(describe_trials(trials))
     if settings.racing is not None:
         log.say(describe_savings(trials, min(settings.validation_images, len(plan.data.val))))
     front = pareto_records(trials, plan.goal)
@@ -73,7 +77,8 @@ def _search(plan: SearchPlan, supernet: Supernet, latency: LatencyTable | None) 
     if evaluated_before:
         log.say(f"resuming the search at {evaluated_before} evaluated designs")
     try:
-        with bar("searching", config.trials, evaluated_before) as progress:
+        goal = config.trials if search.listed is None else len(search.listed)
+        with bar("searching", goal, evaluated_before) as progress:
             best = 0.0
 
             def on_result(trial: TrialRecord, evaluated: int) -> None:
@@ -85,6 +90,17 @@ def _search(plan: SearchPlan, supernet: Supernet, latency: LatencyTable | None) 
             return search.run(on_result)
     finally:
         population.close()
+
+
+def describe_trials(trials: Sequence[TrialRecord]) -> str:
+    """Return how many designs were proposed, and what became of them."""
+    counts = {
+        "over a limit": sum(trial.rejected is not None for trial in trials),
+        "failed": sum(trial.failed is not None and not trial.repeat for trial in trials),
+        "repeated": sum(trial.repeat for trial in trials),
+    }
+    others = "".join(f", {count} {what}" for what, count in counts.items() if count)
+    return f"{sum(trial.evaluated for trial in trials)} of {len(trials)} proposed designs evaluated{others}"
 
 
 def describe_savings(trials: Sequence[TrialRecord], images: int) -> str:
@@ -100,6 +116,11 @@ def describe_savings(trials: Sequence[TrialRecord], images: int) -> str:
 def _explain_empty_front(trials: list[TrialRecord], plan: SearchPlan) -> str:
     if not trials:
         return f"the time of --budget {plan.budget} was over before a design was evaluated; give it more"
+    if failed := [trial for trial in trials if trial.failed is not None]:
+        return (
+            f"no design could be evaluated; {len(failed)} failed, the last because {failed[-1].failed} (the study's "
+            "log has more): mend the cause and run the search again"
+        )
     least = ", ".join(
         f"{name} {quantity(min(trial.scores[name] for trial in trials))}" for name, _ in plan.goal.constraints
     )

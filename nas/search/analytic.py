@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,10 +43,9 @@ class AnalyticScores:
             scores["latency_ms"] = self.latencies.latency_ms(architecture)
         return scores
 
-    def of_part(self, part: Part, style: Style) -> Mapping[str, float]:
-        """Return those scores of a part that add up over the parts of a design."""
+    def of_part(self, name: str, part: Part, style: Style) -> float:
+        """Return a part's share of the score ``name``, one that adds up over the parts of a design."""
+        if name == "latency_ms" and self.latencies is not None:
+            return self.latencies.part_ms(part, style)
         cost = part_cost(part, style)
-        scores: dict[str, float] = {"macs": cost.macs, "params": cost.params}
-        if self.latencies is not None:
-            scores["latency_ms"] = self.latencies.part_ms(part, style)
-        return scores
+        return {"macs": cost.macs, "params": cost.params}[name]

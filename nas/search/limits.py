@@ -13,6 +13,7 @@ from random import Random
 
 from nas.search.analytic import AnalyticScores
 from nas.search.objectives import Goal
+from nas.search.trial_store import SMALLEST
 from search_spaces.architecture import Architecture
 from search_spaces.enumeration import Sizes, WalkTooLong, Within
 from search_spaces.errors import RequestError
@@ -20,9 +21,6 @@ from search_spaces.shrinking import shrink
 from search_spaces.skeleton import Style
 from search_spaces.space import Space
 from search_spaces.walk import Part
-
-#: Origin of the designs that a search with limits begins with beside the published ones.
-SMALLEST = "smallest"
 
 _MOST_STEPS = 500_000  # blocks looked at in a walk under several limits at once, which may lead nowhere
 _MOST_LISTED = 20_000  # designs that are listed at most
@@ -83,7 +81,7 @@ class Limits:
 
     def smallest(self, name: str) -> Architecture:
         """Return the design with the least of a limited score."""
-        return self.space.cheapest(lambda part, style: self.scores.of_part(part, style)[name])
+        return self.space.cheapest(lambda part, style: self.scores.of_part(name, part, style))
 
     @cached_property
     def nearest(self) -> Architecture | None:
@@ -111,8 +109,7 @@ class Limits:
         return next(filter(self.keeps, self.space.enumerate(self._within)), None)
 
     def _sizes(self, part: Part, style: Style) -> Sizes:
-        scores = self.scores.of_part(part, style)
-        return tuple(scores[name] for name, _ in self.goal.constraints)
+        return tuple(self.scores.of_part(name, part, style) for name, _ in self.goal.constraints)
 
     @property
     def _within(self) -> Within:

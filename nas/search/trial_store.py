@@ -28,6 +28,9 @@ from search_spaces.architecture import Architecture
 from search_spaces.choices import Choice, Value
 from search_spaces.errors import StudyError
 
+#: Origin of the designs that a search with limits begins with beside the published ones.
+SMALLEST = "smallest"
+
 _NAS_ATTR = "nas"  # the attribute with what only this program reads
 _CONSTRAINTS_ATTR = "constraints"  # where optuna-dashboard 0.21 looks for constraints
 _NOT_SCORES = {
@@ -69,6 +72,11 @@ class TrialRecord:
     stopped_after: int | None = None
     sampler_attrs: Mapping[str, Any] = field(default_factory=dict)
     failed: str | None = None
+
+    @property
+    def is_analogue(self) -> bool:
+        """Whether it is like a published design, and so proposed first."""
+        return self.origin not in ("sampled", SMALLEST)
 
     @property
     def complete(self) -> bool:

@@ -47,7 +47,7 @@ class MadeUpLatencies:
         return 1 + int(architecture.digest[4:6], 16) / 256
 
     def part_ms(self, part: Part, style: Style) -> float:
-        raise NotImplementedError("these do not add up over parts")
+        return 0.0  # those of designs do not add up over parts
 
 
 def make_study(

@@ -33,7 +33,9 @@ def limits(space: Space, scores: AnalyticScores = SCORES, **limited: float) -> L
 
 @pytest.fixture(scope="module")
 def forked() -> Space:
-    return parse_declaration(FORKED, "forked").space()
+    """A space of 1,350 designs with three stems and three downsamplings."""
+    text = FORKED.replace("depth: [1, 3]", "depth: 1").replace("depth: 2", "depth: 1")
+    return parse_declaration(text, "forked").space()
 
 
 def search(
@@ -108,7 +110,7 @@ def test_limits_together_are_decided_as_all_designs_decide_them(forked: Space) -
 def test_initial_designs_keep_the_limits() -> None:
     assert limits(NANO).initial_designs(analogues(NANO)) == analogues(NANO)
     for factor in (1.0, 1.05, 1.5, 3.0):
-        asked = limits(NANO, macs=LEAST_MACS * factor, params=50_000.0)
+        asked = limits(NANO, macs=LEAST_MACS * factor, params=80_000.0)
         initial = asked.initial_designs(analogues(NANO))
         assert all(asked.keeps(design) and NANO.contains(design) for _, design in initial)
         names = [name for name, _ in initial]

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
+from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.pool import ItemResult
+from nas.cluster.ray_cluster import Cluster
 from nas.evaluation import population
 from nas.evaluation.population import Population
 from nas.search.evaluations import Failure
+from nas.search.loop import Search, SearchConfig, analytic_costs
+from nas.search.objectives import Goal
 from search_spaces.architecture import Architecture
 from search_spaces.space import Space
+from tests.helpers import workers
+from tests.helpers.searches import MemoryStore, small_space
 
 
 class FakePool:
@@ -52,3 +60,29 @@ def test_a_group_that_fails_is_evaluated_one_by_one(space: Space, monkeypatch: p
     }
     sizes = evaluate.pool.sizes  # type: ignore[attr-defined]
     assert max(sizes) > 1 and sizes[-1] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_a_search_on_real_workers_goes_on_without_designs_that_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    space, planted = small_space(), list(small_space().enumerate())
+    payload = {"raises": {design.digest for design in planted[::30]}, "kills": {planted[10].digest}}
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setenv(
+        "PYTHONPATH", f"{Path(__file__).parents[3]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    )
+    monkeypatch.setattr(population, "EvaluationWorker", workers.FailingWorker)
+    ray_cluster.start(Cluster(2, 0, "this machine", running=False))
+    try:
+        evaluate = Population(WorkerAllocation(2, 1.0, 0.0, "cpu"), payload)
+        config = SearchConfig(Goal(), batch_size=24, trials=100)
+        store = MemoryStore()
+        rows = Search(space, store, config, evaluate, analytic_costs).run(lambda row, n: None)  # type: ignore[arg-type]
+        evaluate.close()
+    finally:
+        ray_cluster.stop()
+    failed = {row.architecture.digest: str(row.failed) for row in rows if row.failed is not None}
+    assert failed.keys() == payload["raises"] | payload["kills"]
+    assert "killed 3 workers" in failed[planted[10].digest]
+    assert all("20 GiB" in failed[digest] for digest in payload["raises"])
+    assert sum(row.evaluated for row in rows) == 72 - 4

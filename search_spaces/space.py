@@ -14,10 +14,12 @@ from typing import Any, Protocol
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.choices import Choice, StageChoices, Value, no_option
-from search_spaces.cost import Costs, block_cost, costs
+from search_spaces.cost import part_cost
+from search_spaces.enumeration import Sizes, Within, block_part, enumerate_designs
 from search_spaces.errors import ArchitectureError, SpaceError
-from search_spaces.operators import Cost, FeatureMap, operator
+from search_spaces.operators import FeatureMap, operator
 from search_spaces.skeleton import Style
+from search_spaces.walk import Part, walk
 
 
 class Trial(Protocol):
@@ -97,9 +99,23 @@ class Space:
                     Stage(stage.dim, stage.num_heads, (block,), downsample)
                     for stage, downsample in zip(self.stages, (None, *downsamples), strict=True)
                 )
-                yield self._architecture(stages, stem)
+                yield self.with_stages(stages, stem)
             except ArchitectureError as error:
                 raise SpaceError(f"space '{self.name}', scale '{self.scale}': {error}") from None
+
+    def with_one_operator(self) -> Iterator[Space]:
+        """Yield for every operator that all stages offer, and may begin with, the part of the space without others."""
+        offered = [{block.operator for block in stage.first_blocks} for stage in self.stages]
+        for name in sorted(set.intersection(*offered)):
+            yield replace(
+                self,
+                stages=tuple(
+                    replace(
+                        stage, operators=tuple(choice for choice in stage.operators if choice.name == name)
+                    )
+                    for stage in self.stages
+                ),
+            )
 
     def feature_maps(self, stem: str | None = None) -> tuple[FeatureMap, ...]:
         """Return for every stage the largest map that any combination of stem and downsamplings gives.
@@ -115,7 +131,8 @@ class Space:
             largest.append(replace(maps[0], height=height, width=width))
         return tuple(largest)
 
-    def _architecture(self, stages: tuple[Stage, ...], stem: str) -> Architecture:
+    def with_stages(self, stages: tuple[Stage, ...], stem: str) -> Architecture:
+        """Return an architecture for this space's images of its style; its stages and stem are not checked."""
         return Architecture(stages, self.image_size, self.in_channels, self.num_classes, stem, self.style)
 
     # -- choices ---------------------------------------------------------------------------------
@@ -154,7 +171,7 @@ class Space:
                 )
             full[choice.name] = value
         stages = tuple(stage.assemble(name, full) for name, stage in self._named_stages())
-        return self._architecture(stages, full["stem"])
+        return self.with_stages(stages, full["stem"])
 
     def values(self, architecture: Architecture, rng: Random | None = None) -> dict[str, Value]:
         """Return choices that make ``architecture``.
@@ -228,7 +245,7 @@ class Space:
             return self.assemble({choice.name: rng.choice(choice.options) for choice in self.choices})
         if uniform_over == "architectures":
             stages = tuple(_sample_stage(stage, rng) for stage in self.stages)
-            return self._architecture(stages, rng.choice(self.stems))
+            return self.with_stages(stages, rng.choice(self.stems))
         raise SpaceError(f"uniform_over must be 'choices' or 'architectures', not '{uniform_over}'")
 
     def mutate(self, architecture: Architecture, rng: Random, rate: float = 0.1) -> Architecture:
@@ -269,17 +286,31 @@ class Space:
         }
         return tuple(distinct.values())
 
+    def enumerate(self, within: Within | None = None) -> Iterator[Architecture]:
+        """Yield every architecture exactly once, in a fixed order, or those within limits alone.
+
+        Raises:
+            WalkTooLong: If ``within`` allows fewer steps than it takes.
+        """
+        return enumerate_designs(self, within or Within())
+
     @cached_property
     def smallest(self) -> Architecture:
         """The architecture of fewest MACs (then parameters)."""
-        return self._extreme(min)
+        return self._extreme(min, _macs_and_params)
 
     @cached_property
     def largest(self) -> Architecture:
         """The architecture of most MACs (then parameters)."""
-        return self._extreme(max)
+        return self._extreme(max, _macs_and_params)
 
-    def _extreme(self, pick: Callable[..., Any]) -> Architecture:
+    def cheapest(self, part_size: Callable[[Part, Style], float]) -> Architecture:
+        """Return the architecture whose parts cost least in all, exactly (then fewest MACs and parameters)."""
+        return self._extreme(
+            min, lambda part, style: (part_size(part, style), *_macs_and_params(part, style))
+        )
+
+    def _extreme(self, pick: Callable[..., Any], size: Callable[[Part, Style], Sizes]) -> Architecture:
         # Costs add up over blocks, so the extreme network has the extreme block wherever it is allowed.
         candidates = []
         for skeleton in self.skeletons():
@@ -287,15 +318,20 @@ class Space:
             for index, stage in enumerate(self.stages):
                 feature_map = skeleton.feature_map(index)
 
-                def size(block: Block, feature_map: FeatureMap = feature_map) -> tuple[int, int]:
-                    return _macs_and_params(block_cost(block, feature_map, self.style))
+                def block_size(block: Block, index: int = index, place: FeatureMap = feature_map) -> Sizes:
+                    return size(block_part(index, 0, block, place), self.style)
 
-                first, other = pick(stage.first_blocks, key=size), pick(stage.blocks, key=size)
+                first, other = pick(stage.first_blocks, key=block_size), pick(stage.blocks, key=block_size)
                 blocks = (first, *(other,) * (pick(stage.depths) - 1))
                 downsample = skeleton.stages[index].downsample
                 stages.append(Stage(stage.dim, stage.num_heads, blocks, downsample))
-            candidates.append(self._architecture(tuple(stages), skeleton.stem))
-        extreme: Architecture = pick(candidates, key=lambda design: _macs_and_params(costs(design)))
+            candidates.append(self.with_stages(tuple(stages), skeleton.stem))
+
+        def design_size(design: Architecture) -> Sizes:
+            sizes = (size(part, self.style) for part in walk(design))
+            return tuple(math.fsum(column) for column in zip(*sizes, strict=True))
+
+        extreme: Architecture = pick(candidates, key=design_size)
         return extreme
 
     # -- identity --------------------------------------------------------------------------------
@@ -329,5 +365,6 @@ def _sample_stage(stage: StageChoices, rng: Random) -> Stage:
     return Stage(stage.dim, stage.num_heads, blocks, downsample)
 
 
-def _macs_and_params(cost: Cost | Costs) -> tuple[int, int]:
+def _macs_and_params(part: Part, style: Style) -> Sizes:
+    cost = part_cost(part, style)
     return cost.macs, cost.params

@@ -16,6 +16,8 @@ from nas.runtime.device import DeviceType, start_worker
 from nas.runtime.error_text import last_line
 from search_spaces.errors import WorkError
 
+_KILLER = f"it killed {MAX_ATTEMPTS} workers, most likely for lack of memory"
+
 
 class _Worker:
     """The actor: one object that ``factory`` made, whose methods it calls."""
@@ -36,11 +38,13 @@ class ItemResult:
 
     Attributes:
         index: Index of the item among those given.
-        value: What the method returned.
+        value: What the method returned; None where it failed.
+        failure: Why there is no value, in one line, or None.
     """
 
     index: int
     value: Any
+    failure: str | None = None
 
 
 class Pool:
@@ -84,6 +88,8 @@ class Pool:
     ) -> Iterator[ItemResult]:
         """Yield results as they come, each item exactly once, whatever workers die.
 
+        An item at which the method raises, or that outlives several workers, has the reason in place of a value.
+
         Args:
             method: Name of the method of the held object to call.
             items: Its arguments.
@@ -92,7 +98,7 @@ class Pool:
 
         Raises:
             Interrupted: If the user asked to stop.
-            WorkError: If the method fails, one item outlives several workers, or no worker starts for long.
+            WorkError: If workers cannot be started, or none starts for long.
         """
         ray = load_ray()
         waiting = list(enumerate(items))
@@ -114,18 +120,22 @@ class Pool:
                 try:
                     value = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
-                    self._idle.append(actor)  # it failed at this item, not for good
-                    raise to_user_error(error) from error
+                    if call is None:
+                        raise to_user_error(error) from error
+                    log.note(str(error))
+                    # What it holds may be half changed, or its GPU be unusable for good.
+                    self._kill(actor)
+                    self._spawn(self._slots.pop(actor))
+                    yield ItemResult(call[0], None, last_line(error.cause or error))
+                    continue
                 except ray.exceptions.RayError as error:
                     self._replace(actor, error, starting=call is None)
                     if call is not None:
                         deaths[call[0]] = deaths.get(call[0], 0) + 1
-                        if deaths[call[0]] >= MAX_ATTEMPTS:
-                            raise WorkError(
-                                f"evaluating {call[1]} killed {MAX_ATTEMPTS} workers, most likely for lack of "
-                                "memory; use fewer workers (--budget) or a smaller batch"
-                            ) from None
-                        waiting.insert(0, call)
+                        if deaths[call[0]] < MAX_ATTEMPTS:
+                            waiting.insert(0, call)
+                        else:
+                            yield ItemResult(call[0], None, _KILLER)
                     continue
                 self._failed_starts = 0
                 self._starting.discard(actor)

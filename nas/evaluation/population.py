@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from nas.data.splits import Split
 from nas.evaluation.accuracy import Batch, evaluation_batch_size
 from nas.evaluation.prefix_cache import GROUP_SIZE, PrefixCacheEvaluator, order_by_prefix
 from nas.runtime.device import compute_dtype
+from nas.search.evaluations import Failure
 from nas.search.racing import LOOKS, stop_thresholds
 from search_spaces.architecture import Architecture
 from supernet.blueprint import call
@@ -134,19 +135,43 @@ class Population:
 
     def __call__(
         self, designs: list[Architecture], required_top1: list[float]
-    ) -> Iterator[dict[int, dict[str, float]]]:
-        """Yield ``{index: scores}`` of the designs that are done together."""
-        groups = group_by_prefix(designs, self.pool.allocation.workers)
+    ) -> Iterator[Mapping[int, Mapping[str, float] | Failure]]:
+        """Yield ``{index: scores}`` of the designs that are done together, a failure of one that cannot be.
+
+        Designs of a group that fails are evaluated once more, each by itself.
+        """
+        groups, alone = group_by_prefix(designs, self.pool.allocation.workers), list[tuple[int, list[int]]]()
+        for (worker, indices), found in self._score(designs, required_top1, groups):
+            if isinstance(found, Failure) and len(indices) > 1:
+                alone += [(worker, [index]) for index in indices]
+            else:
+                yield _by_index(indices, found)
+        for (_, indices), found in self._score(designs, required_top1, alone):
+            yield _by_index(indices, found)
+
+    def _score(
+        self, designs: list[Architecture], required_top1: list[float], groups: list[tuple[int, list[int]]]
+    ) -> Iterator[tuple[tuple[int, list[int]], list[dict[str, float]] | Failure]]:
+        """Yield each group with the scores of its designs, or why it has none."""
         items = [
             [(designs[index].to_json(), required_top1[index]) for index in indices] for _, indices in groups
         ]
         for result in self.pool.map("score", items, [worker for worker, _ in groups]):
-            _, indices = groups[result.index]
-            yield dict(zip(indices, result.value, strict=True))
+            failed = result.failure is not None
+            yield groups[result.index], Failure(str(result.failure)) if failed else result.value
 
     def close(self) -> None:
         """End the workers."""
         self.pool.close()
+
+
+def _by_index(
+    indices: Sequence[int], found: Sequence[Mapping[str, float]] | Failure
+) -> Mapping[int, Mapping[str, float] | Failure]:
+    """Return what was found of a group's designs, by their indices."""
+    if isinstance(found, Failure):
+        return dict.fromkeys(indices, found)
+    return dict(zip(indices, found, strict=True))
 
 
 def group_by_prefix(designs: list[Architecture], workers: int) -> list[tuple[int, list[int]]]:

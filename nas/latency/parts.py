@@ -14,7 +14,7 @@ from search_spaces.architecture import Architecture, Stage
 from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from search_spaces.space import Space
-from search_spaces.walk import BlockPart, DownsamplePart, HeadPart, StemPart, walk
+from search_spaces.walk import BlockPart, DownsamplePart, HeadPart, Part, StemPart, walk
 from supernet.blueprint import Call, call
 from supernet.subnet import (
     block_blueprint,
@@ -67,17 +67,21 @@ def timed_parts(architecture: Architecture) -> Iterator[TimedPart]:
 
     The names are what stored tables are read by: a change of one letter makes them unreadable.
     """
-    style = architecture.style
     for part in walk(architecture):
-        match part:
-            case StemPart():
-                yield _timed_stem(part, style)
-            case DownsamplePart():
-                yield _timed_downsample(part)
-            case BlockPart():
-                yield _timed_block(part, style)
-            case HeadPart():
-                yield _timed_head(part, style)
+        yield timed_part(part, architecture.style)
+
+
+def timed_part(part: Part, style: Style) -> TimedPart:
+    """Return what is timed of one part of an architecture of this style."""
+    match part:
+        case StemPart():
+            return _timed_stem(part, style)
+        case DownsamplePart():
+            return _timed_downsample(part)
+        case BlockPart():
+            return _timed_block(part, style)
+        case HeadPart():
+            return _timed_head(part, style)
 
 
 def _timed_stem(part: StemPart, style: Style) -> TimedPart:

@@ -15,14 +15,16 @@ from typing import Any
 
 import torch
 
-from nas.latency.parts import timed_parts
+from nas.latency.parts import timed_part, timed_parts
 from nas.runtime.console import log
 from nas.runtime.device import hardware_name
 from nas.runtime.documents import read_json
 from search_spaces.architecture import Architecture
 from search_spaces.checks import is_number
 from search_spaces.errors import CheckpointError, RequestError, StudyError
+from search_spaces.skeleton import Style
 from search_spaces.space import Space
+from search_spaces.walk import Part
 
 FORMAT = 1
 
@@ -62,6 +64,19 @@ class LatencyTable:
                 f"the latency table of space {self.space} has no {missing.args[0]}, which design "
                 f"{architecture.digest} needs; measure a table of that design's space"
             ) from None
+
+    def part_ms(self, part: Part, style: Style) -> float:
+        """Return the latency of one part of an architecture of that style in milliseconds.
+
+        Raises:
+            RequestError: If it was not measured.
+        """
+        name = timed_part(part, style).name
+        if name not in self.entries:
+            raise RequestError(
+                f"the latency table of space {self.space} has no {name}; measure a table of the space that is searched"
+            )
+        return self.entries[name]
 
     def to_json(self) -> dict[str, object]:
         """Return a plain object that ``from_json`` reads back to an equal table."""

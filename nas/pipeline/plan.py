@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from nas.cluster import ray_cluster
@@ -19,6 +20,8 @@ from nas.pipeline.request import SearchRequest
 from nas.runtime.console import duration, quantity
 from nas.runtime.device import planned_device
 from nas.runtime.uncertainty import describe_resolution, warn_of_small_set
+from nas.search.analytic import AnalyticScores
+from nas.search.limits import Limits
 from nas.search.loop import SearchConfig
 from nas.search.objectives import Goal, parse_objectives
 from nas.study.dataset_info import DatasetInfo
@@ -82,6 +85,19 @@ class SearchPlan:
     def goal(self) -> Goal:
         """Objectives and limits."""
         return Goal(parse_objectives(self.settings.objectives), self.settings.limits)
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What the limits leave of the space, as far as they are on scores that are known already."""
+        return Limits(self.space, _known_part(self.goal, self.latency), AnalyticScores(self.latency))
+
+    @cached_property
+    def num_listed(self) -> int | None:
+        """How many designs there are where the search evaluates all of them, or None."""
+        if self.limits.goal != self.goal:
+            return None
+        listed = self.limits.list_designs(self.search_config.trials)
+        return None if listed is None else len(listed)
 
     @property
     def dataset_info(self) -> DatasetInfo:
@@ -157,6 +173,8 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     # A search goes on with the latencies it began with, whatever became of the file they were read from.
     table = study.latency_file if study.latency_file.exists() else settings.latency_table
     latency = None if table is None else read_table(Path(table), space)
+    known = _known_part(Goal(parse_objectives(settings.objectives), settings.limits), latency)
+    Limits(space, known, AnalyticScores(latency)).require_possible()
     # Once training has begun its own checkpoint counts, and the files may be gone.
     trained = study.supernet_file.exists() or not settings.needs_supernet
     pretrained = () if trained else read_pretrained_starts(settings.init_from, space)
@@ -190,6 +208,13 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     )
 
 
+def _known_part(goal: Goal, latency: LatencyTable | None) -> Goal:
+    """Return a goal without limits on latencies that are still to be measured."""
+    if latency is not None:
+        return goal
+    return replace(goal, constraints=tuple(one for one in goal.constraints if one[0] != "latency_ms"))
+
+
 def describe_plan(plan: SearchPlan) -> list[str]:
     """Return the plan in lines for people."""
     data, config, allocation = plan.data, plan.search_config, plan.allocation
@@ -205,7 +230,7 @@ def describe_plan(plan: SearchPlan) -> list[str]:
         f"supernet  {_describe_supernet(plan)}",
         *_describe_pretrained(plan.pretrained),
         *_describe_noise(plan),
-        f"search    {config.trials} designs by {config.sampler}, objectives {plan.settings.objectives}"
+        f"search    {_describe_designs(plan)}, objectives {plan.settings.objectives}"
         + (f", limits {limits}" if limits else "")
         + ("" if config.racing is None else f", racing {config.racing:g}")
         + time_limit,
@@ -213,6 +238,15 @@ def describe_plan(plan: SearchPlan) -> list[str]:
         f"study     {plan.study.folder} (id {plan.identity.short_id}; {plan.storage_url})",
         *[f"warning   {warning}" for warning in plan.warnings],
     ]
+
+
+def _describe_designs(plan: SearchPlan) -> str:
+    if plan.num_listed is None:
+        return f"{plan.search_config.trials} designs by {plan.search_config.sampler}"
+    within = " within the limits" if plan.goal.constraints else " of the space"
+    return (
+        "the only design" if plan.num_listed == 1 else f"all {plan.num_listed} designs, each once,"
+    ) + within
 
 
 def _describe_supernet(plan: SearchPlan) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,15 +21,17 @@ from nas.runtime.device import planned_device
 from nas.runtime.files import sweep_scratch, write_json
 from nas.runtime.lock import Holder
 from nas.runtime.uncertainty import Accuracy
+from nas.search.analytic import AnalyticScores
+from nas.search.evaluations import evaluate_nothing
 from nas.search.lease import Lease
-from nas.search.loop import Search, analytic_costs, pareto_records
+from nas.search.limits import Limits
+from nas.search.loop import Search, pareto_records
 from nas.search.ties import with_images
 from nas.search.trial_store import TrialRecord
 from nas.training.supernet import SupernetTask, count_shards, steps_per_epoch, train_rank, train_supernet
 from nas.training.supernet_checkpoint import read_progress, read_supernet
 from nas.training.supernet_progress import progress_bar
 from search_spaces.analogues import analogues
-from search_spaces.architecture import Architecture
 from search_spaces.errors import WorkError
 from supernet.supernet import Supernet
 
@@ -44,7 +46,8 @@ def run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
     Raises:
         Interrupted: If the user asked to stop; everything finished is stored.
         StudyError: If somebody else works on the study.
-        WorkError: If no design keeps the limits.
+        RequestError: If no design keeps the limits on latencies that were measured only now.
+        WorkError: If no design could be evaluated.
     """
     with plan.study.lock.hold(command):
         return _run_search(plan, command)
@@ -58,11 +61,13 @@ def _run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
     sweep_scratch(study.folder)
     for line in describe_plan(plan):
         log.note(line)
-    supernet = obtain_supernet(plan) if settings.needs_supernet else None
     latency = obtain_latencies(plan)  # before any worker runs beside the measurement
+    Limits(plan.space, plan.goal, AnalyticScores(latency)).require_possible()
+    supernet = obtain_supernet(plan) if settings.needs_supernet else None
     if supernet is not None:
         ray_cluster.start(plan.cluster)
     trials = with_images(_search(plan, supernet, latency, command))
+    log.say(describe_trials(trials))
     if settings.racing is not None:
         log.say(describe_savings(trials, plan.images_scored))
     front = pareto_records(trials, plan.goal)
@@ -90,18 +95,14 @@ def _search(
             supernet, plan.data, settings.validation_images, settings.seed, settings.racing
         )
         population = Population(plan.allocation, payload)
-
-    def analytic_scores(design: Architecture) -> dict[str, float]:
-        costs = analytic_costs(design)
-        return costs if latency is None else {**costs, "latency_ms": latency.latency_ms(design)}
-
-    evaluate = score_nothing if population is None else population
-    search = Search(plan.space, store, config, evaluate, analytic_scores, analogues(plan.space))
+    evaluate = evaluate_nothing if population is None else population
+    search = Search(plan.space, store, config, evaluate, AnalyticScores(latency), analogues(plan.space))
     evaluated_before = len({trial.architecture.digest for trial in search.earlier if trial.evaluated})
     if evaluated_before:
         log.say(f"resuming the search at {evaluated_before} evaluated designs")
     try:
-        with lease.hold(), bar("searching", config.trials, evaluated_before) as progress:
+        goal = config.trials if search.listed is None else len(search.listed)
+        with lease.hold(), bar("searching", goal, evaluated_before) as progress:
             best: Accuracy | None = None
 
             def on_result(trial: TrialRecord, evaluated: int) -> None:
@@ -119,11 +120,15 @@ def _search(
             population.close()
 
 
-def score_nothing(
-    designs: list[Architecture], required_top1: list[float]
-) -> Iterator[dict[int, dict[str, float]]]:
-    """Yield no scores for any design, where its costs are all that is asked for."""
-    yield {index: {} for index in range(len(designs))}
+def describe_trials(trials: Sequence[TrialRecord]) -> str:
+    """Return how many designs were proposed, and what became of them."""
+    counts = {
+        "over a limit": sum(trial.rejected is not None for trial in trials),
+        "failed": sum(trial.failed is not None and not trial.repeat for trial in trials),
+        "repeated": sum(trial.repeat for trial in trials),
+    }
+    others = "".join(f", {count} {what}" for what, count in counts.items() if count)
+    return f"{sum(trial.evaluated for trial in trials)} of {len(trials)} proposed designs evaluated{others}"
 
 
 def describe_savings(trials: Sequence[TrialRecord], images: int) -> str:
@@ -139,6 +144,11 @@ def describe_savings(trials: Sequence[TrialRecord], images: int) -> str:
 def _explain_empty_front(trials: list[TrialRecord], plan: SearchPlan) -> str:
     if not trials:
         return f"the time of --budget {plan.budget} was over before a design was evaluated; give it more"
+    if failed := [trial for trial in trials if trial.failed is not None]:
+        return (
+            f"no design could be evaluated; {len(failed)} failed, the last because {failed[-1].failed} (the study's "
+            "log has more): mend the cause and run the search again"
+        )
     least = ", ".join(
         f"{name} {quantity(min(trial.scores[name] for trial in trials))}" for name, _ in plan.goal.constraints
     )

@@ -158,6 +158,8 @@ def _count_designs(findings: Findings) -> str:
     repeats = sum(trial.repeat for trial in findings.trials)
     stopped = len(findings.evaluated) - len(findings.measured)
     proposed = f"{len(findings.trials)} proposed" + (f", {rejected} over a limit" if rejected else "")
+    failed = sum(trial.failed is not None and not trial.repeat for trial in findings.trials)
+    proposed += f", {failed} failed" if failed else ""
     proposed += f", {repeats} proposed again" if repeats else ""
     proposed += f", {stopped} stopped early" if stopped else ""
     return f"{len(findings.evaluated)} evaluated ({proposed})"

@@ -102,7 +102,7 @@ def _retrained_row(
 
 def analogues_section(findings: Findings) -> str:
     """Return the analogues of published designs beside what the search found; empty where it had none."""
-    analogues = [trial for trial in findings.measured if trial.origin != "sampled"]
+    analogues = [trial for trial in findings.measured if trial.is_analogue]
     if not analogues:
         return ""
     names = [name for name in NAMES if name in analogues[0].scores]

@@ -58,9 +58,9 @@ def plot_tradeoff(
     gain = goal.objectives[0]
     plotted = [trial for trial in trials if trial.measured and gain in trial.scores and cost in trial.scores]
     best = [plotted[i] for i in front([goal.values(trial.scores) for trial in plotted], goal.directions)]
-    analogues = [trial for trial in plotted if trial.origin != "sampled"]
+    analogues = [trial for trial in plotted if trial.is_analogue]
     traces = [
-        _sampled_points([trial for trial in plotted if trial.origin == "sampled"], cost, gain),
+        _sampled_points([trial for trial in plotted if not trial.is_analogue], cost, gain),
         _front_points(best, goal, cost),
     ]
     if analogues:

@@ -1,9 +1,12 @@
-"""The search itself: propose a batch, reject and deduplicate, evaluate the rest, tell the sampler.
+"""The search itself: propose a batch, revise, reject and deduplicate it, evaluate the rest, tell the sampler.
 
 Proposals are made batch by batch. A batch depends on the seed, its number and the finished batches
 before it, never on the number of workers or on which of them was first; so one seed gives one search,
 and a search that was killed in a batch proposes that batch again and finds what was finished of it in
 the store.
+
+A space that holds no more designs (within the limits) than the search may evaluate is not sampled but listed:
+each design is evaluated once, in an order that the seed draws.
 """
 
 from __future__ import annotations
@@ -12,17 +15,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from random import Random
 
 from optuna.trial import FrozenTrial
 
+from nas.runtime.console import log
+from nas.search.analytic import AnalyticScores
+from nas.search.evaluations import Evaluations, Failure, FailureCount
+from nas.search.limits import Limits
 from nas.search.objectives import Goal
 from nas.search.pareto import front
 from nas.search.racing import required_top1
-from nas.search.samplers import Proposer, create_proposer
-from nas.search.trial_store import Store, TrialRecord
+from nas.search.redraw import Redrawer
+from nas.search.samplers import LISTED, ListProposer, Proposer, create_proposer
+from nas.search.trial_store import Store, TrialRecord, to_constraint_attrs
 from search_spaces.architecture import Architecture
-from search_spaces.cost import costs
 from search_spaces.space import Space
 
 _FRUITLESS_BATCHES = 25  # batches in a row without a new design after which the space counts as searched
@@ -30,18 +37,8 @@ _FRUITLESS_BATCHES = 25  # batches in a row without a new design after which the
 #: Called with each evaluated trial and how many designs were evaluated so far.
 OnResult = Callable[[TrialRecord, int], None]
 
-
-class Evaluations(Protocol):
-    """Evaluates designs somewhere and yields ``{index: scores}`` of those that are done together."""
-
-    def __call__(
-        self, designs: list[Architecture], required_top1: list[float]
-    ) -> Iterator[dict[int, dict[str, float]]]:
-        """Evaluate ``designs``, each of which may be stopped once its ``top1`` is surely below what is required.
-
-        Scores of a stopped one are of the images it saw; their score ``stopped_after`` is how many these were.
-        Where they hold ``images`` and ``correct``, these are how many they are of and the bits of the right ones.
-        """
+#: Scores of a search that asks for no latencies.
+analytic_costs = AnalyticScores()
 
 
 @dataclass(frozen=True)
@@ -73,11 +70,31 @@ class _Progress:
 
     Args:
         evaluated: Trials of evaluated designs, by digest.
+        failed: Trials of designs that could not be evaluated, by digest.
+        known: Digests of all designs of the batches before.
         front: The Pareto front of the finished batches; followed where designs race against it.
+        failures: Counts designs that fail in a row.
     """
 
     evaluated: dict[str, TrialRecord]
+    failed: dict[str, TrialRecord]
+    known: set[str] = field(default_factory=set)
     front: list[TrialRecord] = field(default_factory=list)
+    failures: FailureCount = field(default_factory=FailureCount)
+
+    @classmethod
+    def after(cls, earlier: Sequence[TrialRecord]) -> _Progress:
+        """Return what earlier runs have shown before their batches are gone through."""
+        failed = (record for record in earlier if record.failed is not None)
+        return cls(
+            {record.architecture.digest: record for record in earlier if record.evaluated},
+            {record.architecture.digest: record for record in failed},
+        )
+
+    @property
+    def settled(self) -> dict[str, TrialRecord]:
+        """Trials of designs that need no evaluation any more, by digest."""
+        return self.failed | self.evaluated
 
 
 @dataclass
@@ -90,20 +107,30 @@ class Search:
         config: How to propose.
         evaluate: Evaluates designs.
         analytic_scores: Returns scores known without a forward pass (costs, predicted latency).
-        initial_designs: Designs proposed first, by name.
+        initial_designs: Designs proposed first, by name; under limits those that `Limits` makes of them.
     """
 
     space: Space
     store: Store
     config: SearchConfig
     evaluate: Evaluations
-    analytic_scores: Callable[[Architecture], dict[str, float]]
+    analytic_scores: AnalyticScores
     initial_designs: list[tuple[str, Architecture]] = field(default_factory=list)
 
     @cached_property
     def earlier(self) -> list[TrialRecord]:
         """The trials of earlier runs, read when they are first asked for."""
         return self.store.records()
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What the limits leave of the space."""
+        return Limits(self.space, self.config.goal, self.analytic_scores)
+
+    @cached_property
+    def listed(self) -> list[Architecture] | None:
+        """All designs that keep the limits, where the search may evaluate so many."""
+        return self.limits.list_designs(self.config.trials)
 
     def run(self, on_result: OnResult) -> list[TrialRecord]:
         """Search until the configured trials or time are used up, or the space is.
@@ -116,25 +143,29 @@ class Search:
 
         Raises:
             Interrupted: If the user asked to stop; what was finished is stored.
+            WorkError: If one design after the other cannot be evaluated.
         """
         config, started = self.config, time.monotonic()
-        stored = _by_batch(self.earlier)
-        progress = _Progress(
-            {record.architecture.digest: record for record in self.earlier if record.evaluated}
-        )
-        proposer = self.create_proposer()
-        records: list[TrialRecord] = []
-        number = fruitless = 0
-        while len(progress.evaluated) < config.trials and fruitless < _FRUITLESS_BATCHES:
+        stored, progress = _by_batch(self.earlier), _Progress.after(self.earlier)
+        proposer, number = self._start(stored)
+        records = [stored[batch][index] for batch in range(number) for index in sorted(stored.get(batch, {}))]
+        fruitless = 0
+        while len(progress.evaluated) < config.trials:
             if config.seconds is not None and time.monotonic() - started > config.seconds:
+                break
+            if fruitless == _FRUITLESS_BATCHES:
+                log.say(f"the search ends: {fruitless} batches in a row had no new design within the limits")
                 break
             before = len(progress.evaluated)
             finished = stored.get(number, {})
-            if len(finished) == self._size_of_batch(number):
+            if self.listed is None and len(finished) == self._size_of_batch(number):
                 batch = self._replay_batch(proposer, finished)
             else:
                 batch = self._run_batch(proposer, number, finished, progress, on_result)
+            if not batch:
+                break
             records.extend(batch)
+            progress.known.update(record.architecture.digest for record in batch)
             if config.racing is not None:
                 progress.front = pareto_records([*progress.front, *batch], config.goal)
             fruitless = fruitless + 1 if len(progress.evaluated) == before and not finished else 0
@@ -142,6 +173,29 @@ class Search:
         # Batches of an earlier, longer run lie beyond those of this one and still count.
         beyond = (batch for later, batch in sorted(stored.items()) if later >= number)
         return records + [record for batch in beyond for _, record in sorted(batch.items())]
+
+    def _start(self, stored: Mapping[int, Mapping[int, TrialRecord]]) -> tuple[Proposer, int]:
+        """Return what proposes, and the number of its first batch."""
+        if self.listed is None:
+            return self.create_proposer(), 0
+        # A search of fewer trials may have sampled some designs before; the others are listed after them.
+        sampled = [record for record in self.earlier if LISTED not in record.sampler_attrs]
+        settled = {
+            record.architecture.digest for record in sampled if record.evaluated or record.failed is not None
+        }
+        order = [design for _, design in self._unique_initial_designs.values()]
+        first = {design.digest for design in order}
+        rest = [design for design in self.listed if design.digest not in first]
+        Random(self.config.seed).shuffle(rest)
+        params = [self.space.values(design) for design in order + rest if design.digest not in settled]
+        if not sampled:
+            log.say(
+                f"all {len(self.listed)} designs"
+                + (" within the limits" if self.config.goal.constraints else "")
+                + " are evaluated, each once"
+            )
+        number = max((record.batch + 1 for record in sampled), default=0)
+        return ListProposer(self.space.choices, self.config.goal.directions, params), number
 
     def create_proposer(self) -> Proposer:
         """Return what proposes the batches of a run."""
@@ -154,7 +208,8 @@ class Search:
         scores = self.analytic_scores(architecture)
         for name, violation in goal.violations(scores).items():
             trial.set_constraint(name, violation)
-        initial = self._unique_initial_designs.get(architecture.digest) if batch == 0 else None
+        first = batch == 0 or LISTED in trial.system_attrs
+        initial = self._unique_initial_designs.get(architecture.digest) if first else None
         return TrialRecord(
             batch=batch,
             index_in_batch=index,
@@ -169,7 +224,10 @@ class Search:
     @cached_property
     def _unique_initial_designs(self) -> dict[str, tuple[str, Architecture]]:
         """The designs proposed first, with their names, by digest."""
-        return {design.digest: (name, design) for name, design in self.initial_designs}
+        unique: dict[str, tuple[str, Architecture]] = {}
+        for name, design in self.limits.initial_designs(self.initial_designs):
+            unique.setdefault(design.digest, (name, design))
+        return unique
 
     def _size_of_batch(self, number: int) -> int:
         """Return how many proposals a batch has."""
@@ -179,9 +237,14 @@ class Search:
     def _replay_batch(self, proposer: Proposer, finished: Mapping[int, TrialRecord]) -> list[TrialRecord]:
         """Tell the proposer of a batch that an earlier run finished."""
         records = [finished[index] for index in range(len(finished))]
+        violations = [self.config.goal.violations(record.scores) for record in records]
         proposer.resume(
             [record.params for record in records],
-            [record.sampler_attrs for record in records],
+            # Earlier versions noted constraints in their scores' own units.
+            [
+                {**record.sampler_attrs, **to_constraint_attrs(shares)}
+                for record, shares in zip(records, violations, strict=True)
+            ],
             self._objectives(records),
         )
         return records
@@ -196,25 +259,25 @@ class Search:
     ) -> list[TrialRecord]:
         """Propose a batch, finish what is not ``stored`` of it and tell the proposer.
 
-        Evaluated designs are added to ``progress``.
+        Evaluated and failed designs are added to ``progress``.
         """
-        trials = self._ask(proposer, number)
+        trials = self._ask(proposer, number, stored, progress)
         proposals = [self.describe_proposal(trial, number, index) for index, trial in enumerate(trials)]
         finished = dict(stored)
         rejected = [proposal for proposal in proposals if proposal.rejected is not None]
         self._finish(_unfinished(rejected, finished), finished)
-        waiting = _new_designs(_unfinished(proposals, finished), progress.evaluated)
+        waiting = _new_designs(_unfinished(proposals, finished), progress.settled)
         # The last batch may be cut short; a longer search proposes it again and finishes it.
         room = max(0, self.config.trials - len(progress.evaluated))
         for results in self._evaluate(waiting[:room], progress.front):
             self._finish(results, finished)
             for record in results:
-                progress.evaluated[record.architecture.digest] = record
-                on_result(record, len(progress.evaluated))
+                self._count(record, progress, on_result)
         if len(waiting) > room:
             return [finished[index] for index in sorted(finished)]
+        settled = progress.settled
         repeats = [
-            _answer(proposal, progress.evaluated[proposal.architecture.digest])
+            _answer(proposal, settled[proposal.architecture.digest])
             for proposal in _unfinished(proposals, finished)
         ]
         self._finish(repeats, finished)
@@ -222,13 +285,34 @@ class Search:
         proposer.tell(trials, self._objectives(records))
         return records
 
-    def _ask(self, proposer: Proposer, number: int) -> list[FrozenTrial]:
+    def _count(self, record: TrialRecord, progress: _Progress, on_result: OnResult) -> None:
+        """Add a trial that was just finished to what is known."""
+        digest = record.architecture.digest
+        if record.failed is not None:
+            progress.failed[digest] = record
+            log.say(f"design {digest} could not be evaluated: {record.failed}")
+            progress.failures.add(Failure(record.failed))
+            return
+        progress.evaluated[digest] = record
+        progress.failures.add(None)
+        on_result(record, len(progress.evaluated))
+
+    def _ask(
+        self, proposer: Proposer, number: int, stored: Mapping[int, TrialRecord], progress: _Progress
+    ) -> list[FrozenTrial]:
         """Return the proposals of a batch, the first of which begins with the initial designs."""
-        initial = [] if number else [design for _, design in self._unique_initial_designs.values()]
         seed = (self.config.seed * 100_003 + number) % 2**32
-        return proposer.ask(
+        if self.listed is not None:
+            return proposer.ask(seed, self.config.batch_size)
+        initial = [] if number else [design for _, design in self._unique_initial_designs.values()]
+        trials = proposer.ask(
             seed, self._size_of_batch(number), [self.space.values(design) for design in initial]
         )
+        Redrawer(self.limits).revise(trials, progress.known, Random(seed))
+        for index, record in stored.items():
+            # What is stored of the batch was proposed so, unless an earlier version did not revise it.
+            trials[index].params = dict(record.params)
+        return trials
 
     def _evaluate(
         self, proposals: Sequence[TrialRecord], rivals: Sequence[TrialRecord]
@@ -244,7 +328,7 @@ class Search:
             scores = [rival.scores for rival in rivals]
             required = required_top1([proposal.scores for proposal in proposals], scores, self.config.goal)
         for done in self.evaluate([proposal.architecture for proposal in proposals], required):
-            yield [_with_scores(proposals[index], scores) for index, scores in done.items()]
+            yield [_with_result(proposals[index], found) for index, found in done.items()]
 
     def _finish(self, records: Sequence[TrialRecord], finished: dict[int, TrialRecord]) -> None:
         """Store finished trials of a batch and add them to ``finished``."""
@@ -252,15 +336,9 @@ class Search:
         finished.update((record.index_in_batch, record) for record in records)
 
     def _objectives(self, records: Sequence[TrialRecord]) -> list[list[float] | None]:
-        """Return what a sampler learns of finished trials: their objectives; None of a rejected one."""
+        """Return what a sampler learns of finished trials: their objectives; None of one that has none."""
         goal = self.config.goal
-        return [None if record.rejected is not None else goal.values(record.scores) for record in records]
-
-
-def analytic_costs(architecture: Architecture) -> dict[str, float]:
-    """Return ``macs``, ``params`` and ``activation_bytes`` of an architecture."""
-    known = costs(architecture)
-    return {"macs": known.macs, "params": known.params, "activation_bytes": known.activation_bytes}
+        return [goal.values(record.scores) if record.complete else None for record in records]
 
 
 def pareto_records(records: Sequence[TrialRecord], goal: Goal) -> list[TrialRecord]:
@@ -283,17 +361,19 @@ def _unfinished(proposals: Sequence[TrialRecord], finished: Mapping[int, TrialRe
     return [proposal for proposal in proposals if proposal.index_in_batch not in finished]
 
 
-def _new_designs(proposals: Sequence[TrialRecord], evaluated: Mapping[str, TrialRecord]) -> list[TrialRecord]:
-    """Return the first proposal of each design that has not been evaluated."""
+def _new_designs(proposals: Sequence[TrialRecord], settled: Mapping[str, TrialRecord]) -> list[TrialRecord]:
+    """Return the first proposal of each design that is not settled."""
     new: dict[str, TrialRecord] = {}
     for proposal in proposals:
-        if proposal.architecture.digest not in evaluated:
+        if proposal.architecture.digest not in settled:
             new.setdefault(proposal.architecture.digest, proposal)
     return list(new.values())
 
 
-def _with_scores(proposal: TrialRecord, found: Mapping[str, float]) -> TrialRecord:
-    """Return a proposal with the scores of its evaluation."""
+def _with_result(proposal: TrialRecord, found: Mapping[str, float] | Failure) -> TrialRecord:
+    """Return a proposal with the scores of its evaluation, or the reason why it has none."""
+    if isinstance(found, Failure):
+        return replace(proposal, failed=found.reason)
     scores = {**proposal.scores, **found}
     stopped, images, correct = (_pop_count(scores, name) for name in ("stopped_after", "images", "correct"))
     return replace(proposal, scores=scores, stopped_after=stopped, images=images, correct=correct)
@@ -312,4 +392,5 @@ def _answer(proposal: TrialRecord, earlier: TrialRecord) -> TrialRecord:
         repeat=True,
         stopped_after=earlier.stopped_after,
         images=earlier.images,
+        failed=earlier.failed,
     )

@@ -77,8 +77,12 @@ class Goal:
         return "latency_ms" in (*self.objectives, *dict(self.constraints))
 
     def violations(self, scores: Mapping[str, float]) -> dict[str, float]:
-        """Return by how much analytic ``scores`` exceed each constraint; 0 or less where they keep it."""
-        return {name: scores[name] - limit for name, limit in self.constraints}
+        """Return the share by which analytic ``scores`` exceed each limit; 0 or less where they keep it."""
+        return {name: (scores[name] - limit) / (limit or 1.0) for name, limit in self.constraints}
+
+    def total_violation(self, scores: Mapping[str, float]) -> float:
+        """Return the sum of the shares by which analytic ``scores`` exceed limits; 0 where all are kept."""
+        return sum(share for share in self.violations(scores).values() if share > 0)
 
     def format_violation(self, scores: Mapping[str, float]) -> str | None:
         """Return the first constraint that analytic ``scores`` violate, in words, or None."""

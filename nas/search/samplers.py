@@ -29,6 +29,8 @@ from search_spaces.errors import RequestError, nearest
 SAMPLERS = ("nsga2", "tpe", "random")
 #: The attribute of a trial that says its generation of NSGA-II; databases have it by this name.
 GENERATION = "_Evolution:generation"
+#: The attribute of a trial that no sampler drew: all designs of its search were listed.
+LISTED = "listed"
 _FIXED_PARAMS = "fixed_params"  # the attribute in which Optuna keeps what a trial was enqueued with
 
 
@@ -60,7 +62,7 @@ class Proposer(ABC):
 
         Args:
             trials: A whole batch, with its constraints set.
-            values: Objectives of each; None for one that was rejected.
+            values: Objectives of each; None for one that has none: it exceeds a limit, or could not be evaluated.
         """
 
     @abstractmethod
@@ -202,7 +204,11 @@ class Nsga2Proposer(_HookProposer):
     def tell(self, trials: Sequence[FrozenTrial], values: Sequence[Sequence[float] | None]) -> None:
         """See `Proposer.tell`."""
         for trial, objectives in zip(trials, values, strict=True):
-            state = TrialState.PRUNED if objectives is None else TrialState.COMPLETE
+            state = _state_of(trial, objectives)
+            if state is TrialState.PRUNED:
+                # It takes part by how much it exceeds the limits, which costs nothing to know: constrained
+                # domination looks at objectives of designs within the limits alone.
+                state, objectives = TrialState.COMPLETE, [0.0] * len(self._study.directions)
             self._sampler.after_trial(self._study, trial, state, objectives)
 
     def resume(
@@ -265,12 +271,18 @@ class TpeProposer(Proposer):
 
     def tell(self, trials: Sequence[FrozenTrial], values: Sequence[Sequence[float] | None]) -> None:
         """See `Proposer.tell`."""
-        for trial, objectives in zip(trials, values, strict=True):
-            running = self._running.pop(trial.number)
+        asked = [self._running.pop(trial.number) for trial in trials]
+        if any(running.params != trial.params for running, trial in zip(asked, trials, strict=True)):
+            # What was drawn again takes the place of what was asked for, in the order of the batch.
+            for running in asked:
+                self._study.tell(running, state=TrialState.FAIL)
+            params, attrs = [trial.params for trial in trials], [trial.system_attrs for trial in trials]
+            self.resume(params, attrs, values)
+            return
+        for running, trial, objectives in zip(asked, trials, values, strict=True):
             for name, violation in trial.constraints.items():
                 running.set_constraint(name, violation)
-            state = TrialState.PRUNED if objectives is None else TrialState.COMPLETE
-            self._study.tell(running, objectives, state)
+            self._study.tell(running, objectives, _state_of(trial, objectives))
 
     def resume(
         self,
@@ -280,15 +292,21 @@ class TpeProposer(Proposer):
     ) -> None:
         """See `Proposer.resume`."""
         for one, attrs, objectives in zip(params, sampler_attrs, values, strict=True):
-            self._study.add_trial(
-                create_trial(
-                    state=TrialState.PRUNED if objectives is None else TrialState.COMPLETE,
-                    values=objectives,
-                    params=dict(one),
-                    distributions=self._shared,
-                    system_attrs=dict(attrs),
-                )
+            trial = create_trial(
+                state=TrialState.FAIL,
+                params=dict(one),
+                distributions=self._shared,
+                system_attrs=dict(attrs),
             )
+            trial.values, trial.state = objectives, _state_of(trial, objectives)
+            self._study.add_trial(trial)
+
+
+def _state_of(trial: FrozenTrial, objectives: Sequence[float] | None) -> TrialState:
+    """Return the state in which a trial with its constraints ends; without objectives it was rejected or failed."""
+    if objectives is not None:
+        return TrialState.COMPLETE
+    return TrialState.PRUNED if any(value > 0 for value in trial.constraints.values()) else TrialState.FAIL
 
 
 def _without_fixed_params(trial: FrozenTrial) -> FrozenTrial:
@@ -296,3 +314,29 @@ def _without_fixed_params(trial: FrozenTrial) -> FrozenTrial:
     copied = copy.copy(trial)
     copied.system_attrs = {key: value for key, value in trial.system_attrs.items() if key != _FIXED_PARAMS}
     return copied
+
+
+class ListProposer(RandomProposer):
+    """Proposes given designs one after the other, then none, whatever becomes of them.
+
+    Args:
+        choices: The parameters.
+        directions: ``maximize`` or ``minimize`` for each objective.
+        listed: Parameters of the designs.
+    """
+
+    def __init__(
+        self,
+        choices: Sequence[Choice],
+        directions: Sequence[Direction],
+        listed: Sequence[Mapping[str, Value]],
+    ) -> None:
+        super().__init__(choices, directions)
+        self._listed = listed
+
+    def ask(self, seed: int, count: int, initial: Sequence[Mapping[str, Value]] = ()) -> list[FrozenTrial]:
+        """See `Proposer.ask`; fewer than ``count`` are left at the end."""
+        trials = [self._new_trial(params) for params in self._listed[self._count : self._count + count]]
+        for trial in trials:
+            trial.system_attrs = {LISTED: True}
+        return trials

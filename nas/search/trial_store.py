@@ -32,8 +32,18 @@ from search_spaces.architecture import Architecture
 from search_spaces.choices import Choice, Value
 from search_spaces.errors import StudyError
 
+#: Origin of the designs that a search with limits begins with beside the published ones.
+SMALLEST = "smallest"
+
 _CONSTRAINTS_ATTR = "constraints"  # where optuna-dashboard 0.21 looks for constraints
-_NOT_SCORES = {"digest", "design", "origin", "rejected", "stopped_after"}  # user attributes that are none
+_NOT_SCORES = {
+    "digest",
+    "design",
+    "origin",
+    "rejected",
+    "failed",
+    "stopped_after",
+}  # user attributes that are none
 
 
 @dataclass(frozen=True)
@@ -47,12 +57,13 @@ class TrialRecord:
         architecture: The design they make.
         scores: What is known of it; without accuracy where it was rejected.
         rejected: The constraint it violates, or None.
-        origin: ``sampled``, or the published design it is an analogue of.
+        origin: ``sampled``, the published design it is an analogue of, or ``smallest``.
         repeat: Whether its scores were answered from an earlier trial.
         stopped_after: Validation images after which racing stopped it, and which its scores are of; or None.
         images: Validation images that its accuracy is of; None where it has none, or an earlier version stored it.
         correct: Which of them were right, as the bits of a number.
         sampler_attrs: What the sampler noted on the trial.
+        failed: Why it could not be evaluated, or None.
     """
 
     batch: int
@@ -67,11 +78,22 @@ class TrialRecord:
     images: int | None = None
     correct: int | None = field(default=None, repr=False)
     sampler_attrs: Mapping[str, Any] = field(default_factory=dict)
+    failed: str | None = None
+
+    @property
+    def is_analogue(self) -> bool:
+        """Whether it is like a published design, and so proposed first."""
+        return self.origin not in ("sampled", SMALLEST)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has all its scores, its own or those of an earlier trial of its design."""
+        return self.rejected is None and self.failed is None
 
     @property
     def evaluated(self) -> bool:
         """Whether a forward pass was spent on it."""
-        return self.rejected is None and not self.repeat
+        return self.complete and not self.repeat
 
     @property
     def measured(self) -> bool:
@@ -180,13 +202,13 @@ class Store:
 
     def to_frozen_trial(self, record: TrialRecord) -> FrozenTrial:
         """Return a record as an Optuna trial that was finished now."""
-        complete = record.rejected is None
+        complete = record.complete
         # Optuna's ``create_trial`` would copy and compare the distributions of all parameters once more.
         ended = datetime.now()
         return FrozenTrial(
             number=0,
             trial_id=0,
-            state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+            state=_state_of(record),
             value=None,
             values=[record.scores[name] for name in self.objectives] if complete else None,
             datetime_start=ended - timedelta(seconds=record.scores.get("seconds", 0.0) if complete else 0.0),
@@ -220,6 +242,18 @@ def _open_trials(
     return PublicStudyTrials(study, distributions)
 
 
+def _state_of(record: TrialRecord) -> TrialState:
+    """Return the state in which a record's trial ended."""
+    if record.rejected is not None:
+        return TrialState.PRUNED
+    return TrialState.COMPLETE if record.complete else TrialState.FAIL
+
+
+def to_constraint_attrs(violations: Mapping[str, float]) -> dict[str, float]:
+    """Return violations by the names under which Optuna keeps the constraints of a trial."""
+    return {f"{_CONSTRAINTS_ATTR}:{name}": value for name, value in violations.items()}
+
+
 def _to_user_attrs(record: TrialRecord) -> dict[str, Any]:
     """Return what people read of a trial, in the dashboard for instance."""
     attrs: dict[str, Any] = {
@@ -230,6 +264,8 @@ def _to_user_attrs(record: TrialRecord) -> dict[str, Any]:
     }
     if record.rejected is not None:
         attrs["rejected"] = record.rejected
+    if record.failed is not None:
+        attrs["failed"] = record.failed
     # A stopped trial is complete: its accuracy so far is below that of a rival that is as good in all else,
     # so a sampler learns what it is worth, and it is on no front of Optuna's either.
     if record.stopped_after is not None:
@@ -270,6 +306,7 @@ def _to_record(trial: StoredTrial) -> TrialRecord:
         architecture=Architecture.from_json(ours["architecture"]),
         scores={name: value for name, value in attrs.items() if name not in _NOT_SCORES},
         rejected=attrs.get("rejected"),
+        failed=attrs.get("failed"),
         origin=attrs["origin"],
         repeat=ours["repeat"],
         stopped_after=attrs.get("stopped_after"),

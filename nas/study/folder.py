@@ -294,7 +294,7 @@ class Study:
     def write_front(
         self, rows: Sequence[TrialRecord], goal: Goal, front: Sequence[TrialRecord], seed: int
     ) -> None:
-        """Write ``front.json``: the front, and of how many trials, evaluations and designs that racing stopped."""
+        """Write ``front.json``: the front, and how many trials there were, by what became of them."""
         write_json(
             self.front_file,
             {
@@ -302,6 +302,9 @@ class Study:
                 "limits": dict(goal.constraints),
                 "trials": len(rows),
                 "evaluated": sum(row.evaluated for row in rows),
+                "rejected": sum(row.rejected is not None for row in rows),
+                "failed": sum(row.failed is not None and not row.repeat for row in rows),
+                "repeated": sum(row.repeat for row in rows),
                 "stopped": sum(row.evaluated and row.stopped_after is not None for row in rows),
                 "front": [
                     {**entry, "architecture": row.architecture.to_json()}

@@ -24,6 +24,12 @@ def test_searches_propose_the_same_designs(name: str) -> None:
     assert values.propose(*values.SEARCHES[name]) == stored("proposals")[name]
 
 
+@pytest.mark.parametrize("name", ["nsga2", "random", "tpe"])
+def test_proposals_before_the_first_repeat_are_those_of_the_first_version(name: str) -> None:
+    first = stored("before_repeats")[name]
+    assert len(first) >= 24 and stored("proposals")[name][: len(first)] == first
+
+
 def test_a_supernet_begins_and_trains_the_same() -> None:
     expected, computed = stored("supernet"), values.compute_supernet()
     assert computed["layout"] == expected["layout"]

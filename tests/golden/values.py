@@ -1,7 +1,9 @@
 """What must stay the same from version to version: spaces, proposals, weights' initialisation and training.
 
-The JSON files beside this module hold what version 0.1.0 (commit 7c9782e) computed. After a change that is meant to
-alter them, write them anew and say in the commit why they differ::
+The JSON files beside this module hold what version 0.1.0 (commit 7c9782e) computed, but for ``proposals.json``: since
+then repeated designs are drawn again, and designs over a limit take part in NSGA-II. ``before_repeats.json`` holds the
+proposals of version 0.1.0 without limits until the first that was a repeat, which never changed. After a change that is
+meant to alter them, write them anew and say in the commit why they differ::
 
     python -m tests.golden.values
 """

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from nas.search.evaluations import Failure
 from nas.search.loop import Search, SearchConfig, analytic_costs
 from nas.search.objectives import Goal
 from nas.search.trial_store import Store, TrialRecord
@@ -34,15 +35,17 @@ class FakeEvaluations:
     Args:
         shuffle: Seed of the order in which results come; None for the order asked.
         dies_after: Evaluations until it raises.
+        fails: Says which designs cannot be evaluated.
     """
 
     shuffle: int | None = None
     dies_after: int | None = None
+    fails: Callable[[Architecture], bool] = lambda design: False
     seen: list[str] = field(default_factory=list)
 
     def __call__(
         self, designs: list[Architecture], required_top1: list[float]
-    ) -> Iterator[dict[int, dict[str, float]]]:
+    ) -> Iterator[Mapping[int, Mapping[str, float] | Failure]]:
         order = list(range(len(designs)))
         if self.shuffle is not None:
             Random(self.shuffle + len(self.seen)).shuffle(order)
@@ -51,6 +54,9 @@ class FakeEvaluations:
                 raise Killed
             digest = designs[index].digest
             self.seen.append(digest)
+            if self.fails(designs[index]):
+                yield {index: Failure("CUDA out of memory")}
+                continue
             yield {index: {"top1": int(digest, 16) % 1000 / 10, "seconds": time.perf_counter()}}
 
 

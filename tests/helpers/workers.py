@@ -46,7 +46,8 @@ class Tool:
     def fails(self, item: str) -> None:
         if item == "ours":
             raise CheckpointError("the weights are foreign")
-        raise ValueError("a wrong value\nin two lines")
+        if item == "theirs":
+            raise ValueError("a wrong value\nin two lines")
 
 
 def tool(folder: str, device: str) -> Tool:
@@ -85,3 +86,20 @@ def as_rank(rank: int, task: Any, address: str) -> None:
     distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
     train_rank(task, rank, 2, torch.device("cpu"), lambda latest: None)
     distributed.destroy_process_group()
+
+
+class FailingWorker:
+    """Scores designs by their digests; at some it raises, at others the process ends."""
+
+    def __init__(self, payload: dict[str, set[str]], device: str) -> None:
+        self.raises, self.kills = payload["raises"], payload["kills"]
+
+    def score(self, group: list[tuple[dict[str, object], float]]) -> list[dict[str, float]]:
+        from search_spaces.architecture import Architecture
+
+        digests = {Architecture.from_json(design).digest for design, _ in group}
+        if digests & self.kills:
+            os._exit(1)
+        if digests & self.raises:
+            raise RuntimeError("out of memory\nTried to allocate 20 GiB")
+        return [{"top1": 50.0} for _ in group]

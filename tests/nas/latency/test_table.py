@@ -14,7 +14,8 @@ import pytest
 
 from nas.latency.parts import timed_parts
 from nas.latency.table import read_table
-from nas.search.loop import Search, SearchConfig, analytic_costs
+from nas.search.analytic import AnalyticScores
+from nas.search.loop import Search, SearchConfig
 from nas.search.objectives import Goal
 from nas.search.trial_store import Store
 from search_spaces.architecture import Architecture
@@ -106,14 +107,11 @@ def test_slow_designs_are_rejected_before_evaluation(space: Space, tmp_path: Pat
         evaluated.extend(designs)
         yield {index: {"top1": 50.0} for index in range(len(designs))}
 
-    def analytic_scores(design: Architecture) -> dict[str, float]:
-        return {**analytic_costs(design), "latency_ms": table.latency_ms(design)}
-
     goal = Goal(("top1", "latency_ms"), (("latency_ms", limit),))
     store = Store(f"sqlite:///{tmp_path}/study.db", "study", goal.objectives, space.choices)
-    rows = Search(space, store, SearchConfig(goal, batch_size=10, trials=25), evaluate, analytic_scores).run(
-        lambda row, n: None
-    )
+    rows = Search(
+        space, store, SearchConfig(goal, batch_size=10, trials=25), evaluate, AnalyticScores(table)
+    ).run(lambda row, n: None)
     assert evaluated and all(table.latency_ms(design) <= limit for design in evaluated)
     rejected = [row for row in rows if row.rejected is not None]
     assert rejected and all(row.scores["latency_ms"] > limit for row in rejected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -70,13 +71,34 @@ def test_killed_and_resumed_equals_uninterrupted(
     assert len(seen) == len(set(seen)) == 16  # nothing finished was evaluated again
 
 
-def test_no_design_is_evaluated_twice(space: Space) -> None:
-    fake = FakeEvaluations()
-    rows = run_search(MemoryStore(), space, fake, trials=45)
-    assert max(Counter(fake.seen).values()) == 1
-    repeats = [row for row in rows if row.repeat]
-    known = {row.architecture.digest: row.scores for row in rows if row.evaluated}
-    assert repeats and all(row.scores == known[row.architecture.digest] for row in repeats)
+@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
+def test_no_design_is_proposed_twice_while_there_are_others(sampler: str, space: Space) -> None:
+    rows = run_search(MemoryStore(), space, fake := FakeEvaluations(), trials=60, sampler=sampler)
+    assert len(fake.seen) == len(set(fake.seen)) == 60
+    assert len(rows) <= 62  # two of 72 designs may take more mutants than are looked at
+    again = [row for row in rows if row.repeat]
+    assert all(
+        row.scores == first.scores
+        for row in again
+        for first in rows
+        if first.evaluated and first.architecture == row.architecture
+    )
+
+
+def test_what_is_drawn_again_is_the_same_for_any_kill(space: Space, tmp_path: Path) -> None:
+    for sampler in ("nsga2", "tpe"):
+        whole = run_search(MemoryStore(), space, trials=50, sampler=sampler)
+        store = MemoryStore()
+        for dies_after in (7, 11, 13):
+            with pytest.raises(Killed):
+                run_search(
+                    store,
+                    space,
+                    FakeEvaluations(shuffle=1, dies_after=dies_after),
+                    trials=50,
+                    sampler=sampler,
+                )
+        assert comparable(run_search(store, space, trials=50, sampler=sampler)) == comparable(whole)
 
 
 @pytest.mark.parametrize("trials", [1, 5, 13])
@@ -128,9 +150,7 @@ def test_rejected_trials_are_stored_as_pruned(space: Space, tmp_path: Path) -> N
 
 def test_limit_that_nothing_meets_ends(space: Space) -> None:
     goal = Goal(("top1", "macs"), (("params", 1.0),))
-    rows = run_search(MemoryStore(), space, fake := FakeEvaluations(), goal=goal, sampler="random", batch=2)
-    assert not fake.seen and rows and all(row.rejected for row in rows)
-    assert pareto_records(rows, goal) == []
+    assert run_search(MemoryStore(), space, fake := FakeEvaluations(), goal=goal) == [] and not fake.seen
 
 
 @pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
@@ -151,12 +171,62 @@ def test_more_starts_than_a_batch_holds(space: Space) -> None:
     assert evaluated_digests(rows)[: len(starts)] == [design.digest for _, design in starts]
 
 
-def test_space_is_exhausted(space: Space) -> None:
+@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
+@pytest.mark.parametrize("trials", [72, 73, 1000])
+def test_a_small_space_is_listed(trials: int, sampler: str, space: Space) -> None:
+    starts = [("large one", space.largest)]
     rows = run_search(
-        MemoryStore(), space, fake := FakeEvaluations(), trials=1000, sampler="random", batch=20
+        MemoryStore(),
+        space,
+        fake := FakeEvaluations(),
+        trials=trials,
+        sampler=sampler,
+        batch=20,
+        initial_designs=starts,
     )
-    assert len(fake.seen) == space.size == 72
-    assert {row.architecture.digest for row in rows} == set(fake.seen)
+    assert len(rows) == len(fake.seen) == len(set(fake.seen)) == space.size == 72
+    assert all(row.evaluated for row in rows) and rows[0].origin == "large one"
+    orders = [
+        evaluated_digests(run_search(MemoryStore(), space, trials=trials, seed=seed)) for seed in (0, 0, 1)
+    ]
+    assert orders[0] == orders[1] != orders[2] and sorted(orders[0]) == sorted(orders[2])
+
+
+def test_a_listed_search_goes_on_where_it_was_killed(space: Space, tmp_path: Path) -> None:
+    whole, seen = run_search(MemoryStore(), space, trials=100), list[str]()
+    for after in (3, 0, 31):
+        with pytest.raises(Killed):
+            run_search(tmp_path, space, fake := FakeEvaluations(shuffle=after, dies_after=after), trials=100)
+        seen += fake.seen
+    assert comparable(run_search(tmp_path, space, last := FakeEvaluations(), trials=100)) == comparable(whole)
+    assert len({*seen, *last.seen}) == len(seen) + len(last.seen) == 72
+    assert comparable(run_search(tmp_path, space, idle := FakeEvaluations(), trials=100)) == comparable(whole)
+    assert not idle.seen
+
+
+def test_what_a_sampled_search_left_is_listed_after_it(space: Space, tmp_path: Path) -> None:
+    sampled = run_search(tmp_path, space, first := FakeEvaluations(), trials=13)
+    with pytest.raises(Killed):
+        run_search(tmp_path, space, second := FakeEvaluations(dies_after=8), trials=80)
+    rows = run_search(tmp_path, space, third := FakeEvaluations(), trials=80)
+    seen = [*first.seen, *second.seen, *third.seen]
+    assert len(seen) == len(set(seen)) == len(evaluated_digests(rows)) == 72
+    assert comparable(rows)[: len(sampled)] == comparable(sampled)
+    # Fewer again: nothing is evaluated and nothing is lost.
+    assert comparable(run_search(tmp_path, space, fewer := FakeEvaluations(), trials=5)) == comparable(rows)
+    assert not fewer.seen
+
+
+def test_a_space_of_one_design(space: Space, tmp_path: Path) -> None:
+    stage = replace(space.stages[0], depths=(1,), mlp_ratios=(1,))
+    dwconv = next(choice for choice in stage.operators if choice.name == "dwconv")
+    knobs = (("kernel_size", (3,)), ("dynamic", ("none",)))
+    one = replace(space, stages=(replace(stage, operators=(replace(dwconv, knobs=knobs),)),))
+    assert one.size == 1
+    for sampler in ("nsga2", "tpe", "random"):
+        rows = run_search(MemoryStore(), one, fake := FakeEvaluations(), sampler=sampler)
+        assert [row.architecture for row in rows] == [one.smallest] and len(fake.seen) == 1
+    assert len(run_search(tmp_path, one, trials=256)) == len(run_search(tmp_path, one, trials=256)) == 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -286,12 +286,6 @@ def test_samplers_and_optuna_see_stopped_designs_as_dominated(raced: list[TrialR
     assert best >= front and not best & {row.architecture.digest for row in rows if row.stopped_after}
     stopped = [trial for trial in study.get_trials() if "stopped_after" in trial.user_attrs]
     assert stopped and all(trial.state.name == "COMPLETE" and trial.values for trial in stopped)
-    first = {row.architecture.digest: row for row in rows if row.evaluated}
-    repeats = [row for row in rows if row.repeat]
-    assert repeats and all(
-        row.stopped_after == first[row.architecture.digest].stopped_after and not row.measured
-        for row in repeats
-    )
     left = [500 - row.stopped_after for row in rows if row.evaluated and row.stopped_after is not None]
     assert describe_savings(rows, 500) == (
         f"racing stopped {len(left)} of 32 designs early and saved {sum(left)} of 16000 validation images"

@@ -68,7 +68,12 @@ def propose_with_optuna(
         proposed += [(trial.params, trial.system_attrs) for trial in frozen]
         for trial in trials:
             if constrained and compute_violation(trial.params) > 0:
-                study.tell(trial, state=TrialState.PRUNED)
+                # Optuna's NSGA-II leaves pruned trials out; of one with a violation it never looks at the values.
+                study.tell(
+                    trial,
+                    [0.0, 0.0] if sampler == "nsga2" else None,
+                    None if sampler == "nsga2" else TrialState.PRUNED,
+                )
             else:
                 study.tell(trial, compute_values(trial.params))
     for _, attrs in proposed:

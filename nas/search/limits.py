@@ -1,0 +1,162 @@
+"""What the limits of a search leave of its space: whether anything, which designs, and one near any other.
+
+All of it is arithmetic on costs that add up over the parts of a design, so it is known before anything is trained.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+
+from nas.search.analytic import AnalyticScores
+from nas.search.objectives import Goal
+from nas.search.trial_store import SMALLEST
+from search_spaces.architecture import Architecture
+from search_spaces.enumeration import Sizes, WalkTooLong, Within
+from search_spaces.errors import RequestError
+from search_spaces.shrinking import shrink
+from search_spaces.skeleton import Style
+from search_spaces.space import Space
+from search_spaces.walk import Part
+
+_MOST_STEPS = 500_000  # blocks looked at in a walk under several limits at once, which may lead nowhere
+_MOST_LISTED = 20_000  # designs that are listed at most
+_OPTIONS = {"macs": "--max-macs", "params": "--max-params", "latency_ms": "--max-latency-ms"}
+
+
+@dataclass
+class Limits:
+    """The designs of a space that keep the limits of a goal.
+
+    Args:
+        space: The space.
+        goal: Objectives and limits.
+        scores: What is known of a design, every limited score included.
+    """
+
+    space: Space
+    goal: Goal
+    scores: AnalyticScores
+
+    def keeps(self, design: Architecture) -> bool:
+        """Return whether a design keeps all limits."""
+        return not self.goal.constraints or self.goal.format_violation(self.scores(design)) is None
+
+    def require_possible(self) -> None:
+        """Check that some design may keep all limits.
+
+        Every single limit is decided exactly; several at once are where a walk within bounds comes to its end.
+
+        Raises:
+            RequestError: If none does; it names the smallest possible values.
+        """
+        for name, limit in self.goal.constraints:
+            design = self.smallest(name)
+            least = self.scores(design)[name]
+            if least > limit:
+                raise RequestError(
+                    f"{_OPTIONS[name]}: no design of {self.space.name}/{self.space.scale} keeps {_exact(name, limit)}; "
+                    f"the smallest has {name} {_exact(name, least)} ({design.digest}: {design}): give at least that, "
+                    "or search a smaller space"
+                )
+        try:
+            found = self._search_one()
+        except WalkTooLong:
+            return
+        if found is None:
+            limits = " and ".join(
+                f"{_OPTIONS[name]} {_exact(name, limit)}" for name, limit in self.goal.constraints
+            )
+            alone = ", ".join(
+                f"{name} {_exact(name, self.scores(self.smallest(name))[name])}"
+                for name, _ in self.goal.constraints
+            )
+            raise RequestError(
+                f"no design of {self.space.name}/{self.space.scale} keeps {limits} together, though each alone can be "
+                f"kept (the smallest values are {alone}): loosen one of them"
+            )
+
+    def smallest(self, name: str) -> Architecture:
+        """Return the design with the least of a limited score."""
+        return self.space.cheapest(lambda part, style: self.scores.of_part(name, part, style))
+
+    @cached_property
+    def nearest(self) -> Architecture | None:
+        """A small design that keeps all limits; None where none was found."""
+        try:
+            return self._search_one()
+        except WalkTooLong:
+            return None
+
+    def _search_one(self) -> Architecture | None:
+        """Return a design that keeps all limits, or None if there is none.
+
+        Raises:
+            WalkTooLong: If that was not decided within the steps allowed.
+        """
+
+        def excess(part: Part, style: Style) -> float:
+            return sum(
+                size / limit for size, (_, limit) in zip(self._sizes(part, style), constraints, strict=True)
+            )
+
+        constraints = self.goal.constraints
+        if self.keeps(design := self.space.cheapest(excess)):
+            return design
+        return next(filter(self.keeps, self.space.enumerate(self._within)), None)
+
+    def _sizes(self, part: Part, style: Style) -> Sizes:
+        return tuple(self.scores.of_part(name, part, style) for name, _ in self.goal.constraints)
+
+    @property
+    def _within(self) -> Within:
+        limits = tuple(limit for _, limit in self.goal.constraints)
+        return Within(self._sizes, limits, _MOST_STEPS if len(limits) > 1 else None)
+
+    def list_designs(self, at_most: int) -> list[Architecture] | None:
+        """Return all designs that keep the limits, or None where they are more than that or cannot be listed."""
+        at_most = min(at_most, _MOST_LISTED)
+        if not self.goal.constraints:
+            return list(self.space.enumerate()) if self.space.size <= at_most else None
+        listed: list[Architecture] = []
+        try:
+            for design in filter(self.keeps, self.space.enumerate(self._within)):
+                if len(listed) == at_most:
+                    return None
+                listed.append(design)
+        except WalkTooLong:
+            return None
+        return listed
+
+    def initial_designs(
+        self, published: Sequence[tuple[str, Architecture]]
+    ) -> list[tuple[str, Architecture]]:
+        """Return designs to begin with: those given, shrunk until they keep the limits, and the smallest ones.
+
+        The smallest are those of each limited score, and of the designs that have one operator alone.
+        """
+        if not self.goal.constraints:
+            return list(published)
+        found = [(name, design) for name, design in published if self.keeps(design)]
+        if self.nearest is not None:
+            found += [
+                (f"{name}, shrunk", self.shrink(design))
+                for name, design in published
+                if not self.keeps(design)
+            ]
+        small = [self.smallest(name) for name, _ in self.goal.constraints]
+        small += [space.smallest for space in self.space.with_one_operator()]
+        small += [] if self.nearest is None else [self.nearest]
+        return found + [(SMALLEST, design) for design in small if self.keeps(design)]
+
+    def shrink(self, design: Architecture, rng: Random | None = None) -> Architecture:
+        """Return a design that keeps the limits and is like ``design``; itself where none is known that does."""
+        return design if self.nearest is None else shrink(self.space, design, self.nearest, self.keeps, rng)
+
+
+def _exact(name: str, value: float) -> str:
+    """Return a value such that, given as a limit, it is one that the value keeps."""
+    return f"{math.ceil(value * 1e4) / 1e4:g}" if name == "latency_ms" else f"{math.ceil(value)}"

@@ -29,6 +29,7 @@ class StudySummary:
         state: How far it is, in words.
         holder: Who works on it now, or None.
         evaluated: Designs evaluated; None where its trials cannot be read.
+        trials: Proposals stored, evaluated or not.
         asked: Designs that it was last asked to evaluate, if known.
         front: Designs on its front so far.
         best: The best score in the first objective.
@@ -47,6 +48,7 @@ class StudySummary:
     state: str = "damaged"
     holder: str | None = None
     evaluated: int | None = None
+    trials: int | None = None
     asked: int | None = None
     front: int = 0
     best: float | None = None
@@ -111,6 +113,7 @@ def _describe_search(study: Study) -> dict[str, Any]:
     trials = study.records()
     front = pareto_records(trials, goal)
     return {
+        "trials": len(trials),
         "evaluated": sum(trial.evaluated for trial in trials),
         "front": len(front),
         "best": front[0].scores[goal.objectives[0]] if front else None,
@@ -120,7 +123,7 @@ def _describe_search(study: Study) -> dict[str, Any]:
 def _describe_state(study: Study, known: dict[str, Any]) -> str:
     evaluated, asked = known["evaluated"], known.get("asked")
     if evaluated:
-        if study.front_file.exists() and (asked is None or evaluated >= asked):
+        if study.front_trials() == known["trials"]:
             retrained = known["retrained"]
             return "finished" + (f", {retrained} retrained" if retrained else "")
         return f"searching {evaluated}/{asked or '?'}"

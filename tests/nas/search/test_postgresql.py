@@ -9,8 +9,12 @@ import optuna
 import pytest
 import sqlalchemy
 
+from nas.runtime.lock import Holder
 from nas.search.database_check import require_usable
-from nas.search.storage import check_storage
+from nas.search.lease import Lease
+from nas.search.ownership import Owner
+from nas.search.storage import check_storage, open_storage_for_reading
+from nas.search.trial_store import Store
 from search_spaces.errors import StudyError
 from tests.helpers.postgres import postgres_server
 from tests.helpers.searches import FakeEvaluations, Killed, MemoryStore, comparable, run_search, small_space
@@ -32,6 +36,29 @@ def test_postgresql(postgres: str, tmp_path: Path) -> None:
     )
     with pytest.raises(StudyError, match="has the objectives"):
         check_storage(postgres, "study", ("top1",))
+
+
+def test_studies_of_one_server_are_told_apart_by_id(postgres: str) -> None:
+    space, goal = small_space(), ("top1", "macs")
+    assert open_storage_for_reading(postgres) is None  # and no table is made
+    engine = sqlalchemy.create_engine(postgres)
+    assert sqlalchemy.inspect(engine).get_table_names() == []
+    engine.dispose()
+    alice, bob = (Owner(letter * 32, {"images": letter}, f"/{letter}/exp") for letter in "ab")
+    store = Store(postgres, "exp-aaaaaaaa", goal, space.choices, alice)
+    check_storage(postgres, "exp-aaaaaaaa", goal, alice)
+    with pytest.raises(StudyError, match="belongs to another study"):
+        Store(postgres, "exp-aaaaaaaa", goal, space.choices, bob)
+    holder = Holder.of_this_process(["nas"])
+    with (
+        Lease(store.study, holder, "/one 1").hold(),
+        pytest.raises(StudyError, match="is worked on, in a copy"),
+        Lease(store.study, holder, "/two 2").hold(),
+    ):
+        pass
+    reading = open_storage_for_reading(postgres)
+    assert reading is not None
+    assert Store.for_reading(reading, "exp-aaaaaaaa", postgres, goal, space.choices).records() == []
 
 
 def test_preflight_of_a_server_leaves_nothing(postgres: str) -> None:

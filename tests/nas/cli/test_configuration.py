@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from nas.study.recipes import RecipeOverrides
 from nas.study.setting import Setting
 from nas.study.settings import Settings
 from search_spaces.errors import RequestError
-from tests.helpers.command_line import Nas
+from tests.helpers.command_line import Nas, tree
 
 # Differs from the defaults and from the examples below in every setting.
 STORED = Settings(
@@ -195,3 +196,28 @@ def test_a_search_from_a_file_with_another_seed(
     assert plan["settings"]["recipe"]["epochs"] == 5 and plan["settings"]["seed"] == 3
     assert plan["lines"] == outcome.err.splitlines()
     assert "supernet  5 epochs" in outcome.err and "of 8 images" in outcome.err
+
+
+def test_a_dry_run_writes_nothing(
+    nas: Nas, space_file: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("home", "work", "temporary"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path / "work")
+    before = tree(tmp_path), tree(space_file.parent), tree(images)
+    base = ("search", "--space", space_file, "--data", f"folder:{images}", "--budget", "1cpu", "--dry-run")
+    for further in (
+        (),
+        ("--json",),
+        ("--study", tmp_path / "work" / "s"),
+        ("--storage", f"sqlite:///{tmp_path}/work/trials.db"),
+        ("--retrain", 2, "--baselines", "--export"),
+        ("--objective", "macs,latency_ms"),
+        ("--objective", "macs"),
+    ):
+        outcome = nas(*base, *further)
+        assert outcome.code == 0, outcome
+        assert (tree(tmp_path), tree(space_file.parent), tree(images)) == before, further

@@ -48,7 +48,7 @@ def test_a_copy_is_refused_while_the_first_is_driven(study: optuna.Study) -> Non
         ({"pid": 2**22 + 1, "machine": "another"}, False),
         ({"seen": "soon"}, True),
     ],
-    ids=str,
+    ids=["held", "silent for six minutes", "our own folder", "dead here", "dead elsewhere", "no time"],
 )
 def test_who_has_gone_holds_nothing(change: dict[str, object], free: bool, study: optuna.Study) -> None:
     with Lease(study, ME, "/one 1").hold():

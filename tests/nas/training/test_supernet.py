@@ -54,7 +54,7 @@ def test_shards_in_turn_equal_shards_of_two_ranks(
     space: Space, settings: Settings, data: Data, tmp_path: Path
 ) -> None:
     """The number of workers does not change what is trained, to the last bit."""
-    settings = replace(settings, policy="sandwich", recipe=replace(RECIPE, shards=2))
+    settings = replace(settings, policy="sandwich", recipe=replace(RECIPE, batch_size=7, shards=2))
     alone, together = tmp_path / "alone", tmp_path / "together"
     expected = dict(train_supernet(space, settings, data, alone, CPU).state_dict())
     address = f"file://{tmp_path / 'meeting'}"
@@ -65,7 +65,7 @@ def test_shards_in_turn_equal_shards_of_two_ranks(
     learned = {name for name in expected if "running_" not in name and "num_batches" not in name}
     assert learned and equal_tensors({n: expected[n] for n in learned}, {n: trained[n] for n in learned})
     assert read_progress(alone) == read_progress(together) == (12, 12)
-    unsharded = replace(settings, recipe=RECIPE)
+    unsharded = replace(settings, recipe=replace(settings.recipe, shards=1))
     other = dict(train_supernet(space, unsharded, data, tmp_path / "unsharded", CPU).state_dict())
     assert all(torch.allclose(expected[n], other[n], atol=0.05) for n in learned)
     assert not equal_tensors({n: expected[n] for n in learned}, {n: other[n] for n in learned})

@@ -77,7 +77,12 @@ def search(
         typer.Option("--export", help="Then export the best retrained design.", rich_help_panel=OUTPUT),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and stop; nothing is written but the cache of decoded images.", rich_help_panel=OUTPUT)
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print the plan and stop; nothing is written but the cache of decoded images.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     as_json: Annotated[
         bool,

@@ -81,7 +81,7 @@ def test_what_is_searched_for_is_what_is_given_and_else_the_default(place: Path)
         ("--racing", "0.1"),
         ("--validation-images", "5"),
         ("--objective", "top1,params"),
-        ("--max-params", "2k", "--max-latency-ms", "7.5"),
+        ("--max-params", "4k", "--max-latency-ms", "7.5"),
     ],
     ids=lambda words: words[0],
 )

@@ -188,12 +188,6 @@ class Search:
         rest = [design for design in self.listed if design.digest not in first]
         Random(self.config.seed).shuffle(rest)
         params = [self.space.values(design) for design in order + rest if design.digest not in settled]
-        if not sampled:
-            log.say(
-                f"all {len(self.listed)} designs"
-                + (" within the limits" if self.config.goal.constraints else "")
-                + " are evaluated, each once"
-            )
         number = max((record.batch + 1 for record in sampled), default=0)
         return ListProposer(self.space.choices, self.config.goal.directions, params), number
 

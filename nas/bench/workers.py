@@ -50,6 +50,8 @@ def bench(setup: Setup) -> list[Measurement]:
             began = time.perf_counter()
             pool = Pool(plan, build_inspector, given)
             (answer,) = pool.map("counts", [None])
+            if answer.failure is not None:
+                raise WorkError(f"a worker cannot say what it holds: {answer.failure}")
             starts.append(time.perf_counter() - began)
             seen = answer.value
             pool.close()

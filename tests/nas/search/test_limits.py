@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from nas.search.analytic import AnalyticScores
 from nas.search.limits import Limits
 from nas.search.loop import Search, SearchConfig
 from nas.search.objectives import Goal
+from nas.search.samplers import Nsga2Proposer
 from nas.search.trial_store import SMALLEST, TrialRecord
 from search_spaces.analogues import analogues
 from search_spaces.architecture import Architecture
@@ -167,12 +169,27 @@ def test_killed_and_resumed_under_a_limit_equals_uninterrupted(sampler: str) -> 
         with pytest.raises(Killed):
             fake = FakeEvaluations(shuffle=1, dies_after=dies_after)
             run_search(store, space, fake, goal=goal, sampler=sampler, trials=24)
-        # Version 0.1.0 noted by how many MACs a design exceeds the limit, not by what share of it.
-        store.kept = [
-            replace(
-                row, sampler_attrs={**row.sampler_attrs, "constraints:macs": row.scores["macs"] - sizes[36]}
-            )
-            for row in store.kept
-        ]
     rows = run_search(store, space, goal=goal, sampler=sampler, trials=24)
     assert comparable(rows) == comparable(whole)
+
+
+def test_constraints_of_earlier_versions_are_taken_as_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    space, store = small_space(), MemoryStore()
+    limit = sorted(SCORES(design)["macs"] for design in space.enumerate())[36]
+    goal = Goal(("top1", "macs"), (("macs", limit),))
+    run_search(store, space, goal=goal, trials=12)
+    # Version 0.1.0 noted by how many MACs a design exceeds the limit.
+    store.kept = [
+        replace(row, sampler_attrs={**row.sampler_attrs, "constraints:macs": row.scores["macs"] - limit})
+        for row in store.kept
+    ]
+    told: list[float] = []
+    resume = Nsga2Proposer.resume
+
+    def listen(self: Any, params: Any, attrs: Any, values: Any) -> None:
+        told.extend(one["constraints:macs"] for one in attrs)
+        resume(self, params, attrs, values)
+
+    monkeypatch.setattr(Nsga2Proposer, "resume", listen)
+    run_search(store, space, goal=goal, trials=13)
+    assert told == [(row.scores["macs"] - limit) / limit for row in store.records()[: len(told)]] and told

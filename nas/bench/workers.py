@@ -19,6 +19,7 @@ from nas.cluster.budget import WorkerAllocation
 from nas.cluster.pool import Pool
 from nas.evaluation.population import EvaluationWorker, payload_from_batches
 from nas.runtime import interrupt
+from search_spaces.errors import WorkError
 from supernet.supernet import Supernet
 
 _IMAGES = 500  # for validation

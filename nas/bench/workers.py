@@ -19,6 +19,7 @@ from nas.cluster.budget import WorkerAllocation
 from nas.cluster.pool import Pool
 from nas.evaluation.population import EvaluationWorker, payload_from_batches
 from nas.runtime import interrupt
+from search_spaces.errors import WorkError
 from supernet.supernet import Supernet
 
 _IMAGES = 500  # for validation
@@ -50,6 +51,8 @@ def bench(setup: Setup) -> list[Measurement]:
             began = time.perf_counter()
             pool = Pool(plan, build_inspector, given)
             (answer,) = pool.map("counts", [None])
+            if answer.failure is not None:
+                raise WorkError(f"a worker cannot say what it holds: {answer.failure}")
             starts.append(time.perf_counter() - began)
             seen = answer.value
             pool.close()

@@ -100,6 +100,8 @@ def _search(
     evaluated_before = len({trial.architecture.digest for trial in search.earlier if trial.evaluated})
     if evaluated_before:
         log.say(f"resuming the search at {evaluated_before} evaluated designs")
+    if search.listed is not None and plan.num_listed is None:  # the plan did not know the latencies yet
+        log.say(f"{len(search.listed)} designs keep the limits; each is evaluated once")
     try:
         goal = config.trials if search.listed is None else len(search.listed)
         with lease.hold(), bar("searching", goal, evaluated_before) as progress:

@@ -21,10 +21,11 @@ from optuna.trial import FrozenTrial
 
 from nas.runtime.console import log
 from nas.search.analytic import AnalyticScores
-from nas.search.evaluations import Evaluations, Failure, FailureCount
+from nas.search.evaluations import Evaluations, Failure
 from nas.search.limits import Limits
 from nas.search.objectives import Goal
 from nas.search.pareto import front
+from nas.search.progress import Progress
 from nas.search.racing import required_top1
 from nas.search.redraw import Redrawer
 from nas.search.samplers import LISTED, ListProposer, Proposer, create_proposer
@@ -62,39 +63,6 @@ class SearchConfig:
     seconds: float | None = None
     seed: int = 0
     racing: float | None = None
-
-
-@dataclass
-class _Progress:
-    """What the batches so far have shown.
-
-    Args:
-        evaluated: Trials of evaluated designs, by digest.
-        failed: Trials of designs that could not be evaluated, by digest.
-        known: Digests of all designs of the batches before.
-        front: The Pareto front of the finished batches; followed where designs race against it.
-        failures: Counts designs that fail in a row.
-    """
-
-    evaluated: dict[str, TrialRecord]
-    failed: dict[str, TrialRecord]
-    known: set[str] = field(default_factory=set)
-    front: list[TrialRecord] = field(default_factory=list)
-    failures: FailureCount = field(default_factory=FailureCount)
-
-    @classmethod
-    def after(cls, earlier: Sequence[TrialRecord]) -> _Progress:
-        """Return what earlier runs have shown before their batches are gone through."""
-        failed = (record for record in earlier if record.failed is not None)
-        return cls(
-            {record.architecture.digest: record for record in earlier if record.evaluated},
-            {record.architecture.digest: record for record in failed},
-        )
-
-    @property
-    def settled(self) -> dict[str, TrialRecord]:
-        """Trials of designs that need no evaluation any more, by digest."""
-        return self.failed | self.evaluated
 
 
 @dataclass
@@ -146,7 +114,7 @@ class Search:
             WorkError: If one design after the other cannot be evaluated.
         """
         config, started = self.config, time.monotonic()
-        stored, progress = _by_batch(self.earlier), _Progress.after(self.earlier)
+        stored, progress = _by_batch(self.earlier), Progress.after(self.earlier)
         proposer, number = self._start(stored)
         records = [stored[batch][index] for batch in range(number) for index in sorted(stored.get(batch, {}))]
         fruitless = 0
@@ -188,12 +156,6 @@ class Search:
         rest = [design for design in self.listed if design.digest not in first]
         Random(self.config.seed).shuffle(rest)
         params = [self.space.values(design) for design in order + rest if design.digest not in settled]
-        if not sampled:
-            log.say(
-                f"all {len(self.listed)} designs"
-                + (" within the limits" if self.config.goal.constraints else "")
-                + " are evaluated, each once"
-            )
         number = max((record.batch + 1 for record in sampled), default=0)
         return ListProposer(self.space.choices, self.config.goal.directions, params), number
 
@@ -254,7 +216,7 @@ class Search:
         proposer: Proposer,
         number: int,
         stored: Mapping[int, TrialRecord],
-        progress: _Progress,
+        progress: Progress,
         on_result: OnResult,
     ) -> list[TrialRecord]:
         """Propose a batch, finish what is not ``stored`` of it and tell the proposer.
@@ -285,7 +247,7 @@ class Search:
         proposer.tell(trials, self._objectives(records))
         return records
 
-    def _count(self, record: TrialRecord, progress: _Progress, on_result: OnResult) -> None:
+    def _count(self, record: TrialRecord, progress: Progress, on_result: OnResult) -> None:
         """Add a trial that was just finished to what is known."""
         digest = record.architecture.digest
         if record.failed is not None:
@@ -298,7 +260,7 @@ class Search:
         on_result(record, len(progress.evaluated))
 
     def _ask(
-        self, proposer: Proposer, number: int, stored: Mapping[int, TrialRecord], progress: _Progress
+        self, proposer: Proposer, number: int, stored: Mapping[int, TrialRecord], progress: Progress
     ) -> list[FrozenTrial]:
         """Return the proposals of a batch, the first of which begins with the initial designs."""
         seed = (self.config.seed * 100_003 + number) % 2**32

@@ -7,6 +7,7 @@ before it, so it is the same in a search that was killed in between.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -69,7 +70,7 @@ class Redrawer:
         over = sorted(range(len(designs)), key=lambda index: excesses[index])
         over = [index for index in over if excesses[index] > 0]
         within = len(designs) - len(over)
-        return over[: max(0, round(_SHARE_WITHIN * len(designs)) - within)]
+        return over[: max(0, math.ceil(_SHARE_WITHIN * len(designs)) - within)]
 
     def _find_new(self, design: Architecture, taken: Collection[str], rng: Random) -> Architecture | None:
         """Return a mutant that is not ``taken`` and keeps the limits, ever further from ``design``; or None."""

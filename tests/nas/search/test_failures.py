@@ -58,6 +58,14 @@ def test_a_failed_design_is_not_tried_again_on_resumption(trials: int, space: Sp
     assert not set(first.seen) & set(second.seen)
 
 
+def test_a_failed_design_that_is_proposed_again_is_not_evaluated_again(space: Space) -> None:
+    # One trial fewer than there are designs: none is listed, and in the end nothing new is left to propose.
+    rows = run_search(MemoryStore(), space, fake := FakeEvaluations(fails=is_too_large), trials=71)
+    assert len(fake.seen) == len(set(fake.seen)) == space.size
+    again = [row for row in rows if row.repeat and row.failed is not None]
+    assert again and not any(row.evaluated for row in again)
+
+
 def test_a_search_in_which_all_fail_stops_and_can_be_run_again(space: Space, tmp_path: Path) -> None:
     broken = FakeEvaluations(fails=lambda design: True)
     with pytest.raises(

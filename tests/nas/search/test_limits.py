@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from nas.search.analytic import AnalyticScores
 from nas.search.limits import Limits
 from nas.search.loop import Search, SearchConfig
 from nas.search.objectives import Goal
+from nas.search.samplers import Nsga2Proposer
 from nas.search.trial_store import SMALLEST, TrialRecord
 from search_spaces.analogues import analogues
 from search_spaces.architecture import Architecture
@@ -20,7 +23,7 @@ from search_spaces.errors import RequestError
 from search_spaces.space import Space
 from tests.golden.values import made_up_top1, nano
 from tests.helpers.latency import FORKED, make_table
-from tests.helpers.searches import MemoryStore
+from tests.helpers.searches import FakeEvaluations, Killed, MemoryStore, comparable, run_search, small_space
 
 NANO = nano()
 SCORES = AnalyticScores()
@@ -146,3 +149,47 @@ def test_a_limit_that_excludes_nothing_changes_nothing() -> None:
     assert (
         not any(row.rejected for row in limited) and len(names & {r.architecture.digest for r in limited}) > 5
     )
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_batch_of_one_is_not_lost_near_a_limit(sampler: str) -> None:
+    rows = search(NANO, 20, sampler, batch=1, macs=1.05 * LEAST_MACS)
+    assert sum(row.evaluated for row in rows) == 20
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
+def test_killed_and_resumed_under_a_limit_equals_uninterrupted(sampler: str) -> None:
+    space = small_space()
+    sizes = sorted(SCORES(design)["macs"] for design in space.enumerate())
+    goal = Goal(("top1", "macs"), (("macs", sizes[len(sizes) // 2]),))
+    whole = run_search(MemoryStore(), space, goal=goal, sampler=sampler, trials=24)
+    assert any(row.rejected for row in whole)
+    store = MemoryStore()
+    for dies_after in (7, 9):
+        with pytest.raises(Killed):
+            fake = FakeEvaluations(shuffle=1, dies_after=dies_after)
+            run_search(store, space, fake, goal=goal, sampler=sampler, trials=24)
+    rows = run_search(store, space, goal=goal, sampler=sampler, trials=24)
+    assert comparable(rows) == comparable(whole)
+
+
+def test_constraints_of_earlier_versions_are_taken_as_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    space, store = small_space(), MemoryStore()
+    limit = sorted(SCORES(design)["macs"] for design in space.enumerate())[36]
+    goal = Goal(("top1", "macs"), (("macs", limit),))
+    run_search(store, space, goal=goal, trials=12)
+    # Version 0.1.0 noted by how many MACs a design exceeds the limit.
+    store.kept = [
+        replace(row, sampler_attrs={**row.sampler_attrs, "constraints:macs": row.scores["macs"] - limit})
+        for row in store.kept
+    ]
+    told: list[float] = []
+    resume = Nsga2Proposer.resume
+
+    def listen(self: Any, params: Any, attrs: Any, values: Any) -> None:
+        told.extend(one["constraints:macs"] for one in attrs)
+        resume(self, params, attrs, values)
+
+    monkeypatch.setattr(Nsga2Proposer, "resume", listen)
+    run_search(store, space, goal=goal, trials=13)
+    assert told == [(row.scores["macs"] - limit) / limit for row in store.records()[: len(told)]] and told

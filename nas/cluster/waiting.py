@@ -94,7 +94,7 @@ class Wait:
         if waited >= self._next_line:
             self._next_line = waited + min(waited, _LONGEST_PAUSE)
             log.say(
-                f"waiting for {wanted - ready} of {wanted} workers since {duration(waited)}: {self._describe()}"
+                f"waiting for {wanted - ready} of {wanted} workers for {duration(waited)}: {self._describe()}"
             )
 
     def _describe(self) -> str:

@@ -50,7 +50,7 @@ def export_model(
         name: Name for people.
         mean: Mean of each channel of the training images, in 0..1.
         std: Standard deviation of each channel.
-        class_names: Names of the classes; empty where they are not analytic.
+        class_names: Names of the classes; empty where they are not known.
         metrics: Its scores and where they are from, for the model card.
         provenance: Code, versions and command that it comes from.
         formats: Formats beside source and weights.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from nas.runtime.provenance import provenance
 from nas.runtime.uncertainty import Accuracy
 from nas.search.loop import analytic_costs
 from nas.search.trial_store import TrialRecord
+from nas.study.designs import describe_origin
 from nas.study.folder import Study
 from nas.training.compiled import require_compiler
 from nas.training.subnet import Candidate, retrain, trained_network
@@ -146,7 +147,7 @@ def _run_retraining(plan: RetrainingPlan, epochs: int | None, compile: bool) -> 
 
 
 def find_best_result(study: Study, digest: str | None = None) -> dict[str, Any]:
-    """Return the best result of retraining, or the best of one design.
+    """Return the best result of retraining a design that the search proposed, or the best of one design.
 
     Raises:
         RequestError: If there is none.
@@ -159,7 +160,9 @@ def find_best_result(study: Study, digest: str | None = None) -> dict[str, Any]:
             ["nas", "retrain", str(study.folder), *([] if digest is None else ["--arch", digest])]
         )
         raise RequestError(f"study {study.folder} has no retrained design{named}; run: {command}")
-    return results[0]
+    # Baselines are trained to be compared with; one of them is exported where it is named, or alone.
+    own = [result for result in results if not describe_origin(result)]
+    return (own or results)[0] if digest is None else results[0]
 
 
 def require_export_folder(folder: Path, study: Study | None = None) -> None:
@@ -182,6 +185,16 @@ def require_export_folder(folder: Path, study: Study | None = None) -> None:
             )
     if folder.exists() and not (folder / "verification.json").exists() and any(folder.iterdir()):
         raise RequestError(f"--out {folder} is not empty and holds no export; choose another folder")
+
+
+def _describe_design(result: Mapping[str, Any]) -> str:
+    """Return what kind of image classifier a result is of, for the model card."""
+    origin = describe_origin(result)
+    if result.get("published"):
+        return f"of the design {result['origin']}, fitted to its images and trained on them"
+    if origin:
+        return f"whose attention design starts a neural architecture search ({origin})"
+    return "whose attention design was found by neural architecture search"
 
 
 def export_result(
@@ -209,6 +222,7 @@ def export_result(
             metrics=metrics,
             provenance=provenance(study.settings().seed, []),
             formats=formats,
+            description=_describe_design(result),
             on_progress=on_progress,
         )
     largest = ", ".join(f"{file} {value:.1e}" for file, value in differences.items())

@@ -45,7 +45,7 @@ class StudySummary:
     name: str = ""
     space: str = ""
     images: str = ""
-    state: str = "damaged"
+    state: str = "cannot be read"
     holder: str | None = None
     evaluated: int | None = None
     trials: int | None = None

@@ -162,8 +162,12 @@ def describe_resolution(images: int) -> str:
     apart = (
         "no two designs can be told apart"
         if least > 100
-        else f"designs less than {least:.2g} points apart cannot be told apart "
-        f"(less than {independent:.2g} where they err on different images)"
+        else f"designs less than {least:.2g} points apart cannot be told apart"
+        + (
+            f" (less than {independent:.2g} where they err on different images)"
+            if independent > least
+            else ""
+        )
     )
     return (
         f"on {images} validation images an accuracy of {_TYPICAL_TOP1:.0f}% has a standard error of "

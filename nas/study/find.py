@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from nas.study.folder import Study
 from nas.study.settings import Settings
+from search_spaces.declaration import load_declaration
 from search_spaces.errors import StudyError
 
 #: Where studies of plain names lie.
@@ -39,16 +41,20 @@ def find_default_study(settings: Settings) -> Study:
     name = default_study_name(settings)
     former = Study(STUDIES / Path(settings.space).stem)
     if not (STUDIES / name).exists() and former.settings_file.is_file() and former.identity() is None:
-        if default_study_name(former.settings()) == name:
+        if _images_name(former.settings()) == _images_name(settings):
             return former
     return Study(STUDIES / name)
 
 
 def default_study_name(settings: Settings) -> str:
-    """Return what a study is called after: its space and its images."""
+    """Return what a study is called after: the name of its space and its images."""
+    space = re.sub(r"[^\w.-]+", "_", load_declaration(settings.space).name)
+    return f"{space[:_LONGEST]}-{_images_name(settings)[:_LONGEST] or 'images'}"
+
+
+def _images_name(settings: Settings) -> str:
     kind, _, path = settings.data.partition(":")
-    images = Path(path).expanduser().resolve().name if kind == "folder" else Path(settings.data).name
-    return f"{Path(settings.space).stem[:_LONGEST]}-{images[:_LONGEST] or 'images'}"
+    return Path(path).expanduser().resolve().name if kind == "folder" else Path(settings.data).name
 
 
 def _require_possible(name: str) -> None:

@@ -238,9 +238,7 @@ def train_one(
             start=first,
         )
 
-    while training.step < training.total_steps:
-        until = (training.step // steps_per_epoch + 1) * steps_per_epoch
-        training.run(run_step, epoch_batches, until=until)
+    def report_epoch() -> None:
         scores = accuracy(
             training.averaged_network, data.val.batches(evaluation_batch_size(size), device=device)
         )
@@ -252,6 +250,15 @@ def train_one(
             }
         )
         interrupt.check()
+
+    if (
+        training.step == training.total_steps
+    ):  # stopped after its last step; Tune wants a report of every trial
+        report_epoch()
+    while training.step < training.total_steps:
+        until = (training.step // steps_per_epoch + 1) * steps_per_epoch
+        training.run(run_step, epoch_batches, until=until)
+        report_epoch()
     _write_result(job, training.averaged_network, data, device)
 
 

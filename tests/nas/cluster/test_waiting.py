@@ -37,8 +37,8 @@ def test_lines_say_what_and_how_long_and_become_rare(lines: list[str]) -> None:
     for second in range(2000):
         clock.now = second
         wait.check(6, 8)
-    assert lines[0] == "waiting for 2 of 8 workers since 10s: the cluster has 8 GPUs, 8 are in use"
-    assert [line.partition("since ")[2].partition(":")[0] for line in lines] == [
+    assert lines[0] == "waiting for 2 of 8 workers for 10s: the cluster has 8 GPUs, 8 are in use"
+    assert [line.partition("workers for ")[2].partition(":")[0] for line in lines] == [
         "10s", "20s", "40s", "1m 20s", "2m 40s", "5m 20s", "10m 40s", "20m 40s", "30m 40s",
     ]  # fmt: skip
 

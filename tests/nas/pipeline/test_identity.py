@@ -231,15 +231,24 @@ def test_a_study_goes_on_from_another_folder_of_work(
     ("settings", "name"),
     [
         (Settings(), "twins_cswin-mnist5k"),
-        (Settings(space="a/my space.yaml", data="folder:~/flowers/"), "my space-flowers"),
         (Settings(data="torch/cifar10"), "twins_cswin-cifar10"),
         (Settings(data="folder:/"), "twins_cswin-images"),
-        (Settings(space="s" * 250, data="folder:/" + "d" * 250), f"{'s' * 80}-{'d' * 80}"),
+        (Settings(data="folder:/" + "d" * 250), f"twins_cswin-{'d' * 80}"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_study_is_called_after_space_and_images(settings: Settings, name: str) -> None:
     assert default_study_name(settings) == name
+
+
+@pytest.mark.parametrize(
+    ("space", "name"), [("my space", "my_space"), ("a/../b", "a_.._b"), ("s" * 250, "s" * 80)]
+)
+def test_a_space_of_a_file_is_called_as_it_calls_itself(space: str, name: str, tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(TINY_SPACE.replace("name: tiny", f"name: {space}"))
+    settings = Settings(space=str(file), data="folder:~/flowers/")
+    assert default_study_name(settings) == f"{name}-flowers"
 
 
 def test_two_sets_of_one_name_do_not_meet_in_one_study(begin: Begin) -> None:

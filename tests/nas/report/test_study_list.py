@@ -54,7 +54,7 @@ def test_each_says_how_far_it_is(place: Path) -> None:
         "begun": "searching 3/?",
         "new [1]": "not begun",
         "training": "training 3/12 steps",
-        "damaged": "damaged",
+        "damaged": "cannot be read",
     }
     done, study = found["done"], Study(Path("studies/done"))
     identity = study.identity()

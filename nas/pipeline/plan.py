@@ -220,12 +220,13 @@ def describe_plan(plan: SearchPlan) -> list[str]:
     data, config, allocation = plan.data, plan.search_config, plan.allocation
     limits = ", ".join(f"{name} <= {quantity(limit)}" for name, limit in plan.goal.constraints)
     time_limit = "" if plan.budget.seconds is None else f", at most {duration(plan.budget.seconds)}"
+    cores = "core" if allocation.cpus_per_worker == 1 else "cores"
     return [
         f"space     {plan.space}",
         f"images    {data.name}: {len(data.train)} to train, {len(data.val)} to validate, "
         f"{len(data.class_names)} classes, {data.in_channels}x{data.image_size}x{data.image_size}",
         *data.summary.lines(),
-        f"workers   {allocation.workers} on {plan.cluster.where}, each {allocation.cpus_per_worker:g} CPU cores"
+        f"workers   {allocation.workers} on {plan.cluster.where}, each {allocation.cpus_per_worker:g} CPU {cores}"
         + (f" and {allocation.gpus_per_worker:g} GPU" if allocation.gpus_per_worker else ""),
         f"supernet  {_describe_supernet(plan)}",
         *_describe_pretrained(plan.pretrained),
@@ -263,8 +264,9 @@ def _describe_supernet(plan: SearchPlan) -> str:
         f"; {rest} of {images} images sit out each epoch in turn, too few for another step" if rest else ""
     )
     compiled = ", compiled by region" if settings.compile else ""
+    epochs = "epoch" if recipe.epochs == 1 else "epochs"
     return (
-        f"{recipe.epochs} epochs, {steps} steps of {min(recipe.batch_size, images)} images in {shards}, "
+        f"{recipe.epochs} {epochs}, {steps} steps of {min(recipe.batch_size, images)} images in {shards}, "
         f"policy {settings.policy}{compiled}{left_out}"
     )
 

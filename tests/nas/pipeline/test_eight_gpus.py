@@ -109,7 +109,7 @@ def test_plans_eight_workers(cluster: dict[str, str], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
     assert plan["workers"] == 8 and plan["device"] == "cuda"
-    assert "8 on the Ray cluster of 1 node, each 1 CPU cores and 1 GPU" in done.stderr
+    assert "8 on the Ray cluster of 1 node, each 1 CPU core and 1 GPU" in done.stderr
     assert not list(tmp_path.iterdir())
 
 

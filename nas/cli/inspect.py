@@ -20,7 +20,7 @@ def report(study: StudyName) -> None:
     found = find_study(study)
     found.require()
     write_report(found)
-    output.print(str(found.report_file), soft_wrap=True)
+    output.print(str(found.report_file), soft_wrap=True, markup=False)
 
 
 def dashboard(
@@ -72,7 +72,7 @@ def analyze(
         return
     output.print(similarities_table(result["designs"]))
     if result["out"] is not None:
-        output.print(f"drawn in {result['out']}", soft_wrap=True)
+        output.print(f"drawn in {result['out']}", soft_wrap=True, markup=False)
 
 
 def data(

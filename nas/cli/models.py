@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -59,7 +60,9 @@ def retrain(
         print_json(results_json(results))
         return
     output.print(results_table(results))
-    output.print(f"next: nas export {plan.study.folder} --out DIR", soft_wrap=True)
+    output.print(
+        f"next: nas export {shlex.quote(str(plan.study.folder))} --out DIR", soft_wrap=True, markup=False
+    )
 
 
 def export(
@@ -87,7 +90,7 @@ def export(
     if as_json:
         print_json({"folder": str(folder), "digest": best["digest"], "max_abs_difference": differences})
     else:
-        output.print(f"exported to {folder}", soft_wrap=True)
+        output.print(f"exported to {folder}", soft_wrap=True, markup=False)
 
 
 def import_checkpoint(
@@ -111,8 +114,13 @@ def import_checkpoint(
     output.print(
         f"imported {result['parameters']:,} parameters of {name} with {result['num_classes']} classes to {out}",
         soft_wrap=True,
+        markup=False,
     )
-    output.print(f"next: nas evaluate {out} --data SPEC\n      nas show {out}", soft_wrap=True)
+    output.print(
+        f"next: nas evaluate {shlex.quote(str(out))} --data SPEC\n      nas show {shlex.quote(str(out))}",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 def evaluate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -227,7 +228,7 @@ def _format_study(each: StudySummary) -> Iterator[str]:
     details = [] if each.id is None else [f"id {each.id[:8]}"]
     details += [text for text in (each.space, each.images) if text]
     if each.front:
-        best = "" if each.best is None else f", best {each.objective} {each.best:.4g}"
+        best = "" if each.best is None else f", best {each.objective} {each.best_text}"
         details.append(f"front of {each.front}{best}")
     details += [text for text in (each.storage, f"changed {each.changed}", each.problem) if text]
     yield f"    {', '.join(details)}"
@@ -235,13 +236,15 @@ def _format_study(each: StudySummary) -> Iterator[str]:
 
 def next_steps(study: Study, results: Sequence[Mapping[str, Any]], exported: Path | None) -> str:
     """Return what to type after a search, depending on what it was followed by."""
+    folder = str(study.folder)
     if not results:
-        first = f"nas retrain {study.folder} --top 1"
+        first = ["retrain", folder, "--top", "1"]
     elif exported is None:
-        first = f"nas export {study.folder}"
+        first = ["export", folder]
     else:
-        first = f"nas evaluate {exported} --data {study.settings().data}"
-    return "next: " + "\n      ".join([first, f"nas report {study.folder}", f"nas dashboard {study.folder}"])
+        first = ["evaluate", str(exported), "--data", study.settings().data]
+    commands = (first, ["report", folder], ["dashboard", folder])
+    return "next: " + "\n      ".join(shlex.join(["nas", *command]) for command in commands)
 
 
 def summary(

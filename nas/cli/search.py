@@ -90,7 +90,7 @@ def search(
     ] = False,
 ) -> None:
     """Train a supernet, search it, and print the Pareto front; run again, it resumes."""
-    from nas.pipeline.models import export_result, plan_front_retraining, run_retraining
+    from nas.pipeline.models import best_of_search, export_result, plan_front_retraining, run_retraining
     from nas.pipeline.plan import describe_plan, plan_search
     from nas.pipeline.plan_json import Following, plan_to_json
     from nas.pipeline.request import SearchRequest
@@ -119,14 +119,15 @@ def search(
         if retrain:
             results = run_retraining(plan_front_retraining(plan, front[:retrain], baselines=baselines))
             if export:
-                exported = plan.study.export_folder(results[0]["digest"])
-                export_result(plan.study, results[0], exported, ("pt2", "onnx"))
+                best = best_of_search(results)
+                exported = plan.study.export_folder(best["digest"])
+                export_result(plan.study, best, exported, ("pt2", "onnx"))
         write_report(plan.study)
     if as_json:
         print_json(summary(plan.study, front, results, exported))
         return
     output.print(front_table(front, results))
-    output.print(front_notes(front, plan.study.count_evaluated()), soft_wrap=True)
+    output.print(front_notes(front, plan.study.count_evaluated()), soft_wrap=True, markup=False)
     for trial in front:
         output.print(f"{trial.architecture.digest}  {trial.architecture}", soft_wrap=True, markup=False)
-    output.print(next_steps(plan.study, results, exported), soft_wrap=True)
+    output.print(next_steps(plan.study, results, exported), soft_wrap=True, markup=False)

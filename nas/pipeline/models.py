@@ -160,9 +160,15 @@ def find_best_result(study: Study, digest: str | None = None) -> dict[str, Any]:
             ["nas", "retrain", str(study.folder), *([] if digest is None else ["--arch", digest])]
         )
         raise RequestError(f"study {study.folder} has no retrained design{named}; run: {command}")
-    # Baselines are trained to be compared with; one of them is exported where it is named, or alone.
-    own = [result for result in results if not describe_origin(result)]
-    return (own or results)[0] if digest is None else results[0]
+    return best_of_search(results)
+
+
+def best_of_search(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the first of results, best first, whose design the search proposed; the first where there is none.
+
+    Baselines are trained to be compared with: one of them is exported where it is named, or alone.
+    """
+    return next((result for result in results if not describe_origin(result)), results[0])
 
 
 def require_export_folder(folder: Path, study: Study | None = None) -> None:

@@ -33,7 +33,7 @@ from nas.study.settings import Settings, read_settings
 from nas.training.compiled import require_compiler
 from nas.training.pretrained import PretrainedStart, read_pretrained_starts
 from nas.training.supernet import count_shards, steps_per_epoch
-from nas.training.supernet_checkpoint import format_identity, read_supernet
+from nas.training.supernet_checkpoint import format_identity, read_progress, read_supernet
 from search_spaces.declaration import Declaration, load_declaration
 from search_spaces.errors import RequestError
 from search_spaces.space import Space
@@ -170,6 +170,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         read_supernet(space, settings.sharing, Path(settings.supernet))
     request.require_every_option_to_count()
     replace(study.database, url=url).check(identity, parse_objectives(settings.objectives))
+    lost = _check_earlier_trials(study)
     # A search goes on with the latencies it began with, whatever became of the file they were read from.
     table = study.latency_file if study.latency_file.exists() else settings.latency_table
     latency = None if table is None else read_table(Path(table), space)
@@ -203,9 +204,27 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         pretrained,
         (
             *preflight.warnings,
+            *lost,
             *(warn_of_small_set(count_scored(settings, data)) if settings.needs_supernet else ()),
         ),
     )
+
+
+def _check_earlier_trials(study: Study) -> list[str]:
+    """Read what an earlier run left: weights and trials; return a warning where trials are gone.
+
+    Raises:
+        RequestError: If something of it is damaged.
+    """
+    if not study.settings_file.exists():
+        return []
+    read_progress(study.supernet_file)
+    if study.records() or not study.front_trials():
+        return []
+    return [
+        f"the {study.front_trials()} trials of this study are no longer in {study.url}; the search begins anew, "
+        "with the supernet that is trained already"
+    ]
 
 
 def _known_part(goal: Goal, latency: LatencyTable | None) -> Goal:
@@ -245,9 +264,8 @@ def _describe_designs(plan: SearchPlan) -> str:
     if plan.num_listed is None:
         return f"{plan.search_config.trials} designs by {plan.search_config.sampler}"
     within = " within the limits" if plan.goal.constraints else " of the space"
-    return (
-        "the only design" if plan.num_listed == 1 else f"all {plan.num_listed} designs, each once,"
-    ) + within
+    listed = "the only design" if plan.num_listed == 1 else f"all {plan.num_listed} designs, each once,"
+    return f"{listed}{within}, so that {plan.search_config.sampler} has nothing to choose"
 
 
 def _describe_supernet(plan: SearchPlan) -> str:

@@ -11,6 +11,7 @@ from nas.search.objectives import Goal
 from nas.search.ties import with_images
 from nas.search.trial_store import TrialRecord
 from nas.study.folder import Study
+from search_spaces.errors import StudyError
 
 _PAUSE = timedelta(minutes=10)  # no trial for so long: the search did not run
 
@@ -67,4 +68,9 @@ def read_findings(study: Study) -> Findings:
     store, goal = study.find_store(), study.goal()
     trials = [] if store is None else with_images(store.records())
     times = [] if store is None else store.completion_times()
+    if not trials and study.front_trials():
+        raise StudyError(
+            f"the {study.front_trials()} trials of study {study.folder} are no longer in {study.url}, and nothing is "
+            "written over what was reported of them; restore the database"
+        )
     return Findings(study, goal, trials, pareto_records(trials, goal), study.results(), times)

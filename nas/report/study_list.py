@@ -9,7 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from nas.report.scores import format_score
+from nas.runtime.uncertainty import error_fields
 from nas.search.loop import pareto_records
+from nas.search.ties import with_images
+from nas.search.trial_store import TrialRecord
 from nas.study.find import STUDIES, find_study
 from nas.study.folder import Study
 from nas.training.supernet_checkpoint import read_progress
@@ -25,7 +29,7 @@ class StudySummary:
         id: Its id; None of one of an earlier version that was not gone on with.
         name: Name of its folder.
         space: What it searches.
-        images: What it was told to look at.
+        images: The images that it was made for.
         state: How far it is, in words.
         holder: Who works on it now, or None.
         evaluated: Designs evaluated; None where its trials cannot be read.
@@ -33,6 +37,9 @@ class StudySummary:
         asked: Designs that it was last asked to evaluate, if known.
         front: Designs on its front so far.
         best: The best score in the first objective.
+        best_se: Standard error of ``best`` in points, where it is an accuracy.
+        best_interval: Its interval of 95%.
+        best_text: ``best`` as people read it.
         objective: Name of that.
         retrained: Retrained networks.
         storage: Where its trials are.
@@ -52,6 +59,9 @@ class StudySummary:
     asked: int | None = None
     front: int = 0
     best: float | None = None
+    best_se: float | None = None
+    best_interval: tuple[float, float] | None = None
+    best_text: str = ""
     objective: str = ""
     retrained: int = 0
     storage: str = ""
@@ -110,18 +120,26 @@ def _describe_settings(study: Study) -> dict[str, Any]:
 
 def _describe_search(study: Study) -> dict[str, Any]:
     goal = study.goal()
-    trials = study.records()
+    trials = with_images(study.records())
     front = pareto_records(trials, goal)
     return {
         "trials": len(trials),
         "evaluated": sum(trial.evaluated for trial in trials),
         "front": len(front),
-        "best": front[0].scores[goal.objectives[0]] if front else None,
+        **(_describe_best(front[0], goal.objectives[0]) if front else {}),
     }
+
+
+def _describe_best(best: TrialRecord, objective: str) -> dict[str, Any]:
+    value, accuracy = best.scores[objective], best.accuracy if objective == "top1" else None
+    errors = {} if accuracy is None else error_fields("best", accuracy.top1, accuracy.images)
+    return {"best": value, "best_text": format_score(objective, best), **errors}
 
 
 def _describe_state(study: Study, known: dict[str, Any]) -> str:
     evaluated, asked = known["evaluated"], known.get("asked")
+    if not known["trials"] and study.front_trials():
+        return "trials lost"
     if evaluated:
         if study.front_trials() == known["trials"]:
             retrained = known["retrained"]

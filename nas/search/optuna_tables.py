@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.orm import Session
 
-from nas.search.optuna_trials import StoredTrial
+from nas.search.optuna_trials import OtherParametersError, StoredTrial
 
 #: Alembic's revision of the tables, and the version that Optuna wrote before it used Alembic.
 TESTED_SCHEMAS = {("v3.2.0.a", 12)}
@@ -151,7 +151,7 @@ class TableStudyTrials:
         """Return the study's trials in the order in which they were stored.
 
         Raises:
-            ValueError: If a trial has other parameters.
+            OtherParametersError: If a trial has other parameters.
             sqlalchemy.exc.SQLAlchemyError: If the database refuses.
         """
         with self._engine.connect() as connection:
@@ -184,11 +184,11 @@ class TableStudyTrials:
             if distribution is None:
                 distribution = known[name, text] = json_to_distribution(text)
                 if distribution != self._distributions.get(name):
-                    raise ValueError(f"a trial has another parameter '{name}': {distribution}")
+                    raise OtherParametersError(f"a trial has another parameter '{name}': {distribution}")
             params.setdefault(key, {})[name] = distribution.to_external_repr(value)
         for one in params.values():
             if missing := self._distributions.keys() - one.keys():
-                raise ValueError(f"a trial lacks the parameter '{min(missing)}'")
+                raise OtherParametersError(f"a trial lacks the parameter '{min(missing)}'")
         return params
 
     def _read_attributes(self, connection: Connection, table: Any) -> dict[int, dict[str, Any]]:

@@ -18,6 +18,10 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
 
+class OtherParametersError(ValueError):
+    """A trial has other parameters than the space that it is read for."""
+
+
 @dataclass(frozen=True)
 class StoredTrial:
     """What a database holds of a trial.
@@ -43,7 +47,7 @@ class StudyTrials(Protocol):
         """Return the study's trials in the order in which they were stored.
 
         Raises:
-            ValueError: If a trial has other parameters.
+            OtherParametersError: If a trial has other parameters.
         """
 
     def completion_times(self) -> list[datetime]:
@@ -70,7 +74,9 @@ class PublicStudyTrials:
         trials = self._study.get_trials(deepcopy=False)
         for trial in trials:
             if trial.params and trial.distributions != self._distributions:
-                raise ValueError(f"trial {trial.number} has other parameters: {sorted(trial.params)}")
+                raise OtherParametersError(
+                    f"trial {trial.number} has other parameters: {sorted(trial.params)}"
+                )
         return [StoredTrial(trial.params, trial.user_attrs, trial.system_attrs) for trial in trials]
 
     def completion_times(self) -> list[datetime]:

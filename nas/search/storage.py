@@ -102,6 +102,26 @@ def open_storage_for_reading(url: str) -> optuna.storages.RDBStorage | None:
 
 
 @contextlib.contextmanager
+def refuse_damage(url: str) -> Iterator[None]:
+    """Turn what goes wrong while trials are read into one sentence.
+
+    Raises:
+        StudyError: If the database is damaged: tables, rows or values in them are not what was stored.
+    """
+    try:
+        yield
+    except (
+        sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError,
+        ArithmeticError, AttributeError, LookupError, TypeError, ValueError,
+    ) as error:  # fmt: skip
+        cause = error.__cause__ or error
+        raise StudyError(
+            f"the trials in {url} cannot be read ({redact(first_line(cause))}): the database is damaged; restore it, "
+            "or move it away and search anew"
+        ) from None
+
+
+@contextlib.contextmanager
 def _explained(url: str) -> Iterator[None]:
     """Turn what goes wrong with a database into one sentence."""
     try:

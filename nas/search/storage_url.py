@@ -48,8 +48,10 @@ def clean(url: str) -> str:
     parsed = _parse(url)
     if parsed is None:
         if "@" in url:
+            # Without a scheme nothing says where a password begins.
+            shown = redact(url) if "://" in url else f"{HIDDEN}@{url.rpartition('@')[2]}"
             raise StudyError(
-                f"the storage {redact(url)} cannot be read as a URL; write @ : / ? # % of a password as "
+                f"the storage {shown} cannot be read as a URL; write @ : / ? # % of a password as "
                 "%40 %3A %2F %3F %23 %25"
             )
         return url

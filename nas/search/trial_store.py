@@ -11,22 +11,24 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NotRequired
 
 import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict  # that of typing is not understood by pydantic before Python 3.12
 
 from nas.runtime.console import log
 from nas.runtime.error_text import first_line
 from nas.runtime.secrets import redact
 from nas.runtime.uncertainty import Accuracy, decode_bits, encode_bits
 from nas.search.objectives import OBJECTIVES
-from nas.search.optuna_trials import PublicStudyTrials, StoredTrial, StudyTrials
+from nas.search.optuna_trials import OtherParametersError, PublicStudyTrials, StoredTrial, StudyTrials
 from nas.search.ownership import TRIAL_ATTR, Owner, check_owner, claim
 from nas.search.samplers import to_distributions
-from nas.search.storage import check_objectives, open_storage
+from nas.search.storage import check_objectives, open_storage, refuse_damage
 from nas.search.storage_url import clean
 from search_spaces.architecture import Architecture
 from search_spaces.choices import Choice, Value
@@ -44,6 +46,25 @@ _NOT_SCORES = {
     "failed",
     "stopped_after",
 }  # user attributes that are none
+
+
+class _StoredTrial(TypedDict):
+    """What a trial's attributes hold, which a damaged database may not."""
+
+    batch: int
+    place: int
+    repeat: bool
+    architecture: dict[str, Any]
+    origin: str
+    scores: dict[str, float]
+    images: NotRequired[int | None]
+    correct: NotRequired[str | None]
+    rejected: NotRequired[str | None]
+    failed: NotRequired[str | None]
+    stopped_after: NotRequired[int | None]
+
+
+_STORED_TRIAL = TypeAdapter(_StoredTrial)
 
 
 @dataclass(frozen=True)
@@ -179,21 +200,23 @@ class Store:
         """Return all finished trials in the order of their proposals.
 
         Raises:
-            StudyError: If the study holds trials of another space.
+            StudyError: If the study holds trials of another space, or the database is damaged.
         """
-        try:
-            trials = self._trials.read()
-        except ValueError:
-            raise StudyError(
-                f"study '{self.study.study_name}' in {self.url} holds trials of another space; choose "
-                "another --study or --storage"
-            ) from None
-        records = [_to_record(trial) for trial in trials if TRIAL_ATTR in trial.system_attrs]
-        return sorted(records, key=lambda record: (record.batch, record.index_in_batch))
+        with refuse_damage(self.url):
+            try:
+                trials = self._trials.read()
+            except OtherParametersError:
+                raise StudyError(
+                    f"study '{self.study.study_name}' in {self.url} holds trials of another space; choose "
+                    "another --study or --storage"
+                ) from None
+            records = [_to_record(trial) for trial in trials if TRIAL_ATTR in trial.system_attrs]
+            return sorted(records, key=lambda record: (record.batch, record.index_in_batch))
 
     def completion_times(self) -> list[datetime]:
         """Return when the trials were finished, in local time and in order."""
-        return self._trials.completion_times()
+        with refuse_damage(self.url):
+            return self._trials.completion_times()
 
     def add(self, records: Sequence[TrialRecord]) -> None:
         """Store finished trials; when this returns, no kill can lose them."""
@@ -297,14 +320,20 @@ def _images_to_json(record: TrialRecord) -> dict[str, Any]:
 
 
 def _to_record(trial: StoredTrial) -> TrialRecord:
-    """Return a stored trial as a record."""
+    """Return a stored trial as a record.
+
+    Raises:
+        ValueError: If a value in it is of another kind than what was stored.
+    """
     attrs, ours = trial.user_attrs, trial.system_attrs[TRIAL_ATTR]
+    scores = {name: value for name, value in attrs.items() if name not in _NOT_SCORES}
+    _STORED_TRIAL.validate_python({**attrs, **ours, "scores": scores})
     return TrialRecord(
         batch=ours["batch"],
         index_in_batch=ours["place"],
         params=trial.params,
         architecture=Architecture.from_json(ours["architecture"]),
-        scores={name: value for name, value in attrs.items() if name not in _NOT_SCORES},
+        scores=scores,
         rejected=attrs.get("rejected"),
         failed=attrs.get("failed"),
         origin=attrs["origin"],

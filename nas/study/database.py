@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import optuna
+
 from nas.runtime.console import log
 from nas.search.ownership import Owner, check_owner, find_former_name, find_study_id
-from nas.search.storage import check_storage, open_storage_for_reading
+from nas.search.storage import check_storage, open_storage_for_reading, refuse_damage
 from nas.search.trial_store import Store
 from nas.study.identity import StudyIdentity
 from search_spaces.choices import Choice
@@ -63,6 +65,12 @@ class StudyDatabase:
         storage = open_storage_for_reading(self.url)
         if storage is None:
             return None
+        with refuse_damage(self.url):
+            return self._find_in(storage, objectives, choices)
+
+    def _find_in(
+        self, storage: optuna.storages.RDBStorage, objectives: tuple[str, ...], choices: tuple[Choice, ...]
+    ) -> Store | None:
         if self.identity is None:
             name = find_former_name(storage, self.folder.resolve().name, alone=self.own)
         else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from nas.study.folder import Study
 from nas.study.settings import Settings
 from search_spaces.declaration import load_declaration
-from search_spaces.errors import StudyError
+from search_spaces.errors import SpaceError, StudyError
 
 #: Where studies of plain names lie.
 STUDIES = Path("studies")
@@ -48,7 +48,11 @@ def find_default_study(settings: Settings) -> Study:
 
 def default_study_name(settings: Settings) -> str:
     """Return what a study is called after: the name of its space and its images."""
-    space = re.sub(r"[^\w.-]+", "_", load_declaration(settings.space).name)
+    try:
+        space = load_declaration(settings.space).name
+    except SpaceError:  # which is said when the space is needed
+        space = Path(settings.space).stem
+    space = re.sub(r"[^\w.-]+", "_", space)
     return f"{space[:_LONGEST]}-{_images_name(settings)[:_LONGEST] or 'images'}"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import shutil
 import sqlite3
 from contextlib import closing
@@ -12,6 +14,7 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 
+from nas.cli.render import next_steps
 from nas.report import dashboard
 from nas.runtime.lock import FolderLock
 from nas.study.folder import Study
@@ -95,8 +98,51 @@ def test_the_report_writes_its_page_alone(nas: Nas, study: Path, tmp_path: Path)
     if not study.stat().st_mode & 0o200:
         pytest.skip("the page has nowhere to go")
     before = tree(tmp_path)
-    assert nas("report", "./study").code == 0
+    outcome = nas("report", "./study")
+    if not (study / "study.db").exists():  # what was reported of the lost trials stays
+        assert outcome.code == 2 and "are no longer in" in outcome.err
+        assert tree(tmp_path) == before
+        return
+    assert outcome.code == 0
     assert changes(before, tree(tmp_path)) == {str(study), str(study / "report.html")}
+
+
+DAMAGE = {
+    "a table is gone": "DROP TABLE trial_user_attributes",
+    "text that is no JSON": "UPDATE trial_user_attributes SET value_json='[[1'",
+    "values of another kind": "UPDATE trial_user_attributes SET value_json='[1,{}]'",
+    "attributes of the study of another kind": "UPDATE study_user_attributes SET value_json='17'",
+}
+
+
+@pytest.mark.parametrize("statement", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_database_is_one_sentence_and_one_line_of_the_list(
+    nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("damaged", "whole"):
+        shutil.copytree(GOLDEN, tmp_path / "studies" / name)
+    with closing(sqlite3.connect(tmp_path / "studies" / "damaged" / "study.db")) as connection:
+        connection.execute(statement)
+        connection.commit()
+    outcome = nas("studies", "--json")
+    assert outcome.code == 0, outcome.err
+    states = {each["name"]: each for each in json.loads(outcome.out)}
+    assert states["whole"]["state"].startswith("finished")
+    assert states["whole"]["best_se"] > 0 and "±" in states["whole"]["best_text"]
+    if "study_user" not in statement:  # which a study of an earlier version does not have
+        assert states["damaged"]["state"] == "cannot be read"
+        report = nas("report", "studies/damaged")
+        assert report.code == 2 and "the database is damaged" in report.err
+        assert len(report.err.strip().splitlines()) == 1
+
+
+def test_printed_commands_can_be_typed_and_paths_are_printed_as_they_are(tmp_path: Path) -> None:
+    study = Study(tmp_path / "[bold]it's $HOME[/bold]")
+    first, report, dashboard = next_steps(study, [], None).removeprefix("next: ").splitlines()
+    assert shlex.split(first) == ["nas", "retrain", str(study.folder), "--top", "1"]
+    assert shlex.split(report) == ["nas", "report", str(study.folder)]
+    assert shlex.split(dashboard) == ["nas", "dashboard", str(study.folder)]
 
 
 def test_an_export_writes_its_folder_alone(nas: Nas, study: Path, tmp_path: Path) -> None:

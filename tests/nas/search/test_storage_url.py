@@ -164,3 +164,9 @@ def test_a_password_that_an_earlier_version_stored(tmp_path: Path) -> None:
         **content,
         "command": ["nas", "--storage", FULL.replace("hunter22", "***")],
     }
+
+
+def test_a_url_without_a_scheme_is_refused_without_its_password() -> None:
+    with pytest.raises(StudyError, match=r"the storage \*\*\*@127\.0\.0\.1:1/x cannot be read") as refusal:
+        clean("user:swordfish@127.0.0.1:1/x")
+    assert "swordfish" not in str(refusal.value)

@@ -19,7 +19,8 @@ from search_spaces.operators import OPERATORS, AttentionTerms, Cost, OperatorSpe
 from supernet.elastic import Mixer
 from supernet.operators import mixer
 from tests import operator_contract
-from tests.operator_contract import Case, MixerCase, OperatorContract
+from tests.helpers.operator_cases import Case, MixerCase
+from tests.operator_contract import OperatorContract
 from tests.supernet import operators as tests_of_operators
 from tests.supernet.operators import test_lsa
 

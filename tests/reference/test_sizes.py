@@ -13,7 +13,8 @@ from timm.models.twins import GlobalSubSampleAttn, LocallyGroupedAttn, PosConv, 
 from timm.models.volo import OutlookAttention
 from torch import Tensor, nn
 
-from tests.reference.test_reference import RUNNERS, Case
+from tests.reference.cases import Case
+from tests.reference.runners import RUNNERS
 
 TOKENS = "(B, H*W, C), H={}, W={}"
 

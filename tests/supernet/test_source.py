@@ -24,8 +24,8 @@ from supernet.operators.cswin import CrossShapedWindowAttention
 from supernet.source import model_source, render
 from supernet.subnet import network_blueprint
 from tests.helpers.modules import executed, randomised
+from tests.helpers.operator_cases import trace
 from tests.helpers.operator_packages import importable
-from tests.operator_contract import trace
 
 # What may stand in a file: the name of every operator's class, and its block.
 CLASSES = {

@@ -12,7 +12,8 @@ from search_spaces.operators import FeatureMap
 from supernet.operators.cswin import CrossShapedWindowAttention
 from supernet.pos import LocallyEnhancedPosition, RelativePositionBias
 from tests.helpers.naive import convolve_window, relative_bias
-from tests.operator_contract import DIM, MixerCase, OperatorContract
+from tests.helpers.operator_cases import DIM, MixerCase
+from tests.operator_contract import OperatorContract
 
 
 def naive(module: CrossShapedWindowAttention, x: Tensor) -> Tensor:

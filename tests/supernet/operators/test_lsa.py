@@ -12,7 +12,8 @@ from supernet.kernels import pad_to_multiple, window_merge, window_partition
 from supernet.operators.lsa import LocallyGroupedAttention
 from supernet.pos import LocallyEnhancedPosition, RelativePositionBias
 from tests.helpers.naive import convolve_window
-from tests.operator_contract import DIM, MixerCase, OperatorContract
+from tests.helpers.operator_cases import DIM, MixerCase
+from tests.operator_contract import OperatorContract
 
 
 def made(

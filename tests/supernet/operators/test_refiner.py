@@ -15,7 +15,8 @@ from supernet.operators.refiner import (
 )
 from supernet.pos import RelativePositionBias
 from tests.helpers.naive import relative_bias
-from tests.operator_contract import DIM, MixerCase, OperatorContract
+from tests.helpers.operator_cases import DIM, MixerCase
+from tests.operator_contract import OperatorContract
 
 
 def randomised(module: nn.Module) -> nn.Module:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from search_spaces.architecture import Block
 from supernet.operators.swin import ShiftedWindowAttention
-from tests.operator_contract import DIM, MixerCase, OperatorContract
+from tests.helpers.operator_cases import DIM, MixerCase
+from tests.operator_contract import OperatorContract
 
 
 def made(*args: int) -> ShiftedWindowAttention:

@@ -1,0 +1,259 @@
+"""What every option of every command does, or why it is refused: `test_every_option` tries each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+OLD = Path(__file__).parents[2] / "golden" / "old_study"
+DIGEST = "ce7caaf679bc"
+SEARCH = (
+    *("search", "--space", "tiny.yaml", "--data", "folder:images", "--budget", "1cpu,4trials"),
+    *("--study", "./new", "--lr", "0.001", "--dry-run", "--json"),
+)
+RUN = tuple(word for word in SEARCH if word not in ("--dry-run", "--json"))
+RETRAIN = ("retrain", "study", "--budget", "1cpu")
+BENCH = ("bench", "operators", "search", "compile")
+WHOLE = ("search", "--budget", "1cpu,4trials", "--study", "./new", "--lr", "0.001", "--dry-run", "--json")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How the effect of an option is seen.
+
+    Args:
+        typed: The option as it is typed, with its value.
+        base: The command line that it is added to; it then does something else, or says something else.
+        refused: What the sentence says where it is refused instead; the option is named there.
+        refusals: Command lines in which it could change nothing, and which are refused.
+    """
+
+    typed: tuple[str, ...]
+    base: tuple[str, ...]
+    refused: str | None = None
+    refusals: tuple[tuple[str, ...], ...] = field(default=())
+
+
+def of(base: tuple[str, ...], *typed: str, refused: str | None = None, refusals: Any = ()) -> Entry:
+    return Entry(typed, base, refused, tuple(refusals))
+
+
+AGAIN = ("search", "--from-study", "study", "--budget", "1cpu")
+COSTS = (
+    "search",
+    "--space",
+    "tiny.yaml",
+    "--data",
+    "folder:images",
+    "--budget",
+    "1cpu",
+    "--objective",
+    "macs",
+)
+ENTRIES: dict[str, dict[str, Entry]] = {
+    "nas": {"--version": of(("spaces",), "--version")},
+    "search": {
+        "--space": of(SEARCH, "--space", "other.yaml", refusals=[(*AGAIN, "--space", "tiny.yaml")]),
+        "--scale": of(
+            SEARCH,
+            *("--scale", "nano"),
+            refusals=[(*SEARCH, "--scale", "huge"), (*AGAIN, "--scale", "nano")],
+        ),
+        "--data": of(SEARCH, "--data", "folder:more", refusals=[(*AGAIN, "--data", "mnist5k")]),
+        "--data-dir": of(
+            (*SEARCH, "--data", "torch/image_folder"),
+            *("--data-dir", "images"),
+            refusals=[
+                (*SEARCH, "--data-dir", "images"),
+                (*SEARCH, "--data", "mnist5k", "--data-dir", "images"),
+            ],
+        ),
+        "--image-size": of(SEARCH, "--image-size", "32", refusals=[(*AGAIN, "--image-size", "32")]),
+        "--skip-broken": of(
+            SEARCH,
+            "--skip-broken",
+            refusals=[(*SEARCH, "--data", "mnist5k", "--skip-broken"), (*AGAIN, "--skip-broken")],
+        ),
+        "--objective": of(SEARCH, "--objective", "top1,params"),
+        "--max-macs": of(SEARCH, "--max-macs", "1M"),
+        "--max-params": of(SEARCH, "--max-params", "1M"),
+        "--max-latency-ms": of(SEARCH, "--max-latency-ms", "1e6"),
+        "--latency-table": of(SEARCH, "--latency-table", "table.json"),
+        "--sampler": of(SEARCH, "--sampler", "tpe"),
+        "--batch": of(SEARCH, "--batch", "7"),
+        "--validation-images": of(
+            SEARCH, "--validation-images", "5", refusals=[(*COSTS, "--validation-images", "5")]
+        ),
+        "--racing": of(SEARCH, "--racing", "0.1", refusals=[(*COSTS, "--racing", "0.1")]),
+        "--policy": of(
+            SEARCH,
+            *("--policy", "fair"),
+            refusals=[
+                (*SEARCH, "--policy", "fair", "--supernet", "own.safetensors"),
+                (*COSTS, "--policy", "fair"),
+            ],
+        ),
+        "--sharing": of(SEARCH, "--sharing", "block", refusals=[(*COSTS, "--sharing", "block")]),
+        "--supernet": of(
+            SEARCH, "--supernet", "own.safetensors", refusals=[(*COSTS, "--supernet", "own.safetensors")]
+        ),
+        "--init-from": of(
+            SEARCH,
+            *("--init-from", "cswin_tiny=small.pth"),
+            refused="--init-from cswin_tiny is not a point of space",
+            refusals=[
+                (*SEARCH, "--init-from", "cswin_tiny=a.pth", "--supernet", "own.safetensors"),
+                (*COSTS, "--init-from", "cswin_tiny=a.pth"),
+            ],
+        ),
+        "--compile": of(SEARCH, "--compile", refusals=[(*AGAIN, "--compile")]),
+        "--seed": of(SEARCH, "--seed", "3"),
+        "--epochs": of(
+            SEARCH,
+            *("--epochs", "3"),
+            refusals=[
+                (*SEARCH, "--epochs", "3", "--supernet", "own.safetensors"),
+                (*COSTS, "--epochs", "3"),
+                (*AGAIN, "--epochs", "3"),
+            ],
+        ),
+        "--batch-size": of(SEARCH, "--batch-size", "6"),
+        "--lr": of(SEARCH, "--lr", "0.5"),
+        "--retrain-epochs": of(SEARCH, "--retrain-epochs", "3"),
+        "--budget": of(SEARCH, "--budget", "1cpu,9trials"),
+        "--study": of(SEARCH, "--study", "./elsewhere"),
+        "--storage": of(SEARCH, "--storage", "sqlite:///trials.db"),
+        "--storage-file": of(
+            SEARCH,
+            *("--storage-file", "url.txt"),
+            refusals=[(*SEARCH, "--storage-file", "url.txt", "--storage", "sqlite:///trials.db")],
+        ),
+        "--config": of(WHOLE, "--config", "settings.yaml", refusals=[(*AGAIN, "--config", "settings.yaml")]),
+        "--from-study": of(
+            ("search", "--budget", "1cpu,4trials", "--study", "./new", "--dry-run", "--json"),
+            *("--from-study", "study"),
+            refusals=[("search", "--from-study", "nosuch"), (*AGAIN, "--init-from", "cswin_tiny=a.pth")],
+        ),
+        "--retrain": of(SEARCH, "--retrain", "2"),
+        "--baselines": of((*SEARCH, "--retrain", "1"), "--baselines", refusals=[(*SEARCH, "--baselines")]),
+        "--export": of((*SEARCH, "--retrain", "1"), "--export", refusals=[(*SEARCH, "--export")]),
+        "--dry-run": of(RUN, "--dry-run"),
+        "--json": of((*RUN, "--dry-run"), "--json"),
+    },
+    "retrain": {
+        "--top": of(RETRAIN, "--top", "2", refusals=[(*RETRAIN, "--top", "1", "--arch", DIGEST)]),
+        "--arch": of(RETRAIN, "--arch", "dwnet_tiny", refusals=[(*RETRAIN, "--arch", "dwnet_tinny")]),
+        "--baselines": of(RETRAIN, "--baselines"),
+        "--from-scratch": of(RETRAIN, "--from-scratch", refusals=[(*RETRAIN, "--from-scratch", "--inherit")]),
+        "--inherit": of(RETRAIN, "--inherit", refusals=[(*RETRAIN, "--inherit", "--arch", "dwnet_tiny")]),
+        "--epochs": of(RETRAIN, "--epochs", "3"),
+        "--compile": of(RETRAIN, "--compile"),
+        "--budget": of(
+            RETRAIN,
+            *("--budget", "2cpu"),
+            refusals=[
+                ("retrain", "study", "--budget", "1cpu,2h"),
+                ("retrain", "study", "--budget", "1cpu,9trials"),
+            ],
+        ),
+        "--json": of(RETRAIN, "--json"),
+    },
+    "export": {
+        "--out": of(
+            ("export", "study"),
+            *("--out", "model"),
+            refusals=[
+                ("export", "study", "--out", "study"),
+                ("export", "study", "--out", "study/retrained/mine"),
+                ("export", "study", "--out", "images"),
+            ],
+        ),
+        "--arch": of(("export", "study"), "--arch", "abc", refused="--arch abc"),
+        "--format": of(("export", "study"), "--format", "onnx"),
+        "--json": of(("export", "study"), "--json"),
+    },
+    "import": {
+        "--as": of(
+            ("import", "small.pth", "--out", "model", "--as", "small"),
+            *("--as", "dwnet_tiny"),
+            refused="do not match",
+        ),
+        "--out": of(("import", "small.pth", "--as", "small", "--out", "model"), "--out", "model2"),
+        "--format": of(("import", "small.pth", "--as", "small", "--out", "model"), "--format", "onnx"),
+        "--json": of(("import", "small.pth", "--as", "small", "--out", "model"), "--json"),
+    },
+    "evaluate": {
+        "--data": of(("evaluate", "model", "--data", "folder:images"), "--data", "mnist5k"),
+        "--data-dir": of(
+            ("evaluate", "model", "--data", "torch/image_folder"),
+            *("--data-dir", "images"),
+            refusals=[("evaluate", "model", "--data", "mnist5k", "--data-dir", "images")],
+        ),
+        "--skip-broken": of(
+            ("evaluate", "model", "--data", "folder:images"),
+            "--skip-broken",
+            refusals=[("evaluate", "model", "--data", "mnist5k", "--skip-broken")],
+        ),
+        "--json": of(("evaluate", "model", "--data", "folder:images"), "--json"),
+    },
+    "report": {},
+    "dashboard": {"--port": of(("dashboard", "study"), "--port", "9000")},
+    "analyze": {
+        "--data": of(("analyze", "study"), "--data", "folder:images"),
+        "--data-dir": of(
+            ("analyze", "study", "--data", "torch/image_folder"),
+            *("--data-dir", "images"),
+            refusals=[("analyze", "study", "--data-dir", "images")],
+        ),
+        "--skip-broken": of(
+            ("analyze", "study", "--data", "folder:images"),
+            "--skip-broken",
+            refusals=[("analyze", "study", "--skip-broken")],
+        ),
+        "--images": of(("analyze", "study"), "--images", "8"),
+        "--out": of(("analyze", "study"), "--out", "page.html"),
+        "--json": of(("analyze", "study"), "--json"),
+    },
+    "data": {
+        "--data-dir": of(
+            ("data", "torch/image_folder"),
+            *("--data-dir", "images"),
+            refusals=[("data", "mnist5k", "--data-dir", "images")],
+        ),
+        "--image-size": of(("data", "folder:images"), "--image-size", "32"),
+        "--skip-broken": of(
+            ("data", "folder:broken"), "--skip-broken", refusals=[("data", "mnist5k", "--skip-broken")]
+        ),
+        "--json": of(("data", "folder:images"), "--json"),
+    },
+    "spaces": {"--json": of(("spaces",), "--json")},
+    "show": {
+        "--study": of(
+            ("show", "dwnet_tiny"), "--study", "study", refusals=[("show", "dwnet_tiny", "--study", "no")]
+        ),
+        "--json": of(("show", "dwnet_tiny"), "--json"),
+    },
+    "studies": {"--json": of(("studies", "."), "--json")},
+    "doctor": {"--json": of(("doctor",), "--json")},
+    "bench": {
+        "--out": of(BENCH, "--out", "bench.json"),
+        "--html": of(BENCH, "--html", "bench.html"),
+        "--device": of(BENCH, "--device", "cuda", refused="--device cuda")
+        if not torch.cuda.is_available()
+        else of(BENCH, "--device", "cpu"),
+        "--threads": of(BENCH, "--threads", "3", refusals=[("bench", "search", "--threads", "3")]),
+        "--rounds": of(BENCH, "--rounds", "3", refusals=[("bench", "latency", "--rounds", "3")]),
+        "--image-size": of(BENCH, "--image-size", "112"),
+        "--batch-size": of(BENCH, "--batch-size", "3", refusals=[("bench", "search", "--batch-size", "3")]),
+        "--trials": of(BENCH, "--trials", "9", refusals=[("bench", "operators", "--trials", "9")]),
+        "--space": of(
+            BENCH, "--space", "tiny.yaml", refusals=[("bench", "networks", "--space", "tiny.yaml")]
+        ),
+        "--scale": of(BENCH, "--scale", "nano", refusals=[("bench", "operators", "--scale", "nano")]),
+        "--quick": of(BENCH, "--quick"),
+        "--json": of(BENCH, "--json"),
+    },
+}

@@ -28,7 +28,7 @@ from search_spaces.errors import CheckpointError, RequestError, WorkError
 
 DEFAULT_SAVE_SECONDS = 20.0
 
-#: ``(step, images, labels) -> loss``: runs forward and backward, leaving gradients.
+#: ``(step, images, labels) -> loss``: runs forward and backward, leaving the gradients of the whole batch.
 ForwardBackward = Callable[[int, Tensor, Tensor], float]
 #: ``(epoch, first batch) -> batches`` of one epoch from that batch on.
 EpochBatches = Callable[[int, int], Iterator[tuple[Tensor, Tensor]]]
@@ -97,7 +97,6 @@ class Training:
         on_progress: Callable[[int, float], None] | None = None,
         save_seconds: float | None = None,
         until: int | None = None,
-        sum_gradients: Callable[[list[Tensor]], None] | None = None,
         save_checkpoints: bool = True,
     ) -> None:
         """Train on, saving now and then, at the end, and when interrupted.
@@ -109,7 +108,6 @@ class Training:
             save_seconds: Least time between two checkpoints; ``NAS_CHECKPOINT_SECONDS`` of the environment,
                 or 20, where it is left out.
             until: Step to stop at; the recipe's last where it is left out.
-            sum_gradients: Sums gradients over workers, in place.
             save_checkpoints: Whether this process writes the checkpoints (one of several workers does).
 
         Raises:
@@ -126,7 +124,7 @@ class Training:
             epoch, first = divmod(self.step, self.steps_per_epoch)
             for images, labels in epoch_batches(epoch, first):
                 started = time.perf_counter()
-                loss = self._take_step(forward_backward, images, labels, sum_gradients)
+                loss = self._take_step(forward_backward, images, labels)
                 self.timer.add(time.perf_counter() - started)
                 if on_progress is not None:
                     on_progress(self.step, loss)
@@ -140,13 +138,7 @@ class Training:
         if save_checkpoints:
             self.save()
 
-    def _take_step(
-        self,
-        forward_backward: ForwardBackward,
-        images: Tensor,
-        labels: Tensor,
-        sum_gradients: Callable[[list[Tensor]], None] | None,
-    ) -> float:
+    def _take_step(self, forward_backward: ForwardBackward, images: Tensor, labels: Tensor) -> float:
         """Train on one batch; return its loss."""
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)  # stochastic depth, on resumption too
         self.schedule.step_update(self.step)
@@ -158,8 +150,6 @@ class Training:
                 f"(it is {self.recipe.lr:g}) and start a new study"
             )
         used = [parameter for parameter in self.parameters if parameter.grad is not None]
-        if sum_gradients is not None:
-            sum_gradients([parameter.grad for parameter in used if parameter.grad is not None])
         nn.utils.clip_grad_norm_(used, self.recipe.clip_grad)
         self.ema.before_step(self.step, used)
         self.optimizer.step()

@@ -100,22 +100,25 @@ def train_rank(
     training, supernet = _open_training(task, device)
     distributed.barrier()  # nobody overwrites the checkpoint before all have read it
 
-    def sum_gradients(gradients: list[Tensor]) -> None:
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        distributed.all_reduce(flat)
-        sums = flat.split([gradient.numel() for gradient in gradients])
-        for gradient, summed in zip(gradients, sums, strict=True):
-            gradient.copy_(summed.view_as(gradient))
-
     batches = _epoch_batches(task.data, task.settings, device, rank, world)
     shards = count_shards(task.settings, task.data)
     training.run(
-        supernet_step(supernet, task.settings, device, shards // world, shards),
+        supernet_step(supernet, task.settings, device, shards // world, shards, rank, sum_over_workers),
         batches,
         on_progress=with_image_rates(training, batches, on_progress),
-        sum_gradients=sum_gradients,
         save_checkpoints=rank == 0,
     )
+
+
+def sum_over_workers(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors by their sums over the ranks of this process's group."""
+    from torch import distributed
+
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    distributed.all_reduce(flat)
+    sums = flat.split([tensor.numel() for tensor in tensors])
+    for tensor, summed in zip(tensors, sums, strict=True):
+        tensor.copy_(summed.view_as(tensor))
 
 
 def steps_per_epoch(settings: Settings, data: Data) -> int:

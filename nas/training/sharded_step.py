@@ -1,0 +1,74 @@
+"""Forward and backward of a batch, shard by shard: the same sums on one worker as on many.
+
+A worker runs its shards in turn. Gradients, the loss and the changes of BatchNorm statistics are summed over its
+shards and then over the workers, so that every worker leaves with those of the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nas.training.loop import ForwardBackward
+
+#: ``(step, number of the shard in the whole batch, images, labels) -> loss``: adds the gradients of that loss, divided
+#: by the number of shards, to those of the parameters; returns the loss, detached and undivided.
+RunShard = Callable[[int, int, Tensor, Tensor], Tensor]
+#: Replaces tensors by their sums over all workers.
+SumOverWorkers = Callable[[Sequence[Tensor]], None]
+
+
+def sharded_step(
+    run_shard: RunShard,
+    network: nn.Module,
+    shards: int = 1,
+    all_shards: int = 1,
+    rank: int = 0,
+    sum_over_workers: SumOverWorkers | None = None,
+) -> ForwardBackward:
+    """Return the forward and backward of one step.
+
+    Args:
+        run_shard: What is done with a shard.
+        network: What it trains.
+        shards: How many of the shards of a batch this worker has.
+        all_shards: How many shards a batch has, over all workers.
+        rank: Number of this worker.
+        sum_over_workers: Sums over the workers; None where this is the only one.
+    """
+    parameters, workers = list(network.parameters()), all_shards // shards
+    statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+
+    def forward_backward(step: int, images: Tensor, labels: Tensor) -> float:
+        before = [buffer.clone() for buffer in statistics] if all_shards > 1 else []
+        changes = [torch.zeros_like(buffer) for buffer in before]
+        sums: dict[nn.Parameter, Tensor] = {}
+        loss = images.new_zeros(1, dtype=torch.float32)
+        for shard in range(shards):
+            number = rank + workers * shard
+            loss += run_shard(step, number, images[shard::shards], labels[shard::shards]) / all_shards
+            if shards > 1:  # added shard by shard, as workers do it, not path by path
+                _move_gradients(parameters, sums)
+            for buffer, former, change in zip(statistics, before, changes, strict=bool(before)):
+                change += (buffer - former) / all_shards
+                buffer.copy_(former)
+        for parameter, gradient in sums.items():
+            parameter.grad = gradient
+        if sum_over_workers is not None:
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            sum_over_workers([*gradients, *changes, loss])
+        for buffer, change in zip(statistics, changes, strict=bool(before)):
+            buffer += change
+        return loss.item()
+
+    return forward_backward
+
+
+def _move_gradients(parameters: Sequence[nn.Parameter], sums: dict[nn.Parameter, Tensor]) -> None:
+    """Add the gradients of parameters to ``sums``, leaving the parameters none."""
+    for parameter in parameters:
+        if parameter.grad is not None:
+            sums[parameter] = sums[parameter] + parameter.grad if parameter in sums else parameter.grad
+            parameter.grad = None

@@ -15,20 +15,25 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+#: Stands for a decay of 0, no average at all, which has no logarithm; a product with it is 0 in float32.
+_LEAST_DECAY = 1e-300
+
 
 class ModelEma:
     """The average of a network in training: ``a <- d a + (1 - d) w`` after every step.
 
     Args:
         model: The network; its average starts as a copy of it.
-        decay: The decay d that is reached; it rises as ``1 - (1 + step)^(-2/3)``, so that the first, random
-            weights are soon forgotten.
+        decay: The decay d that is reached, 0 for the weights themselves; it rises as ``1 - (1 + step)^(-2/3)``,
+            so that the first, random weights are soon forgotten.
         steps: Length of the training.
     """
 
     def __init__(self, model: nn.Module, decay: float, steps: int) -> None:
         self.module = copy.deepcopy(model).eval().requires_grad_(False)
-        self._decays = [min(decay, 1 - (1 + step) ** (-2 / 3)) for step in range(steps + 1)]
+        self._decays = [
+            max(_LEAST_DECAY, min(decay, 1 - (1 + step) ** (-2 / 3))) for step in range(steps + 1)
+        ]
         # The product of the decays of steps 1..n is exp(log_products[n]); step 0 forgets everything.
         self._log_products = [0.0] * (steps + 1)
         for step in range(1, steps + 1):

@@ -37,3 +37,11 @@ def test_a_supernet_begins_and_trains_the_same() -> None:
     assert computed["weights"] == pytest.approx(expected["weights"], rel=1e-5, abs=1e-6)
     assert computed["paths"] == expected["paths"]
     assert computed["losses"] == pytest.approx(expected["losses"], rel=1e-9)
+
+
+def test_trainings_lose_the_same() -> None:
+    expected, computed = stored("training"), values.compute_training()
+    for policy, found in expected["supernets"].items():
+        assert computed["supernets"][policy]["losses"] == pytest.approx(found["losses"], rel=1e-3), policy
+        assert computed["supernets"][policy]["average"] == pytest.approx(found["average"], rel=1e-3), policy
+    assert computed["designs"] == pytest.approx(expected["designs"], rel=1e-3)

@@ -30,6 +30,7 @@ from search_spaces.declaration import known_spaces, load_declaration
 from search_spaces.space import Space
 from supernet.sampling import POLICIES
 from supernet.supernet import Supernet
+from tests.golden.training import compute_training
 
 FOLDER = Path(__file__).parent
 SAMPLES = 20
@@ -151,7 +152,12 @@ def train(supernet: Supernet, space: Space) -> list[float]:
     return losses
 
 
-GOLDEN = {"spaces": compute_spaces, "proposals": compute_proposals, "supernet": compute_supernet}
+GOLDEN = {
+    "spaces": compute_spaces,
+    "proposals": compute_proposals,
+    "supernet": compute_supernet,
+    "training": compute_training,
+}
 
 
 def golden_file(name: str) -> Path:

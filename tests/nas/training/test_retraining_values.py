@@ -7,16 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from nas.data.augment import Augmentation
 from nas.data.dataset import Data
-from nas.data.images import InMemoryImages
 from nas.data.splits import Split
-from nas.data.summary import DataSummary
 from nas.runtime.documents import read_json
 from nas.runtime.files import load_tensors
 from nas.study.designs import Design
@@ -25,35 +22,11 @@ from nas.training.subnet import RetrainingJob, digest_weights, train_one
 from search_spaces.space import Space
 from supernet.subnet import build_subnet
 from supernet.supernet import Supernet
+from tests.helpers.noise import TEST, TRAIN, VAL, three_splits
 from tests.helpers.training import CPU, equal_tensors
 
 SHORT = Recipe(epochs=2, batch_size=8, lr=5e-3, ema_decay=0.5, warmup=0.5)
-TRAIN, VAL, TEST = 24, 4, 5
-
-
-def three_splits(augmentation: Augmentation) -> Data:
-    """Return noise to train on; all images of validation and test are one picture.
-
-    Validation calls it the first class and the test the second, so a network is right on one of them at most.
-    """
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (TRAIN + VAL + TEST, 3, 16, 16)).astype(np.uint8)
-    pixels[TRAIN:] = pixels[TRAIN]
-    labels = torch.cat([torch.arange(TRAIN) % 2, torch.zeros(VAL), torch.ones(TEST)]).long()
-    labels[:TRAIN] = 0  # so that the first class is what is learned
-    labels[0] = 2
-    images = InMemoryImages(torch.from_numpy(pixels))
-
-    def split(first: int, size: int) -> Split:
-        members = torch.arange(first, first + size)
-        return Split(images, members, labels[members], (0.5,) * 3, (0.3,) * 3, augmentation)
-
-    parts = {"train": split(0, TRAIN), "val": split(TRAIN, VAL), "test": split(TRAIN + VAL, TEST)}
-    summary = DataSummary("noise", "0", 16, 3, {"a": 29, "b": 5, "c": 1}, dict.fromkeys(parts, 1))
-    return Data(
-        "noise", 16, 3, ("a", "b", "c"), (0.5,) * 3, (0.3,) * 3, parts["train"], parts["val"], augmentation,
-        "0", summary, 2, parts["test"],
-    )  # fmt: skip
+SMALL = Augmentation("small")
 
 
 @pytest.fixture
@@ -63,7 +36,7 @@ def train(space: Space, tmp_path: Path) -> Callable[..., tuple[dict[str, Any], d
 
     def run(
         recipe: Recipe = SHORT,
-        augmentation: Augmentation = Augmentation("small"),
+        augmentation: Augmentation = SMALL,
         weights: dict[str, Tensor] | None = None,
     ) -> tuple[dict[str, Any], dict[str, Tensor]]:
         nonlocal count
@@ -152,7 +125,7 @@ def test_every_number_of_the_recipe_counts(change: dict[str, Any], train: Any) -
 
 
 def test_training_images_are_varied(train: Any) -> None:
-    _, one = train(augmentation=Augmentation("small"))
+    _, one = train(augmentation=SMALL)
     _, other = train(augmentation=Augmentation("digits"))
     assert not equal_tensors(one, other)
 

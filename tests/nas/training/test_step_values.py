@@ -156,7 +156,7 @@ def test_norms_biases_and_tables_do_not_decay(space: Space, tmp_path: Path) -> N
     rates = {group["weight_decay"] for group in training.optimizer.param_groups}
     assert rates == {0.0, RECIPE.weight_decay}
     modules = dict(training.model.named_modules())
-    for name, parameter in training.model.named_parameters():
+    for name, _ in training.model.named_parameters():
         owner, _, kind = name.rpartition(".")
         is_matrix = isinstance(modules[owner], nn.Linear | nn.Conv2d) and kind == "weight"
         if is_matrix:

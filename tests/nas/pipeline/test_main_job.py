@@ -1,0 +1,118 @@
+"""The whole main job in one command, and every number that it reports computed again from its files alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.helpers.command_line import TINY_SPACE
+
+CLASSES = ("dark", "light", "middle")
+
+
+def paint(root: Path) -> None:
+    """Write declared parts whose images a few steps can tell apart, though not all of them."""
+    rng = np.random.default_rng(3)
+    for part, count in (("train", 20), ("val", 9), ("test", 11)):
+        for name, mean in zip(CLASSES, (60, 180, 120), strict=True):
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.normal(mean + rng.normal(0, 35), 40, (16, 16, 3)).clip(0, 255)
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number:02}.png")
+
+
+def run(folder: Path, *arguments: object) -> Any:
+    """Run a command in a process of its own; return the JSON that it prints."""
+    command = [sys.executable, "-m", "nas", *map(str, arguments), "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def logits_of(export: Path, images: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return an exported model's logits on a folder of classes, read and normalised by hand, and the labels."""
+    spec = importlib.util.spec_from_file_location("exported_model", export / "model.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = json.loads((export / "config.json").read_text())
+    files = [(path, label) for label, name in enumerate(CLASSES) for path in (images / name).iterdir()]
+    mean, std = (np.array(config[key], dtype=np.float32) for key in ("mean", "std"))
+    pixels = np.stack([np.asarray(Image.open(path), dtype=np.float32) / 255 for path, _ in files])
+    tensor = torch.from_numpy(((pixels - mean) / std).transpose(0, 3, 1, 2).astype(np.float32))
+    with torch.inference_mode():
+        return module.load_model().eval()(tensor), torch.tensor([label for _, label in files])
+
+
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    files = (folder / "studies/study/retrained").glob("*/*/result.json")
+    return [json.loads(path.read_text()) for path in files]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Run the main job: two designs are retrained in both modes and the best one is exported."""
+    folder = tmp_path_factory.mktemp("job")
+    paint(folder / "images")
+    (folder / "tiny.yaml").write_text(TINY_SPACE)
+    outcome = run(
+        folder, "search", "--space", "tiny.yaml", "--data", "folder:images", "--budget", "1cpu,8trials",
+        "--batch", 4, "--epochs", 2, "--batch-size", 12, "--study", "study", "--objective", "top1,macs",
+        "--retrain", 2, "--retrain-epochs", 3, "--export",
+    )  # fmt: skip
+    return folder, outcome
+
+
+def test_two_designs_are_retrained_in_both_modes(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, results = finished[0], read_results(finished[0])
+    front = json.loads((folder / "studies/study/front.json").read_text())
+    wanted = min(2, len(front["front"]))
+    assert len(results) == 2 * wanted
+    assert {result["mode"] for result in results} == {"scratch", "inherit"}
+    assert {(r["val_images"], r["test_images"]) for r in results} == {(27, 33)}
+
+
+def test_the_best_on_validation_images_is_exported_with_its_own_accuracies(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, _ = finished
+    (export,) = (folder / "studies/study/exports").iterdir()
+    results = read_results(folder)
+    highest = max(result["val_top1"] for result in results)
+    best = [result for result in results if result["val_top1"] == highest]
+    assert export.name in {result["digest"] for result in best}
+    found = {}
+    for part in ("val", "test"):
+        logits, labels = logits_of(export, folder / "images" / part)
+        found[part] = 100 * float((logits.argmax(1) == labels).double().mean())
+    reported = [{"val": result["val_top1"], "test": result["test_top1"]} for result in best]
+    assert pytest.approx(found) in reported
+    metrics = json.loads((export / "config.json").read_text())["metrics"]
+    assert metrics["top-1 on the test images (%)"] == pytest.approx(found["test"])
+    assert metrics["top-1 on the validation images (%)"] == pytest.approx(found["val"])
+
+
+def test_evaluating_the_export_gives_the_test_accuracy(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = finished
+    (export,) = (folder / "studies/study/exports").iterdir()
+    logits, labels = logits_of(export, folder / "images/test")
+    scores = run(folder, "evaluate", export, "--data", "folder:images")
+    assert scores["top1"] == pytest.approx(100 * float((logits.argmax(1) == labels).double().mean()))
+    assert scores["images"] == 33
+
+
+def test_the_weights_are_the_average_of_a_training_that_learned(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
+    results = read_results(finished[0])
+    assert max(result["val_top1"] for result in results) > 50  # chance is 33

@@ -7,7 +7,7 @@ SEARCH ?= --space twins_cswin --data mnist5k --budget auto --study studies/first
 PYTEST ?= -n 2 --dist loadfile -m "not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test slow check table clean
+.PHONY: help setup search test slow mutants check table clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: $(STAMP) ## Run the tests, two at a time, but for the slow ones
 
 slow: $(STAMP) ## Run the slow tests: Ray clusters, kill -9, full-size checkpoints
 	$(BIN)/python -m pytest -m slow
+
+mutants: $(STAMP) ## Put known faults into a copy of the code and see that a test notices each (minutes)
+	$(BIN)/python -m tests.mutants
 
 check: $(STAMP) ## Lint, format and types, changing nothing
 	$(BIN)/ruff check .

@@ -1,0 +1,165 @@
+"""Faults of training and evaluation that a test must catch: each is one change of one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TRAINING, EVALUATION = "tests/nas/training", "tests/nas/evaluation"
+STEP, RETRAINING = f"{TRAINING}/test_step_values.py", f"{TRAINING}/test_retraining_values.py"
+SCORES = f"{EVALUATION}/test_values.py"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A change that makes the code wrong.
+
+    Attributes:
+        name: What is wrong then.
+        file: The file.
+        right: Text that stands there once.
+        wrong: What takes its place.
+        tests: Where the tests are that should notice.
+    """
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    tests: tuple[str, ...]
+
+
+FAULTS = (
+    Fault(
+        "the teacher is never used in sandwich",
+        "nas/training/supernet_step.py",
+        'path.learns_from == "teacher" and teacher is not None',
+        'path.learns_from == "nobody" and teacher is not None',
+        (STEP,),
+    ),
+    Fault(
+        "training images of a supernet are not varied",
+        "nas/training/supernet.py",
+        "augment=True",
+        "augment=False",
+        (TRAINING,),
+    ),
+    Fault(
+        "training images of a design are not varied",
+        "nas/training/subnet.py",
+        "augment=True",
+        "augment=False",
+        (RETRAINING,),
+    ),
+    Fault(
+        "labels are not smoothed",
+        "nas/training/criterion.py",
+        "label_smoothing=self.recipe.label_smoothing",
+        "label_smoothing=0.0",
+        (STEP,),
+    ),
+    Fault(
+        "the schedule is never stepped",
+        "nas/training/loop.py",
+        "self.schedule.step_update(self.step)",
+        "pass",
+        (STEP,),
+    ),
+    Fault(
+        "norms and biases decay",
+        "nas/training/loop.py",
+        "weight_decay=recipe.weight_decay,",
+        "weight_decay=recipe.weight_decay, filter_bias_and_bn=False,",
+        (STEP,),
+    ),
+    Fault(
+        "gradients are not clipped",
+        "nas/training/loop.py",
+        "nn.utils.clip_grad_norm_(used, self.recipe.clip_grad)",
+        "pass",
+        (STEP,),
+    ),
+    Fault(
+        "retraining ignores drop path",
+        "nas/training/subnet.py",
+        "build_subnet(design, recipe.drop_path)",
+        "build_subnet(design)",
+        (RETRAINING,),
+    ),
+    Fault(
+        "the weights of a design are reported instead of their average",
+        "nas/training/subnet.py",
+        "_write_result(job, training.averaged_network, data, device)",
+        "_write_result(job, training.model, data, device)",
+        (RETRAINING,),
+    ),
+    Fault(
+        "the average of the weights is the weights themselves",
+        "nas/training/ema.py",
+        "min(decay, 1 - (1 + step) ** (-2 / 3))",
+        "min(0.0, 1 - (1 + step) ** (-2 / 3))",
+        (STEP,),
+    ),
+    Fault(
+        "test accuracy is reported as validation accuracy",
+        "nas/training/subnet.py",
+        '"val_top1": validation["top1"],',
+        '"val_top1": test["top1"],',
+        (RETRAINING,),
+    ),
+    Fault(
+        "validation accuracy is reported as test accuracy",
+        "nas/training/subnet.py",
+        '"test_top1": test["top1"],',
+        '"test_top1": validation["top1"],',
+        (RETRAINING,),
+    ),
+    Fault(
+        "one evaluator does not recalibrate BatchNorm",
+        "nas/evaluation/accuracy.py",
+        "        recalibrate(network, self.calibration)\n",
+        "",
+        (SCORES,),
+    ),
+    Fault(
+        "the evaluator of populations does not recalibrate BatchNorm",
+        "supernet/steps.py",
+        "[self._run(step, flow, statistics, training=True) for flow in flows], statistics",
+        "[self._run(step, flow, statistics, training=False) for flow in flows], statistics",
+        (SCORES,),
+    ),
+    Fault(
+        "top-5 is counted as top-1",
+        "nas/evaluation/accuracy.py",
+        "right = hits[:, 0].cpu()",
+        "right = hits.any(dim=1).cpu()",
+        (SCORES,),
+    ),
+    Fault(
+        "top-1 is counted as top-5",
+        "nas/evaluation/accuracy.py",
+        "self.num_top5 += int(hits.any(dim=1).sum())",
+        "self.num_top5 += int(hits[:, 0].sum())",
+        (SCORES,),
+    ),
+    Fault(
+        "inheriting starts from random weights",
+        "nas/training/subnet.py",
+        'if job.mode == "inherit":',
+        'if job.mode == "nothing":',
+        (RETRAINING,),
+    ),
+    Fault(
+        "gradients are summed over shards, not averaged",
+        "nas/training/supernet_step.py",
+        "(len(paths) * all_shards)",
+        "len(paths)",
+        (STEP,),
+    ),
+    Fault(
+        "only the first shard is trained on",
+        "nas/training/sharded_step.py",
+        "for shard in range(shards):",
+        "for shard in range(1):",
+        (STEP,),
+    ),
+)

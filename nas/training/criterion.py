@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nas.study.recipe import Recipe
+from nas.training.distillation import hard_loss, soft_loss
 
 
 class Criterion:
@@ -29,6 +30,20 @@ class Criterion:
         """
         return images, labels
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of logits ``(B, classes)``, computed in float32."""
-        return F.cross_entropy(logits.float(), targets, label_smoothing=self.recipe.label_smoothing)
+    def loss(self, logits: Tensor, targets: Tensor, teacher_logits: Tensor | None = None) -> Tensor:
+        """Return the mean loss of logits ``(B, classes)``, computed in float32.
+
+        Args:
+            logits: Of the network.
+            targets: What `prepare` returned.
+            teacher_logits: What a teacher answers to the images that `prepare` returned; None without a teacher.
+        """
+        recipe = self.recipe
+        of_labels = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+        if teacher_logits is None:
+            return of_labels
+        if recipe.distillation == "hard":
+            of_teacher = hard_loss(logits, teacher_logits)
+        else:
+            of_teacher = soft_loss(logits, teacher_logits, recipe.temperature)
+        return (1 - recipe.teacher_weight) * of_labels + recipe.teacher_weight * of_teacher

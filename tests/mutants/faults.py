@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 TRAINING, EVALUATION = "tests/nas/training", "tests/nas/evaluation"
 STEP, RETRAINING = f"{TRAINING}/test_step_values.py", f"{TRAINING}/test_retraining_values.py"
+DISTILLATION = f"{TRAINING}/test_distillation.py"
 SCORES = f"{EVALUATION}/test_values.py"
 
 
@@ -53,7 +54,7 @@ FAULTS = (
     Fault(
         "labels are not smoothed",
         "nas/training/criterion.py",
-        "label_smoothing=self.recipe.label_smoothing",
+        "label_smoothing=recipe.label_smoothing",
         "label_smoothing=0.0",
         (STEP,),
     ),
@@ -161,5 +162,19 @@ FAULTS = (
         "for shard in range(shards):",
         "for shard in range(1):",
         (STEP,),
+    ),
+    Fault(
+        "the teacher's answers have no weight in the loss",
+        "nas/training/criterion.py",
+        "recipe.teacher_weight * of_teacher",
+        "0.0 * of_teacher",
+        (DISTILLATION,),
+    ),
+    Fault(
+        "soft distillation leaves the square of the temperature out",
+        "nas/training/distillation.py",
+        " * temperature**2",
+        "",
+        (DISTILLATION,),
     ),
 )

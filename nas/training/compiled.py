@@ -36,7 +36,7 @@ def eager_on_short_batches(forward_backward: ForwardBackward, batch_size: int) -
         batch_size: Images of a full batch.
     """
 
-    def run(step: int, images: Tensor, labels: Tensor) -> float:
+    def run(step: int, images: Tensor, labels: Tensor) -> Tensor:
         if len(images) >= batch_size:
             return forward_backward(step, images, labels)
         with torch.compiler.set_stance("force_eager"):

@@ -23,13 +23,15 @@ from nas.runtime.error_text import first_line
 from nas.runtime.files import load_tensors, save_tensors
 from nas.study.recipe import Recipe
 from nas.training.ema import ModelEma
+from nas.training.loss_check import LossCheck
 from nas.training.throughput import StepTimer
-from search_spaces.errors import CheckpointError, RequestError, WorkError
+from search_spaces.errors import CheckpointError, RequestError
 
 DEFAULT_SAVE_SECONDS = 20.0
 
-#: ``(step, images, labels) -> loss``: runs forward and backward, leaving the gradients of the whole batch.
-ForwardBackward = Callable[[int, Tensor, Tensor], float]
+#: ``(step, images, labels) -> loss``: runs forward and backward, leaving the gradients of the whole batch. The loss is
+#: a detached scalar on the device, which nobody has waited for.
+ForwardBackward = Callable[[int, Tensor, Tensor], Tensor]
 #: ``(epoch, first batch) -> batches`` of one epoch from that batch on.
 EpochBatches = Callable[[int, int], Iterator[tuple[Tensor, Tensor]]]
 
@@ -104,7 +106,8 @@ class Training:
         Args:
             forward_backward: Forward and backward of one batch.
             epoch_batches: The images.
-            on_progress: Called with ``(steps done, loss)`` after each step.
+            on_progress: Called after each step with ``(steps done, loss)``, the loss that was read last: of this
+                step on a CPU, of one of the last ten on a GPU.
             save_seconds: Least time between two checkpoints; ``NAS_CHECKPOINT_SECONDS`` of the environment,
                 or 20, where it is left out.
             until: Step to stop at; the recipe's last where it is left out.
@@ -112,50 +115,53 @@ class Training:
 
         Raises:
             Interrupted: After saving, if the user asked to stop.
-            WorkError: If the loss is no longer finite.
+            WorkError: If the loss or the gradients are no longer finite; the last checkpoint is of weights that were.
         """
         last_saved, end = (
             time.monotonic(),
             self.total_steps if until is None else min(until, self.total_steps),
         )
         save_seconds = checkpoint_seconds() if save_seconds is None else save_seconds
+        check = LossCheck(self.parameters[0].device, self.recipe.lr)
         self.model.train()
         while self.step < end:
             epoch, first = divmod(self.step, self.steps_per_epoch)
             for images, labels in epoch_batches(epoch, first):
                 started = time.perf_counter()
-                loss = self._take_step(forward_backward, images, labels)
+                loss, norm = self._take_step(forward_backward, images, labels)
+                check.add(self.step, loss, norm)
                 self.timer.add(time.perf_counter() - started)
                 if on_progress is not None:
-                    on_progress(self.step, loss)
+                    on_progress(self.step, check.loss)
                 save_is_due = interrupt.is_requested() or time.monotonic() - last_saved > save_seconds
                 if save_checkpoints and save_is_due:
+                    check.read()
                     self.save()
                     last_saved = time.monotonic()
                 interrupt.check()
                 if self.step >= end or self.step % self.steps_per_epoch == 0:
                     break
+        check.read()
         if save_checkpoints:
             self.save()
 
-    def _take_step(self, forward_backward: ForwardBackward, images: Tensor, labels: Tensor) -> float:
-        """Train on one batch; return its loss."""
+    def _take_step(
+        self, forward_backward: ForwardBackward, images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Train on one batch; return its loss and the norm of its gradients, both on the device."""
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)  # stochastic depth, on resumption too
         self.schedule.step_update(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss = forward_backward(self.step, images, labels)
-        if not math.isfinite(loss):
-            raise WorkError(
-                f"training diverged at step {self.step + 1}: the loss is {loss}; lower the learning rate "
-                f"(it is {self.recipe.lr:g}) and start a new study"
-            )
         used = [parameter for parameter in self.parameters if parameter.grad is not None]
-        nn.utils.clip_grad_norm_(used, self.recipe.clip_grad)
+        norm = nn.utils.get_total_norm([parameter.grad for parameter in used if parameter.grad is not None])
+        if self.recipe.clip_grad:
+            nn.utils.clip_grads_with_norm_(used, self.recipe.clip_grad, norm)
         self.ema.before_step(self.step, used)
         self.optimizer.step()
         self.ema.after_step(self.step, used)
         self.step += 1
-        return loss
+        return loss, norm.to(loss.device, loss.dtype)
 
     def save(self) -> None:
         """Write the whole state atomically."""

@@ -41,7 +41,7 @@ def sharded_step(
     parameters, workers = list(network.parameters()), all_shards // shards
     statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
 
-    def forward_backward(step: int, images: Tensor, labels: Tensor) -> float:
+    def forward_backward(step: int, images: Tensor, labels: Tensor) -> Tensor:
         before = [buffer.clone() for buffer in statistics] if all_shards > 1 else []
         changes = [torch.zeros_like(buffer) for buffer in before]
         sums: dict[nn.Parameter, Tensor] = {}
@@ -61,7 +61,7 @@ def sharded_step(
             sum_over_workers([*gradients, *changes, loss])
         for buffer, change in zip(statistics, changes, strict=bool(before)):
             buffer += change
-        return loss.item()
+        return loss.squeeze(0)
 
     return forward_backward
 

@@ -216,11 +216,11 @@ def train_one(
         network, recipe, steps_per_epoch, job.folder / "checkpoint.safetensors", identity, [former]
     )
 
-    def forward_backward(step: int, images: Tensor, labels: Tensor) -> float:
+    def forward_backward(step: int, images: Tensor, labels: Tensor) -> Tensor:
         with autocast(device):
             loss = F.cross_entropy(network(images), labels, label_smoothing=recipe.label_smoothing)
         loss.backward()
-        return loss.item()
+        return loss.detach()
 
     run_step: ForwardBackward = forward_backward
     if job.compile:

@@ -71,7 +71,7 @@ def test_a_network_is_retrained_as_without(space: Space, images: Path, tmp_path:
 def test_short_batches_run_as_they_are_written() -> None:
     region = nn.Linear(2, 2)
     region.compile(backend="eager", dynamic=False)
-    step = eager_on_short_batches(lambda number, images, labels: region(images).sum().item(), 4)
+    step = eager_on_short_batches(lambda number, images, labels: region(images).sum().detach(), 4)
     before, labels = compilations(), torch.zeros(4)
     for images in (3, 4, 3, 4, 1):
         step(0, torch.ones(images, 2), labels)

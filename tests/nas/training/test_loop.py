@@ -96,7 +96,7 @@ def test_divergence_is_work_that_failed(
     with pytest.raises(
         WorkError, match=r"diverged at step 3.*lower the learning rate \(it is 0.002\)"
     ) as error:
-        training.run(lambda *_: bad, lambda *_: iter([batch]), on_progress=lambda *_: None)
+        training.run(lambda *_: torch.tensor(bad), lambda *_: iter([batch]), on_progress=lambda *_: None)
     assert error.value.exit_code == 1
     assert equal_tensors(load_tensors(training.checkpoint)[0], before)  # the last good state is what is kept
 
@@ -111,7 +111,7 @@ def test_interrupt_saves_and_resumes(space: Space, settings: Settings, data: Dat
     step = supernet_step(training.model, settings, CPU)  # type: ignore[arg-type]
     seen: list[float] = []
 
-    def signalled(number: int, images: Tensor, labels: Tensor) -> float:
+    def signalled(number: int, images: Tensor, labels: Tensor) -> Tensor:
         if number == 4:
             os.kill(os.getpid(), signal.SIGTERM)
         return step(number, images, labels)

@@ -123,6 +123,16 @@ def test_gradients_are_clipped_to_the_recipes_norm(
     assert norms == pytest.approx([0.01] * 3, rel=1e-3)
 
 
+def test_a_norm_of_zero_is_no_limit(space: Space, settings: Settings, data: Data, tmp_path: Path) -> None:
+    weights = []
+    for number, clip_grad in enumerate((0.0, 1e9)):
+        limited = replace(settings, recipe=replace(RECIPE, clip_grad=clip_grad))
+        training = new_training(space, limited, data, tmp_path / str(number))
+        train_on(training, limited, data, until=3)
+        weights.append(training.model.state_dict()["ends.head.weight"])
+    assert torch.equal(*weights)
+
+
 def test_rates_are_those_of_the_schedule(
     space: Space, settings: Settings, data: Data, tmp_path: Path
 ) -> None:

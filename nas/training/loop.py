@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from nas.runtime.files import load_tensors, save_tensors
 from nas.study.recipe import Recipe
 from nas.training.ema import ModelEma
 from nas.training.loss_check import LossCheck
+from nas.training.optimizer import create_optimizer, create_schedule
 from nas.training.throughput import StepTimer
 from search_spaces.errors import CheckpointError, RequestError
 
@@ -60,28 +60,13 @@ class Training:
         identity: str,
         former: Sequence[str] = (),
     ) -> None:
-        # timm takes seconds to import, which workers that only evaluate are spared.
-        from timm.optim import create_optimizer_v2
-        from timm.scheduler import create_scheduler_v2
-
         self.model, self.recipe, self.steps_per_epoch = model, recipe, steps_per_epoch
         self.checkpoint, self.identity = checkpoint, identity
         self.total_steps = recipe.epochs * steps_per_epoch
         self.step, self.timer = 0, StepTimer()
         self.parameters = list(model.parameters())
-        self.optimizer = create_optimizer_v2(
-            model, opt="adamw", lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
-        )
-        self.schedule, _ = create_scheduler_v2(
-            self.optimizer,
-            sched="cosine",
-            num_epochs=recipe.epochs,
-            warmup_epochs=math.ceil(recipe.warmup * recipe.epochs),
-            warmup_lr=recipe.lr / 100,
-            min_lr=recipe.lr / 100,
-            step_on_epochs=False,
-            updates_per_epoch=steps_per_epoch,
-        )
+        self.optimizer = create_optimizer(model, recipe)
+        self.schedule = create_schedule(self.optimizer, recipe, steps_per_epoch)
         self.ema = ModelEma(model, recipe.ema_decay, self.total_steps)
         if checkpoint.exists():
             self._load((identity, *former))

@@ -36,7 +36,10 @@ def supernet_step(
         rank: Number of this worker.
         sum_over_workers: Sums over the workers; None where this is the only one.
     """
-    sample_paths, criterion = sampling.policy(settings.policy), Criterion(settings.recipe)
+    sample_paths, criterion = (
+        sampling.policy(settings.policy),
+        Criterion(settings.recipe, supernet.space.num_classes),
+    )
 
     def run_shard(step: int, shard: int, images: Tensor, labels: Tensor) -> Tensor:
         images, targets = criterion.prepare(step, shard, images, labels)

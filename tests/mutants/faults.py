@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 TRAINING, EVALUATION = "tests/nas/training", "tests/nas/evaluation"
 STEP, RETRAINING = f"{TRAINING}/test_step_values.py", f"{TRAINING}/test_retraining_values.py"
+CRITERION = f"{TRAINING}/test_criterion.py"
 DISTILLATION = f"{TRAINING}/test_distillation.py"
 SCORES = f"{EVALUATION}/test_values.py"
 
@@ -54,8 +55,43 @@ FAULTS = (
     Fault(
         "labels are not smoothed",
         "nas/training/criterion.py",
-        "label_smoothing=recipe.label_smoothing",
-        "label_smoothing=0.0",
+        "else recipe.label_smoothing",
+        "else 0.0",
+        (STEP,),
+    ),
+    Fault(
+        "smoothed probabilities are smoothed again",
+        "nas/training/criterion.py",
+        "0.0 if targets.is_floating_point() else",
+        "",
+        (CRITERION,),
+    ),
+    Fault(
+        "a resumed training mixes other images",
+        "nas/training/criterion.py",
+        "np.random.seed(seed)",
+        "pass",
+        (CRITERION,),
+    ),
+    Fault(
+        "every shard mixes alike",
+        "nas/training/criterion.py",
+        "_numpy_seed(self.recipe.seed, step, shard)",
+        "_numpy_seed(self.recipe.seed, step)",
+        (CRITERION,),
+    ),
+    Fault(
+        "CutMix is never drawn",
+        "nas/training/criterion.py",
+        "switch_prob=recipe.mixup_switch_prob",
+        "switch_prob=0.0",
+        (CRITERION,),
+    ),
+    Fault(
+        "the warm-up is never as long as the recipe says",
+        "nas/training/optimizer.py",
+        "if recipe.warmup_epochs is None else recipe.warmup_epochs",
+        "",
         (STEP,),
     ),
     Fault(
@@ -67,9 +103,9 @@ FAULTS = (
     ),
     Fault(
         "norms and biases decay",
-        "nas/training/loop.py",
-        "weight_decay=recipe.weight_decay,",
-        "weight_decay=recipe.weight_decay, filter_bias_and_bn=False,",
+        "nas/training/optimizer.py",
+        "weight_decay=recipe.weight_decay, fused",
+        "weight_decay=recipe.weight_decay, filter_bias_and_bn=False, fused",
         (STEP,),
     ),
     Fault(

@@ -81,10 +81,10 @@ def test_the_recipe_weighs_teacher_and_labels(
     recipe = Recipe(distillation=kind, temperature=3.0, teacher_weight=weight, label_smoothing=0.1)
     of_teacher = divergence(3.0) if kind == "soft" else cross_entropy([1, 2])
     expected = (1 - weight) * cross_entropy(LABELS, 0.1) + weight * of_teacher
-    assert float(Criterion(recipe).loss(*tensors)) == pytest.approx(expected, rel=1e-5)
+    assert float(Criterion(recipe, 3).loss(*tensors)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_without_a_teacher_labels_alone_count(tensors: tuple[Tensor, Tensor, Tensor]) -> None:
     logits, labels, _ = tensors
     recipe = Recipe(teacher_weight=0.9, label_smoothing=0.1)
-    assert float(Criterion(recipe).loss(logits, labels)) == pytest.approx(cross_entropy(LABELS, 0.1))
+    assert float(Criterion(recipe, 3).loss(logits, labels)) == pytest.approx(cross_entropy(LABELS, 0.1))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.data.dataset import Data
+from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.loop import Training
 from nas.training.supernet_checkpoint import read_supernet
@@ -133,12 +134,10 @@ def test_a_norm_of_zero_is_no_limit(space: Space, settings: Settings, data: Data
     assert torch.equal(*weights)
 
 
-def test_rates_are_those_of_the_schedule(
-    space: Space, settings: Settings, data: Data, tmp_path: Path
-) -> None:
-    """Two of three epochs of warm-up at 4 steps each: from a hundredth linearly to the peak, then a cosine."""
-    settings = replace(settings, recipe=replace(RECIPE, warmup=0.34, lr=1e-2))
-    training = new_training(space, settings, data, tmp_path / "c")
+def rates_of(recipe: Recipe, space: Space, settings: Settings, data: Data, checkpoint: Path) -> list[float]:
+    """Return the rate at every step of a training of three epochs with four steps each."""
+    settings = replace(settings, recipe=recipe)
+    training = new_training(space, settings, data, checkpoint)
     rates: list[float] = []
     step = training.optimizer.step
 
@@ -148,9 +147,29 @@ def test_rates_are_those_of_the_schedule(
 
     training.optimizer.step = noting_step  # type: ignore[method-assign,assignment]
     train_on(training, settings, data)
+    return rates
+
+
+def test_rates_are_those_of_the_schedule(
+    space: Space, settings: Settings, data: Data, tmp_path: Path
+) -> None:
+    """Two of three epochs of warm-up at 4 steps each: from a hundredth linearly to the peak, then a cosine."""
+    recipe = replace(RECIPE, warmup=0.34, lr=1e-2)
     low, peak = 1e-4, 1e-2
     warm_up = [low + (peak - low) * step / 8 for step in range(8)]
     cosine = [low + (peak - low) * (1 + math.cos(math.pi * step / 12)) / 2 for step in range(8, 12)]
+    rates = rates_of(recipe, space, settings, data, tmp_path / "c")
+    assert rates == pytest.approx(warm_up + cosine, rel=1e-6)
+
+
+def test_warm_up_and_ends_of_the_rate_are_the_recipes(
+    space: Space, settings: Settings, data: Data, tmp_path: Path
+) -> None:
+    """One epoch of 4 steps from 1e-6 to 1e-2, then a cosine over all 12 steps down to 1e-5."""
+    recipe = replace(RECIPE, lr=1e-2, warmup_epochs=1, warmup_lr=1e-6, min_lr=1e-5)
+    warm_up = [1e-6 + (1e-2 - 1e-6) * step / 4 for step in range(4)]
+    cosine = [1e-5 + (1e-2 - 1e-5) * (1 + math.cos(math.pi * step / 12)) / 2 for step in range(4, 12)]
+    rates = rates_of(recipe, space, settings, data, tmp_path / "c")
     assert rates == pytest.approx(warm_up + cosine, rel=1e-6)
 
 

@@ -7,6 +7,11 @@ the order of the images changes from epoch to epoch, and with it which ones thes
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
+from nas.data.hashing import seeded_generator
+
 #: Fewest images of a shard in training.
 SHARD_IMAGES = 2
 
@@ -26,3 +31,25 @@ def batch_sizes(images: int, batch_size: int, least: int = 1) -> list[int]:
     """
     full, rest = divmod(images, batch_size)
     return [batch_size] * full + ([rest] if rest >= max(1, least) else [])
+
+
+def epoch_order(images: int, seed: int, epoch: int, repeats: int = 1) -> Tensor:
+    """Return the images of an epoch in their order, shape ``(images,)``.
+
+    With repeated augmentation (arXiv 1901.09335) each image comes ``repeats`` times in a row and an epoch has as many
+    steps as without: it shows a share of the images, and that many epochs show all of them. The copies at the end of
+    a batch go on in the next one if its size is no multiple of their number.
+
+    Args:
+        images: Images of the split.
+        seed: Decides the order together with the epoch.
+        epoch: Number of the epoch.
+        repeats: Copies of each image.
+    """
+    generator = seeded_generator(seed, epoch // repeats, "order")
+    order = torch.randperm(images, generator=generator)
+    if repeats == 1:
+        return order
+    shown = -(-images // repeats)
+    turn = (torch.arange(shown) + epoch % repeats * shown) % images
+    return order[turn].repeat_interleave(repeats)[:images]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from nas.data.broken_files import broken_files_error
-from nas.data.pixels import GREY_MODES, find_refusal, to_upright_opaque
+from nas.data.pixels import GREY_MODES, find_refusal, to_upright_opaque, upright_size
 from nas.data.sources.source import Source, UndecodedImages
 from nas.data.threads import OnProgress, map_indices
 from nas.runtime.error_text import first_line
@@ -19,6 +21,9 @@ from search_spaces.errors import DataError
 LARGE_SIDE = 96
 _DEFAULT_SIDE = 224
 _INSPECTED_IMAGES = 64
+
+#: ``(left, top, right, bottom)`` in pixels.
+Box = tuple[float, float, float, float]
 
 
 class UnreadableImageError(Exception):
@@ -80,12 +85,40 @@ def read_image(images: UndecodedImages, index: int, channels: int) -> Image.Imag
     Raises:
         UnreadableImageError: It is absent, damaged, or has more than 8 bits per channel.
     """
+    return read_part(images, index, channels, lambda width, height: (0, 0, width, height))
+
+
+def read_part(
+    images: UndecodedImages,
+    index: int,
+    channels: int,
+    choose_box: Callable[[int, int], Box],
+    least_side: int | None = None,
+) -> Image.Image:
+    """Read a part of an image: upright, opaque, greyscale (1 channel) or RGB (3).
+
+    Args:
+        images: Of a set.
+        index: Which of them.
+        channels: 1 or 3.
+        choose_box: Returns the part of an image of ``(width, height)``, upright.
+        least_side: Pixels that suffice for each side of the part. JPEG files hold frequencies, so that they can be
+            decoded at 1/2, 1/4 or 1/8 of their size in less time; the smallest at which the part is as large is
+            taken. None decodes at full size.
+
+    Raises:
+        UnreadableImageError: It is absent, damaged, or has more than 8 bits per channel.
+    """
     try:
         with images.open(index) as image:
             if refusal := find_refusal(image):
                 raise UnreadableImageError(refusal)
+            width, height = upright_size(image)
+            left, top, right, bottom = choose_box(width, height)
+            if least_side is not None and (spare := min(right - left, bottom - top) / least_side) >= 2:
+                image.draft(None, (int(image.width / spare), int(image.height / spare)))
             image.load()
-            return to_upright_opaque(image, channels)
+            upright = to_upright_opaque(image, channels)
     except UnreadableImageError:
         raise
     except OSError as error:
@@ -93,17 +126,23 @@ def read_image(images: UndecodedImages, index: int, channels: int) -> Image.Imag
     # Pillow reports damage in many ways, a SyntaxError and a struct.error among them.
     except Exception as error:
         raise UnreadableImageError(first_line(error).rstrip(".")) from error
+    if (right - left, bottom - top) == (width, height):
+        return upright
+    across, down = upright.width / width, upright.height / height
+    return upright.crop(
+        (round(left * across), round(top * down), round(right * across), round(bottom * down))
+    )
 
 
-def resize_and_crop(image: Image.Image, image_size: int) -> Image.Image:
-    """Resize the shorter side to ``image_size`` (bicubic) and crop the centre square.
+def resize_and_crop(image: Image.Image, image_size: int, test_crop: float = 1.0) -> Image.Image:
+    """Resize the shorter side to ``image_size / test_crop`` (bicubic) and crop the centre square.
 
     This is what every image goes through outside training; an exported model documents the same steps.
     """
     width, height = image.size
-    if (width, height) != (image_size, image_size):
+    if (width, height) != (image_size, image_size) or test_crop != 1:
         # Cropping first gives the same square and resizes fewer pixels.
-        side = min(width, height)
+        side = min(width, height) * test_crop
         left, top = (width - side) / 2, (height - side) / 2
         box = (left, top, left + side, top + side)
         image = image.resize((image_size, image_size), Image.Resampling.BICUBIC, box=box)

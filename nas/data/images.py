@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,12 +10,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from nas.data.augment import Augmentation, BatchRandomness
+from nas.data.augment import Augmentation
 from nas.data.cache import load_or_compute
 from nas.data.decoding import decode_all
 from nas.data.hashing import json_digest
+from nas.data.requests import BatchRequest
 from nas.data.sources.source import Source
-from nas.data.streaming import StreamedImages
+from nas.data.streaming import StreamDecoder, StreamedImages
 from nas.data.threads import OnProgress
 
 MEMORY_LIMIT = 2 * 2**30  # bytes
@@ -28,17 +29,15 @@ class Images(Protocol):
 
     def read(
         self,
-        batches: Sequence[Tensor],
-        randomness: Sequence[BatchRandomness] | None,
-        augmentation: Augmentation,
+        requests: Iterable[BatchRequest],
+        augmentation: Augmentation | None,
         device: torch.device,
     ) -> Iterator[Tensor]:
-        """Yield float images ``(B, C, H, H)`` in [0, 1] for each batch of indices ``(B,)``.
+        """Yield float images ``(B, C, H, H)`` in [0, 1] for each request; they are the receiver's to change.
 
         Args:
-            batches: Indices of each batch.
-            randomness: Random numbers of each batch; None leaves the images as they are.
-            augmentation: How images are varied by them.
+            requests: Which images, with the random numbers of each batch that is varied.
+            augmentation: How images are varied by them; None where none are.
             device: Where the images are wanted.
         """
         ...
@@ -53,18 +52,24 @@ class InMemoryImages:
 
     def read(
         self,
-        batches: Sequence[Tensor],
-        randomness: Sequence[BatchRandomness] | None,
-        augmentation: Augmentation,
+        requests: Iterable[BatchRequest],
+        augmentation: Augmentation | None,
         device: torch.device,
     ) -> Iterator[Tensor]:
-        """Yield float images ``(B, C, H, H)`` in [0, 1] for each batch of indices ``(B,)``."""
-        pixels = self.pixels
-        if device.type != "cpu":
-            pixels = self._copies.setdefault(str(device), pixels.to(device))
-        for number, batch in enumerate(batches):
-            images = pixels[batch.to(pixels.device)].float().div_(255)
-            yield images if randomness is None else augmentation.apply(images, randomness[number].parameters)
+        """Yield float images ``(B, C, H, H)`` in [0, 1] for each request."""
+        pixels = self._pixels_on(device)
+        for request in requests:
+            images = pixels[request.indices.to(device)].float().div_(255)
+            if augmentation is not None and request.randomness is not None:
+                images = augmentation.apply(images, request.randomness)
+            yield images
+
+    def _pixels_on(self, device: torch.device) -> Tensor:
+        if device == self.pixels.device:
+            return self.pixels
+        if str(device) not in self._copies:
+            self._copies[str(device)] = self.pixels.to(device)
+        return self._copies[str(device)]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"pixels": self.pixels, "_copies": {}}
@@ -84,7 +89,7 @@ def load_images(
         DataError: An image cannot be decoded.
     """
     if len(source.labels) * channels * image_size**2 > memory_limit:
-        return StreamedImages(source.images, image_size, channels)
+        return StreamedImages(StreamDecoder(source.images, image_size, channels))
     if source.fingerprint is None:
         return InMemoryImages(decode_all(source, image_size, channels, on_progress))
     key = json_digest([_DECODING, source.fingerprint, image_size, channels])[:16]

@@ -28,6 +28,13 @@ def is_turned(image: Image.Image) -> bool:
     return _orientation(image) in range(2, 9)
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of an opened image as it is meant to be seen."""
+    width, height = image.size
+    sideways = is_turned(image) and _orientation(image) in range(5, 9)
+    return (height, width) if sideways else (width, height)
+
+
 def is_transparent(image: Image.Image) -> bool:
     """Return whether an image can be transparent somewhere."""
     return image.mode in _ALPHA_MODES or "transparency" in image.info

@@ -7,15 +7,17 @@ ones before, and any number of ranks sees the same images, varied in the same wa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import tee
 
 import torch
 from torch import Tensor
 
 from nas.data.augment import Augmentation, BatchRandomness
-from nas.data.batching import batch_sizes
+from nas.data.batching import batch_sizes, epoch_order
 from nas.data.hashing import seeded_generator
 from nas.data.images import Images
+from nas.data.requests import BatchRequest
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Split:
         labels: Their classes, shape ``(N,)``.
         mean: Per channel, of values in [0, 1]; what normalisation subtracts.
         std: Per channel; what normalisation divides by.
-        augmentation: How the images are varied where `batches` is asked to.
+        augmentation: How the images are varied where `batches` is asked for the set's own way.
     """
 
     images: Images = field(repr=False)
@@ -49,7 +51,7 @@ class Split:
         dtype: torch.dtype = torch.float32,
         shuffle_seed: int | None = None,
         epoch: int = 0,
-        augment: bool = False,
+        augment: Augmentation | bool = False,
         least: int = 1,
         start: int = 0,
         rank: int = 0,
@@ -63,7 +65,7 @@ class Split:
             dtype: Of the images.
             shuffle_seed: Decides order and variation together with ``epoch``; None keeps the stored order.
             epoch: Number of the epoch.
-            augment: Vary the images.
+            augment: How to vary the images; True for the set's own way.
             least: Fewest images of the last batch; fewer are left out.
             start: Number of the first batch, to resume in the middle of an epoch; those before are not read.
             rank: Which share of every batch to yield.
@@ -76,31 +78,44 @@ class Split:
             DataError: An image that is streamed from disk cannot be decoded.
         """
         device = torch.device(device)
+        augmentation = None
+        if augment:
+            own = self.augmentation if augment is True else augment
+            augmentation = replace(own, fill=self.mean)
         order = torch.arange(len(self))
         if shuffle_seed is not None:
-            generator = seeded_generator(shuffle_seed, epoch, "order")
-            order = torch.randperm(len(self), generator=generator)
+            order = epoch_order(
+                len(self), shuffle_seed, epoch, 1 if augmentation is None else augmentation.repeats
+            )
         sizes = batch_sizes(len(self), batch_size, least)
         batches = order[: sum(sizes)].split(sizes)
-        numbered = [(n, batch) for n, batch in enumerate(batches) if n >= start and len(batch) > rank]
-        shares = [batch[rank::world] for _, batch in numbered]
-        randomness = None
-        if augment:
-            seed = 0 if shuffle_seed is None else shuffle_seed
-            randomness = [
-                self._sample_randomness(len(batch), seeded_generator(seed, epoch, f"batch {n}"), rank, world)
-                for n, batch in numbered
-            ]
-        mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (self.mean, self.std))
-        indices = [self.indices[share] for share in shares]
-        read = self.images.read(indices, randomness, self.augmentation, device)
-        for share, images in zip(shares, read, strict=True):
-            yield images.sub_(mean).div_(std).to(dtype), self.labels[share].to(device)
 
-    def _sample_randomness(
-        self, count: int, generator: torch.Generator, rank: int, world: int
-    ) -> BatchRandomness:
-        """Return the random numbers of a rank's share of a batch of ``count`` images."""
-        parameters = self.augmentation.sample_parameters(count, generator)
-        seeds = torch.randint(2**62, (count,), generator=generator)
-        return BatchRandomness(tuple(seeds[rank::world].tolist()), parameters[rank::world])
+        def requests() -> Iterator[tuple[Tensor, BatchRequest]]:
+            seed = 0 if shuffle_seed is None else shuffle_seed
+            for number, batch in enumerate(batches):
+                if number < start or len(batch) <= rank:
+                    continue
+                share, randomness = batch[rank::world], None
+                if augmentation is not None:
+                    generator = seeded_generator(seed, epoch, f"batch {number}")
+                    randomness = _sample_randomness(augmentation, len(batch), generator, rank, world)
+                yield share, BatchRequest(self.indices[share], randomness)
+
+        # Images are read ahead: what is asked for is ahead of what is yielded.
+        asked, awaited = tee(requests())
+        read = self.images.read((request for _, request in asked), augmentation, device)
+        mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (self.mean, self.std))
+        for (share, request), images in zip(awaited, read, strict=True):
+            images = images.sub_(mean).div_(std)
+            if augmentation is not None and request.randomness is not None:
+                images = augmentation.erase(images, request.randomness.seeds)
+            yield images.to(dtype), self.labels[share].to(device, non_blocking=True)
+
+
+def _sample_randomness(
+    augmentation: Augmentation, count: int, generator: torch.Generator, rank: int, world: int
+) -> BatchRandomness:
+    """Return the random numbers of a rank's share of a batch of ``count`` images."""
+    parameters = augmentation.sample_parameters(count, generator)
+    seeds = torch.randint(2**62, (count,), generator=generator)
+    return BatchRandomness(tuple(seeds[rank::world].tolist()), parameters[rank::world])

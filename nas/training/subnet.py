@@ -27,6 +27,7 @@ from nas.runtime.uncertainty import Accuracy, encode_bits, error_fields, format_
 from nas.study.designs import Design
 from nas.study.folder import Study
 from nas.study.recipe import Recipe
+from nas.training.augmentation import recipe_augmentation
 from nas.training.compiled import eager_on_short_batches
 from nas.training.loop import ForwardBackward, Training
 from search_spaces.architecture import Architecture
@@ -227,13 +228,15 @@ def train_one(
         compile_blocks(network)
         run_step = eager_on_short_batches(forward_backward, recipe.batch_size)
 
+    augmentation = recipe_augmentation(recipe, data)
+
     def epoch_batches(epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         return data.train.batches(
             recipe.batch_size,
             device=device,
             shuffle_seed=recipe.seed,
             epoch=epoch,
-            augment=True,
+            augment=augmentation,
             least=SHARD_IMAGES,
             start=first,
         )

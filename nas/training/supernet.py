@@ -12,6 +12,7 @@ from torch import Tensor
 from nas.data.batching import SHARD_IMAGES, batch_sizes, usable_shards
 from nas.data.dataset import Data
 from nas.study.settings import Settings
+from nas.training.augmentation import recipe_augmentation
 from nas.training.loop import EpochBatches, Training
 from nas.training.pretrained import PretrainedStart, initialize_supernet
 from nas.training.supernet_checkpoint import checkpoint_identity
@@ -148,13 +149,15 @@ def _open_training(task: SupernetTask, device: torch.device) -> tuple[Training, 
 def _epoch_batches(
     data: Data, settings: Settings, device: torch.device, rank: int = 0, world: int = 1
 ) -> EpochBatches:
+    augmentation = recipe_augmentation(settings.recipe, data)
+
     def batches(epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         return data.train.batches(
             settings.recipe.batch_size,
             device=device,
             shuffle_seed=settings.seed,
             epoch=epoch,
-            augment=True,
+            augment=augmentation,
             least=SHARD_IMAGES * count_shards(settings, data),
             start=first,
             rank=rank,

@@ -41,14 +41,14 @@ FAULTS = (
     Fault(
         "training images of a supernet are not varied",
         "nas/training/supernet.py",
-        "augment=True",
+        "augment=augmentation",
         "augment=False",
         (TRAINING,),
     ),
     Fault(
         "training images of a design are not varied",
         "nas/training/subnet.py",
-        "augment=True",
+        "augment=augmentation",
         "augment=False",
         (RETRAINING,),
     ),

@@ -118,8 +118,8 @@ class Augmentation:
             return _resample(images, theta, self.interpolation)
         # Of the number that flips an image the next digit is as random as the first.
         bicubic = (2 * parameters[:, 4]).frac() < 0.5
-        both = [_resample(images, theta, mode) for mode in ("bicubic", "bilinear")]
-        return torch.where(bicubic.view(-1, 1, 1, 1), *both)
+        splines, lines = (_resample(images, theta, mode) for mode in ("bicubic", "bilinear"))
+        return torch.where(bicubic.view(-1, 1, 1, 1), splines, lines)
 
 
 def _resample(images: Tensor, theta: Tensor, interpolation: str) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import bench, failures, inspect, models, search, studies
+from nas.cli import bench, failures, inspect, models, recipes, search, studies
 from nas.cli.process_list import hide_password
 from search_spaces.errors import WorkError
 
@@ -35,6 +35,7 @@ app.command("report")(inspect.report)
 app.command("dashboard")(inspect.dashboard)
 app.command("analyze")(inspect.analyze)
 app.command("spaces")(inspect.spaces)
+app.command("recipes")(recipes.recipes)
 app.command("show")(inspect.show)
 app.command("data")(inspect.data)
 app.command("doctor")(inspect.doctor)

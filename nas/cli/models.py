@@ -34,6 +34,14 @@ def retrain(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs.", show_default="those of the study's recipe")
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Train by this recipe: a name that nas recipes lists, or a YAML file of that form.",
+            show_default="the study's",
+        ),
+    ] = None,
     compile: Compile = False,
     budget: Budget = "auto",
     as_json: Json = False,
@@ -55,7 +63,7 @@ def retrain(
     )
     command = ["nas", *sys.argv[1:]]
     with resumable(command):
-        results = run_retraining(plan, epochs=epochs, compile=compile, command=command)
+        results = run_retraining(plan, epochs=epochs, recipe=recipe, compile=compile, command=command)
     if as_json:
         print_json(results_json(results))
         return

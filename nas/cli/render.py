@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nas.report.study_list import StudySummary
     from nas.search.trial_store import TrialRecord
     from nas.study.folder import Study
+    from nas.study.named_recipes.reader import NamedRecipe
 
 
 class OutputClosed(Exception):
@@ -262,3 +263,46 @@ def summary(
         "retrained": results_json(results),
         "exported": None if exported is None else str(exported),
     }
+
+
+def recipes_table(recipes: Sequence[NamedRecipe]) -> Table:
+    """Return recipes with what they are for, cost and reach."""
+    from nas.study.named_recipes.table import describe_cost, describe_result
+
+    table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)
+    for column in ("recipe", "for", "costs", "reached by its authors, top-1"):
+        table.add_column(column)
+    for named in recipes:
+        table.add_row(
+            named.name,
+            escape(named.summary),
+            describe_cost(named),
+            escape(describe_result(named)),
+            end_section=True,
+        )
+    return table
+
+
+def recipe_table(named: NamedRecipe) -> Iterator[str | Table]:
+    """Yield a recipe: what it is for, costs and reaches, its numbers with their sources, and what these are."""
+    from nas.study.named_recipes.table import (
+        describe_cost,
+        describe_result,
+        describe_result_sources,
+        number_rows,
+    )
+
+    yield f"[bold]{escape(named.name)}[/]  {escape(named.summary)}"
+    yield f"costs: {describe_cost(named)}"
+    if named.results:
+        yield escape(f"reached: {describe_result(named)} ({describe_result_sources(named)})")
+    if named.note:
+        yield escape(named.note)
+    table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)
+    for column in ("number", "retraining", "supernet", "source"):
+        table.add_column(column, overflow="fold")
+    for row in number_rows(named):
+        table.add_row(*map(escape, row))
+    yield table
+    for name, meaning in (named.sources or {}).items():
+        yield f"{escape(name)}: {escape(meaning)}"

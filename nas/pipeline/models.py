@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from nas.search.loop import analytic_costs
 from nas.search.trial_store import TrialRecord
 from nas.study.designs import describe_origin
 from nas.study.folder import Study
+from nas.study.recipe import Recipe
+from nas.study.recipes import retraining_recipe
 from nas.training.compiled import require_compiler
 from nas.training.subnet import Candidate, retrain, trained_network
 from nas.training.supernet_checkpoint import read_supernet
@@ -109,28 +111,35 @@ def plan_front_retraining(
 
 
 def run_retraining(
-    plan: RetrainingPlan, *, epochs: int | None = None, compile: bool = False, command: Sequence[str] = ()
+    plan: RetrainingPlan,
+    *,
+    epochs: int | None = None,
+    recipe: str | None = None,
+    compile: bool = False,
+    command: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Retrain designs of a study; return the results, best validation accuracy first.
 
     Args:
         plan: What to do.
-        epochs: How long, where the study's recipe is not to decide.
+        epochs: How long, where the recipe is not to decide.
+        recipe: Name or file of the recipe; None for the study's.
         compile: Whether blocks are compiled by region; they are anyway if the study says so.
         command: The command line, for others who want to work on the study meanwhile.
 
     Raises:
-        RequestError: If they should be and there is no compiler, or somebody else works on the study.
+        RequestError: If they should be and there is no compiler, the recipe is wrong, or somebody else works on the
+            study.
         Interrupted: If the user asked to stop; everything finished is stored.
     """
+    numbers = retraining_recipe(plan.study.settings(), recipe, epochs)
     with plan.study.lock.hold(command):
-        return _run_retraining(plan, epochs, compile)
+        return _run_retraining(plan, numbers, compile)
 
 
-def _run_retraining(plan: RetrainingPlan, epochs: int | None, compile: bool) -> list[dict[str, Any]]:
+def _run_retraining(plan: RetrainingPlan, recipe: Recipe, compile: bool) -> list[dict[str, Any]]:
     """Retrain in a study's folder that is locked."""
     study, settings = plan.study, plan.study.settings()
-    recipe = settings.retraining if epochs is None else replace(settings.retraining, epochs=epochs)
     log.to(study.log_file)
     sweep_scratch(study.folder)
     ray_cluster.start(plan.cluster)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nas.study.recipe import Recipe
+from nas.study.named_recipes.reader import NamedRecipe, load_recipe
+from nas.study.recipe import Recipe, with_epochs
 from nas.study.setting import TRAINING, declared_settings, setting
 from nas.study.settings import Settings
 
 #: For images below this side the small recipes are used.
 LARGE = 96
 
-#: Costs 1 to 3.5 minutes on 2 cores for ``twins_cswin`` nano and 3,500 digits; then the best of 256 designs reaches
-#: 90.5 ± 0.8% validation top-1 with the supernet's weights (three seeds, studies/mnist5k/NOTES.md).
-SMALL_SUPERNET = Recipe(epochs=24, batch_size=64, lr=3e-3, ema_decay=0.995)
-#: Costs about a minute a design there and reaches 97.4 ± 0.4% test top-1 from scratch, 97.8 ± 0.4% from the
-#: supernet's weights.
-SMALL_RETRAINING = Recipe(epochs=16, batch_size=64, lr=4e-3, ema_decay=0.99)
-#: ViT recipes of the field (DeiT, Twins, CSWin): rates are those for 1024 images a step. Neither was run to its
-#: end here, so their cost and result are not known.
-LARGE_SUPERNET = Recipe(epochs=120, batch_size=1024, lr=1e-3, ema_decay=0.9998)
-LARGE_RETRAINING = Recipe(epochs=300, batch_size=1024, lr=1e-3, ema_decay=0.9998, drop_path=0.2)
+#: What is taken where the user names no recipe, for small images and for large ones.
+SMALL, LARGE_IMAGES = load_recipe("small"), load_recipe("deit")
+SMALL_SUPERNET, SMALL_RETRAINING = SMALL.supernet, SMALL.retraining
+LARGE_SUPERNET, LARGE_RETRAINING = LARGE_IMAGES.supernet, LARGE_IMAGES.retraining
 #: Workers without a GPU have one thread each; two of them train small networks 1.1 to 1.6 times as
 #: fast as one process of two threads (studies/performance/NOTES.md).
 CPU_SHARDS = 2
@@ -34,6 +30,15 @@ GPU_BATCH, CPU_BATCH = 128, 32
 class RecipeOverrides:
     """Options that set numbers of the recipes; None leaves them as they are."""
 
+    training_recipe: str | None = setting(
+        None,
+        "Train by this recipe: a name that nas recipes lists, or a YAML file of that form.",
+        TRAINING,
+        option="--recipe",
+        metavar="NAME|FILE",
+        default_help=f"{SMALL.name}; {LARGE_IMAGES.name} from {LARGE} px, with a batch that the devices hold",
+        overrides=("recipe", "retraining"),
+    )
     epochs: int | None = setting(
         None,
         "Epochs of the supernet.",
@@ -77,6 +82,9 @@ def default_recipes(settings: Settings, overrides: RecipeOverrides, image_size: 
     Raises:
         RequestError: If a value that the user chose is out of range.
     """
+    if overrides.training_recipe is not None:
+        workers, most = (gpus or CPU_SHARDS, GPU_BATCH) if image_size < LARGE or gpus else (1, CPU_BATCH)
+        return _apply_named(overrides, settings, workers, most)
     if image_size < LARGE:
         supernet, retraining = replace(SMALL_SUPERNET, shards=gpus or CPU_SHARDS), SMALL_RETRAINING
     else:
@@ -90,6 +98,8 @@ def stored_recipes(settings: Settings, overrides: RecipeOverrides, stored: Setti
 
     Which batch fits depends on the GPUs of the day; a study keeps the one it began with.
     """
+    if overrides.training_recipe is not None:
+        return _apply_named(overrides, settings, stored.recipe.shards, GPU_BATCH)
     return _apply(overrides, settings, stored.recipe, stored.retraining, settings.seed)
 
 
@@ -105,7 +115,50 @@ def override_settings(stored: Settings, given: Mapping[str, Any], overrides: Rec
         RequestError: If a value is wrong.
     """
     settings = replace(stored, **given)
+    if overrides.training_recipe is not None:
+        return _apply_named(overrides, settings, stored.recipe.shards, GPU_BATCH)
     return _apply(overrides, settings, stored.recipe, stored.retraining, given.get("seed"))
+
+
+def retraining_recipe(
+    settings: Settings, name_or_file: str | None = None, epochs: int | None = None
+) -> Recipe:
+    """Return how designs of a study are retrained: as its settings say, but for what the user chooses now.
+
+    Raises:
+        RequestError: If there is no such recipe, or something in it is wrong.
+    """
+    recipe = stored = settings.retraining
+    if name_or_file is not None:
+        named = load_recipe(name_or_file)
+        recipe = _with_batch(named, named.retraining, named.retraining.batch_size, stored.shards, GPU_BATCH)
+        recipe = replace(recipe, seed=stored.seed)
+    return recipe if epochs is None else with_epochs(recipe, epochs)
+
+
+def _apply_named(overrides: RecipeOverrides, settings: Settings, workers: int, most: int) -> Settings:
+    """Return ``settings`` with a named recipe, overridden; its batch stays as it is, in shards that devices hold.
+
+    Another batch has its rate by the recipe's rule, unless the user gives one. The seed is the study's.
+    """
+    assert overrides.training_recipe is not None
+    named = load_recipe(overrides.training_recipe)
+    supernet, retraining = (
+        _with_batch(named, recipe, overrides.batch_size or recipe.batch_size, workers, most)
+        for recipe in (named.supernet, named.retraining)
+    )
+    return _apply(overrides, settings, supernet, retraining, settings.seed)
+
+
+def _with_batch(named: NamedRecipe, recipe: Recipe, batch_size: int, workers: int, most: int) -> Recipe:
+    """Return a recipe for a batch, in equal shards for each worker of at most ``most`` images."""
+    shards = workers * max(1, math.ceil(batch_size / (workers * most)))
+    return replace(
+        recipe,
+        batch_size=batch_size,
+        lr=named.scale_lr(recipe.lr, recipe.batch_size, batch_size),
+        shards=max(1, min(shards, batch_size // 2)),
+    )
 
 
 def _apply(
@@ -119,11 +172,17 @@ def _apply(
         if (value := getattr(overrides, override.name)) is not None:
             for key in override.overrides:
                 name, _, number = key.partition(".")
-                recipes[name] = replace(recipes[name], **{number: value})
+                if number:  # without one the whole recipe was chosen already
+                    recipes[name] = _override(recipes[name], number, value)
     supernet = recipes["recipe"]
     # Each shard needs two images at least, for its BatchNorms.
     recipes["recipe"] = replace(supernet, shards=max(1, min(supernet.shards, supernet.batch_size // 2)))
     return replace(settings, recipe=recipes["recipe"], retraining=recipes["retraining"])
+
+
+def _override(recipe: Recipe, number: str, value: Any) -> Recipe:
+    """Return a recipe with another number."""
+    return with_epochs(recipe, value) if number == "epochs" else replace(recipe, **{number: value})
 
 
 def _rescale(recipe: Recipe, batch_size: int) -> Recipe:

@@ -6,6 +6,7 @@ A setting is a field of a frozen dataclass whose default is `setting`. A setting
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -55,8 +56,8 @@ class Setting:
     metavar: str | None = None
     default_help: str | None = None
     choices: tuple[str, ...] = ()
-    minimum: int | None = None
-    maximum: int | None = None
+    minimum: float | None = None
+    maximum: float | None = None
     check: Callable[[str, Any], None] | None = None
     is_path: bool = False
     overrides: tuple[str, ...] = ()
@@ -74,25 +75,28 @@ class Setting:
             return self.help
         return f"{self.help.removesuffix('.')}: {', '.join(self.choices[:-1])} or {self.choices[-1]}."
 
-    def validate(self, value: Any) -> None:
+    def validate(self, value: Any, name: str | None = None) -> None:
         """Check a value of the right type; None, where it is allowed, is always right.
 
+        Args:
+            value: The value.
+            name: What the sentence calls the setting; its option where it is left out.
+
         Raises:
-            RequestError: If the value is wrong; the sentence names the option.
+            RequestError: If the value is wrong; the sentence names the setting.
         """
         if value is None:
             return
+        name = self.flag if name is None else name
         if self.choices and value not in self.choices:
-            raise RequestError(f"{self.flag}: unknown value '{value}' ({nearest(value, self.choices)})")
+            raise RequestError(f"{name}: unknown value '{value}' ({nearest(value, self.choices)})")
         if self.minimum is not None and self.maximum is not None:
             if not self.minimum <= value <= self.maximum:
-                raise RequestError(
-                    f"{self.flag} must be between {self.minimum} and {self.maximum}, not {value}"
-                )
-        elif self.minimum is not None and value < self.minimum:
-            raise RequestError(f"{self.flag} must be at least {self.minimum}, not {value}")
+                raise RequestError(f"{name} must be between {self.minimum} and {self.maximum}, not {value}")
+        elif self.minimum is not None and not self.minimum <= value < math.inf:  # NaN is neither
+            raise RequestError(f"{name} must be at least {self.minimum}, not {value}")
         if self.check is not None:
-            self.check(self.flag, value)
+            self.check(name, value)
 
 
 def setting(default: Any, help: str, panel: str | None = None, **declaration: Any) -> Any:

@@ -156,15 +156,12 @@ class Settings:
         if self.racing is not None and "top1" not in parse_objectives(self.objectives):
             raise RequestError("--racing stops designs by their top1; name it in --objective")
         for name, recipe in (("recipe", self.recipe), ("retraining", self.retraining)):
-            if recipe.epochs < 1 or recipe.batch_size < 2 or not recipe.lr > 0:
-                raise RequestError(
-                    f"{name}: epochs must be at least 1, batch_size at least 2 and lr positive, not "
-                    f"{recipe.epochs}, {recipe.batch_size} and {recipe.lr:g}"
-                )
-            if not 1 <= recipe.shards <= recipe.batch_size // 2:
-                raise RequestError(
-                    f"{name}: shards must be from 1 to half of batch_size ({recipe.batch_size}), not {recipe.shards}"
-                )
+            recipe.validate(name)
+        if self.recipe.drop_path_by_params is not None:
+            raise RequestError(
+                "recipe.drop_path_by_params is by the size of one network, and a supernet holds many; give "
+                "recipe.drop_path"
+            )
 
     @property
     def needs_supernet(self) -> bool:

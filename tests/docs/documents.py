@@ -111,6 +111,16 @@ def settings_document() -> str:
     )
 
 
+def recipes_document() -> str:
+    """Return the text of ``studies/RECIPES.md``."""
+    from nas.study.named_recipes.table import recipes_to_markdown
+
+    return (
+        "# Recipes\n\nThe recipes that `--recipe` knows, every number with its source; `make table` writes this "
+        f"file from `nas/study/named_recipes/`.\n\n{recipes_to_markdown()}"
+    )
+
+
 def exists(path: str) -> bool:
     """Return whether a path, in which ``<name>`` and ``*`` stand for anything, is in the tree."""
     return any(ROOT.glob(re.sub(r"<\w+>", "*", path.rstrip("/"))))
@@ -130,9 +140,10 @@ def parse_command(words: list[str], strict: bool = True) -> None:
 
 
 def main() -> None:
-    """Write what documents repeat: quoted files in the README, and the table of settings."""
+    """Write what documents repeat: quoted files in the README, and the tables of settings and recipes."""
     (ROOT / "README.md").write_text(with_current_quotes(read("README.md")), encoding="utf-8")
     (ROOT / "studies" / "SETTINGS.md").write_text(settings_document(), encoding="utf-8")
+    (ROOT / "studies" / "RECIPES.md").write_text(recipes_document(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from tests.docs.documents import (
     read,
 )
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "studies/SETTINGS.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "studies/SETTINGS.md", "studies/RECIPES.md"]
 DOCUMENTS += ["tests/golden/old_study/README.md"]
 DOCUMENTS += [str(path.relative_to(ROOT)) for path in sorted((ROOT / "studies").glob("*/NOTES.md"))]
 
@@ -87,6 +87,10 @@ def test_quoted_files_are_the_files(document: str) -> None:
 
 def test_the_table_of_settings_is_that_of_their_declarations() -> None:
     assert read("studies/SETTINGS.md") == documents.settings_document()
+
+
+def test_the_tables_of_recipes_are_those_of_their_files() -> None:
+    assert read("studies/RECIPES.md") == documents.recipes_document()
 
 
 def test_the_readme_shows_the_whole_example_of_an_operator() -> None:

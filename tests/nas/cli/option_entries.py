@@ -120,6 +120,15 @@ ENTRIES: dict[str, dict[str, Entry]] = {
                 (*AGAIN, "--epochs", "3"),
             ],
         ),
+        "--recipe": of(
+            SEARCH,
+            *("--recipe", "cifar"),
+            refusals=[
+                (*SEARCH, "--recipe", "no"),
+                (*SEARCH, "--recipe", "no.yaml"),
+                (*AGAIN, "--recipe", "cifar"),
+            ],
+        ),
         "--batch-size": of(SEARCH, "--batch-size", "6"),
         "--lr": of(SEARCH, "--lr", "0.5"),
         "--retrain-epochs": of(SEARCH, "--retrain-epochs", "3"),
@@ -150,6 +159,9 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--from-scratch": of(RETRAIN, "--from-scratch", refusals=[(*RETRAIN, "--from-scratch", "--inherit")]),
         "--inherit": of(RETRAIN, "--inherit", refusals=[(*RETRAIN, "--inherit", "--arch", "dwnet_tiny")]),
         "--epochs": of(RETRAIN, "--epochs", "3"),
+        "--recipe": of(
+            (*RETRAIN, "--epochs", "1"), *("--recipe", "cifar"), refusals=[(*RETRAIN, "--recipe", "no")]
+        ),
         "--compile": of(RETRAIN, "--compile"),
         "--budget": of(
             RETRAIN,
@@ -230,6 +242,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--json": of(("data", "folder:images"), "--json"),
     },
     "spaces": {"--json": of(("spaces",), "--json")},
+    "recipes": {"--json": of(("recipes",), "--json")},
     "show": {
         "--study": of(
             ("show", "dwnet_tiny"), "--study", "study", refusals=[("show", "dwnet_tiny", "--study", "no")]

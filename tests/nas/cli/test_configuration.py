@@ -14,6 +14,7 @@ import pytest
 from nas.cli.options import search_options
 from nas.pipeline import plan
 from nas.pipeline.request import SearchRequest
+from nas.study.named_recipes.reader import load_recipe
 from nas.study.recipe import Recipe
 from nas.study.recipes import RecipeOverrides
 from nas.study.setting import Setting
@@ -46,7 +47,7 @@ STORED = Settings(
     recipe=Recipe(epochs=3, batch_size=32, shards=3, lr=1e-3, seed=5),
     retraining=Recipe(epochs=4, batch_size=16, lr=2e-3, seed=6),
 )
-TEXTS = {"objectives": "top1,macs", "max_macs": "7M", "max_params": "8M"}
+TEXTS = {"objectives": "top1,macs", "max_macs": "7M", "max_params": "8M", "training_recipe": "cifar"}
 
 
 def example(each: Setting) -> Any:
@@ -101,6 +102,13 @@ def config(tmp_path: Path) -> Path:
 
 def overridden(each: Setting, value: Any) -> Settings:
     """Return the stored settings with one option, as the declaration says what it sets."""
+    if each.name == "training_recipe":
+        named = load_recipe(value)
+        return replace(
+            STORED,
+            recipe=replace(named.supernet, seed=5, shards=3),
+            retraining=replace(named.retraining, seed=5, shards=3),
+        )
     settings = STORED if each.overrides else replace(STORED, **{each.name: value})
     keys = [*each.overrides, *(["recipe.seed", "retraining.seed"] if each.name == "seed" else [])]
     for key in keys:

@@ -85,6 +85,8 @@ def study(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         "search --space tiny.yaml --data folder:images --study ./new --dry-run",
         "search --config study/study.yaml --study ./study --budget 1cpu --dry-run",
         "spaces",
+        "recipes",
+        "recipes deit",
     ],
 )
 def test_nothing_is_written(command: str, nas: Nas, study: Path, tmp_path: Path) -> None:

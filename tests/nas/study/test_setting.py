@@ -73,6 +73,9 @@ def test_overrides_name_numbers_of_a_recipe_of_the_same_type() -> None:
         assert override.overrides
         for key in override.overrides:
             recipe, _, number = key.partition(".")
+            if not number:  # a whole recipe, by its name
+                assert override.name == "training_recipe" and recipe in ("recipe", "retraining")
+                continue
             assert recipe in ("recipe", "retraining") and override.type == numbers[number] | None
 
 

@@ -14,8 +14,9 @@ from nas.runtime.uncertainty import error_fields
 from nas.search.loop import pareto_records
 from nas.search.ties import with_images
 from nas.search.trial_store import TrialRecord
-from nas.study.find import STUDIES, find_study
+from nas.study.find import find_study
 from nas.study.folder import Study
+from nas.study.place import STUDIES
 from nas.training.supernet_checkpoint import read_progress
 from search_spaces.errors import NasError, StudyError
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from nas.search.objectives import parse_objectives
-from nas.study.setting import AS_FILE, AS_NAMED_FILES, NOT_COMPARED, declared_settings
+from nas.study.place import find_place
+from nas.study.setting import AS_FILE, AS_NAMED_FILES, AS_TEACHER, NOT_COMPARED, declared_settings
 from nas.study.settings import Settings
+from nas.study.teacher_spec import LARGEST, parse_teacher
 from search_spaces.errors import StudyError
 from search_spaces.space import Space
 
@@ -46,7 +48,11 @@ def _compared_values(settings: Settings) -> dict[str, Any]:
         "objectives": list(parse_objectives(settings.objectives)),
         **{f"max_{name}": limit for name, limit in settings.limits},
     }
-    ways: dict[str, Callable[[Any], Any]] = {AS_FILE: _file, AS_NAMED_FILES: _named_files}
+    ways: dict[str, Callable[[Any], Any]] = {
+        AS_FILE: _file,
+        AS_NAMED_FILES: _named_files,
+        AS_TEACHER: _teacher,
+    }
     return {
         each.name: ways.get(each.compared, lambda value: value)(values[each.name])
         for each in declared_settings(Settings)
@@ -105,6 +111,20 @@ def _file(text: str | None) -> str | None:
 def _named_files(texts: tuple[str, ...]) -> list[str]:
     parts = (text.partition("=") for text in texts)
     return [f"{name}={_file(path)}" for name, _, path in parts]
+
+
+def _teacher(text: str | None) -> str | None:
+    """Return which teacher a text asks for, by its weights; None where none teaches the supernet."""
+    if text is None or text == LARGEST:
+        return None
+    spec = parse_teacher(text)
+    if spec.kind == "study":
+        trained = sorted((find_place(str(spec.place)) / "retrained" / spec.name).glob("*/model.safetensors"))
+        digests = [digest for path in trained if (digest := digest_file(path))]
+        return f"{spec.name}={' '.join(digests)}" if digests else f"{_ABSENT}{text}"
+    if spec.weights is None:
+        return text
+    return f"{spec.name}={_file(str(spec.weights))}"
 
 
 def _describe(name: str, stored: Any, wanted: Any) -> Iterator[tuple[str, str]]:

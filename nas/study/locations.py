@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nas.study.identity import read_identity
 from nas.study.settings import Settings
+from nas.study.teacher_spec import parse_teacher
 from search_spaces.declaration import known_spaces
 
 _FOLDER = "folder:"
@@ -45,6 +46,9 @@ def locate(settings: Settings, file: Path) -> Settings:
     if data.startswith(_FOLDER):
         data = _FOLDER + find(data.removeprefix(_FOLDER))
     named = (text.partition("=") for text in settings.init_from)
+    teacher = None if settings.teacher is None else parse_teacher(settings.teacher)
+    if teacher is not None and teacher.place is not None:
+        teacher = teacher.at(find(teacher.place))
     return replace(
         settings,
         space=space,
@@ -52,6 +56,7 @@ def locate(settings: Settings, file: Path) -> Settings:
         data_dir=None if settings.data_dir is None else find(settings.data_dir),
         supernet=None if settings.supernet is None else find(settings.supernet),
         latency_table=None if settings.latency_table is None else find(settings.latency_table),
+        teacher=None if teacher is None else teacher.text,
         init_from=tuple(f"{name}={find(path)}" for name, _, path in named),
     )
 

@@ -18,9 +18,10 @@ from search_spaces.errors import RequestError, nearest
 SPACE, DATA, TRAINING, SEARCH, RUN, OUTPUT = "Space", "Data", "Training", "Search", "Run", "Output"
 
 #: How two studies' values of a setting are compared: as they are; by the content of the file that the text names, or
-#: of the files in texts such as NAME=FILE; or not by themselves, since they decide nothing or only by what they
-#: name: the images and the space, which are compared themselves.
-AS_VALUE, AS_FILE, AS_NAMED_FILES, NOT_COMPARED = "value", "file", "named files", "not compared"
+#: of the files in texts such as NAME=FILE; by the weights of the teacher that the text asks for; or not by themselves,
+#: since they decide nothing or only by what they name: the images and the space, which are compared themselves.
+AS_VALUE, AS_FILE, AS_NAMED_FILES, AS_TEACHER = "value", "file", "named files", "teacher"
+NOT_COMPARED = "not compared"
 
 _METADATA = "nas.setting"
 

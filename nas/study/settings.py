@@ -16,6 +16,7 @@ from nas.study.recipe import Recipe
 from nas.study.setting import (
     AS_FILE,
     AS_NAMED_FILES,
+    AS_TEACHER,
     DATA,
     NOT_COMPARED,
     RUN,
@@ -25,6 +26,7 @@ from nas.study.setting import (
     declared_settings,
     setting,
 )
+from nas.study.teacher_spec import METAVAR, parse_teacher
 from search_spaces.errors import RequestError, SpaceError, StudyError, nearest
 from search_spaces.published import published
 from search_spaces.yaml_reader import YamlReader
@@ -54,6 +56,10 @@ def _check_checkpoints(option: str, texts: tuple[str, ...]) -> None:
         if not file:
             raise RequestError(f"{option} must be NAME=FILE, such as cswin_tiny=cswin.pth, not '{text}'")
         published(name)
+
+
+def _check_teacher(option: str, text: str) -> None:
+    parse_teacher(text)
 
 
 @dataclass(frozen=True)
@@ -137,6 +143,15 @@ class Settings:
         metavar="NAME=FILE",
         check=_check_checkpoints,
         compared=AS_NAMED_FILES,
+    )
+    teacher: str | None = setting(
+        None,
+        "Network whose answers are learned from beside the labels, in the supernet's training and in retraining; "
+        "largest, the supernet's largest path, teaches in retraining alone.",
+        TRAINING,
+        metavar=METAVAR,
+        check=_check_teacher,
+        compared=AS_TEACHER,
     )
     validation_images: int = setting(2000, "Most images a candidate is scored on.", SEARCH, minimum=1)
     compile: bool = setting(False, "Train with blocks compiled by region; needs a C++ compiler.", TRAINING)

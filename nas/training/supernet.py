@@ -18,6 +18,7 @@ from nas.training.pretrained import PretrainedStart, initialize_supernet
 from nas.training.supernet_checkpoint import checkpoint_identity
 from nas.training.supernet_progress import TrainingProgress, progress_bar, with_image_rates
 from nas.training.supernet_step import supernet_step
+from nas.training.teacher import Teacher
 from search_spaces.space import Space
 from supernet.supernet import Supernet
 
@@ -34,6 +35,7 @@ class SupernetTask:
         starts: Published networks that a new training starts from.
         identities: What the checkpoint may belong to, as `checkpoint_identity` returns it; a new one belongs to the
             first. None of them where settings and images say it.
+        teacher: What teaches it beside the labels, or None.
     """
 
     space: Space
@@ -42,6 +44,7 @@ class SupernetTask:
     checkpoint: Path
     starts: tuple[PretrainedStart, ...] = ()
     identities: tuple[str, ...] = ()
+    teacher: Teacher | None = None
 
 
 def train_supernet(
@@ -52,6 +55,7 @@ def train_supernet(
     device: torch.device,
     starts: Sequence[PretrainedStart] = (),
     identities: Sequence[str] = (),
+    teacher: Teacher | None = None,
 ) -> Supernet:
     """Train the supernet of ``space`` in this process, from its checkpoint if there is one.
 
@@ -63,6 +67,7 @@ def train_supernet(
         device: Where to train.
         starts: Published networks that a new training starts from.
         identities: See `SupernetTask`.
+        teacher: What teaches it beside the labels, or None.
 
     Returns:
         The average of the weights over the training.
@@ -71,11 +76,12 @@ def train_supernet(
         Interrupted: If the user asked to stop; the state is saved.
         CheckpointError: If the checkpoint is damaged or belongs to something else.
     """
-    task = SupernetTask(space, settings, data, checkpoint, tuple(starts), tuple(identities))
+    task = SupernetTask(space, settings, data, checkpoint, tuple(starts), tuple(identities), teacher)
     training, supernet = _open_training(task, device)
     if training.step < training.total_steps:
         shards = count_shards(settings, data)
-        forward_backward = supernet_step(supernet, settings, device, shards, shards)
+        ask = None if teacher is None else teacher.on(device, data)
+        forward_backward = supernet_step(supernet, settings, device, shards, shards, ask_teacher=ask)
         batches = _epoch_batches(data, settings, device)
         with progress_bar(training.step, training.total_steps) as on_progress:
             on_step = with_image_rates(training, batches, on_progress)
@@ -103,8 +109,9 @@ def train_rank(
 
     batches = _epoch_batches(task.data, task.settings, device, rank, world)
     shards = count_shards(task.settings, task.data)
+    ask = None if task.teacher is None else task.teacher.on(device, task.data)
     training.run(
-        supernet_step(supernet, task.settings, device, shards // world, shards, rank, sum_over_workers),
+        supernet_step(supernet, task.settings, device, shards // world, shards, rank, sum_over_workers, ask),
         batches,
         on_progress=with_image_rates(training, batches, on_progress),
         save_checkpoints=rank == 0,
@@ -142,7 +149,10 @@ def _open_training(task: SupernetTask, device: torch.device) -> tuple[Training, 
         initialize_supernet(supernet, task.starts)
     supernet.to(device)
     steps = steps_per_epoch(settings, task.data)
-    identity, *former = task.identities or (checkpoint_identity(space, settings, task.data),)
+    identities = task.identities or (checkpoint_identity(space, settings, task.data),)
+    if task.teacher is not None:
+        identities = tuple(f"{identity}/taught by {task.teacher.digest}" for identity in identities)
+    identity, *former = identities
     return Training(supernet, settings.recipe, steps, task.checkpoint, identity, former), supernet
 
 

@@ -12,6 +12,7 @@ from nas.training.compiled import eager_on_short_batches
 from nas.training.criterion import Criterion
 from nas.training.loop import ForwardBackward
 from nas.training.sharded_step import SumOverWorkers, sharded_step
+from nas.training.teacher import AskTeacher
 from supernet import sampling
 from supernet.supernet import Supernet
 
@@ -24,8 +25,12 @@ def supernet_step(
     all_shards: int = 1,
     rank: int = 0,
     sum_over_workers: SumOverWorkers | None = None,
+    ask_teacher: AskTeacher | None = None,
 ) -> ForwardBackward:
     """Return the forward and backward of one step; every worker runs the same paths on its shards.
+
+    A teacher teaches the paths that learn from labels; those that a policy has learn from the step's first path do so
+    all the same.
 
     Args:
         supernet: What trains; its blocks are compiled from now on if the settings say so.
@@ -35,6 +40,7 @@ def supernet_step(
         all_shards: How many shards a batch has, over all workers.
         rank: Number of this worker.
         sum_over_workers: Sums over the workers; None where this is the only one.
+        ask_teacher: Returns a teacher's logits; None without one.
     """
     sample_paths, criterion = (
         sampling.policy(settings.policy),
@@ -44,15 +50,16 @@ def supernet_step(
     def run_shard(step: int, shard: int, images: Tensor, labels: Tensor) -> Tensor:
         images, targets = criterion.prepare(step, shard, images, labels)
         paths = sample_paths(supernet.space, settings.seed, step)
-        mean_loss, teacher = images.new_zeros((), dtype=torch.float32), None
+        mean_loss, first_answer = images.new_zeros((), dtype=torch.float32), None
+        teacher_logits = None if ask_teacher is None else ask_teacher(images)
         for path in paths:
             with autocast(device):
                 logits = supernet(images, path.architecture).float()
-                if path.learns_from == "teacher" and teacher is not None:
-                    loss = -(teacher * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+                if path.learns_from == "teacher" and first_answer is not None:
+                    loss = -(first_answer * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
                 else:
-                    loss = criterion.loss(logits, targets)
-                    teacher = logits.detach().softmax(dim=1)
+                    loss = criterion.loss(logits, targets, teacher_logits)
+                    first_answer = logits.detach().softmax(dim=1)
             (loss / (len(paths) * all_shards)).backward()
             mean_loss += loss.detach() / len(paths)
         return mean_loss

@@ -34,8 +34,8 @@ FAULTS = (
     Fault(
         "the teacher is never used in sandwich",
         "nas/training/supernet_step.py",
-        'path.learns_from == "teacher" and teacher is not None',
-        'path.learns_from == "nobody" and teacher is not None',
+        'path.learns_from == "teacher" and first_answer is not None',
+        'path.learns_from == "nobody" and first_answer is not None',
         (STEP,),
     ),
     Fault(

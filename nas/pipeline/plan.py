@@ -17,6 +17,7 @@ from nas.pipeline.again import offering_another_search
 from nas.pipeline.images import load_study_data
 from nas.pipeline.preflight import examine_machine, examine_search
 from nas.pipeline.request import SearchRequest
+from nas.pipeline.teachers import count_supernet_macs, describe_teacher, find_teacher_of_supernet
 from nas.runtime.console import duration, quantity
 from nas.runtime.device import planned_device
 from nas.runtime.uncertainty import describe_resolution, warn_of_small_set
@@ -34,6 +35,7 @@ from nas.training.compiled import require_compiler
 from nas.training.pretrained import PretrainedStart, read_pretrained_starts
 from nas.training.supernet import count_shards, steps_per_epoch
 from nas.training.supernet_checkpoint import format_identity, read_progress, read_supernet
+from nas.training.teacher import Teacher
 from search_spaces.declaration import Declaration, load_declaration
 from search_spaces.errors import RequestError
 from search_spaces.space import Space
@@ -60,6 +62,7 @@ class SearchPlan:
         latency: Latencies that were given or measured before, or None.
         pretrained: Published networks that the supernet starts from; none where it is trained already.
         warnings: What may slow or stop it on this machine.
+        teacher: What teaches the supernet, or None.
     """
 
     settings: Settings
@@ -75,6 +78,7 @@ class SearchPlan:
     latency: LatencyTable | None = None
     pretrained: tuple[PretrainedStart, ...] = ()
     warnings: tuple[str, ...] = ()
+    teacher: Teacher | None = None
 
     @property
     def images_scored(self) -> int:
@@ -179,6 +183,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     # Once training has begun its own checkpoint counts, and the files may be gone.
     trained = study.supernet_file.exists() or not settings.needs_supernet
     pretrained = () if trained else read_pretrained_starts(settings.init_from, space)
+    teacher = find_teacher_of_supernet(settings, study, data)
     preflight += examine_search(
         study.folder,
         space,
@@ -207,6 +212,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
             *lost,
             *(warn_of_small_set(count_scored(settings, data)) if settings.needs_supernet else ()),
         ),
+        teacher,
     )
 
 
@@ -249,6 +255,7 @@ def describe_plan(plan: SearchPlan) -> list[str]:
         + (f" and {allocation.gpus_per_worker:g} GPU" if allocation.gpus_per_worker else ""),
         f"supernet  {_describe_supernet(plan)}",
         *_describe_pretrained(plan.pretrained),
+        *_describe_teaching(plan),
         *_describe_noise(plan),
         f"search    {_describe_designs(plan)}, objectives {plan.settings.objectives}"
         + (f", limits {limits}" if limits else "")
@@ -287,6 +294,14 @@ def _describe_supernet(plan: SearchPlan) -> str:
         f"{recipe.epochs} {epochs}, {steps} steps of {min(recipe.batch_size, images)} images in {shards}, "
         f"policy {settings.policy}{compiled}{left_out}"
     )
+
+
+def _describe_teaching(plan: SearchPlan) -> list[str]:
+    """Return who teaches the supernet, or designs that are retrained."""
+    if plan.teacher is None:
+        return [] if plan.settings.teacher is None else [f"teacher   {plan.settings.teacher}, in retraining"]
+    macs = count_supernet_macs(plan.space, plan.settings)
+    return [f"teacher   {describe_teacher(plan.teacher, macs)}"]
 
 
 def _describe_noise(plan: SearchPlan) -> list[str]:

@@ -62,6 +62,7 @@ def plan_to_json(plan: SearchPlan, following: Following) -> dict[str, Any]:
         },
         "supernet": None if not plan.settings.needs_supernet else plan.settings.supernet or "trained",
         "starts": [start.name for start in plan.pretrained],
+        "teacher": None if plan.teacher is None else plan.teacher.name,
         "trials": config.trials,
         "seconds": config.seconds,
         "objectives": list(plan.goal.objectives),

@@ -165,7 +165,10 @@ def obtain_supernet(plan: SearchPlan) -> Supernet:
     if plan.settings.supernet is not None:
         return read_supernet(plan.space, plan.settings.sharing, Path(plan.settings.supernet))
     started, allocation = time.monotonic(), plan.allocation
-    if count_ranks(plan) > 1:
+    done, total = read_progress(plan.study.supernet_file)
+    if 0 < total <= done:
+        supernet = read_supernet(plan.space, plan.settings.sharing, plan.study.supernet_file)
+    elif count_ranks(plan) > 1:
         supernet = _train_distributed(plan)
     else:
         device = planned_device(allocation.device)
@@ -179,6 +182,7 @@ def obtain_supernet(plan: SearchPlan) -> Supernet:
             device,
             plan.pretrained,
             plan.checkpoint_identities,
+            plan.teacher,
         )
     log.note(f"supernet ready after {duration(time.monotonic() - started)}")
     return supernet
@@ -224,7 +228,13 @@ def _train_distributed(plan: SearchPlan) -> Supernet:
     if not total or done < total:
         ray_cluster.start(plan.cluster)
         task = SupernetTask(
-            plan.space, settings, plan.data, checkpoint, plan.pretrained, plan.checkpoint_identities
+            plan.space,
+            settings,
+            plan.data,
+            checkpoint,
+            plan.pretrained,
+            plan.checkpoint_identities,
+            plan.teacher,
         )
         all_steps = settings.recipe.epochs * steps_per_epoch(settings, plan.data)
         with progress_bar(done, all_steps) as on_progress:

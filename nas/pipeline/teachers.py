@@ -14,17 +14,21 @@ from nas.runtime.console import quantity
 from nas.study.designs import find_architecture
 from nas.study.find import find_study
 from nas.study.folder import Study
-from nas.study.teacher_spec import LARGEST, TeacherSpec, parse_teacher
-from nas.training.supernet_checkpoint import read_supernet
+from nas.study.settings import Settings
+from nas.study.teacher_spec import LARGEST, NONE, TeacherSpec, parse_teacher
+from nas.training.supernet_checkpoint import read_progress, read_supernet
 from nas.training.teacher import Teacher, make_teacher
 from nas.training.timm_teacher import read_timm_teacher
 from nas.training.weight_files import read_network
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from search_spaces.errors import RequestError, StudyError
+from search_spaces.space import Space
+from supernet.sampling import policy
 
 #: Batches of training images by which the largest path's BatchNorm statistics are found.
 _CALIBRATION_BATCHES, _CALIBRATION_IMAGES = 8, 64
+_STEPS_COUNTED = 16  # whose paths stand for all
 
 
 def find_teacher(text: str | None, data: Data, study: Study | None = None) -> Teacher | None:
@@ -38,7 +42,7 @@ def find_teacher(text: str | None, data: Data, study: Study | None = None) -> Te
     Raises:
         RequestError: If there is no such network, its files are damaged, or it cannot teach these images.
     """
-    if text is None:
+    if text is None or text == NONE:
         return None
     spec = parse_teacher(text)
     if spec.kind == "largest":
@@ -47,6 +51,26 @@ def find_teacher(text: str | None, data: Data, study: Study | None = None) -> Te
         teacher = _READERS[spec.kind](spec)
     teacher.require_same_classes(data)
     return teacher
+
+
+def find_teacher_of_supernet(settings: Settings, study: Study, data: Data) -> Teacher | None:
+    """Return the teacher of a study's supernet; None where none teaches it, or nothing of it is left to train.
+
+    Raises:
+        RequestError: As `find_teacher` does.
+    """
+    done, total = read_progress(study.supernet_file)
+    # Once the supernet is trained, the files of its teacher may be gone.
+    if settings.teacher == LARGEST or 0 < total <= done:
+        return None
+    return find_teacher(settings.teacher, data)
+
+
+def count_supernet_macs(space: Space, settings: Settings) -> float:
+    """Return the multiply-adds by which one image passes forward through the paths of a step, on average."""
+    sample_paths = policy(settings.policy)
+    steps = [sample_paths(space, settings.seed, step) for step in range(_STEPS_COUNTED)]
+    return sum(costs(path.architecture).macs for paths in steps for path in paths) / len(steps)
 
 
 def describe_teacher(teacher: Teacher, student_macs: float) -> str:

@@ -13,11 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nas.runtime.documents import read_document
 from nas.search.objectives import parse_objectives
+from nas.study.documents import Result
 from nas.study.place import find_place
 from nas.study.setting import AS_FILE, AS_NAMED_FILES, AS_TEACHER, NOT_COMPARED, declared_settings
 from nas.study.settings import Settings
-from nas.study.teacher_spec import LARGEST, parse_teacher
+from nas.study.teacher_spec import LARGEST, NONE, parse_teacher
 from search_spaces.errors import StudyError
 from search_spaces.space import Space
 
@@ -115,13 +117,16 @@ def _named_files(texts: tuple[str, ...]) -> list[str]:
 
 def _teacher(text: str | None) -> str | None:
     """Return which teacher a text asks for, by its weights; None where none teaches the supernet."""
-    if text is None or text == LARGEST:
+    if text in (None, NONE, LARGEST):
         return None
     spec = parse_teacher(text)
     if spec.kind == "study":
-        trained = sorted((find_place(str(spec.place)) / "retrained" / spec.name).glob("*/model.safetensors"))
-        digests = [digest for path in trained if (digest := digest_file(path))]
-        return f"{spec.name}={' '.join(digests)}" if digests else f"{_ABSENT}{text}"
+        trained = find_place(str(spec.place)) / "retrained" / spec.name
+        results = {path: read_document(path, Result) for path in sorted(trained.glob("*/result.json"))}
+        if not results:
+            return f"{_ABSENT}{text}"
+        best = max(results, key=lambda path: results[path]["val_top1"])
+        return f"{spec.name}={_file(str(best.parent / results[best]['weights']))}"
     if spec.weights is None:
         return text
     return f"{spec.name}={_file(str(spec.weights))}"

@@ -11,6 +11,8 @@ from search_spaces.errors import RequestError
 
 #: The largest path of a study's own supernet, once that is trained.
 LARGEST = "largest"
+#: No teacher, where a study has one.
+NONE = "none"
 METAVAR = "timm:NAME[=FILE]|EXPORT_DIR|STUDY:DIGEST|largest"
 _TIMM = "timm:"
 _DIGEST = re.compile(r"[0-9a-f]{12}")

@@ -171,7 +171,7 @@ class Training:
         recipe = {**asdict(Recipe()), **json.loads(metadata.get("recipe", "{}"))}
         if metadata.get("identity") not in identities or recipe != asdict(self.recipe):
             raise CheckpointError(
-                f"{self.checkpoint} belongs to another network or recipe; choose another study folder, or "
+                f"{self.checkpoint} belongs to another network, teacher or recipe; choose another study folder, or "
                 "delete that file to train anew"
             )
         groups: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}

@@ -10,7 +10,15 @@ import pytest
 
 from nas.study.fingerprint import compute_fingerprint, find_differences
 from nas.study.recipe import Recipe
-from nas.study.setting import AS_FILE, AS_NAMED_FILES, AS_VALUE, NOT_COMPARED, Setting, declared_settings
+from nas.study.setting import (
+    AS_FILE,
+    AS_NAMED_FILES,
+    AS_TEACHER,
+    AS_VALUE,
+    NOT_COMPARED,
+    Setting,
+    declared_settings,
+)
 from nas.study.settings import Settings
 from search_spaces.declaration import parse_declaration
 from search_spaces.space import Space
@@ -38,6 +46,8 @@ def other_value(each: Setting, folder: Path) -> Any:
         return not each.default
     if isinstance(each.default, int):
         return each.default + 1
+    if each.compared == AS_TEACHER:
+        return f"timm:resnet18={folder / 'file'}"
     texts = {"objectives": "macs,top1", "max_macs": "3M", "max_params": "2K"}
     values = {"max_latency_ms": 3.0, "racing": 0.1, "recipe": Recipe(lr=0.5), **texts}
     return values[each.name]
@@ -79,12 +89,13 @@ def test_numbers_count_not_how_they_are_written(space: Space) -> None:
     assert all(find_differences(first, other) == {} for other in others)
 
 
-@pytest.mark.parametrize("name", ["supernet", "latency_table", "init_from"])
+@pytest.mark.parametrize("name", ["supernet", "latency_table", "init_from", "teacher"])
 def test_files_count_by_content(
     name: str, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fingerprint(path: object) -> dict[str, Any]:
-        value: Any = f"{path}" if name != "init_from" else (f"cswin_tiny={path}",)
+        values = {"init_from": (f"cswin_tiny={path}",), "teacher": f"timm:resnet18={path}"}
+        value: Any = values.get(name, f"{path}")
         return compute_fingerprint(replace(Settings(), **{name: value}), space, "images")
 
     monkeypatch.chdir(tmp_path)

@@ -17,8 +17,9 @@ SETTINGS = Settings(
     supernet="w.safetensors",
     latency_table="latency.json",
     init_from=("cswin_tiny=c.pth",),
+    teacher="timm:resnet18=t.pth",
 )
-FILES = ("spaces/mine.yaml", "images/a", "sets/b", "w.safetensors", "latency.json", "c.pth")
+FILES = ("spaces/mine.yaml", "images/a", "sets/b", "w.safetensors", "latency.json", "c.pth", "t.pth")
 
 
 @pytest.fixture
@@ -35,13 +36,12 @@ def project(tmp_path: Path) -> Path:
 def paths(settings: Settings) -> list[Path]:
     """Return the files that settings name."""
     texts = [settings.space, settings.data.removeprefix("folder:"), settings.data_dir, settings.supernet]
-    return [
-        Path(str(text)).resolve() for text in (*texts, settings.latency_table, settings.init_from[0][11:])
-    ]
+    texts += [settings.latency_table, settings.init_from[0][11:], str(settings.teacher)[14:]]
+    return [Path(str(text)).resolve() for text in texts]
 
 
 def expected(project: Path) -> list[Path]:
-    names = ("spaces/mine.yaml", "images", "sets", "w.safetensors", "latency.json", "c.pth")
+    names = ("spaces/mine.yaml", "images", "sets", "w.safetensors", "latency.json", "c.pth", "t.pth")
     return [project / name for name in names]
 
 

@@ -65,7 +65,7 @@ def test_a_checkpoint_of_other_images_is_no_beginning(job: RetrainingJob, data: 
 
     with pytest.raises(Stop):
         train_one(longer, {"data": data, "inherited": {}}, CPU, stop)
-    with pytest.raises(CheckpointError, match="belongs to another network or recipe"):
+    with pytest.raises(CheckpointError, match="belongs to another network, teacher or recipe"):
         train(replace(longer, images="other images"), data)
     assert train(longer, data) == 1
 

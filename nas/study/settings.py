@@ -146,8 +146,7 @@ class Settings:
     )
     teacher: str | None = setting(
         None,
-        "Network whose answers are learned from beside the labels, in the supernet's training and in retraining; "
-        "largest, the supernet's largest path, teaches in retraining alone.",
+        "Network to learn from beside the labels; largest is the supernet's own and teaches in retraining alone.",
         TRAINING,
         metavar=METAVAR,
         check=_check_teacher,

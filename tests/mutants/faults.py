@@ -8,6 +8,7 @@ TRAINING, EVALUATION = "tests/nas/training", "tests/nas/evaluation"
 STEP, RETRAINING = f"{TRAINING}/test_step_values.py", f"{TRAINING}/test_retraining_values.py"
 CRITERION = f"{TRAINING}/test_criterion.py"
 DISTILLATION = f"{TRAINING}/test_distillation.py"
+TEACHER = f"{TRAINING}/test_teacher.py"
 SCORES = f"{EVALUATION}/test_values.py"
 
 
@@ -212,5 +213,26 @@ FAULTS = (
         " * temperature**2",
         "",
         (DISTILLATION,),
+    ),
+    Fault(
+        "the supernet's teacher is never used",
+        "nas/training/supernet_step.py",
+        "criterion.loss(logits, targets, teacher_logits)",
+        "criterion.loss(logits, targets)",
+        (TEACHER,),
+    ),
+    Fault(
+        "a teacher is shown images normalised for its student",
+        "nas/training/teacher.py",
+        "if not is_normalized:",
+        "if False:",
+        (TEACHER,),
+    ),
+    Fault(
+        "a checkpoint of another teacher is resumed",
+        "nas/training/supernet.py",
+        "taught by {task.teacher.digest}",
+        "taught",
+        (TEACHER,),
     ),
 )

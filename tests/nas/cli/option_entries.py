@@ -109,6 +109,18 @@ ENTRIES: dict[str, dict[str, Entry]] = {
                 (*COSTS, "--init-from", "cswin_tiny=a.pth"),
             ],
         ),
+        "--teacher": of(
+            SEARCH,
+            *("--teacher", "model"),
+            refusals=[
+                (*SEARCH, "--teacher", "nosuch"),
+                (*SEARCH, "--teacher", "timm:"),
+                (*SEARCH, "--teacher", "timm:resnot18"),
+                (*SEARCH, "--teacher", f"study:{'0' * 12}"),
+                (*SEARCH, "--data", "folder:more", "--teacher", "model"),
+                (*AGAIN, "--teacher", "model"),
+            ],
+        ),
         "--compile": of(SEARCH, "--compile", refusals=[(*AGAIN, "--compile")]),
         "--seed": of(SEARCH, "--seed", "3"),
         "--epochs": of(

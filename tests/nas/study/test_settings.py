@@ -42,6 +42,7 @@ OTHER = Settings(
     sharing="block",
     supernet="weights.safetensors",
     init_from=("twins_svt_small=a.pth", "cswin_tiny=b.pth"),
+    teacher="timm:resnet18=c.pth",
     validation_images=99,
     compile=True,
     seed=2**32 - 1,

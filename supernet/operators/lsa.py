@@ -15,6 +15,7 @@ from search_spaces.architecture import Block
 from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
+from supernet.cached_tensors import cached_by_size
 from supernet.elastic import Elastic, Mixer, Projections
 from supernet.kernels import (
     MASK_LOGIT,
@@ -80,11 +81,17 @@ class LocallyGroupedAttention(nn.Module):
         k = self.window_size
         bias = None if self.rpe is None else self.rpe(k, k)
         if self.mask_padding and (H % k or W % k):
-            real = torch.ones(1, H, W, 1, device=self.proj.weight.device, dtype=self.proj.weight.dtype)
-            keys = window_partition(pad_to_multiple(real, k, k), k, k).transpose(1, 2)  # (windows, 1, keys)
-            mask = (MASK_LOGIT * (keys - 1.0)).unsqueeze(1).repeat(1, 1, k * k, 1)
+            mask = padding_mask(self.proj.weight.device, self.proj.weight.dtype, H, W, k)
             bias = mask if bias is None else mask + bias
         return bias
+
+
+@cached_by_size
+def padding_mask(device: torch.device, dtype: torch.dtype, H: int, W: int, k: int) -> Tensor:
+    """Return what keeps the zeros beyond ``H`` x ``W`` out of windows: ``(windows, 1, k * k, k * k)``."""
+    real = torch.ones(1, H, W, 1, device=device, dtype=dtype)
+    keys = window_partition(pad_to_multiple(real, k, k), k, k).transpose(1, 2)  # (windows, 1, keys)
+    return (MASK_LOGIT * (keys - 1.0)).unsqueeze(1).repeat(1, 1, k * k, 1)
 
 
 def blueprint(block: Block, feature_map: FeatureMap, style: Style) -> Call:

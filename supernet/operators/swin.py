@@ -18,6 +18,7 @@ from search_spaces.operators import FeatureMap
 from search_spaces.operators.swin import shift_size
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
+from supernet.cached_tensors import cached_by_size
 from supernet.elastic import Elastic, Mixer, Projections
 from supernet.kernels import MASK_LOGIT, attention, pad_to_multiple, window_merge, window_partition
 from supernet.pos import RelativePositionBias
@@ -64,22 +65,43 @@ class ShiftedWindowAttention(nn.Module):
         q, k, v = windows.view(-1, size * size, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
         bias = self.rpe(size, size)
         if rows or columns:
-            row_regions, column_regions = self.regions(padded_H, rows), self.regions(padded_W, columns)
-            bias = bias - MASK_LOGIT * self.masked_pairs(row_regions, column_regions)
+            table = self.rpe.table
+            bias = bias + shift_mask(table.device, table.dtype, padded_H, padded_W, size, rows, columns)
         out = attention(q, k, v, bias).transpose(1, 2).reshape(-1, size * size, C)
         x = self.proj(window_merge(out, size, size, padded_H, padded_W)[:, :H, :W])
         return x.roll((rows, columns), (1, 2)) if rows or columns else x
 
-    def masked_pairs(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Return 1 for pairs of different regions in a window, ``(windows, 1, M * M, M * M)``."""
-        region = 3 * rows[:, None] + columns
-        windows = window_partition(region[None, :, :, None], self.window_size, self.window_size)
-        return (windows != windows.transpose(1, 2)).unsqueeze(1).to(self.rpe.table.dtype)
 
-    def regions(self, size: int, shift: int) -> Tensor:
-        """Return regions of rows or columns ``(size,)``: 1 in the last window, 2 if moved there, else 0."""
-        positions = torch.arange(size, device=self.rpe.table.device)
-        return (positions >= size - self.window_size).long() + (positions >= size - shift).long()
+@cached_by_size
+def shift_mask(
+    device: torch.device, dtype: torch.dtype, H: int, W: int, size: int, rows: int, columns: int
+) -> Tensor:
+    """Return what keeps pairs of different regions of a shifted map apart.
+
+    Args:
+        device: Where the mask is needed.
+        dtype: Of the logits.
+        H: Rows of the map, a multiple of ``size``.
+        W: Columns of the map, likewise.
+        size: Side M of the windows.
+        rows: Rows that the map was moved up.
+        columns: Columns that it was moved left.
+
+    Returns:
+        ``(windows, 1, M * M, M * M)``, to be added to the logits.
+    """
+    row_regions, column_regions = (
+        shift_regions(device, side, size, shift) for side, shift in ((H, rows), (W, columns))
+    )
+    region = 3 * row_regions[:, None] + column_regions
+    windows = window_partition(region[None, :, :, None], size, size)
+    return -MASK_LOGIT * (windows != windows.transpose(1, 2)).unsqueeze(1).to(dtype)
+
+
+def shift_regions(device: torch.device, side: int, size: int, shift: int) -> Tensor:
+    """Return regions of rows or columns ``(side,)``: 1 in the last window, 2 if moved there, else 0."""
+    positions = torch.arange(side, device=device)
+    return (positions >= side - size).long() + (positions >= side - shift).long()
 
 
 def blueprint(block: Block, feature_map: FeatureMap, style: Style) -> Call:

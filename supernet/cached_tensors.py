@@ -46,7 +46,7 @@ def is_recording(device: torch.device) -> bool:
 
     A tensor made then is a symbol, or its memory is the graph's; one made before would be a constant of it.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
         return True
     if type(torch.empty(0, device="cpu")) is not Tensor:  # a mode replaces every new tensor
         return True

@@ -165,7 +165,12 @@ def _describe_bf16(problems: list[str]) -> str:
     import torch
 
     if torch.cuda.is_available():
-        return "yes, by the GPU" if torch.cuda.is_bf16_supported() else "no, this GPU emulates it"
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return (
+            "yes, by the GPU"
+            if native
+            else "no, this GPU emulates it (it trains in float16, with a scaled loss)"
+        )
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     if any(name in flags for name in ("avx512_bf16", "amx_bf16", " bf16")):
         return "yes, by the CPU (training on CPUs is float32 all the same)"

@@ -9,6 +9,7 @@ of products and the backend of torch.distributed, follows from the device.
 from __future__ import annotations
 
 import contextlib
+import functools
 import platform
 from pathlib import Path
 from typing import Literal
@@ -33,13 +34,20 @@ def planned_device(planned: DeviceType) -> torch.device:
 
 
 def start_worker(planned: DeviceType, threads: int) -> torch.device:
-    """Give this process the threads that were planned for it and return its device."""
+    """Give this process the threads that were planned for it and return its device.
+
+    What is computed in float32 on a GPU, outside `autocast`, may use TF32 in its products (10 bits of mantissa, as
+    float16 has, with float32's range and sums). CPUs compute float32 as it is.
+    """
     torch.set_num_threads(threads)
-    return planned_device(planned)
+    device = planned_device(planned)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    return device
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Return mixed precision where it pays: bfloat16 on GPUs, float32 on CPUs."""
+    """Return mixed precision where it pays: `compute_dtype` on GPUs, float32 on CPUs."""
     dtype = compute_dtype(device)
     if dtype == torch.float32:
         return contextlib.nullcontext()
@@ -49,9 +57,24 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
 def compute_dtype(device: torch.device) -> torch.dtype:
     """Return the type of convolutions and products under `autocast`.
 
-    Images may be kept in it: a stem begins with a convolution, for which they would be rounded anyway.
+    On a GPU that is bfloat16 where the GPU computes it (compute capability 8.0 and later), else float16, whose narrow
+    range a training needs `gradient_scaler` for. Images may be kept in it: a stem begins with a convolution, for which
+    they would be rounded anyway.
     """
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if _computes_bfloat16() else torch.float16
+
+
+@functools.cache
+def _computes_bfloat16() -> bool:
+    """Return whether this process's GPU computes bfloat16 itself; a GPU that is planned for elsewhere is taken to."""
+    return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def gradient_scaler(device: torch.device) -> torch.amp.GradScaler:
+    """Return what keeps the gradients of a training within float16's range; it does nothing for other types."""
+    return torch.amp.GradScaler(device.type, enabled=compute_dtype(device) == torch.float16)
 
 
 def distributed_backend(device: torch.device) -> Literal["nccl", "gloo"]:

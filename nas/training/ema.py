@@ -44,8 +44,8 @@ class ModelEma:
         buffers = list(zip(self.module.buffers(), model.buffers(), strict=True))
         self._statistics = [pair for pair in buffers if pair[0].is_floating_point()]
         self._counts = [pair for pair in buffers if not pair[0].is_floating_point()]
-        #: Steps that each parameter's average includes.
-        self.steps_included = torch.zeros(len(parameters), dtype=torch.long)
+        #: Steps that each parameter's average includes; plain numbers, which nobody has to wait for.
+        self.steps_included = [0] * len(parameters)
 
     @torch.no_grad()
     def before_step(self, step: int, used: Sequence[nn.Parameter]) -> None:
@@ -58,7 +58,8 @@ class ModelEma:
         """Include the new values of the parameters that step ``step`` changed, and of all statistics."""
         indices = [self._indices[id(parameter)] for parameter in used]
         self._average([self._pairs[index] for index in indices], step)
-        self.steps_included[indices] = step + 1
+        for index in indices:
+            self.steps_included[index] = step + 1
         self._average(self._statistics, step)
 
     @torch.no_grad()
@@ -87,7 +88,7 @@ class ModelEma:
 
     def _include_unchanged(self, index: int, step: int) -> None:
         """Include the steps before ``step`` in an average; its weight did not change in them."""
-        included = int(self.steps_included[index])
+        included = self.steps_included[index]
         if included < step:
             average, weight = self._pairs[index]
             # Before the first step the average is the weight itself.

@@ -22,6 +22,7 @@ from nas.runtime.error_text import first_line
 from nas.runtime.files import load_tensors, save_tensors
 from nas.study.recipe import Recipe
 from nas.training.ema import ModelEma
+from nas.training.gradient_scale import GradientScale
 from nas.training.loss_check import LossCheck
 from nas.training.optimizer import create_optimizer, create_schedule
 from nas.training.throughput import StepTimer
@@ -68,6 +69,7 @@ class Training:
         self.optimizer = create_optimizer(model, recipe)
         self.schedule = create_schedule(self.optimizer, recipe, steps_per_epoch)
         self.ema = ModelEma(model, recipe.ema_decay, self.total_steps)
+        self.scale = GradientScale(model)
         if checkpoint.exists():
             self._load((identity, *former))
 
@@ -113,7 +115,7 @@ class Training:
             epoch, first = divmod(self.step, self.steps_per_epoch)
             for images, labels in epoch_batches(epoch, first):
                 started = time.perf_counter()
-                loss, norm = self._take_step(forward_backward, images, labels)
+                loss, norm = self.take_step(forward_backward, images, labels)
                 check.add(self.step, loss, norm)
                 self.timer.add(time.perf_counter() - started)
                 if on_progress is not None:
@@ -130,7 +132,7 @@ class Training:
         if save_checkpoints:
             self.save()
 
-    def _take_step(
+    def take_step(
         self, forward_backward: ForwardBackward, images: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Train on one batch; return its loss and the norm of its gradients, both on the device."""
@@ -139,14 +141,15 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss = forward_backward(self.step, images, labels)
         used = [parameter for parameter in self.parameters if parameter.grad is not None]
+        self.scale.unscale(self.optimizer)
         norm = nn.utils.get_total_norm([parameter.grad for parameter in used if parameter.grad is not None])
         if self.recipe.clip_grad:
             nn.utils.clip_grads_with_norm_(used, self.recipe.clip_grad, norm)
         self.ema.before_step(self.step, used)
-        self.optimizer.step()
+        self.scale.step(self.optimizer)
         self.ema.after_step(self.step, used)
         self.step += 1
-        return loss, norm.to(loss.device, loss.dtype)
+        return loss, self.scale.excuse_overflow(norm.to(loss.device, loss.dtype))
 
     def save(self) -> None:
         """Write the whole state atomically."""
@@ -154,9 +157,10 @@ class Training:
         if self.step == self.total_steps:
             self.ema.averaged(self.step)  # others read the average of a finished checkpoint
         tensors |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
-        tensors["seen"] = self.ema.steps_included
+        tensors["seen"] = torch.tensor(self.ema.steps_included)
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
+        tensors |= {f"scale.{name}": value for name, value in self.scale.state_dict().items()}
         metadata = {
             "identity": self.identity,
             "step": str(self.step),
@@ -174,19 +178,20 @@ class Training:
                 f"{self.checkpoint} belongs to another network, teacher or recipe; choose another study folder, or "
                 "delete that file to train anew"
             )
-        groups: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}, "scale": {}}
         for name, value in tensors.items():
             group, _, rest = name.partition(".")
             groups.setdefault(group, {})[rest] = value
         with _refusing_other_networks(self.checkpoint):
             self.model.load_state_dict(groups["model"])
             self.ema.module.load_state_dict(groups["ema"])
-            self.ema.steps_included.copy_(tensors.pop("seen"))
+            self.ema.steps_included = tensors.pop("seen").tolist()
         optimizer_state: dict[int, dict[str, Tensor]] = {}
         for name, value in groups["optimizer"].items():
             index, _, key = name.partition(".")
             optimizer_state.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": optimizer_state})
+        self.scale.load_state_dict(groups["scale"])
         self.step = int(metadata["step"])
 
 

@@ -1,7 +1,8 @@
 """Forward and backward of a batch, shard by shard: the same sums on one worker as on many.
 
 A worker runs its shards in turn. Gradients, the loss and the changes of BatchNorm statistics are summed over its
-shards and then over the workers, so that every worker leaves with those of the whole batch.
+shards and then over the workers, so that every worker leaves with those of the whole batch. BatchNorm counts a step
+once, in however many shards it is taken.
 """
 
 from __future__ import annotations
@@ -40,13 +41,17 @@ def sharded_step(
     """
     parameters, workers = list(network.parameters()), all_shards // shards
     statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+    counts = [buffer for name, buffer in network.named_buffers() if name.endswith("num_batches_tracked")]
 
     def forward_backward(step: int, images: Tensor, labels: Tensor) -> Tensor:
         before = [buffer.clone() for buffer in statistics] if all_shards > 1 else []
         changes = [torch.zeros_like(buffer) for buffer in before]
+        counts_before = [buffer.clone() for buffer in counts] if shards > 1 else []
         sums: dict[nn.Parameter, Tensor] = {}
         loss = images.new_zeros(1, dtype=torch.float32)
         for shard in range(shards):
+            for buffer, former in zip(counts, counts_before, strict=bool(counts_before)):
+                buffer.copy_(former)
             number = rank + workers * shard
             loss += run_shard(step, number, images[shard::shards], labels[shard::shards]) / all_shards
             if shards > 1:  # added shard by shard, as workers do it, not path by path

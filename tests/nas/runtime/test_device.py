@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from nas.runtime import device as device_module
 from nas.runtime.device import (
     autocast,
     compute_dtype,
     default_device,
     distributed_backend,
+    gradient_scaler,
     planned_device,
     start_worker,
 )
@@ -70,6 +72,7 @@ def test_a_plan_is_kept(there: bool, planned: str, device: str, monkeypatch: pyt
         assert torch.get_num_threads() == threads + 1
     finally:
         torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_a_plan_for_cpus_does_not_even_ask(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +87,45 @@ def test_without_a_plan_a_gpu_is_used_where_there_is_one(monkeypatch: pytest.Mon
     for there, device in ((True, "cuda"), (False, "cpu")):
         monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
         assert default_device() == torch.device(device)
+
+
+@pytest.mark.parametrize(("there", "native", "dtype"), [
+    (True, True, torch.bfloat16), (True, False, torch.float16),
+    (False, False, torch.bfloat16),  # planned here, computed elsewhere
+])  # fmt: skip
+def test_half_precision_is_what_the_gpu_computes(
+    there: bool, native: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_supported(including_emulation: bool = True) -> bool:
+        return native or including_emulation  # torch counts emulation unless it is told not to
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", is_supported)
+    device_module._computes_bfloat16.cache_clear()
+    try:
+        assert compute_dtype(torch.device("cuda", 0)) == dtype
+        assert compute_dtype(torch.device("cpu")) == torch.float32
+    finally:
+        device_module._computes_bfloat16.cache_clear()
+
+
+def test_only_gpus_of_workers_use_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    assert before == "highest"
+    try:
+        start_worker("cpu", threads)
+        assert torch.get_float32_matmul_precision() == "highest"
+        monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+        start_worker("cuda", threads)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_only_float16_is_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not gradient_scaler(torch.device("cpu")).is_enabled()
+    monkeypatch.setattr(device_module, "compute_dtype", lambda device: torch.float16)
+    assert gradient_scaler(torch.device("cpu")).is_enabled()
 
 
 def test_what_follows_from_the_device() -> None:

@@ -64,4 +64,4 @@ def test_a_step_without_a_parameter_leaves_its_average_to_be_read() -> None:
     average.after_step(0, [])
     weight = average.averaged(1).state_dict()["0.weight"]
     assert torch.equal(weight, model.state_dict()["0.weight"])
-    assert average.steps_included.tolist() == [1] * 6
+    assert average.steps_included == [1] * 6

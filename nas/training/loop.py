@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from nas.runtime import interrupt
 from nas.runtime.error_text import first_line
-from nas.runtime.files import load_tensors, save_tensors
+from nas.runtime.files import load_tensors
 from nas.study.recipe import Recipe
+from nas.training.checkpoint_writer import CheckpointWriter
 from nas.training.ema import ModelEma
 from nas.training.gradient_scale import GradientScale
 from nas.training.loss_check import LossCheck
@@ -69,7 +70,7 @@ class Training:
         self.optimizer = create_optimizer(model, recipe)
         self.schedule = create_schedule(self.optimizer, recipe, steps_per_epoch)
         self.ema = ModelEma(model, recipe.ema_decay, self.total_steps)
-        self.scale = GradientScale(model)
+        self.scale, self.writer = GradientScale(model), CheckpointWriter(checkpoint)
         if checkpoint.exists():
             self._load((identity, *former))
 
@@ -88,7 +89,7 @@ class Training:
         until: int | None = None,
         save_checkpoints: bool = True,
     ) -> None:
-        """Train on, saving now and then, at the end, and when interrupted.
+        """Train on, saving now and then beside the training, and at the end and when interrupted before it returns.
 
         Args:
             forward_backward: Forward and backward of one batch.
@@ -96,18 +97,16 @@ class Training:
             on_progress: Called after each step with ``(steps done, loss)``, the loss that was read last: of this
                 step on a CPU, of one of the last ten on a GPU.
             save_seconds: Least time between two checkpoints; ``NAS_CHECKPOINT_SECONDS`` of the environment,
-                or 20, where it is left out.
+                or 20, where it is left out. It is more where copying the state would take over 3% of the time.
             until: Step to stop at; the recipe's last where it is left out.
             save_checkpoints: Whether this process writes the checkpoints (one of several workers does).
 
         Raises:
             Interrupted: After saving, if the user asked to stop.
-            WorkError: If the loss or the gradients are no longer finite; the last checkpoint is of weights that were.
+            WorkError: If the loss or the gradients are no longer finite, the last checkpoint being of weights that
+                were; or if a checkpoint could not be written.
         """
-        last_saved, end = (
-            time.monotonic(),
-            self.total_steps if until is None else min(until, self.total_steps),
-        )
+        end = self.total_steps if until is None else min(until, self.total_steps)
         save_seconds = checkpoint_seconds() if save_seconds is None else save_seconds
         check = LossCheck(self.parameters[0].device, self.recipe.lr)
         self.model.train()
@@ -120,12 +119,13 @@ class Training:
                 self.timer.add(time.perf_counter() - started)
                 if on_progress is not None:
                     on_progress(self.step, check.loss)
-                save_is_due = interrupt.is_requested() or time.monotonic() - last_saved > save_seconds
-                if save_checkpoints and save_is_due:
+                is_interrupted = interrupt.is_requested()
+                if save_checkpoints and (is_interrupted or self.writer.is_due(save_seconds)):
                     check.read()
-                    self.save()
-                    last_saved = time.monotonic()
-                interrupt.check()
+                    self.start_saving()
+                if is_interrupted:
+                    self.writer.wait()
+                    interrupt.check()
                 if self.step >= end or self.step % self.steps_per_epoch == 0:
                     break
         check.read()
@@ -152,7 +152,16 @@ class Training:
         return loss, self.scale.excuse_overflow(norm.to(loss.device, loss.dtype))
 
     def save(self) -> None:
-        """Write the whole state atomically."""
+        """Write the whole state and wait until it is on the disk; raises as `start_saving` does."""
+        self.start_saving()
+        self.writer.wait()
+
+    def start_saving(self) -> None:
+        """Copy the whole state and begin to write it beside the training.
+
+        Raises:
+            WorkError: If the former checkpoint could not be written.
+        """
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         if self.step == self.total_steps:
             self.ema.averaged(self.step)  # others read the average of a finished checkpoint
@@ -167,7 +176,7 @@ class Training:
             "total": str(self.total_steps),
             "recipe": json.dumps(asdict(self.recipe)),
         }
-        save_tensors(self.checkpoint, tensors, metadata)
+        self.writer.start(tensors, metadata)
 
     def _load(self, identities: Sequence[str]) -> None:
         """Read the whole state from the checkpoint, which belongs to one of ``identities``."""

@@ -12,7 +12,7 @@ import torch
 
 from nas.bench.measurement import Measurement
 from nas.bench.setup import Setup
-from nas.runtime.device import default_device, hardware_name
+from nas.runtime.device import compute_dtype, default_device, hardware_name
 from search_spaces.errors import RequestError, nearest
 
 BENCHES = ("operators", "networks", "supernet", "population", "search", "workers", "latency", "compile")
@@ -137,10 +137,11 @@ def _load_bench(name: str) -> Callable[[Setup], Any]:
 
 def describe_machine(setup: Setup) -> dict[str, Any]:
     """Return what was measured on, and how."""
+    dtype = compute_dtype(setup.device)
     return {
         "device": hardware_name(setup.device),
         "threads": setup.threads,
         "clock": setup.clock,
-        "dtype": "bfloat16 autocast" if setup.device.type == "cuda" else "float32",
+        "dtype": f"{str(dtype).removeprefix('torch.')}{'' if dtype == torch.float32 else ' autocast'}",
         "quick": setup.quick,
     }

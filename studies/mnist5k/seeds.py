@@ -54,7 +54,17 @@ def run_seed(seed: int, scratch: Path, budget: str) -> dict[str, Any]:
     if not stored.exists():
         study = scratch / f"seed-{seed}"
         command = [sys.executable, "-m", "nas", "search", "--space", "twins_cswin", "--data", "mnist5k"]
-        command += ["--budget", budget, "--study", str(study), "--seed", str(seed), "--retrain", "1", "--json"]
+        command += [
+            "--budget",
+            budget,
+            "--study",
+            str(study),
+            "--seed",
+            str(seed),
+            "--retrain",
+            "1",
+            "--json",
+        ]
         with add_up_seconds(scratch / f"seed-{seed}.seconds.json") as seconds:
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         write_json(stored, read_row(seed, json.loads(done.stdout), seconds()))

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from nas.runtime.documents import read_json
-from nas.runtime.files import load_tensors
+from nas.runtime.files import load_metadata
 from nas.runtime.private_folder import temporary_places
 from nas.search.trial_store import TrialRecord
 from nas.study.folder import Study
@@ -100,7 +100,7 @@ class Command:
     def steps(self) -> int:
         """Return the steps that the checkpoint holds."""
         try:
-            return int(load_tensors(self.study.supernet_file)[1]["step"])
+            return int(load_metadata(self.study.supernet_file)["step"])
         except CheckpointError:
             return 0
 

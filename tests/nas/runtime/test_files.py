@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from nas.runtime import files
+from nas.training.supernet_checkpoint import read_progress
 from search_spaces.errors import CheckpointError, StudyError, WorkError
 
 
@@ -165,6 +166,21 @@ def test_tensors_round_trip_with_views_and_ties(tmp_path: Path) -> None:
     for name, tensor in tensors.items():
         assert loaded[name].dtype == tensor.dtype
         assert torch.equal(loaded[name], tensor)
+
+
+def test_a_header_is_read_without_the_tensors(tmp_path: Path) -> None:
+    """The file has 64 GiB of weights, all of them holes: reading them would take minutes and the memory."""
+    path, weights = tmp_path / "w.safetensors", 2**36
+    header = {
+        "__metadata__": {"step": "3", "total": "12"},
+        "w": {"dtype": "U8", "shape": [weights], "data_offsets": [0, weights]},
+    }
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    os.truncate(path, 8 + len(text) + weights)
+    assert files.load_metadata(path) == {"step": "3", "total": "12"}
+    assert read_progress(path) == (3, 12)
+    assert path.stat().st_blocks * 512 < 10**6
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "folder", "absent"])

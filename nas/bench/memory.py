@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -25,9 +25,14 @@ def measure_peak_bytes(side: Side, inputs: Tensor, setup: Setup) -> int:
         side(inputs)
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
+    return measure_memory_peak(lambda: side(inputs))
+
+
+def measure_memory_peak(work: Callable[[], object]) -> int:
+    """Return the most memory of the CPU that some work holds at once beyond what was held before."""
     held = most = 0
     # torch's own allocations and frees, in order; scratch space inside oneDNN is not among them.
-    events = (event for event in _profile(side, inputs) if event.name() == "[memory]")
+    events = (event for event in _profile(work) if event.name() == "[memory]")
     for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()
         most = max(most, held)
@@ -36,7 +41,7 @@ def measure_peak_bytes(side: Side, inputs: Tensor, setup: Setup) -> int:
 
 def count_copies(side: Side, inputs: Tensor) -> int:
     """Return how many times one call of ``side`` copies or concatenates tensors, small ones too."""
-    return sum(event.name() in ("aten::copy_", "aten::cat") for event in _profile(side, inputs))
+    return sum(event.name() in ("aten::copy_", "aten::cat") for event in _profile(lambda: side(inputs)))
 
 
 def name_sides(values: Iterable[int]) -> dict[str, int]:
@@ -49,11 +54,11 @@ def measure_peaks(sides: Sequence[Side], inputs: Tensor, setup: Setup) -> dict[s
     return name_sides(measure_peak_bytes(side, inputs, setup) for side in sides)
 
 
-def _profile(side: Side, inputs: Tensor) -> list[Any]:
-    """Return the profiler's events of one call on the CPU."""
+def _profile(work: Callable[[], object]) -> list[Any]:
+    """Return the profiler's events of some work on the CPU."""
     cpu = [torch.profiler.ProfilerActivity.CPU]
     with _silent_stderr(), torch.profiler.profile(activities=cpu, profile_memory=True) as profile:
-        side(inputs)
+        work()
     return list(profile.profiler.kineto_results.events())
 
 

@@ -1,0 +1,183 @@
+"""How much memory of each device a training takes at most, known before it starts.
+
+A step holds most at the end of its last forward pass: what the worst path saved, beside weights, gradients, their
+sums over shards, the optimizer's moments and the average of the weights. Measured on a CPU in float32, the peak of a
+step of ``twins_cswin`` nano is 1.01 to 1.06 times what was counted as saved (tests/nas/training/test_footprint.py).
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from nas.runtime.device import DeviceType, compute_dtype, hardware_name, planned_device
+from nas.runtime.error_text import last_line
+from nas.runtime.resources import GIB, MIB
+from nas.training.saved_memory import SavedBytes, SavedMemory
+from nas.training.worst_path import find_worst_path
+from search_spaces.architecture import Architecture
+from search_spaces.errors import WorkError
+from search_spaces.space import Space
+from supernet.supernet import SHARINGS, Supernet
+
+FLOAT_BYTES = 4
+#: Share of what is saved that is allowed for gradients of activations, losses and images, and for scratch space.
+WORKSPACE = 0.1
+#: Of a process that has imported torch; on a GPU its context, cuBLAS's and cuDNN's scratch space, and what the
+#: allocator cannot use because of its position.
+PROCESS_BYTES: dict[DeviceType, int] = {"cpu": 500 * MIB, "cuda": GIB}
+
+
+@dataclass(frozen=True)
+class PathMemory:
+    """The path that saves most for backward, and the device that it was counted for.
+
+    Args:
+        design: The path.
+        saved: What it saves.
+        device: Kind of device.
+        dtype: Type of products, such as ``bfloat16``.
+        device_name: The device here, or None where none of this kind is here.
+        device_bytes: Its memory, or None.
+    """
+
+    design: Architecture
+    saved: SavedBytes
+    device: DeviceType
+    dtype: str
+    device_name: str | None = None
+    device_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """Bytes of one device in training.
+
+    Args:
+        weights: The network.
+        gradients: Its gradients, and their sums where several shards are computed in turn.
+        optimizer: AdamW's two moments.
+        average: The moving average of the weights.
+        saved: Saved for backward by the worst path, of one shard.
+        other: Allowed for everything else, the process included.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    average: int
+    saved: int
+    other: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.weights + self.gradients + self.optimizer + self.average + self.saved + self.other
+
+
+def training_memory(
+    parameters: int, saved: SavedBytes, images: int, device: DeviceType, *, in_turn: bool
+) -> TrainingMemory:
+    """Return the memory that a training takes on one device.
+
+    Args:
+        parameters: Values of the network.
+        saved: What it saves for backward.
+        images: Images of a shard.
+        device: Where.
+        in_turn: Whether a device computes several shards one after another.
+    """
+    network, activations = parameters * FLOAT_BYTES, saved.of(images)
+    # On a CPU a checkpoint is copied in the same memory before it is written: weights, average and moments.
+    checkpoint = 4 * network if device == "cpu" else 0
+    other = PROCESS_BYTES[device] + round(WORKSPACE * activations) + checkpoint
+    return TrainingMemory(network, network * (2 if in_turn else 1), 2 * network, network, activations, other)
+
+
+@lru_cache(maxsize=16)
+def count_supernet_parameters(space: Space, sharing: str = SHARINGS[0]) -> int:
+    """Return the parameters of a space's supernet, of which no memory is taken."""
+    with torch.device("meta"):
+        supernet = Supernet(space, sharing)
+    return sum(parameter.numel() for parameter in supernet.parameters())
+
+
+@lru_cache(maxsize=16)
+def measure_worst_path(space: Space, images: int, device: DeviceType) -> PathMemory:
+    """Return the path of a space that saves most in training, on a device that need not be here.
+
+    For a GPU it is counted in a process of its own: it asks the GPU, if there is one, for its memory, and neither
+    that nor a fake tensor that some module remembers stays behind.
+
+    Args:
+        space: The space.
+        images: Images of a shard.
+        device: Kind of device.
+
+    Raises:
+        WorkError: If that process fails.
+    """
+    if device == "cpu":
+        return count_worst_path(space, images, device)
+    process = subprocess.run(
+        [sys.executable, "-m", "nas.training.footprint"],
+        input=pickle.dumps((space, images)),
+        capture_output=True,
+        check=False,
+    )
+    if process.returncode:
+        raise WorkError(
+            f"the memory of a training on a GPU could not be counted: {last_line(WorkError(process.stderr.decode()))}"
+        )
+    found = json.loads(process.stdout.decode().splitlines()[-1])
+    saved = SavedBytes(found.pop("fixed"), found.pop("per_image"))
+    return PathMemory(Architecture.from_json(found.pop("design")), saved, "cuda", **found)
+
+
+def count_worst_path(space: Space, images: int, device: DeviceType) -> PathMemory:
+    """Do the same in this process."""
+    there = torch.device(device)
+    dtype = compute_dtype(there)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # parts of two images are too small for several
+    try:
+        design, saved = find_worst_path(space, SavedMemory(there, dtype), images)
+    finally:
+        torch.set_num_threads(threads)
+    here = there.type == "cuda" and planned_device(device).type == "cuda"
+    return PathMemory(
+        design,
+        saved,
+        device,
+        str(dtype).removeprefix("torch."),
+        hardware_name(there) if here else None,
+        torch.cuda.mem_get_info(there)[1] if here else None,
+    )
+
+
+def main() -> None:
+    """Count for a GPU; the request is read from stdin, the answer printed as JSON."""
+    space, images = pickle.load(sys.stdin.buffer)
+    found = count_worst_path(space, images, "cuda")
+    print(
+        json.dumps(
+            {
+                "design": found.design.to_json(),
+                "fixed": found.saved.fixed,
+                "per_image": found.saved.per_image,
+                "dtype": found.dtype,
+                "device_name": found.device_name,
+                "device_bytes": found.device_bytes,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

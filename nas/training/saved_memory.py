@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from nas.training.fake_tensors import autocast_without_gpu, fake_tensors
 from search_spaces.architecture import Architecture
 from search_spaces.skeleton import Style
 from search_spaces.walk import BlockPart, DownsamplePart, HeadPart, Part, StemPart, walk
@@ -123,7 +124,7 @@ class SavedMemory:
     def _run(self, part: Part, style: Style, flow: Flow, images: int) -> tuple[list[int], Flow]:
         """Run a part on so many images; return the bytes of what it saves, and what it hands on."""
         is_stem = isinstance(part, StemPart)
-        with _fake_tensors(self.device):
+        with fake_tensors(self.device):
             module, weights = _build(_blueprint(part, style), self.device)
             shape = images, *_input_shape(part)
             x = torch.zeros(shape, dtype=flow.dtype, device=self.device, requires_grad=not is_stem)
@@ -139,12 +140,12 @@ class SavedMemory:
                     )
                     maps = torch.zeros(shape, dtype=flow.maps_dtype, device=self.device, requires_grad=True)
                     apart += [maps] if flow.maps_are_saved else []
-                with recording_saved(apart) as saved, _autocast(self.device, self.dtype):
+                with recording_saved(apart) as saved, autocast_without_gpu(self.device, self.dtype):
                     x, maps = module(x, maps)
                 if part.returns_attention:
                     return saved.sizes, Flow(x.dtype, saved.holds(x), maps.dtype, saved.holds(maps))
             else:
-                with recording_saved(apart) as saved, _autocast(self.device, self.dtype):
+                with recording_saved(apart) as saved, autocast_without_gpu(self.device, self.dtype):
                     x = module(x)
             return saved.sizes, Flow(x.dtype, saved.holds(x))
 
@@ -188,33 +189,6 @@ def recording_saved(apart: Sequence[Tensor]) -> Iterator[SavedStorages]:
     saved = SavedStorages(apart)
     with saved_tensors_hooks(saved.add, lambda tensor: tensor):
         yield saved
-
-
-def _fake_tensors(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    if device.type == "cpu":
-        return contextlib.nullcontext()
-    from torch._subclasses.fake_tensor import FakeTensorMode  # takes a second to import
-
-    return FakeTensorMode()
-
-
-@contextlib.contextmanager
-def _autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """Compute products in ``dtype``, as `torch.autocast` does; that asks for a GPU, which this does not."""
-    if dtype == torch.float32:
-        yield
-        return
-    former = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
-    torch.set_autocast_enabled(device.type, True)
-    torch.set_autocast_dtype(device.type, dtype)
-    torch.autocast_increment_nesting()
-    try:
-        yield
-    finally:
-        if torch.autocast_decrement_nesting() == 0:
-            torch.clear_autocast_cache()
-        torch.set_autocast_enabled(device.type, former[0])
-        torch.set_autocast_dtype(device.type, former[1])
 
 
 def _build(blueprint: Call, device: torch.device) -> tuple[Callable[..., Any], list[Tensor]]:

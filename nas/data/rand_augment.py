@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,11 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from nas.data.image_operations import OPERATIONS, MoveOptions
 from search_spaces.errors import RequestError
 
+# timm passes over what it does not know, so that a slip of the pen would go unnoticed.
+_SECTION = re.compile(r"(m|n|p|mstd|mmax|inc)\d+(\.\d+)?|t\w+")
 _SATURATION = ("Color", "ColorIncreasing", "Desaturate")
 
 
@@ -49,9 +53,10 @@ def create_rand_augment(text: str, fill: tuple[float, ...], bicubic: bool) -> An
     Raises:
         RequestError: The text means nothing to timm, or operations that are not available here.
     """
-    from PIL import Image
     from timm.data.auto_augment import rand_augment_transform  # timm takes seconds to import
 
+    if not all(_SECTION.fullmatch(section) for section in text.split("-")[1:]):
+        raise _not_understood(text)
     colour = tuple(min(255, round(255 * value)) for value in fill)
     resampling = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
     options = {"img_mean": colour if len(colour) > 1 else colour[0], "interpolation": resampling}
@@ -59,10 +64,11 @@ def create_rand_augment(text: str, fill: tuple[float, ...], bicubic: bool) -> An
         transform = rand_augment_transform(text, options)
     # timm checks by assertions, and what it does not check fails where it is used.
     except (AssertionError, ValueError, TypeError):
-        raise RequestError(
-            f"rand_augment: '{text}' is not understood; write it as timm does, for example rand-m9-mstd0.5-inc1"
-        ) from None
+        raise _not_understood(text) from None
     names = [operation.name for operation in transform.ops]
+    for operation in transform.ops:
+        if operation.name.startswith("Posterize"):
+            operation.aug_fn = _posterize
     if unknown := sorted(set(names) - set(OPERATIONS)):
         raise RequestError(
             f"rand_augment: '{text}' means {', '.join(unknown)}, which is not available; leave its t option out"
@@ -74,6 +80,19 @@ def create_rand_augment(text: str, fill: tuple[float, ...], bicubic: bool) -> An
             weights = np.asarray(transform.choice_weights)[kept]
             transform.choice_weights = weights / weights.sum()
     return transform
+
+
+def _not_understood(text: str) -> RequestError:
+    return RequestError(
+        f"rand_augment: '{text}' is not understood; write it as timm does, for example rand-m9-mstd0.5-inc1"
+    )
+
+
+def _posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
+    """Keep so many leading bits; timm asks for none of them at its strongest, which Pillow refuses."""
+    if bits == 0:
+        return Image.new(image.mode, image.size)
+    return image if bits >= 8 else ImageOps.posterize(image, bits)
 
 
 @dataclass(frozen=True, slots=True)

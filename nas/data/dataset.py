@@ -7,7 +7,7 @@ split behind `Data.final_test`, which the final report alone calls.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from nas.data.hashing import json_digest
 from nas.data.images import MEMORY_LIMIT, load_images
 from nas.data.normalization import channel_statistics
 from nas.data.partition import SPLIT_SEED, split_indices
-from nas.data.reading import FIRST_READING, READING, Reading
+from nas.data.reading import DRAFT_READING, FIRST_READING, READING, Reading
 from nas.data.sources.find import find_source
 from nas.data.sources.folder import ReadOptions
 from nas.data.sources.source import Source, SplitName
@@ -46,6 +46,7 @@ class Data:
             images lie, what their files are called and how they were named on the command line change nothing.
         summary: What was read, for people.
         reading: By which rules (`nas.data.reading`).
+        test_crop: Share of the shorter side that is shown outside training.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Data:
     summary: DataSummary = field(repr=False)
     reading: Reading
     _test: Split = field(repr=False)
+    test_crop: float = 1.0
 
     def final_test(self) -> Split:
         """Return the test split, which nothing but the final report of a finished network may touch."""
@@ -163,6 +165,7 @@ def load_data(
     cache_dir: Path | None = None,
     skip_broken: bool = False,
     reading: Reading = READING,
+    test_crop: float = 1.0,
     on_inspect: OnProgress | None = None,
     on_progress: OnProgress | None = None,
     memory_limit: int = MEMORY_LIMIT,
@@ -177,6 +180,7 @@ def load_data(
         cache_dir: For decoded copies; None means ``$NAS_CACHE_DIR``, else ``~/.cache/nas``.
         skip_broken: Go on without files that cannot be read, all of which are decoded once to find them.
         reading: By which rules images are read and split; studies keep the ones they began with.
+        test_crop: Share of the shorter side that is shown outside training; below 1 images are streamed from disk.
         on_inspect: Called with ``(done, total)`` while files are looked at.
         on_progress: Called with ``(done, total)`` while images are decoded.
         memory_limit: Bytes of decoded images above which they are streamed from disk instead.
@@ -190,8 +194,22 @@ def load_data(
         spec, data_dir=data_dir, image_size=image_size, seed=seed, cache_dir=cache_dir, options=options
     )
     source, channels = survey.source, survey.in_channels
-    images = load_images(source, survey.image_size, channels, cache_dir, on_progress, memory_limit)
     large = survey.image_size >= LARGE_SIDE
+    if test_crop < 1 and not large:
+        raise DataError(
+            f"--test-crop {test_crop:g} is for photographs that are brought to {LARGE_SIDE} pixels or more, not to "
+            f"{survey.image_size}; leave it out, or give a larger --image-size"
+        )
+    images = load_images(
+        source,
+        survey.image_size,
+        channels,
+        cache_dir,
+        on_progress,
+        memory_limit,
+        test_crop,
+        draft=reading >= DRAFT_READING,
+    )
     augmentation = Augmentation("large" if large else "digits" if channels == 1 else "small")
     mean, std = channel_statistics(images, survey.indices["train"], channels, large)
     labels = torch.tensor(source.labels)
@@ -210,7 +228,15 @@ def load_data(
         val=splits["val"],
         augmentation=augmentation,
         digest=survey.digest,
-        summary=survey.summary,
+        summary=_with_test_crop(survey.summary, test_crop),
         reading=reading,
         _test=splits["test"],
+        test_crop=test_crop,
     )
+
+
+def _with_test_crop(summary: DataSummary, test_crop: float) -> DataSummary:
+    if test_crop == 1:
+        return summary
+    note = f"outside training, networks see the centre square of {test_crop:.0%} of the shorter side"
+    return replace(summary, notes=(*summary.notes, note))

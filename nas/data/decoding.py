@@ -21,6 +21,7 @@ from search_spaces.errors import DataError
 LARGE_SIDE = 96
 _DEFAULT_SIDE = 224
 _INSPECTED_IMAGES = 64
+_DRAFT_SCALES = (8, 4, 2)  # of JPEG decoders
 
 #: ``(left, top, right, bottom)`` in pixels.
 Box = tuple[float, float, float, float]
@@ -115,8 +116,10 @@ def read_part(
                 raise UnreadableImageError(refusal)
             width, height = upright_size(image)
             left, top, right, bottom = choose_box(width, height)
-            if least_side is not None and (spare := min(right - left, bottom - top) / least_side) >= 2:
-                image.draft(None, (int(image.width / spare), int(image.height / spare)))
+            if least_side is not None:
+                spare = min(right - left, bottom - top) / least_side
+                scale = next((each for each in _DRAFT_SCALES if each <= spare), 1)
+                image.draft(None, (image.width // scale, image.height // scale))
             image.load()
             upright = to_upright_opaque(image, channels)
     except UnreadableImageError:

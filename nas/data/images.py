@@ -82,14 +82,28 @@ def load_images(
     cache_dir: Path,
     on_progress: OnProgress | None,
     memory_limit: int,
+    test_crop: float = 1.0,
+    draft: bool = True,
 ) -> InMemoryImages | StreamedImages:
     """Decode all images if they fit into ``memory_limit`` bytes, with a copy in ``cache_dir``; else stream them.
+
+    Images with a test crop are streamed: in memory, each is the one square that the network sees.
+
+    Args:
+        source: The images.
+        image_size: Side that they are brought to, in pixels.
+        channels: 1 or 3.
+        cache_dir: Where the copy is kept.
+        on_progress: Called with ``(done, total)``.
+        memory_limit: In bytes.
+        test_crop: Share of the shorter side that is shown outside training.
+        draft: Whether training decodes large JPEG files at a fraction of their size where that suffices.
 
     Raises:
         DataError: An image cannot be decoded.
     """
-    if len(source.labels) * channels * image_size**2 > memory_limit:
-        return StreamedImages(StreamDecoder(source.images, image_size, channels))
+    if test_crop < 1 or len(source.labels) * channels * image_size**2 > memory_limit:
+        return StreamedImages(StreamDecoder(source.images, image_size, channels, test_crop, draft))
     if source.fingerprint is None:
         return InMemoryImages(decode_all(source, image_size, channels, on_progress))
     key = json_digest([_DECODING, source.fingerprint, image_size, channels])[:16]

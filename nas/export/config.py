@@ -27,6 +27,7 @@ class ExportConfig:
         num_classes: Classes that it tells apart.
         class_names: Their names; empty where they are not known.
         reading: By which rules its images were read and split (`nas.data.reading`).
+        test_crop: Share of an image's shorter side that it is shown outside training.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ExportConfig:
     num_classes: _Side
     class_names: tuple[str, ...]
     reading: Reading = FIRST_READING
+    test_crop: Annotated[float, Field(ge=0.5, le=1)] = 1.0
 
     def __post_init__(self) -> None:
         channels = self.input_size[0]

@@ -51,6 +51,7 @@ def evaluate_folder(
         image_size=config.input_size[1],
         skip_broken=skip_broken,
         reading=config.reading,
+        test_crop=config.test_crop,
     )
     _require_same_kind(folder, config, data, images)
     device = default_device()

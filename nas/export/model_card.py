@@ -44,6 +44,7 @@ An image classifier {description}.
 |---|---|
 | design | `{config["digest"]}` |
 | input | {channels} x {height} x {width}, normalised with mean {config["mean"]} and std {config["std"]} |
+| resized | {_describe_resizing(height, config["test_crop"])} |
 | classes | {config["num_classes"]} |
 | parameters | {config["params"]:,} |
 | MACs | {quantity(config["macs"])} an image |
@@ -65,6 +66,11 @@ logits = load_model()(normalise(images))  # images: uint8 (B, {channels}, {heigh
 
 Largest difference of the logits to the network that was exported: {differences}.
 """
+
+
+def _describe_resizing(side: int, test_crop: float) -> str:
+    """Return how an image of any size becomes one that the network takes."""
+    return f"shorter side to {round(side / test_crop)} pixels, bicubic; then the centre square of {side}"
 
 
 def accuracy_metrics(split: str, accuracy: Accuracy) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def export_model(
     formats: tuple[str, ...] = FORMATS,
     images: Tensor | None = None,
     reading: Reading = READING,
+    test_crop: float = 1.0,
     description: str = "whose attention design was found by neural architecture search",
     on_progress: OnProgress = ignore_progress,
 ) -> dict[str, float]:
@@ -56,6 +57,7 @@ def export_model(
         formats: Formats beside source and weights.
         images: Normalised images ``(B, C, H, W)`` to verify on; random ones where they are left out.
         reading: By which rules its images were read and split (`nas.data.reading`).
+        test_crop: Share of an image's shorter side that it is shown outside training.
         description: What kind of image classifier it is, for people.
         on_progress: Called with ``(files written and verified, files)``.
 
@@ -88,6 +90,8 @@ def export_model(
             "num_classes": architecture.num_classes,
             "class_names": list(class_names),
             "reading": reading,
+            "test_crop": test_crop,
+            "interpolation": "bicubic",
             "macs": analytic.macs,
             "params": analytic.params,
             "metrics": dict(metrics),

@@ -37,6 +37,7 @@ def load_study_data(settings: Settings, study: Study, source: Study | None = Non
             image_size=settings.image_size,
             skip_broken=settings.skip_broken,
             reading=reading,
+            test_crop=settings.test_crop,
             on_inspect=on_inspect,
             on_progress=on_progress,
         )

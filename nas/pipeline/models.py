@@ -234,6 +234,7 @@ def export_result(
             std=dataset.std,
             class_names=dataset.class_names,
             reading=dataset.reading,
+            test_crop=dataset.test_crop,
             metrics=metrics,
             provenance=provenance(study.settings().seed, []),
             formats=formats,

@@ -65,7 +65,7 @@ def analyze(
     """
     networks = [network for source in sources for network in find_trained_networks(source)]
     study = _first_study(sources)
-    own = data is None
+    own, test_crop = data is None, 1.0
     if data is None:
         if study is None:
             raise RequestError(
@@ -73,7 +73,7 @@ def analyze(
             )
         settings = study.settings()
         data, data_dir = settings.data, None if settings.data_dir is None else Path(settings.data_dir)
-        skip_broken = settings.skip_broken
+        skip_broken, test_crop = settings.skip_broken, settings.test_crop
     reading = READING if study is None else study.dataset().reading
     loaded: dict[int, Data] = {}
     designs, images = [], 0
@@ -81,7 +81,12 @@ def analyze(
         side = network.architecture.image_size[0]
         if side not in loaded:
             loaded[side] = load_data(
-                data, data_dir=data_dir, image_size=side, skip_broken=skip_broken, reading=reading
+                data,
+                data_dir=data_dir,
+                image_size=side,
+                skip_broken=skip_broken,
+                reading=reading,
+                test_crop=test_crop,
             )
             if own and study is not None:
                 study.require_images(loaded[side])

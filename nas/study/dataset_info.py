@@ -27,6 +27,7 @@ class DatasetInfo:
         mean: Mean of each channel, images in 0..1.
         std: Standard deviation of each channel.
         reading: By which rules they are read and split (`nas.data.reading`).
+        test_crop: Share of the shorter side that is shown outside training.
     """
 
     data: str
@@ -37,6 +38,7 @@ class DatasetInfo:
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]
     reading: Reading = FIRST_READING
+    test_crop: Annotated[float, Field(ge=0.5, le=1)] = 1.0
 
     def __post_init__(self) -> None:
         if not len(self.mean) == len(self.std) == self.in_channels:
@@ -54,6 +56,7 @@ class DatasetInfo:
             data.mean,
             data.std,
             data.reading,
+            data.test_crop,
         )
 
 

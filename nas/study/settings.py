@@ -45,6 +45,11 @@ def _check_positive(option: str, value: float) -> None:
         raise RequestError(f"{option} must be a positive number, not {value}")
 
 
+def _check_test_crop(option: str, value: float) -> None:
+    if not 0.5 <= value <= 1:
+        raise RequestError(f"{option} must be a share of the side from 0.5 to 1, not {value:g}")
+
+
 def _check_risk(option: str, value: float) -> None:
     if not 0 < value < 0.5:
         raise RequestError(f"{option} must be a probability above 0 and below 0.5, not {value:g}")
@@ -92,6 +97,12 @@ class Settings:
         DATA,
         default_help="the data's own, or 224",
         compared=NOT_COMPARED,
+    )
+    test_crop: float = setting(
+        1.0,
+        "Share of the shorter side that is shown outside training, e.g. 0.9; images are then streamed from disk.",
+        DATA,
+        check=_check_test_crop,
     )
     skip_broken: bool = setting(
         False, "Go on without image files that cannot be read.", DATA, compared=NOT_COMPARED

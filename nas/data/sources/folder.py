@@ -17,6 +17,7 @@ from nas.data.pixels import GREY_MODES
 from nas.data.reading import FIRST_READING, READING, Reading
 from nas.data.sources.duplicates import Duplicates, resolve_duplicates
 from nas.data.sources.layout import Layout, find_layout
+from nas.data.sources.path_list import PathList
 from nas.data.sources.source import Source, SourceReport, SplitName
 from nas.data.sources.tree import EXTENSIONS, Files, find_files, printable
 from nas.data.threads import OnProgress
@@ -43,15 +44,17 @@ class ReadOptions:
 
 
 @dataclass(frozen=True)
-class _ImageFiles:
+class ImageFiles:
     """Image files by their paths."""
 
-    paths: tuple[str, ...]
+    paths: PathList
 
     def open(self, index: int) -> Image.Image:
+        """Open the file of image ``index``."""
         return Image.open(self.paths[index])
 
     def describe(self, index: int) -> str:
+        """Return its path, as it can be printed."""
         return printable(self.paths[index])
 
 
@@ -88,16 +91,17 @@ def read_folder(root: Path, cache_dir: Path, options: ReadOptions) -> Source:
     layout, skipped, nested = find_layout(root), Counter[str](), 0
     skipped.update(layout.skipped)
     class_names = layout.class_names
+    label_of = {name: label for label, name in enumerate(class_names)}
     listed: list[tuple[str, int, SplitName]] = []
     for part in layout.parts:
-        for label, name in part.classes.items():
+        for class_name, name in part.classes.items():
             files = find_files(part.folder / name)
             paths = _without_new_endings(files, options.reading)
             if not paths:
                 raise DataError(_describe_empty_class(part.folder / name, files))
             skipped.update(files.skipped)
             nested += files.nested
-            listed += [(path, class_names.index(label), part.split) for path in paths]
+            listed += [(path, label_of[class_name], part.split) for path in paths]
     found = inspect_files(
         [path for path, _, _ in listed],
         root,
@@ -225,7 +229,7 @@ def _to_source(
         labels=tuple(image.label for image in images),
         class_names=class_names,
         declared_splits=tuple(image.split for image in images),
-        images=_ImageFiles(tuple(image.path for image in images)),
+        images=ImageFiles(PathList.from_texts(image.path for image in images)),
         fingerprint=json_digest(contents),
         contents=None if reading == FIRST_READING else contents,
         size_and_channels=(

@@ -12,7 +12,8 @@ from PIL import Image
 
 from nas.data.dataset import Data, load_data
 from nas.data.decoding import read_image
-from nas.data.sources.folder import _ImageFiles
+from nas.data.sources.folder import ImageFiles
+from nas.data.sources.path_list import PathList
 from search_spaces.errors import DataError
 from tests.helpers.image_folders import paint, paint_classes
 
@@ -29,7 +30,7 @@ TURNED_BACK = {
 
 
 def read(path: Path, channels: int = 3) -> np.ndarray:  # type: ignore[type-arg]
-    return np.asarray(read_image(_ImageFiles((str(path),)), 0, channels)).astype(int)
+    return np.asarray(read_image(ImageFiles(PathList.from_texts([str(path)])), 0, channels)).astype(int)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -209,13 +210,13 @@ def test_at_most_ten_broken_files_are_named(tmp_path: Path) -> None:
 
 def test_a_file_that_breaks_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = paint_classes(tmp_path / "set", {"a": 5, "b": 5})
-    original = _ImageFiles.open
+    original = ImageFiles.open
 
-    def vanish(self: _ImageFiles, index: int) -> Image.Image:
+    def vanish(self: ImageFiles, index: int) -> Image.Image:
         if self.paths[index].endswith("a/003.png"):
             raise FileNotFoundError(2, "No such file or directory")
         return original(self, index)
 
-    monkeypatch.setattr(_ImageFiles, "open", vanish)
+    monkeypatch.setattr(ImageFiles, "open", vanish)
     with pytest.raises(DataError, match=r"a/003\.png cannot be decoded \(No such file or directory\)"):
         load(root, tmp_path)

@@ -73,7 +73,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         ),
         "--image-size": of(SEARCH, "--image-size", "32", refusals=[(*AGAIN, "--image-size", "32")]),
         "--test-crop": of(
-            (*SEARCH, "--image-size", "96"),
+            (*SEARCH, "--image-size", "96", "--scale", "nano"),
             *("--test-crop", "0.9"),
             refusals=[(*SEARCH, "--test-crop", "0.9"), (*AGAIN, "--test-crop", "0.9")],
         ),

@@ -153,9 +153,14 @@ def build_subnet(architecture: Architecture, drop_path: float = 0.0) -> Network:
     network: Network = network_blueprint(architecture).build()
     initialise(network)
     blocks = [module for module in network.modules() if isinstance(module, Block)]
-    for index, block in enumerate(blocks):
-        block.drop_path = drop_path * index / max(1, len(blocks) - 1)
+    for block, rate in zip(blocks, drop_path_rates(drop_path, len(blocks)), strict=True):
+        block.drop_path = rate
     return network
+
+
+def drop_path_rates(last: float, blocks: int) -> list[float]:
+    """Return the stochastic depth of each of so many blocks: linear from 0 to that of the last one."""
+    return [last * index / max(1, blocks - 1) for index in range(blocks)]
 
 
 def initialise(network: nn.Module) -> None:

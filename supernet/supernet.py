@@ -19,7 +19,7 @@ from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from search_spaces.space import Space
 from search_spaces.walk import BlockPart, DownsamplePart, HeadPart, StemPart, walk
-from supernet.block import MapBatchNorm, Network
+from supernet.block import Block, MapBatchNorm, Network
 from supernet.compile_blocks import compile_blocks
 from supernet.elastic import Elastic, Projections
 from supernet.functional_module import BoundModule, FunctionalModule
@@ -29,6 +29,7 @@ from supernet.subnet import (
     block_blueprint,
     build_on_meta,
     downsample_blueprint,
+    drop_path_rates,
     ends_blueprint,
     initialise,
     network_blueprint,
@@ -116,16 +117,26 @@ class ElasticBlock(nn.Module):
         """
         return materialize(self.weight_slices(block, feature_map))
 
-    def forward(self, x: Tensor, block: BlockDesign, feature_map: FeatureMap) -> Tensor:
-        """Run ``block`` on a map ``(B, H, W, C)``."""
-        output: Tensor = self._bound_module(block, feature_map).run(self.training, x)
+    def forward(
+        self, x: Tensor, block: BlockDesign, feature_map: FeatureMap, drop_path: float = 0.0
+    ) -> Tensor:
+        """Run ``block`` on a map ``(B, H, W, C)``, its branches dropped with a probability in training."""
+        bound = self._bound_module(block, feature_map)
+        cast(Block, bound.function.module).drop_path = drop_path
+        output: Tensor = bound.run(self.training, x)
         return output
 
     def forward_with_attention(
-        self, x: Tensor, maps: Tensor | None, block: BlockDesign, feature_map: FeatureMap
+        self,
+        x: Tensor,
+        maps: Tensor | None,
+        block: BlockDesign,
+        feature_map: FeatureMap,
+        drop_path: float = 0.0,
     ) -> tuple[Tensor, Tensor | None]:
         """Run ``block`` on a map and the attention maps of the block before; return its own maps too."""
         bound = self._bound_module(block, feature_map, shares_attention=True)
+        cast(Block, bound.function.module).drop_path = drop_path
         outputs: tuple[Tensor, Tensor] = bound.run(self.training, x, maps)
         return outputs
 
@@ -196,12 +207,14 @@ class Supernet(nn.Module):
         self.ends: Network = ends_blueprint(stages[-1].dim, space.num_classes, space.style).build()
         initialise(self)
 
-    def forward(self, images: Tensor, architecture: Architecture) -> Tensor:
+    def forward(self, images: Tensor, architecture: Architecture, drop_path: float = 0.0) -> Tensor:
         """Run one path.
 
         Args:
             images: ``(B, in_channels, H, W)``.
             architecture: The path.
+            drop_path: Stochastic depth of the path's last block in training, to which that of its blocks rises
+                linearly, as in a subnet; so a block is dropped more often in a short path than in a long one.
 
         Returns:
             Logits ``(B, num_classes)``.
@@ -211,6 +224,7 @@ class Supernet(nn.Module):
         """
         self._check_contains(architecture)
         x, maps = images, None
+        rates = iter(drop_path_rates(drop_path, sum(len(stage.blocks) for stage in architecture.stages)))
         for part in walk(architecture):
             match part:
                 case StemPart():
@@ -219,9 +233,12 @@ class Supernet(nn.Module):
                     x, maps = self.downsample(part.stage, part.name)(x), None
                 case BlockPart(shares_attention=True):
                     elastic = self.block(part.stage, part.index)
-                    x, maps = elastic.forward_with_attention(x, maps, part.block, part.feature_map)
+                    x, maps = elastic.forward_with_attention(
+                        x, maps, part.block, part.feature_map, next(rates)
+                    )
                 case BlockPart():
-                    x, maps = self.block(part.stage, part.index)(x, part.block, part.feature_map), None
+                    elastic = self.block(part.stage, part.index)
+                    x, maps = elastic(x, part.block, part.feature_map, next(rates)), None
         logits: Tensor = self.ends.classify(x)
         return logits
 

@@ -54,7 +54,7 @@ def supernet_step(
         teacher_logits = None if ask_teacher is None else ask_teacher(images)
         for path in paths:
             with autocast(device):
-                logits = supernet(images, path.architecture).float()
+                logits = supernet(images, path.architecture, settings.recipe.drop_path).float()
                 if path.learns_from == "teacher" and first_answer is not None:
                     loss = -(first_answer * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
                 else:

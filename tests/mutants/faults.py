@@ -117,6 +117,13 @@ FAULTS = (
         (STEP,),
     ),
     Fault(
+        "paths of a supernet drop no blocks",
+        "nas/training/supernet_step.py",
+        "path.architecture, settings.recipe.drop_path)",
+        "path.architecture)",
+        (f"{TRAINING}/test_supernet.py",),
+    ),
+    Fault(
         "retraining ignores drop path",
         "nas/training/subnet.py",
         "build_subnet(design, recipe.drop_path)",

@@ -24,9 +24,10 @@ from search_spaces.declaration import load_declaration, parse_declaration
 from search_spaces.errors import SpaceError
 from search_spaces.space import Space
 from search_spaces.walk import walk_blocks
+from supernet.block import Block
 from supernet.functional_module import FunctionalModule
 from supernet.source import model_source
-from supernet.subnet import build_subnet
+from supernet.subnet import build_subnet, drop_path_rates
 from supernet.supernet import ElasticBlock, Supernet
 from tests.helpers.modules import counted_macs, executed, flat, indices, outside, randomised, uncounted_macs
 
@@ -299,3 +300,30 @@ def test_a_template_refuses_weights_that_are_not_its_own() -> None:
     with pytest.raises(KeyError, match="weights do not match Linear: bias, scale"):
         weights = {"weight": torch.zeros(1, 1), "scale": torch.ones(1)}
         FunctionalModule(nn.Linear(1, 1)).run(weights, False, torch.zeros(1, 1))
+
+
+@every_network
+@torch.no_grad()
+def test_a_path_drops_its_blocks_as_its_subnet_does(name: str, sharing: str) -> None:
+    """Rates rise linearly over the blocks of the path, whatever its depth, and nothing of a call is left behind."""
+    network, x = fresh(name, sharing).train(), images(SPACES[name], 6)
+    for seed in range(4):
+        path = network.space.sample(Random(seed))
+        subnet = network.extract(path)
+        blocks = [module for module in subnet.modules() if isinstance(module, Block)]
+        for number, block in enumerate(blocks):
+            block.drop_path = 0.6 * number / (len(blocks) - 1)
+        torch.manual_seed(seed)
+        dropped = network(x, path, 0.6)
+        torch.manual_seed(seed)
+        assert_equal(dropped, subnet(x))
+        whole = network(x, path)
+        assert_equal(whole, network.extract(path)(x))
+        assert not torch.allclose(dropped, whole, atol=1e-2)
+    network.eval()
+    assert torch.equal(network(x, path, 0.6), network(x, path))
+
+
+def test_drop_path_rises_linearly() -> None:
+    assert drop_path_rates(0.3, 4) == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert drop_path_rates(0.3, 1) == [0.0]

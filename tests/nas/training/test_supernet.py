@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
-from torch import multiprocessing
+from torch import Tensor, multiprocessing
 
+from nas.data.augment import Augmentation
 from nas.data.dataset import Data, load_data
+from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.supernet import SupernetTask, train_supernet
 from nas.training.supernet_checkpoint import read_progress, read_supernet
@@ -18,6 +21,7 @@ from search_spaces.space import Space
 from supernet.sampling import POLICIES
 from tests.helpers import workers
 from tests.helpers.command_line import paint_folder
+from tests.helpers.noise import three_splits
 from tests.helpers.training import CPU, RECIPE, equal_tensors
 
 
@@ -96,3 +100,33 @@ def test_checkpoint_of_other_images_is_refused(
     others = load_data(f"folder:{paint_folder(tmp_path / 'others', images=14)}")
     with pytest.raises(CheckpointError, match="belongs to another"):
         train_supernet(space, small, others, path, CPU)
+
+
+def trained_on_noise(
+    augmentation: Augmentation, recipe: Recipe, space: Space, folder: Path
+) -> dict[str, Tensor]:
+    settings = Settings(recipe=recipe)
+    return dict(train_supernet(space, settings, three_splits(augmentation), folder / "c", CPU).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "number"),
+    [
+        ("digits", {}),
+        ("small", {"random_erasing": 1.0}),
+        ("small", {"mixup": 1.0}),
+        ("small", {"drop_path": 0.5}),
+    ],
+    ids=str,
+)
+def test_training_images_and_paths_are_varied_as_the_recipe_says(
+    augmentation: Literal["digits", "small"], number: dict[str, Any], space: Space, tmp_path: Path
+) -> None:
+    """Each is noticed, so none of them is left out."""
+    recipe = replace(RECIPE, epochs=1)
+    plain = trained_on_noise(Augmentation("small"), recipe, space, tmp_path / "plain")
+    again = trained_on_noise(Augmentation("small"), recipe, space, tmp_path / "again")
+    varied = trained_on_noise(
+        Augmentation(augmentation), replace(recipe, **number), space, tmp_path / "varied"
+    )
+    assert equal_tensors(plain, again) and not equal_tensors(plain, varied)

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -112,7 +112,7 @@ def fake_device(kind: FakeDevice = "cuda") -> Iterator[tuple[torch.device, Watch
         with pytest.MonkeyPatch.context() as patch:
             _pretend(patch, kind)
             with FakeTensorMode(allow_non_fake_inputs=True), watch:
-                yield torch.device(kind), watch
+                yield torch.device(kind, 0), watch
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(overwrite)
 
@@ -125,6 +125,7 @@ def _pretend(patch: pytest.MonkeyPatch, kind: FakeDevice) -> None:
     patch.setattr("torch.cuda.get_device_name", lambda *_: "a GPU that is not there")
     patch.setattr("torch.cuda.mem_get_info", lambda *_: (2**34, 2**34))
     patch.setattr("torch.cuda.Event", FakeEvent)
+    patch.setattr(FakeTensor, "__deepcopy__", _deepcopy, raising=False)
     if kind == "cuda":
         patch.setattr(Tensor, "backward", put_gradients)
     else:
@@ -132,6 +133,14 @@ def _pretend(patch: pytest.MonkeyPatch, kind: FakeDevice) -> None:
         devices = [*_get_fused_kernels_supported_devices(), kind]
         for module in [module for module in sys.modules.values() if hasattr(module, name)]:
             patch.setattr(module, name, lambda: devices)
+
+
+def _deepcopy(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+    """Copy a tensor without values; torch's own copy asks for its address."""
+    if id(tensor) not in memo:
+        copy = torch.empty_like(tensor, requires_grad=False)
+        memo[id(tensor)] = nn.Parameter(copy, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy
+    return memo[id(tensor)]  # type: ignore[no-any-return]
 
 
 class FakeEvent:

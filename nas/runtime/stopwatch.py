@@ -1,7 +1,7 @@
 """The stopwatch of every measurement: how long work takes on a device, by the clock that suits it.
 
 Benches, latency tables and the throughput of an exported model measure with it. The pace of a training
-(``StepTimer``) is something else: it records the steps that a training takes anyway, and repeats nothing.
+(``StepTimer``) is something else: it records the steps that a training takes anyway (``Span``), and repeats nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -65,6 +65,38 @@ class Stopwatch:
         began = self.now()
         work()
         return self.now() - began
+
+
+class Span:
+    """How long work takes that is under way anyway, asked for later: measuring it makes nobody wait.
+
+    A training on a GPU only queues its steps, and waits for them every so often. What a clock of the CPU shows
+    between two steps is therefore the time of queueing; events in the queue show the time of the work.
+
+    Args:
+        device: Where the work is done; it begins now.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._on_gpu = device.type == "cuda"
+        self._start = self._end = self._mark()
+
+    def end(self) -> None:
+        """Say that all of the work has been given to the device."""
+        self._end = self._mark()
+
+    def seconds(self) -> float | None:
+        """Return what the work took, or None as long as a GPU is at it."""
+        if not self._on_gpu:
+            return float(self._end - self._start)
+        return 1e-3 * float(self._start.elapsed_time(self._end)) if self._end.query() else None
+
+    def _mark(self) -> Any:
+        if not self._on_gpu:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
 
 
 class RepeatedWork:

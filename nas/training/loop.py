@@ -65,8 +65,8 @@ class Training:
         self.model, self.recipe, self.steps_per_epoch = model, recipe, steps_per_epoch
         self.checkpoint, self.identity = checkpoint, identity
         self.total_steps = recipe.epochs * steps_per_epoch
-        self.step, self.timer = 0, StepTimer()
         self.parameters = list(model.parameters())
+        self.step, self.timer = 0, StepTimer(self.parameters[0].device)
         self.optimizer = create_optimizer(model, recipe)
         self.schedule = create_schedule(self.optimizer, recipe, steps_per_epoch)
         self.ema = ModelEma(model, recipe.ema_decay, self.total_steps)
@@ -113,10 +113,9 @@ class Training:
         while self.step < end:
             epoch, first = divmod(self.step, self.steps_per_epoch)
             for images, labels in epoch_batches(epoch, first):
-                started = time.perf_counter()
-                loss, norm = self.take_step(forward_backward, images, labels)
+                with self.timer.step():
+                    loss, norm = self.take_step(forward_backward, images, labels)
                 check.add(self.step, loss, norm)
-                self.timer.add(time.perf_counter() - started)
                 if on_progress is not None:
                     on_progress(self.step, check.loss)
                 is_interrupted = interrupt.is_requested()

@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
+
+from nas.runtime.stopwatch import Span
 
 _WARM_UP_STEPS, _TIMED_STEPS = 3, 20
 _LOADER_BATCHES, _LOADER_SECONDS = 20, 3.0
 
 
 class StepTimer:
-    """Times the first steps of a training, the very first left out."""
+    """Times the first steps of a training, the very first left out.
 
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
+    Args:
+        device: Where it computes; a GPU is never waited for.
+    """
 
-    def add(self, seconds: float) -> None:
-        """Add the time of a step."""
-        if len(self.seconds) < _WARM_UP_STEPS + _TIMED_STEPS:
-            self.seconds.append(seconds)
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._steps: list[Span] = []
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """Time what is done inside as one step."""
+        if len(self._steps) == _WARM_UP_STEPS + _TIMED_STEPS:
+            yield
+            return
+        span = Span(self.device)
+        yield
+        span.end()
+        self._steps.append(span)
 
     def images_per_second(self, batch_size: int) -> float | None:
-        """Return the rate of steps of ``batch_size`` images; None before enough steps were timed."""
-        if len(self.seconds) < _WARM_UP_STEPS + _TIMED_STEPS:
+        """Return the rate of steps of ``batch_size`` images; None before enough steps were timed and computed."""
+        if len(self._steps) < _WARM_UP_STEPS + _TIMED_STEPS:
             return None
-        return batch_size / statistics.median(self.seconds[_WARM_UP_STEPS:])
+        seconds = [span.seconds() for span in self._steps[_WARM_UP_STEPS:]]
+        done = [each for each in seconds if each is not None]
+        return None if len(done) < len(seconds) else batch_size / statistics.median(done)
 
 
 def measure_loader(batches: Iterator[tuple[Tensor, Tensor]], batch_size: int) -> float | None:

@@ -32,7 +32,7 @@ def space_of(name: str, scale: str) -> Space:
 
 
 def showing_everything(space: Space) -> Iterator[TimedPart]:
-    """Yield parts of a space until each stage has shown every knob, and some stage each operator's encodings."""
+    """Yield parts of a space until blocks have shown everything that ``values_of`` tells apart."""
     seen = set[object]()
     for stem, *downsamples in itertools.product(space.stems, *(stage.downsamples for stage in space.stages[1:])):
         stages = tuple(
@@ -52,13 +52,12 @@ def showing_everything(space: Space) -> Iterator[TimedPart]:
 
 
 def values_of(part: BlockPart) -> Iterator[object]:
-    """Yield what a block shows."""
-    block = part.block
+    """Yield what a block shows: encodings, knobs, and whether the map has to be padded for them."""
+    block, side = part.block, part.feature_map.height
     yield block.operator, block.pos
-    yield block.mlp_ratio
-    yield part.needs_attention
-    for knob in block.knobs:
-        yield part.stage, block.operator, knob
+    yield block.operator, part.needs_attention
+    for name, value in block.knobs:
+        yield block.operator, name, value, isinstance(value, int) and side % value == 0
 
 
 @pytest.mark.parametrize(("name", "scale"), SCALES)

@@ -131,8 +131,9 @@ def _pretend(patch: pytest.MonkeyPatch, kind: FakeDevice) -> None:
     else:
         name = "_get_fused_kernels_supported_devices"
         devices = [*_get_fused_kernels_supported_devices(), kind]
-        for module in [module for module in sys.modules.values() if hasattr(module, name)]:
-            patch.setattr(module, name, lambda: devices)
+        for module in list(sys.modules.values()):
+            if name in getattr(module, "__dict__", ()):  # asking the module would import what it imports lazily
+                patch.setattr(module, name, lambda: devices)
 
 
 def _deepcopy(tensor: Tensor, memo: dict[int, Any]) -> Tensor:

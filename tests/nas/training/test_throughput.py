@@ -38,14 +38,53 @@ def test_epochs_too_short_are_not_measured(count: int) -> None:
     assert measure_loader(batches(count, 0.0), batch_size=2) is None
 
 
-def test_steps_are_measured_after_the_first_ones() -> None:
-    timer = StepTimer()
+def test_steps_are_measured_after_the_first_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("nas.runtime.stopwatch.time.perf_counter", lambda: now)
+    timer = StepTimer(torch.device("cpu"))
+
+    def take(seconds: float) -> None:
+        nonlocal now
+        with timer.step():
+            now += seconds
+        now += 7.0  # between steps, images are awaited
+
     for seconds in (9.0, 9.0, 9.0):
-        timer.add(seconds)
+        take(seconds)
     for _ in range(20):
         assert timer.images_per_second(64) is None
-        timer.add(0.5)
-    timer.add(100.0)
+        take(0.5)
+    take(100.0)
+    assert timer.images_per_second(64) == 128
+
+
+def test_steps_of_a_gpu_are_timed_by_its_events_and_never_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue: list[float] = []  # milliseconds of the GPU when it passes each event
+    passed = 0
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing  # nor does it have a synchronize()
+
+        def record(self) -> None:
+            queue.append(500.0 * len(queue))
+            self.number = len(queue)
+
+        def query(self) -> bool:
+            return self.number <= passed
+
+        def elapsed_time(self, end: Event) -> float:
+            return queue[end.number - 1] - queue[self.number - 1]
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    timer = StepTimer(torch.device("cuda"))
+    for _ in range(25):
+        with timer.step():
+            pass  # queued in no time
+    assert len(queue) == 2 * 23
+    passed = 45
+    assert timer.images_per_second(64) is None  # the last of them is still computing
+    passed = 46
     assert timer.images_per_second(64) == 128
 
 

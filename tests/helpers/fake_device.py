@@ -54,7 +54,7 @@ class Watch(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is aten._local_scalar_dense.default:
+        if func.overloadpacket in (aten._local_scalar_dense, aten.item):
             return self._value(args[0])
         if func.overloadpacket in _INDEXING:
             self._check_indices(func, args)

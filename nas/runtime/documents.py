@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from nas.runtime.error_text import first_line
 from search_spaces.errors import NasError, StudyError
+
+if TYPE_CHECKING:  # a machine that only measures may lack it
+    from pydantic import TypeAdapter, ValidationError
 
 _LONGEST = 60  # letters of a wrong value that are shown
 
@@ -54,6 +55,8 @@ def read_document(path: Path, kind: Any) -> Any:
     Raises:
         StudyError: If it is absent, not JSON, or lacks a key or has a wrong value; the sentence names it.
     """
+    from pydantic import ValidationError
+
     try:
         return _adapter(kind).validate_json(_read(path), strict=True)
     except ValidationError as error:
@@ -79,6 +82,8 @@ def format_first(error: ValidationError) -> str:
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
     return TypeAdapter(kind)
 
 

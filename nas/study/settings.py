@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
 from nas.runtime.documents import format_first
 from nas.search.objectives import OBJECTIVES, parse_objectives, parse_quantity
@@ -223,6 +222,8 @@ def read_settings(path: Path) -> Settings:
     if not isinstance(content, dict):
         raise StudyError(f"{path} must be a mapping of settings such as 'space: twins_cswin'")
     _check_keys(path, content)
+    from pydantic import TypeAdapter, ValidationError  # a machine that only measures may lack it
+
     try:
         # Lists become tuples only where JSON is read.
         return TypeAdapter(Settings).validate_json(json.dumps(content, default=str), strict=True)

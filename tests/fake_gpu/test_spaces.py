@@ -34,7 +34,9 @@ def space_of(name: str, scale: str) -> Space:
 def showing_everything(space: Space) -> Iterator[TimedPart]:
     """Yield parts of a space until blocks have shown everything that ``values_of`` tells apart."""
     seen = set[object]()
-    for stem, *downsamples in itertools.product(space.stems, *(stage.downsamples for stage in space.stages[1:])):
+    for stem, *downsamples in itertools.product(
+        space.stems, *(stage.downsamples for stage in space.stages[1:])
+    ):
         stages = tuple(
             Stage(stage.dim, stage.num_heads, stage.blocks, downsample)
             for stage, downsample in zip(space.stages, (None, *downsamples), strict=True)

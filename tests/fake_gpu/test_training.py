@@ -45,7 +45,7 @@ def test_a_step_stays_on_the_gpu_and_waits_for_nothing(kind: FakeDevice, policy:
 def test_a_whole_training_stays_on_the_gpu(kind: FakeDevice, tmp_path: Path) -> None:
     supernet, split = Supernet(small_space()), split_of(Augmentation("small"))
     settings = replace(Settings(), recipe=RECIPE)
-    with fake_device(kind) as (device, watch):
+    with fake_device(kind) as (device, _):
         supernet.to(device)
         training = Training(supernet, RECIPE, 3, tmp_path / "checkpoint", "it")
 

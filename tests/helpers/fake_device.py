@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import pytest
@@ -51,7 +51,11 @@ class Watch(TorchDispatchMode):
         self.waits, self.uploads = Counter[str](), Counter[tuple[int, ...]]()
 
     def __torch_dispatch__(
-        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
         if func.overloadpacket in (aten._local_scalar_dense, aten.item):
@@ -105,16 +109,11 @@ def fake_device(kind: FakeDevice = "cuda") -> Iterator[tuple[torch.device, Watch
 
     Modules and real tensors are moved as usual: ``module.to(device)``, ``tensor.to(device)``.
     """
-    overwrite = torch.__future__.get_overwrite_module_params_on_conversion()
-    torch.__future__.set_overwrite_module_params_on_conversion(True)  # parameters change their type
     watch = Watch()
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            _pretend(patch, kind)
-            with FakeTensorMode(allow_non_fake_inputs=True), watch:
-                yield torch.device(kind, 0), watch
-    finally:
-        torch.__future__.set_overwrite_module_params_on_conversion(overwrite)
+    with pytest.MonkeyPatch.context() as patch:
+        _pretend(patch, kind)
+        with FakeTensorMode(allow_non_fake_inputs=True), watch:
+            yield torch.device(kind, 0), watch
 
 
 def _pretend(patch: pytest.MonkeyPatch, kind: FakeDevice) -> None:
@@ -125,6 +124,7 @@ def _pretend(patch: pytest.MonkeyPatch, kind: FakeDevice) -> None:
     patch.setattr("torch.cuda.get_device_name", lambda *_: "a GPU that is not there")
     patch.setattr("torch.cuda.mem_get_info", lambda *_: (2**34, 2**34))
     patch.setattr("torch.cuda.Event", FakeEvent)
+    patch.setattr(nn.Module, "_apply", _apply)
     patch.setattr(FakeTensor, "__deepcopy__", _deepcopy, raising=False)
     if kind == "cuda":
         patch.setattr(Tensor, "backward", put_gradients)
@@ -132,15 +132,31 @@ def _pretend(patch: pytest.MonkeyPatch, kind: FakeDevice) -> None:
         name = "_get_fused_kernels_supported_devices"
         devices = [*_get_fused_kernels_supported_devices(), kind]
         for module in list(sys.modules.values()):
-            if name in getattr(module, "__dict__", ()):  # asking the module would import what it imports lazily
+            if name in getattr(
+                module, "__dict__", ()
+            ):  # asking the module would import what it imports lazily
                 patch.setattr(module, name, lambda: devices)
+
+
+def _apply(module: nn.Module, function: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+    """Replace all tensors of a module; torch's own way fills parameters anew, which cannot change their type."""
+    for each in module.modules() if recurse else (module,):
+        for name, parameter in each.named_parameters(recurse=False):
+            with torch.no_grad():
+                replacement = nn.Parameter(function(parameter), parameter.requires_grad)
+            each.register_parameter(name, replacement)
+        for name, buffer in each.named_buffers(recurse=False):
+            setattr(each, name, function(buffer))
+    return module
 
 
 def _deepcopy(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
     """Copy a tensor without values; torch's own copy asks for its address."""
     if id(tensor) not in memo:
         copy = torch.empty_like(tensor, requires_grad=False)
-        memo[id(tensor)] = nn.Parameter(copy, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy
+        memo[id(tensor)] = (
+            nn.Parameter(copy, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy
+        )
     return memo[id(tensor)]  # type: ignore[no-any-return]
 
 

@@ -10,8 +10,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from nas.runtime.documents import format_first
 from nas.study.recipe import Recipe
 from nas.study.setting import declared_settings
@@ -179,6 +177,8 @@ def _read_mapping(reader: YamlReader, content: Mapping[str, Any], key: str) -> M
 
 
 def _to_recipe(numbers: Mapping[str, Any], source: str, section: str) -> Recipe:
+    from pydantic import TypeAdapter, ValidationError  # a machine that only measures may lack it
+
     try:
         # Lists become tuples only where JSON is read.
         recipe: Recipe = TypeAdapter(Recipe).validate_json(json.dumps(numbers, default=str), strict=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nas.search.trial_store import TrialRecord
 from nas.study.designs import SAMPLED, Design, find_design
 from nas.study.folder import Study
-from nas.training.subnet import MODES, Candidate
+from nas.training.retraining import MODES, Candidate
 from search_spaces.analogues import analogues
 from search_spaces.architecture import Architecture
 from search_spaces.errors import RequestError

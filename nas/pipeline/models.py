@@ -32,7 +32,8 @@ from nas.study.folder import Study
 from nas.study.recipe import Recipe
 from nas.study.recipes import retraining_recipe
 from nas.training.compiled import require_compiler
-from nas.training.subnet import Candidate, retrain, trained_network
+from nas.training.retraining import Candidate, retrain
+from nas.training.retraining_result import trained_network
 from nas.training.supernet_checkpoint import read_supernet
 from search_spaces.architecture import Architecture
 from search_spaces.errors import RequestError

@@ -10,7 +10,7 @@ from nas.export.config import read_export_config
 from nas.study.designs import find_architecture
 from nas.study.find import find_study
 from nas.study.folder import Study
-from nas.training.subnet import trained_network
+from nas.training.retraining_result import trained_network
 from nas.training.weight_files import read_network
 from search_spaces.architecture import Architecture
 from search_spaces.errors import RequestError

@@ -71,6 +71,22 @@ def sharded_step(
     return forward_backward
 
 
+def sum_over_workers(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors by their sums over the ranks of this process's group."""
+    from torch import distributed
+
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    distributed.all_reduce(flat)
+    sums = flat.split([tensor.numel() for tensor in tensors])
+    for tensor, summed in zip(tensors, sums, strict=True):
+        tensor.copy_(summed.view_as(tensor))
+
+
+def seed_shard(seed: int, step: int, shard: int) -> None:
+    """Seed torch for one shard of a step: what is random then does not depend on which worker has it."""
+    torch.manual_seed(seed * 1_000_003 + step + (shard << 40))
+
+
 def _move_gradients(parameters: Sequence[nn.Parameter], sums: dict[nn.Parameter, Tensor]) -> None:
     """Add the gradients of parameters to ``sums``, leaving the parameters none."""
     for parameter in parameters:

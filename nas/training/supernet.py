@@ -15,6 +15,7 @@ from nas.study.settings import Settings
 from nas.training.augmentation import recipe_augmentation
 from nas.training.loop import EpochBatches, Training
 from nas.training.pretrained import PretrainedStart, initialize_supernet
+from nas.training.sharded_step import sum_over_workers
 from nas.training.supernet_checkpoint import checkpoint_identity
 from nas.training.supernet_progress import TrainingProgress, progress_bar, with_image_rates
 from nas.training.supernet_step import supernet_step
@@ -116,17 +117,6 @@ def train_rank(
         on_progress=with_image_rates(training, batches, on_progress),
         save_checkpoints=rank == 0,
     )
-
-
-def sum_over_workers(tensors: Sequence[Tensor]) -> None:
-    """Replace tensors by their sums over the ranks of this process's group."""
-    from torch import distributed
-
-    flat = torch.cat([tensor.flatten() for tensor in tensors])
-    distributed.all_reduce(flat)
-    sums = flat.split([tensor.numel() for tensor in tensors])
-    for tensor, summed in zip(tensors, sums, strict=True):
-        tensor.copy_(summed.view_as(tensor))
 
 
 def steps_per_epoch(settings: Settings, data: Data) -> int:

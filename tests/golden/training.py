@@ -23,7 +23,8 @@ from nas.study.designs import Design
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.loop import Training
-from nas.training.subnet import RetrainingJob, train_one
+from nas.training.retraining_job import RetrainingJob
+from nas.training.subnet import train_one
 from nas.training.supernet_step import supernet_step
 from search_spaces.declaration import parse_declaration
 from search_spaces.space import Space

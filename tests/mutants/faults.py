@@ -126,15 +126,15 @@ FAULTS = (
     Fault(
         "retraining ignores drop path",
         "nas/training/subnet.py",
-        "build_subnet(design, recipe.drop_path)",
-        "build_subnet(design)",
+        "build_subnet(job.architecture, job.recipe.drop_path)",
+        "build_subnet(job.architecture)",
         (RETRAINING,),
     ),
     Fault(
         "the weights of a design are reported instead of their average",
         "nas/training/subnet.py",
-        "_write_result(job, training.averaged_network, data, device)",
-        "_write_result(job, training.model, data, device)",
+        "write_result(job, training.averaged_network, data, device)",
+        "write_result(job, training.model, data, device)",
         (RETRAINING,),
     ),
     Fault(
@@ -146,14 +146,14 @@ FAULTS = (
     ),
     Fault(
         "test accuracy is reported as validation accuracy",
-        "nas/training/subnet.py",
+        "nas/training/retraining_result.py",
         '"val_top1": validation["top1"],',
         '"val_top1": test["top1"],',
         (RETRAINING,),
     ),
     Fault(
         "validation accuracy is reported as test accuracy",
-        "nas/training/subnet.py",
+        "nas/training/retraining_result.py",
         '"test_top1": test["top1"],',
         '"test_top1": validation["top1"],',
         (RETRAINING,),

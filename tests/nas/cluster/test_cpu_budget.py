@@ -20,7 +20,8 @@ from nas.runtime.device import default_device
 from nas.study.designs import Design
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
-from nas.training import subnet
+from nas.training import retraining_result, subnet
+from nas.training.retraining_job import RetrainingJob
 from nas.training.supernet import SupernetTask, train_rank
 from nas.training.supernet_checkpoint import read_supernet
 from search_spaces.space import Space
@@ -94,8 +95,8 @@ def train_quietly(job: Any, payload: Any, device: torch.device, on_result: Any) 
 def test_a_trial_trains_on_the_cpu(
     allocation: WorkerAllocation, space: Space, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subnet, "provenance", lambda seed, command: {})  # names the machine's GPUs
-    job = subnet.RetrainingJob(Design(space.sample(Random(0))), "scratch", tmp_path, RECIPE, data.digest)
+    monkeypatch.setattr(retraining_result, "provenance", lambda seed, command: {})  # names the machine's GPUs
+    job = RetrainingJob(Design(space.sample(Random(0))), "scratch", tmp_path, RECIPE, data.digest)
     trials._run_trial(
         {"job": 0},
         function=train_quietly,

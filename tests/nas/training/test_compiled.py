@@ -20,7 +20,8 @@ from nas.study.designs import Design
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.compiled import eager_on_short_batches, require_compiler
-from nas.training.subnet import RetrainingJob, train_one
+from nas.training.retraining_job import RetrainingJob
+from nas.training.subnet import train_one
 from nas.training.supernet import train_supernet
 from search_spaces.errors import RequestError
 from search_spaces.space import Space

@@ -18,7 +18,8 @@ from nas.runtime.documents import read_json
 from nas.study.designs import Design
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
-from nas.training.subnet import RetrainingJob, train_one
+from nas.training.retraining_job import RetrainingJob
+from nas.training.subnet import train_one
 from nas.training.supernet import count_shards, steps_per_epoch, train_supernet
 from nas.training.supernet_checkpoint import read_progress
 from search_spaces.declaration import load_declaration

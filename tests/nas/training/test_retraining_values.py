@@ -18,7 +18,8 @@ from nas.runtime.documents import read_json
 from nas.runtime.files import load_tensors
 from nas.study.designs import Design
 from nas.study.recipe import Recipe
-from nas.training.subnet import RetrainingJob, digest_weights, train_one
+from nas.training.retraining_job import RetrainingJob, digest_weights
+from nas.training.subnet import train_one
 from search_spaces.space import Space
 from supernet.subnet import build_subnet
 from supernet.supernet import Supernet

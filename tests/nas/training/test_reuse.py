@@ -13,7 +13,8 @@ from nas.data.dataset import Data
 from nas.runtime.documents import read_json
 from nas.runtime.files import write_json
 from nas.study.designs import Design
-from nas.training.subnet import RetrainingJob, digest_weights, train_one
+from nas.training.retraining_job import RetrainingJob, digest_weights
+from nas.training.subnet import train_one
 from search_spaces.errors import CheckpointError
 from search_spaces.space import Space
 from tests.helpers.training import CPU, RECIPE

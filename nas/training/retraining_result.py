@@ -1,0 +1,70 @@
+"""What a retraining leaves: weights, accuracies and where they came from; and the network read back from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from nas.data.dataset import Data
+from nas.evaluation.accuracy import accuracy, evaluation_batch_size
+from nas.runtime.files import load_tensors, save_tensors, write_json
+from nas.runtime.provenance import provenance
+from nas.runtime.uncertainty import encode_bits, error_fields
+from nas.study.folder import Study
+from nas.training.retraining_job import RetrainingJob
+from search_spaces.architecture import Architecture
+from search_spaces.cost import costs
+from supernet.block import Network
+from supernet.subnet import build_subnet
+
+
+def write_result(job: RetrainingJob, network: nn.Module, data: Data, device: torch.device) -> None:
+    """Evaluate a trained network, write its weights and result, and remove its checkpoint."""
+    size = job.architecture.image_size
+    validation = accuracy(network, data.val.batches(evaluation_batch_size(size), device=device))
+    # Nowhere else does a network see a test image.
+    test = accuracy(network, data.final_test().batches(evaluation_batch_size(size), device=device))
+    test_images = len(data.final_test())
+    weights = job.folder / "model.safetensors"
+    save_tensors(weights, network.state_dict(), {"digest": job.architecture.digest})
+    analytic = costs(job.architecture)
+    write_json(
+        job.result_file,
+        {
+            "digest": job.architecture.digest,
+            "design": str(job.architecture),
+            "mode": job.mode,
+            "origin": job.design.origin,
+            "published": job.design.published,
+            "architecture": job.architecture.to_json(),
+            "macs": analytic.macs,
+            "params": analytic.params,
+            "val_top1": validation["top1"],
+            **error_fields("val_top1", validation["top1"], len(data.val)),
+            "val_images": len(data.val),
+            "test_top1": test["top1"],
+            **error_fields("test_top1", test["top1"], test_images),
+            "test_top5": test["top5"],
+            **error_fields("test_top5", test["top5"], test_images),
+            "test_images": test_images,
+            "test_correct": encode_bits(int(test["correct"]), test_images),
+            "weights": str(weights.name),
+            "recipe": asdict(job.recipe),
+            "made_from": job.made_from,
+            "provenance": provenance(job.recipe.seed, []),
+        },
+    )
+    (job.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+
+
+def trained_network(study: Study, result: Mapping[str, Any]) -> Network:
+    """Return the network that a result of `retrain` describes, with its trained weights."""
+    design = Architecture.from_json(result["architecture"])
+    network = build_subnet(design)
+    weights, _ = load_tensors(study.retraining_folder(design.digest, result["mode"]) / result["weights"])
+    network.load_state_dict(weights)
+    return network.eval()

@@ -1,0 +1,55 @@
+"""One training step of a single network: forward and backward of its shards of a batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nas.runtime.device import autocast
+from nas.study.recipe import Recipe
+from nas.training.compiled import eager_on_short_batches
+from nas.training.criterion import Criterion
+from nas.training.loop import ForwardBackward
+from nas.training.sharded_step import SumOverWorkers, seed_shard, sharded_step
+from supernet.block import Network
+from supernet.compile_blocks import compile_blocks
+
+
+def subnet_step(
+    network: Network,
+    recipe: Recipe,
+    device: torch.device,
+    shards: int = 1,
+    all_shards: int = 1,
+    rank: int = 0,
+    sum_over_workers: SumOverWorkers | None = None,
+    *,
+    compile: bool = False,
+) -> ForwardBackward:
+    """Return the forward and backward of one step.
+
+    Args:
+        network: What trains.
+        recipe: How it is trained.
+        device: Where it trains.
+        shards: How many of the shards of a batch this worker has.
+        all_shards: How many shards a batch has, over all workers.
+        rank: Number of this worker.
+        sum_over_workers: Sums over the workers; None where this is the only one.
+        compile: Whether the network's blocks are compiled from now on.
+    """
+    criterion = Criterion(recipe, network.head.out_features)
+
+    def run_shard(step: int, shard: int, images: Tensor, labels: Tensor) -> Tensor:
+        seed_shard(recipe.seed, step, shard)  # stochastic depth
+        images, targets = criterion.prepare(step, shard, images, labels)
+        with autocast(device):
+            loss = criterion.loss(network(images), targets)
+        (loss / all_shards).backward()
+        return loss.detach()
+
+    forward_backward = sharded_step(run_shard, network, shards, all_shards, rank, sum_over_workers)
+    if not compile:
+        return forward_backward
+    compile_blocks(network)
+    return eager_on_short_batches(forward_backward, recipe.batch_size // all_shards * shards)

@@ -20,8 +20,8 @@ from search_spaces.errors import WorkError
 
 _SAVING_SECONDS = 60.0  # for rank 0 of an interrupted team to write its checkpoint
 
-#: ``(payload, rank, world size, device, on_progress)``, run by every rank.
-RankFunction = Callable[[Any, int, int, torch.device, Callable[[Any], None]], None]
+#: ``(payload, device, on_progress, rank, world size)``, run by every rank.
+RankFunction = Callable[[Any, torch.device, Callable[[Any], None], int, int], None]
 
 
 class _Rank:
@@ -42,9 +42,12 @@ class _Rank:
         return meeting
 
     def work(self, function: RankFunction, payload: Any, rank: int, world: int, meeting: Rendezvous) -> None:
+        if world == 1:
+            function(payload, self.device, self._on_progress, rank, world)
+            return
         join(self.planned, rank, world, meeting, LOOPBACK if meeting.host == LOOPBACK else self.host())
         try:
-            function(payload, rank, world, self.device, self._on_progress)
+            function(payload, self.device, self._on_progress, rank, world)
         finally:
             distributed.destroy_process_group()
 
@@ -61,27 +64,34 @@ class _Rank:
 
 
 def run_distributed(
-    function: RankFunction, payload: Any, allocation: WorkerAllocation, on_progress: Callable[[Any], None]
+    function: RankFunction,
+    payload: Any,
+    allocation: WorkerAllocation,
+    on_progress: Callable[[Any], None],
+    attempts: int = MAX_ATTEMPTS,
 ) -> None:
     """Run one function on all workers of an allocation at once, as ranks of a torch.distributed group.
+
+    One worker runs it without a group, in a process of its own all the same: whatever it keeps on a GPU ends with it.
 
     Plain actors rather than Ray Train, which takes some 15 s to its first step; and an interruption is
     answered at once: rank 0 saves. A team that loses a member is formed anew and goes on from its checkpoint.
 
     Args:
-        function: ``(payload, rank, world size, device, on_progress)``; resumes itself from what rank 0 saved.
-        payload: What all need.
+        function: ``(payload, device, on_progress, rank, world size)``; resumes itself from what rank 0 saved.
+        payload: What all need, or Ray's reference to it.
         allocation: How many ranks with what each.
         on_progress: Called with what rank 0 reported last, about twice a second.
+        attempts: How often a team is formed.
 
     Raises:
         Interrupted: If the user asked to stop; what was saved remains.
         WorkError: If the function fails, teams die again and again, or cannot start for long.
     """
     ray = load_ray()
-    stored = ray.put(payload)
+    stored = payload if isinstance(payload, ray.ObjectRef) else ray.put(payload)
     waiting = Wait(allocation)
-    for attempt in range(MAX_ATTEMPTS):
+    for attempt in range(1, attempts + 1):
         actor_class = ray.remote(_Rank).options(
             num_cpus=allocation.cpus_per_worker, num_gpus=allocation.gpus_per_worker, max_concurrency=2
         )
@@ -92,13 +102,13 @@ def run_distributed(
         except ray.exceptions.RayTaskError as error:
             raise to_user_error(error) from error
         except ray.exceptions.RayError as error:
-            log.say(
-                f"a worker of the team died ({type(error).__name__}); starting the team again from its checkpoint"
-            )
-            if attempt == MAX_ATTEMPTS - 1:
+            what = f"a worker of the team died ({type(error).__name__})"
+            if attempt == attempts:
+                times = "" if attempts == 1 else f" {attempts} times"
                 raise WorkError(
-                    f"the team of {allocation.workers} workers died {MAX_ATTEMPTS} times; see the log"
+                    f"the team of {allocation.workers} workers died{times}: {what}; see the log"
                 ) from None
+            log.say(f"{what}; starting the team again from its checkpoint")
         finally:
             for rank in team:
                 with contextlib.suppress(ray.exceptions.RayError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,8 @@ import torch
 
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.ray_cluster import MAX_ATTEMPTS, load_ray, to_user_error
+from nas.cluster.team import run_distributed
+from nas.cluster.teams import Teams
 from nas.cluster.waiting import Wait
 from nas.runtime import interrupt
 from nas.runtime.console import log
@@ -19,8 +22,8 @@ from nas.runtime.device import start_worker
 from nas.runtime.error_text import last_line
 from search_spaces.errors import WorkError
 
-#: ``(job, payload, device, on_result)``, run by every trial.
-TrialFunction = Callable[[Any, Any, torch.device, Callable[[dict[str, Any]], None]], None]
+#: ``(job, payload, device, on_result, rank, world size)``, run by every rank of every trial.
+TrialFunction = Callable[[Any, Any, torch.device, Callable[[dict[str, Any]], None], int, int], None]
 
 _QUIET = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
 # Tune's own answer to Ctrl-C would end the trials as if they were done.
@@ -31,17 +34,21 @@ def run_trials(
     function: TrialFunction,
     jobs: list[Any],
     payload: Any,
-    allocation: WorkerAllocation,
+    teams: Teams,
     folder: str,
     on_result: Callable[[dict[str, Any]], None],
 ) -> None:
     """Run long jobs side by side as Ray Tune trials, which are restarted where they die.
 
+    A trial with more than one rank has its placement group full of them and computes nothing itself: it watches
+    them, which none of them could do while it waits for the others' gradients.
+
     Args:
-        function: ``(job, payload, device, on_result)``, an importable function; resumes itself from what it saved.
+        function: ``(job, payload, device, on_result, rank, world size)``, an importable function; resumes itself from
+            what its first rank saved.
         jobs: One trial each.
         payload: What all need; stored once per node.
-        allocation: What each trial gets.
+        teams: How many trials at once, with how many ranks each.
         folder: Where Tune keeps its own files.
         on_result: Called with every result that a trial reports.
 
@@ -55,6 +62,7 @@ def run_trials(
     ):
         from ray import tune
 
+        allocation = teams.allocation
         waiting = Wait(allocation)
 
         class Listener(tune.Callback):
@@ -70,14 +78,19 @@ def run_trials(
             ) -> None:
                 on_result(result)
 
+            def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+                log.say("a worker of a training died; starting it again from its checkpoint")
+
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(
-                    _run_trial, function=function, jobs=jobs, payload=payload, allocation=allocation
+                    _run_trial, function=function, jobs=jobs, stored=[ray.put(payload)], allocation=allocation
                 ),
-                {"cpu": allocation.cpus_per_worker, "gpu": allocation.gpus_per_worker},
+                _reserve(allocation),
             ),
             param_space={"job": tune.grid_search(list(range(len(jobs))))},
+            # A cluster may have more than the budget.
+            tune_config=tune.TuneConfig(max_concurrent_trials=teams.count),
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=folder,
@@ -95,20 +108,61 @@ def run_trials(
             raise WorkError(f"a training trial failed: {last_line(result.error)}")
 
 
+def _reserve(allocation: WorkerAllocation) -> Any:
+    """Return what Tune reserves for a trial: a bundle for each rank, and none for the trial beside several."""
+    from ray import tune
+
+    share = {"CPU": allocation.cpus_per_worker, "GPU": allocation.gpus_per_worker}
+    bundle = {name: amount for name, amount in share.items() if amount}
+    if allocation.workers == 1:
+        return tune.PlacementGroupFactory([bundle])
+    return tune.PlacementGroupFactory([{}] + [bundle] * allocation.workers)
+
+
 def _run_trial(
     config: Mapping[str, Any],
     *,
     function: TrialFunction,
     jobs: Sequence[Any],
-    payload: Any,
+    stored: Sequence[Any],
     allocation: WorkerAllocation,
 ) -> None:
-    """Run one job in the process of its trial."""
-    load_ray()
+    """Run one job in the process of its trial, or in those of its ranks."""
+    ray = load_ray()
     from ray import tune
 
+    job, (payload,) = jobs[config["job"]], stored
+    if allocation.workers == 1:
+        run_alone(function, job, ray.get(payload), allocation, tune.report)
+    else:
+        rank_function = functools.partial(function, job)
+        # Tune starts a trial again whose team died.
+        run_distributed(rank_function, payload, allocation, _report_news(tune.report), attempts=1)
+
+
+def run_alone(
+    function: TrialFunction,
+    job: Any,
+    payload: Any,
+    allocation: WorkerAllocation,
+    on_result: Callable[[dict[str, Any]], None],
+) -> None:
+    """Run one job in this process, on the device and with the threads that were planned for it."""
     device = start_worker(allocation.device, allocation.threads)
-    function(jobs[config["job"]], payload, device, tune.report)
+    function(job, payload, device, on_result, 0, 1)
+
+
+def _report_news(report: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    """Return ``report`` that leaves out what it was given last."""
+    last: dict[str, Any] | None = None
+
+    def on_progress(latest: dict[str, Any]) -> None:
+        nonlocal last
+        if latest != last:
+            report(latest)
+            last = latest
+
+    return on_progress
 
 
 def tune_with_optuna(

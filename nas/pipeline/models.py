@@ -47,7 +47,7 @@ class RetrainingPlan:
         study: The study.
         candidates: What to train, and from which weights.
         data: The study's images.
-        allocation: What each training gets.
+        allocation: The workers that the trainings share.
         cluster: Where they run.
     """
 
@@ -153,7 +153,16 @@ def _run_retraining(plan: RetrainingPlan, recipe: Recipe, compile: bool) -> list
         weights = Path(settings.supernet) if settings.supernet else study.supernet_file
         supernet = read_supernet(study.space(), settings.sharing, weights)
         inherited = {design.digest: supernet.extract(design).state_dict() for design in heirs}
-    return retrain(study, plan.candidates, recipe, plan.data, inherited, plan.allocation, compile)
+    return retrain(
+        study,
+        plan.candidates,
+        recipe,
+        plan.data,
+        inherited,
+        plan.allocation,
+        compile,
+        one_machine=not plan.cluster.running,
+    )
 
 
 def find_best_result(study: Study, digest: str | None = None) -> dict[str, Any]:

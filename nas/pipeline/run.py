@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from nas.cluster import ray_cluster
-from nas.cluster.budget import WorkerAllocation
 from nas.cluster.team import run_distributed
+from nas.cluster.teams import allocate_team, count_ranks
 from nas.evaluation.population import Population, payload_from_data
 from nas.latency.measure import measure_table
 from nas.latency.table import LatencyTable
@@ -28,7 +25,7 @@ from nas.search.limits import Limits
 from nas.search.loop import Search, pareto_records
 from nas.search.ties import with_images
 from nas.search.trial_store import TrialRecord
-from nas.training.supernet import SupernetTask, count_shards, steps_per_epoch, train_rank, train_supernet
+from nas.training.supernet import SupernetTask, count_shards, steps_per_epoch, train_rank
 from nas.training.supernet_checkpoint import read_progress, read_supernet
 from nas.training.supernet_progress import progress_bar
 from search_spaces.analogues import analogues
@@ -164,26 +161,8 @@ def obtain_supernet(plan: SearchPlan) -> Supernet:
     """Return the trained supernet of a plan, training it first where that is not done."""
     if plan.settings.supernet is not None:
         return read_supernet(plan.space, plan.settings.sharing, Path(plan.settings.supernet))
-    started, allocation = time.monotonic(), plan.allocation
-    done, total = read_progress(plan.study.supernet_file)
-    if 0 < total <= done:
-        supernet = read_supernet(plan.space, plan.settings.sharing, plan.study.supernet_file)
-    elif count_ranks(plan) > 1:
-        supernet = _train_distributed(plan)
-    else:
-        device = planned_device(allocation.device)
-        if device.type == "cpu":
-            torch.set_num_threads(max(1, int(allocation.workers * allocation.cpus_per_worker)))
-        supernet = train_supernet(
-            plan.space,
-            plan.settings,
-            plan.data,
-            plan.study.supernet_file,
-            device,
-            plan.pretrained,
-            plan.checkpoint_identities,
-            plan.teacher,
-        )
+    started = time.monotonic()
+    supernet = _train_supernet(plan)
     log.note(f"supernet ready after {duration(time.monotonic() - started)}")
     return supernet
 
@@ -205,28 +184,17 @@ def obtain_latencies(plan: SearchPlan) -> LatencyTable | None:
     return table
 
 
-def count_ranks(plan: SearchPlan) -> int:
-    """Return how many workers train the supernet: the most that can have equal numbers of shards."""
-    shards = count_shards(plan.settings, plan.data)
-    return max(n for n in range(1, min(shards, plan.allocation.workers) + 1) if shards % n == 0)
+def _train_supernet(plan: SearchPlan) -> Supernet:
+    """Train the supernet on the workers, each with its shards of every batch; return the average of its weights.
 
-
-def allocate_team(allocation: WorkerAllocation, world: int, *, one_machine: bool) -> WorkerAllocation:
-    """Return what each of ``world`` ranks gets: all cores of one machine are divided among them.
-
-    On a cluster each keeps to a worker's cores, as no machine there need have more.
+    It trains in processes of its own also where there is one worker: their memory is free for the search then.
     """
-    cores = allocation.workers * allocation.cpus_per_worker // world if one_machine else 0
-    return replace(allocation, workers=world, cpus_per_worker=max(allocation.cpus_per_worker, cores))
-
-
-def _train_distributed(plan: SearchPlan) -> Supernet:
-    """Train the supernet on several workers at once, each with its shards of every batch."""
     checkpoint, settings = plan.study.supernet_file.absolute(), plan.settings
-    team = allocate_team(plan.allocation, count_ranks(plan), one_machine=not plan.cluster.running)
     done, total = read_progress(checkpoint)
     if not total or done < total:
+        one_machine = not plan.cluster.running
         ray_cluster.start(plan.cluster)
+        ranks = count_ranks(count_shards(settings, plan.data), plan.allocation.workers)
         task = SupernetTask(
             plan.space,
             settings,
@@ -238,5 +206,6 @@ def _train_distributed(plan: SearchPlan) -> Supernet:
         )
         all_steps = settings.recipe.epochs * steps_per_epoch(settings, plan.data)
         with progress_bar(done, all_steps) as on_progress:
+            team = allocate_team(plan.allocation, ranks, one_machine=one_machine)
             run_distributed(train_rank, task, team, on_progress)
     return read_supernet(plan.space, settings.sharing, checkpoint)

@@ -77,7 +77,7 @@ def default_recipes(settings: Settings, overrides: RecipeOverrides, image_size: 
         settings: Without recipes.
         overrides: What the user chose.
         image_size: Side of the images in pixels.
-        gpus: GPUs that train the supernet together; a retraining has one of them.
+        gpus: GPUs that train the supernet together, and then the designs.
 
     Raises:
         RequestError: If a value that the user chose is out of range.
@@ -86,10 +86,11 @@ def default_recipes(settings: Settings, overrides: RecipeOverrides, image_size: 
         workers, most = (gpus or CPU_SHARDS, GPU_BATCH) if image_size < LARGE or gpus else (1, CPU_BATCH)
         return _apply_named(overrides, settings, workers, most)
     if image_size < LARGE:
-        supernet, retraining = replace(SMALL_SUPERNET, shards=gpus or CPU_SHARDS), SMALL_RETRAINING
+        shards, recipes = gpus or CPU_SHARDS, (SMALL_SUPERNET, SMALL_RETRAINING)
     else:
-        supernet = replace(_rescale(LARGE_SUPERNET, gpus * GPU_BATCH or CPU_BATCH), shards=gpus or 1)
-        retraining = _rescale(LARGE_RETRAINING, GPU_BATCH if gpus else CPU_BATCH)
+        shards, batch_size = gpus or 1, gpus * GPU_BATCH or CPU_BATCH
+        recipes = _rescale(LARGE_SUPERNET, batch_size), _rescale(LARGE_RETRAINING, batch_size)
+    supernet, retraining = (replace(recipe, shards=shards) for recipe in recipes)
     return _apply(overrides, settings, supernet, retraining, settings.seed)
 
 
@@ -174,9 +175,11 @@ def _apply(
                 name, _, number = key.partition(".")
                 if number:  # without one the whole recipe was chosen already
                     recipes[name] = _override(recipes[name], number, value)
-    supernet = recipes["recipe"]
     # Each shard needs two images at least, for its BatchNorms.
-    recipes["recipe"] = replace(supernet, shards=max(1, min(supernet.shards, supernet.batch_size // 2)))
+    recipes = {
+        name: replace(recipe, shards=max(1, min(recipe.shards, recipe.batch_size // 2)))
+        for name, recipe in recipes.items()
+    }
     return replace(settings, recipe=recipes["recipe"], retraining=recipes["retraining"])
 
 

@@ -10,7 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from nas.cluster.budget import WorkerAllocation
+from nas.cluster.teams import plan_teams
 from nas.cluster.trials import run_trials
+from nas.data.batching import usable_shards
 from nas.data.dataset import Data
 from nas.runtime.console import bar, log
 from nas.runtime.uncertainty import Accuracy, format_accuracy
@@ -50,6 +52,8 @@ def retrain(
     inherited: Mapping[str, Mapping[str, Tensor]],
     allocation: WorkerAllocation,
     compile: bool = False,
+    *,
+    one_machine: bool = True,
 ) -> list[dict[str, Any]]:
     """Train designs and return their results, best validation accuracy first.
 
@@ -61,8 +65,9 @@ def retrain(
         recipe: How to train.
         data: Images; the test split is read once, by the last evaluation of each network.
         inherited: Weights from the supernet by digest, of every design that inherits.
-        allocation: What each training gets.
+        allocation: The workers of the budget, which the trainings share.
         compile: Whether blocks are compiled.
+        one_machine: Whether all workers are on one machine.
     """
     images = study.images_digest(data)
     # Tune's trials run in folders of their own, where a relative path would mean another file.
@@ -81,6 +86,9 @@ def retrain(
     ]
     waiting = [job for job in jobs if not job.is_finished]
     if waiting:
+        shards = usable_shards(len(data.train), recipe.shards)
+        teams = plan_teams(len(waiting), shards, allocation, one_machine=one_machine)
+        log.say(f"retraining {teams}")
         weights = {
             digest: {name: weight.numpy() for name, weight in state.items()}
             for digest, state in inherited.items()
@@ -99,7 +107,7 @@ def retrain(
                 train_one,
                 waiting,
                 {"data": data, "inherited": weights},
-                allocation,
+                teams,
                 str(tune_folder),
                 on_result,
             )

@@ -71,7 +71,20 @@ def sharded_step(
     return forward_backward
 
 
-def sum_over_workers(tensors: Sequence[Tensor]) -> None:
+def meet_workers(world: int) -> SumOverWorkers | None:
+    """Wait until all ranks of this process's group are here; return how they sum tensors, None where it is alone.
+
+    Nobody overwrites the checkpoint before all have read it.
+    """
+    if world == 1:
+        return None
+    from torch import distributed
+
+    distributed.barrier()
+    return _sum_over_group
+
+
+def _sum_over_group(tensors: Sequence[Tensor]) -> None:
     """Replace tensors by their sums over the ranks of this process's group."""
     from torch import distributed
 

@@ -16,7 +16,7 @@ from nas.training.augmentation import recipe_augmentation
 from nas.training.loop import Training
 from nas.training.retraining_job import RetrainingJob
 from nas.training.retraining_result import write_result
-from nas.training.sharded_step import sum_over_workers
+from nas.training.sharded_step import meet_workers
 from nas.training.subnet_step import subnet_step
 from supernet.block import Network
 from supernet.subnet import build_subnet
@@ -52,14 +52,9 @@ def train_one(
     steps_per_epoch = len(batch_sizes(len(data.train), recipe.batch_size, SHARD_IMAGES * shards))
     checkpoint = job.folder / "checkpoint.safetensors"
     training = Training(network, recipe, steps_per_epoch, checkpoint, job.identity, [job.name])
-    summed = None
-    if world > 1:
-        from torch import distributed
-
-        distributed.barrier()  # nobody overwrites the checkpoint before all have read it
-        summed = sum_over_workers
+    sum_over_workers = meet_workers(world)
     run_step = subnet_step(
-        network, recipe, device, shards // world, shards, rank, summed, compile=job.compile
+        network, recipe, device, shards // world, shards, rank, sum_over_workers, compile=job.compile
     )
 
     augmentation = recipe_augmentation(recipe, data)

@@ -1,8 +1,8 @@
-"""Training the supernet, in this process or by a team of ranks."""
+"""Training the supernet, alone or as one rank of a team."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from nas.study.settings import Settings
 from nas.training.augmentation import recipe_augmentation
 from nas.training.loop import EpochBatches, Training
 from nas.training.pretrained import PretrainedStart, initialize_supernet
-from nas.training.sharded_step import sum_over_workers
+from nas.training.sharded_step import meet_workers
 from nas.training.supernet_checkpoint import checkpoint_identity
-from nas.training.supernet_progress import TrainingProgress, progress_bar, with_image_rates
+from nas.training.supernet_progress import TrainingProgress, with_image_rates
 from nas.training.supernet_step import supernet_step
 from nas.training.teacher import Teacher
 from search_spaces.space import Space
@@ -48,66 +48,31 @@ class SupernetTask:
     teacher: Teacher | None = None
 
 
-def train_supernet(
-    space: Space,
-    settings: Settings,
-    data: Data,
-    checkpoint: Path,
+def train_rank(
+    task: SupernetTask,
     device: torch.device,
-    starts: Sequence[PretrainedStart] = (),
-    identities: Sequence[str] = (),
-    teacher: Teacher | None = None,
-) -> Supernet:
-    """Train the supernet of ``space`` in this process, from its checkpoint if there is one.
+    on_progress: Callable[[TrainingProgress], None],
+    rank: int = 0,
+    world: int = 1,
+) -> None:
+    """Train in this process, alone or as one rank of a team that runs the same paths on shards of each batch.
+
+    Two ranks give what one process gives, bit for bit, if each has one thread; more than two add floats in
+    another order.
 
     Args:
-        space: What it holds.
-        settings: Policy, sharing, recipe and seed.
-        data: Images.
-        checkpoint: Where its state is kept.
+        task: What to train, from its checkpoint if there is one.
         device: Where to train.
-        starts: Published networks that a new training starts from.
-        identities: See `SupernetTask`.
-        teacher: What teaches it beside the labels, or None.
-
-    Returns:
-        The average of the weights over the training.
+        on_progress: Called after each step.
+        rank: Number of this rank; the first writes the checkpoint.
+        world: Number of ranks, a divisor of the shards.
 
     Raises:
         Interrupted: If the user asked to stop; the state is saved.
         CheckpointError: If the checkpoint is damaged or belongs to something else.
     """
-    task = SupernetTask(space, settings, data, checkpoint, tuple(starts), tuple(identities), teacher)
     training, supernet = _open_training(task, device)
-    if training.step < training.total_steps:
-        shards = count_shards(settings, data)
-        ask = None if teacher is None else teacher.on(device, data)
-        forward_backward = supernet_step(supernet, settings, device, shards, shards, ask_teacher=ask)
-        batches = _epoch_batches(data, settings, device)
-        with progress_bar(training.step, training.total_steps) as on_progress:
-            on_step = with_image_rates(training, batches, on_progress)
-            training.run(forward_backward, batches, on_progress=on_step)
-    trained: Supernet = training.averaged_network  # type: ignore[assignment]
-    return trained.eval()
-
-
-def train_rank(
-    task: SupernetTask,
-    rank: int,
-    world: int,
-    device: torch.device,
-    on_progress: Callable[[TrainingProgress], None],
-) -> None:
-    """Train as one rank of a team: every rank runs the same paths on its shards of each batch.
-
-    Two ranks give what one process gives, bit for bit, if each has one thread; more than two add floats in
-    another order.
-    """
-    from torch import distributed
-
-    training, supernet = _open_training(task, device)
-    distributed.barrier()  # nobody overwrites the checkpoint before all have read it
-
+    sum_over_workers = meet_workers(world)
     batches = _epoch_batches(task.data, task.settings, device, rank, world)
     shards = count_shards(task.settings, task.data)
     ask = None if task.teacher is None else task.teacher.on(device, task.data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -14,12 +14,35 @@ from nas.runtime.files import load_tensors
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.loop import Training
+from nas.training.pretrained import PretrainedStart
+from nas.training.supernet import SupernetTask, train_rank
+from nas.training.supernet_checkpoint import read_progress, read_supernet
+from nas.training.supernet_progress import progress_bar
 from nas.training.supernet_step import supernet_step
+from nas.training.teacher import Teacher
 from search_spaces.space import Space
 from supernet.supernet import Supernet
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=3, batch_size=8, lr=2e-3, warmup=0.34)
+
+
+def train_supernet(
+    space: Space,
+    settings: Settings,
+    data: Data,
+    checkpoint: Path,
+    device: torch.device = CPU,
+    starts: Sequence[PretrainedStart] = (),
+    teacher: Teacher | None = None,
+) -> Supernet:
+    """Train a supernet in this process, as a search does in its workers; return the average of its weights."""
+    done, total = read_progress(checkpoint)
+    if not total or done < total:
+        with progress_bar(done, total) as on_progress:
+            task = SupernetTask(space, settings, data, checkpoint, tuple(starts), teacher=teacher)
+            train_rank(task, device, on_progress)
+    return read_supernet(space, settings.sharing, checkpoint)
 
 
 def new_training(

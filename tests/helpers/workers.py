@@ -84,7 +84,7 @@ def as_rank(rank: int, task: Any, address: str) -> None:
 
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
-    train_rank(task, rank, 2, torch.device("cpu"), lambda latest: None)
+    train_rank(task, torch.device("cpu"), lambda latest: None, rank, 2)
     distributed.destroy_process_group()
 
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 import torch
@@ -87,21 +86,11 @@ def test_a_rank_trains_on_the_cpu(
     read_supernet(space, "operator", task.checkpoint)
 
 
-def train_quietly(job: Any, payload: Any, device: torch.device, on_result: Any) -> None:
-    """Train one design, with no trial of Tune around it to report to."""
-    subnet.train_one(job, payload, device, lambda result: None)
-
-
 def test_a_trial_trains_on_the_cpu(
     allocation: WorkerAllocation, space: Space, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retraining_result, "provenance", lambda seed, command: {})  # names the machine's GPUs
     job = RetrainingJob(Design(space.sample(Random(0))), "scratch", tmp_path, RECIPE, data.digest)
-    trials._run_trial(
-        {"job": 0},
-        function=train_quietly,
-        jobs=[job],
-        payload={"data": data, "inherited": {}},
-        allocation=allocation,
-    )
-    assert job.result_file.exists()
+    payload, results = {"data": data, "inherited": {}}, []
+    trials.run_alone(subnet.train_one, job, payload, allocation, results.append)
+    assert job.result_file.exists() and len(results) == 1

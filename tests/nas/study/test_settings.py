@@ -165,9 +165,20 @@ def test_recipes_fit_the_images() -> None:
         base, RecipeOverrides(epochs=2, batch_size=16, lr=0.1, retrain_epochs=3), 28, gpus=0
     )
     assert wished.recipe == replace(SMALL_SUPERNET, epochs=2, batch_size=16, lr=0.1, seed=5, shards=2)
-    assert wished.retraining == replace(SMALL_RETRAINING, epochs=3, batch_size=16, lr=0.1, seed=5)
+    assert wished.retraining == replace(SMALL_RETRAINING, epochs=3, batch_size=16, lr=0.1, seed=5, shards=2)
     with pytest.raises(RequestError, match="epochs must be at least 1"):
         default_recipes(base, RecipeOverrides(epochs=0), 28, gpus=0)
+
+
+def test_designs_are_retrained_on_as_many_gpus_as_the_supernet() -> None:
+    small, large = (default_recipes(Settings(), RecipeOverrides(), side, gpus=4) for side in (28, LARGE))
+    assert (small.retraining.shards, small.retraining.batch_size) == (4, 64)
+    # 128 images a GPU; the rate for 1024 goes with the square root of the batch.
+    assert (large.retraining.shards, large.retraining.batch_size) == (4, 512)
+    assert large.retraining.lr == pytest.approx(1e-3 * 0.5**0.5)
+    assert default_recipes(Settings(), RecipeOverrides(), 28, gpus=0).retraining.shards == 2
+    tiny = default_recipes(Settings(), RecipeOverrides(batch_size=6), 28, gpus=8)
+    assert (tiny.recipe.shards, tiny.retraining.shards) == (3, 3)
 
 
 def test_large_images_get_a_batch_that_the_gpus_hold_and_its_rate() -> None:

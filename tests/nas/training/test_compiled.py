@@ -22,10 +22,10 @@ from nas.study.settings import Settings
 from nas.training.compiled import eager_on_short_batches, require_compiler
 from nas.training.retraining_job import RetrainingJob
 from nas.training.subnet import train_one
-from nas.training.supernet import train_supernet
 from search_spaces.errors import RequestError
 from search_spaces.space import Space
 from supernet.compile_blocks import compilations
+from tests.helpers.training import train_supernet
 
 # torch hides this warning of its own from people, but not from the filter that makes errors of warnings.
 pytestmark = [

@@ -20,12 +20,12 @@ from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.retraining_job import RetrainingJob
 from nas.training.subnet import train_one
-from nas.training.supernet import count_shards, steps_per_epoch, train_supernet
+from nas.training.supernet import count_shards, steps_per_epoch
 from nas.training.supernet_checkpoint import read_progress
 from search_spaces.declaration import load_declaration
 from search_spaces.space import Space
 from supernet.supernet import Supernet
-from tests.helpers.training import CPU
+from tests.helpers.training import CPU, train_supernet
 
 
 @pytest.fixture(scope="module")

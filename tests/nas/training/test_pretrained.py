@@ -14,7 +14,6 @@ from nas.data.dataset import load_data
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings, read_settings
 from nas.training.pretrained import initialize_supernet, read_pretrained_start
-from nas.training.supernet import train_supernet
 from search_spaces.architecture import Block
 from search_spaces.declaration import Declaration, load_declaration, parse_declaration
 from search_spaces.errors import ArchitectureError, CheckpointError, RequestError, SpaceError
@@ -22,6 +21,7 @@ from search_spaces.published import published
 from supernet.subnet import build_subnet
 from supernet.supernet import Supernet
 from tests.helpers.small_network import SMALL_DESIGN, random_images, save_weights, small_network, small_space
+from tests.helpers.training import train_supernet
 
 
 def test_the_path_of_a_start_gives_its_logits_and_other_weights_stay(tmp_path: Path) -> None:

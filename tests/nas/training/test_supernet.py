@@ -14,7 +14,7 @@ from nas.data.augment import Augmentation
 from nas.data.dataset import Data, load_data
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
-from nas.training.supernet import SupernetTask, train_supernet
+from nas.training.supernet import SupernetTask
 from nas.training.supernet_checkpoint import read_progress, read_supernet
 from search_spaces.errors import CheckpointError
 from search_spaces.space import Space
@@ -22,7 +22,7 @@ from supernet.sampling import POLICIES
 from tests.helpers import workers
 from tests.helpers.command_line import paint_folder
 from tests.helpers.noise import three_splits
-from tests.helpers.training import CPU, RECIPE, equal_tensors
+from tests.helpers.training import CPU, RECIPE, equal_tensors, train_supernet
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))

@@ -12,7 +12,7 @@ from torch import Tensor, multiprocessing, nn
 
 from nas.data.dataset import Data
 from nas.study.settings import Settings
-from nas.training.supernet import SupernetTask, train_supernet
+from nas.training.supernet import SupernetTask
 from nas.training.supernet_checkpoint import read_supernet
 from nas.training.supernet_step import supernet_step
 from nas.training.teacher import Teacher, make_teacher
@@ -21,7 +21,7 @@ from search_spaces.space import Space
 from supernet.sampling import policy
 from supernet.supernet import Supernet
 from tests.helpers import workers
-from tests.helpers.training import CPU, RECIPE, equal_tensors
+from tests.helpers.training import CPU, RECIPE, equal_tensors, train_supernet
 
 
 class Mean(nn.Module):

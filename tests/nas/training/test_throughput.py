@@ -15,9 +15,9 @@ from nas.data.dataset import load_data
 from nas.runtime.console import Log
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
-from nas.training.supernet import train_supernet
 from nas.training.throughput import StepTimer, format_image_rates, measure_loader
 from search_spaces.space import Space
+from tests.helpers.training import train_supernet
 
 
 def batches(count: int, seconds: float, first: float = 0.0) -> Iterator[tuple[Tensor, Tensor]]:

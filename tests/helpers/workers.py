@@ -103,3 +103,43 @@ class FailingWorker:
         if digests & self.raises:
             raise RuntimeError("out of memory\nTried to allocate 20 GiB")
         return [{"top1": 50.0} for _ in group]
+
+
+def as_retraining_rank(rank: int, jobs: list[Any], payload: Any, address: str, last_epochs: int) -> None:
+    """Train designs as one of two ranks; both are gone after the first ``last_epochs`` of the last design."""
+    import torch
+    from torch import distributed
+
+    from nas.training.subnet import train_one
+
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    cpu = torch.device("cpu")
+    for job in jobs[:-1]:
+        train_one(job, payload, cpu, lambda result: None, rank, 2)
+
+    def die(result: dict[str, Any]) -> None:
+        if result["epoch"] == last_epochs:
+            os._exit(3)
+
+    train_one(jobs[-1], payload, cpu, die, rank, 2)
+
+
+def retrain_dying_once(
+    job: Any, payload: Any, device: Any, on_result: Any, rank: int = 0, world: int = 1
+) -> None:
+    """Train a design; its last rank is killed after the first epoch, once."""
+    from nas.training.subnet import train_one
+
+    checkpoint, mark = job.folder / "checkpoint.safetensors", job.folder.parent / f"{job.mode}-{world}-died"
+    if rank == world - 1 and not mark.exists():
+        import threading
+
+        def kill() -> None:
+            while not checkpoint.exists():
+                time.sleep(0.01)
+            mark.touch()
+            os._exit(1)
+
+        threading.Thread(target=kill, daemon=True).start()
+    train_one(job, payload, device, on_result, rank, world)

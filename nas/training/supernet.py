@@ -73,6 +73,8 @@ def train_rank(
     """
     training, supernet = _open_training(task, device)
     sum_over_workers = meet_workers(world)
+    if training.step == training.total_steps:
+        return
     batches = _epoch_batches(task.data, task.settings, device, rank, world)
     shards = count_shards(task.settings, task.data)
     ask = None if task.teacher is None else task.teacher.on(device, task.data)

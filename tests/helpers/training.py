@@ -37,11 +37,9 @@ def train_supernet(
     teacher: Teacher | None = None,
 ) -> Supernet:
     """Train a supernet in this process, as a search does in its workers; return the average of its weights."""
-    done, total = read_progress(checkpoint)
-    if not total or done < total:
-        with progress_bar(done, total) as on_progress:
-            task = SupernetTask(space, settings, data, checkpoint, tuple(starts), teacher=teacher)
-            train_rank(task, device, on_progress)
+    task = SupernetTask(space, settings, data, checkpoint, tuple(starts), teacher=teacher)
+    with progress_bar(*read_progress(checkpoint)) as on_progress:
+        train_rank(task, device, on_progress)
     return read_supernet(space, settings.sharing, checkpoint)
 
 

@@ -11,6 +11,7 @@ import typer
 
 from nas.cli.options import Budget, Compile, DataDir, Formats, Json, SkipBroken, StudyName, is_given
 from nas.cli.render import output, print_json, results_json, results_table, scores_table
+from nas.study.teacher_spec import METAVAR as TEACHER
 from search_spaces.errors import RequestError
 
 
@@ -42,6 +43,14 @@ def retrain(
             show_default="the study's",
         ),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar=TEACHER,
+            help="Network to learn from beside the labels, weighed as the recipe says; none for none.",
+            show_default="the study's",
+        ),
+    ] = None,
     compile: Compile = False,
     budget: Budget = "auto",
     as_json: Json = False,
@@ -59,7 +68,13 @@ def retrain(
         raise RequestError("--from-scratch and --inherit exclude one another; leave both out to do both")
     modes = ("scratch",) if from_scratch else ("inherit",) if inherit else None
     plan = plan_retraining(
-        find_study(study), named=arch or (), top=top, modes=modes, budget=budget, baselines=baselines
+        find_study(study),
+        named=arch or (),
+        top=top,
+        modes=modes,
+        budget=budget,
+        baselines=baselines,
+        teacher=teacher,
     )
     command = ["nas", *sys.argv[1:]]
     with resumable(command):

@@ -20,6 +20,7 @@ from nas.pipeline.candidates import candidates_of_front, choose_candidates
 from nas.pipeline.images import load_study_data
 from nas.pipeline.plan import SearchPlan
 from nas.pipeline.preflight import examine_machine, examine_retraining
+from nas.pipeline.teachers import describe_teacher, find_teacher
 from nas.runtime.console import log, progress_callback
 from nas.runtime.device import planned_device
 from nas.runtime.files import require_writable, sweep_scratch
@@ -35,6 +36,7 @@ from nas.training.compiled import require_compiler
 from nas.training.retraining import Candidate, retrain
 from nas.training.retraining_result import trained_network
 from nas.training.supernet_checkpoint import read_supernet
+from nas.training.teacher import Teacher
 from search_spaces.architecture import Architecture
 from search_spaces.errors import RequestError
 
@@ -49,6 +51,7 @@ class RetrainingPlan:
         data: The study's images.
         allocation: The workers that the trainings share.
         cluster: Where they run.
+        teacher: What teaches beside the labels, or None.
     """
 
     study: Study
@@ -56,6 +59,7 @@ class RetrainingPlan:
     data: Data
     allocation: WorkerAllocation
     cluster: Cluster
+    teacher: Teacher | None = None
 
 
 def plan_retraining(
@@ -66,6 +70,7 @@ def plan_retraining(
     modes: tuple[str, ...] | None = None,
     budget: str = "auto",
     baselines: bool = False,
+    teacher: str | None = None,
 ) -> RetrainingPlan:
     """Check everything that can be wrong with a retraining before anything is written.
 
@@ -76,6 +81,7 @@ def plan_retraining(
         modes: From which weights; None leaves it to each design.
         budget: What may be used.
         baselines: Whether the analogues of published designs are retrained as well.
+        teacher: What teaches beside the labels, as ``--teacher`` takes it; None for the study's own, if it has one.
 
     Raises:
         RequestError: If something is wrong; the message says what.
@@ -100,7 +106,19 @@ def plan_retraining(
         log.say(f"warning   {warning}")
     data = load_study_data(study.settings(), study)
     study.require_images(data)
-    return RetrainingPlan(study, candidates, data, allocation, cluster)
+    found = _find_teacher(teacher or study.settings().teacher, data, study, candidates)
+    return RetrainingPlan(study, candidates, data, allocation, cluster, found)
+
+
+def _find_teacher(
+    text: str | None, data: Data, study: Study, candidates: Sequence[Candidate]
+) -> Teacher | None:
+    """Return the teacher of a retraining, and say what it costs; None where nobody teaches."""
+    teacher = find_teacher(text, data, study)
+    if teacher is not None and candidates:
+        macs = [analytic_costs(each.architecture)["macs"] for each in candidates]
+        log.say(f"teacher   {describe_teacher(teacher, sum(macs) / len(macs))}")
+    return teacher
 
 
 def plan_front_retraining(
@@ -108,7 +126,8 @@ def plan_front_retraining(
 ) -> RetrainingPlan:
     """Return the retraining of designs that a search has just found."""
     candidates = candidates_of_front(plan.study, front, baselines=baselines)
-    return RetrainingPlan(plan.study, candidates, plan.data, plan.allocation, plan.cluster)
+    teacher = _find_teacher(plan.settings.teacher, plan.data, plan.study, candidates)
+    return RetrainingPlan(plan.study, candidates, plan.data, plan.allocation, plan.cluster, teacher)
 
 
 def run_retraining(
@@ -162,6 +181,7 @@ def _run_retraining(plan: RetrainingPlan, recipe: Recipe, compile: bool) -> list
         plan.allocation,
         compile,
         one_machine=not plan.cluster.running,
+        teacher=plan.teacher,
     )
 
 

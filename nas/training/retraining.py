@@ -21,6 +21,7 @@ from nas.study.folder import Study
 from nas.study.recipe import Recipe
 from nas.training.retraining_job import RetrainingJob, digest_weights
 from nas.training.subnet import train_one
+from nas.training.teacher import Teacher
 from search_spaces.architecture import Architecture
 
 MODES = ("scratch", "inherit")
@@ -54,6 +55,7 @@ def retrain(
     compile: bool = False,
     *,
     one_machine: bool = True,
+    teacher: Teacher | None = None,
 ) -> list[dict[str, Any]]:
     """Train designs and return their results, best validation accuracy first.
 
@@ -68,6 +70,7 @@ def retrain(
         allocation: The workers of the budget, which the trainings share.
         compile: Whether blocks are compiled.
         one_machine: Whether all workers are on one machine.
+        teacher: What teaches them beside the labels, or None.
     """
     images = study.images_digest(data)
     # Tune's trials run in folders of their own, where a relative path would mean another file.
@@ -80,6 +83,7 @@ def retrain(
             images,
             digest_weights(inherited[each.architecture.digest]) if mode == "inherit" else None,
             compile,
+            None if teacher is None else teacher.digest,
         )
         for each in candidates
         for mode in each.modes
@@ -106,7 +110,7 @@ def retrain(
             run_trials(
                 train_one,
                 waiting,
-                {"data": data, "inherited": weights},
+                {"data": data, "inherited": weights, "teacher": teacher},
                 teams,
                 str(tune_folder),
                 on_result,

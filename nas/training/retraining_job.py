@@ -28,6 +28,7 @@ class RetrainingJob:
         images: Digest of the images.
         weights: Digest of the weights that it starts from, where it inherits some.
         compile: Whether its blocks are compiled.
+        teacher: Digest of what teaches it beside the labels, where something does.
     """
 
     design: Design
@@ -37,6 +38,7 @@ class RetrainingJob:
     images: str
     weights: str | None = None
     compile: bool = False
+    teacher: str | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -51,12 +53,19 @@ class RetrainingJob:
     @property
     def identity(self) -> str:
         """What its checkpoint belongs to."""
-        return f"{self.name}/{self.images}/{self.weights}"
+        taught = "" if self.teacher is None else f"/taught by {self.teacher}"
+        return f"{self.name}/{self.images}/{self.weights}{taught}"
+
+    @property
+    def former_identities(self) -> list[str]:
+        """What earlier versions, which knew of no teachers, wrote for it."""
+        return [self.name] if self.teacher is None else []
 
     @property
     def made_from(self) -> dict[str, str | None]:
         """What its result depends on beside design, mode and recipe."""
-        return {"images": self.images, "weights": self.weights}
+        taught = {} if self.teacher is None else {"teacher": self.teacher}
+        return {"images": self.images, "weights": self.weights, **taught}
 
     @property
     def result_file(self) -> Path:
@@ -65,12 +74,13 @@ class RetrainingJob:
 
     @property
     def is_finished(self) -> bool:
-        """Whether its result is there, of the same recipe, images and inherited weights."""
+        """Whether its result is there, of the same recipe, images, inherited weights and teacher."""
         if not self.result_file.exists():
             return False
         result = Study.read_result(self.result_file)
         # Results of earlier versions do not say more; a study has one set of images and one supernet.
-        made_from = result.get("made_from", self.made_from)
+        earlier = {"images": self.images, "weights": self.weights}
+        made_from = result.get("made_from", earlier)
         return bool(result["recipe"] == asdict(self.recipe) and made_from == self.made_from)
 
 

@@ -18,6 +18,7 @@ from nas.training.retraining_job import RetrainingJob
 from nas.training.retraining_result import write_result
 from nas.training.sharded_step import meet_workers
 from nas.training.subnet_step import subnet_step
+from nas.training.teacher import Teacher
 from supernet.block import Network
 from supernet.subnet import build_subnet
 
@@ -37,7 +38,7 @@ def train_one(
 
     Args:
         job: What to train.
-        payload: ``data``, and by digest the weights that designs inherit.
+        payload: ``data``, by digest the weights that designs inherit, and the ``teacher`` where there is one.
         device: Where to train.
         on_result: Called with the validation accuracy after each epoch, by the first rank.
         rank: Number of this rank.
@@ -51,10 +52,19 @@ def train_one(
     shards = usable_shards(len(data.train), recipe.shards)
     steps_per_epoch = len(batch_sizes(len(data.train), recipe.batch_size, SHARD_IMAGES * shards))
     checkpoint = job.folder / "checkpoint.safetensors"
-    training = Training(network, recipe, steps_per_epoch, checkpoint, job.identity, [job.name])
+    training = Training(network, recipe, steps_per_epoch, checkpoint, job.identity, job.former_identities)
     sum_over_workers = meet_workers(world)
+    teacher: Teacher | None = payload.get("teacher")
     run_step = subnet_step(
-        network, recipe, device, shards // world, shards, rank, sum_over_workers, compile=job.compile
+        network,
+        recipe,
+        device,
+        shards // world,
+        shards,
+        rank,
+        sum_over_workers,
+        compile=job.compile,
+        ask_teacher=None if teacher is None else teacher.on(device, data),
     )
 
     augmentation = recipe_augmentation(recipe, data)

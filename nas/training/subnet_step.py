@@ -11,6 +11,7 @@ from nas.training.compiled import eager_on_short_batches
 from nas.training.criterion import Criterion
 from nas.training.loop import ForwardBackward
 from nas.training.sharded_step import SumOverWorkers, seed_shard, sharded_step
+from nas.training.teacher import AskTeacher
 from supernet.block import Network
 from supernet.compile_blocks import compile_blocks
 
@@ -25,6 +26,7 @@ def subnet_step(
     sum_over_workers: SumOverWorkers | None = None,
     *,
     compile: bool = False,
+    ask_teacher: AskTeacher | None = None,
 ) -> ForwardBackward:
     """Return the forward and backward of one step.
 
@@ -37,14 +39,16 @@ def subnet_step(
         rank: Number of this worker.
         sum_over_workers: Sums over the workers; None where this is the only one.
         compile: Whether the network's blocks are compiled from now on.
+        ask_teacher: Returns a teacher's logits; None without one.
     """
     criterion = Criterion(recipe, network.head.out_features)
 
     def run_shard(step: int, shard: int, images: Tensor, labels: Tensor) -> Tensor:
         seed_shard(recipe.seed, step, shard)  # stochastic depth
         images, targets = criterion.prepare(step, shard, images, labels)
+        teacher_logits = None if ask_teacher is None else ask_teacher(images)
         with autocast(device):
-            loss = criterion.loss(network(images), targets)
+            loss = criterion.loss(network(images), targets, teacher_logits)
         (loss / all_shards).backward()
         return loss.detach()
 

@@ -242,4 +242,18 @@ FAULTS = (
         "taught",
         (TEACHER,),
     ),
+    Fault(
+        "a design's teacher is never used",
+        "nas/training/subnet_step.py",
+        "criterion.loss(network(images), targets, teacher_logits)",
+        "criterion.loss(network(images), targets)",
+        (TEACHER,),
+    ),
+    Fault(
+        "a result of another teacher is taken for finished",
+        "nas/training/retraining_job.py",
+        'taught = {} if self.teacher is None else {"teacher": self.teacher}',
+        "taught: dict[str, str] = {}",
+        (TEACHER,),
+    ),
 )

@@ -179,6 +179,16 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--recipe": of(
             (*RETRAIN, "--epochs", "1"), *("--recipe", "cifar"), refusals=[(*RETRAIN, "--recipe", "no")]
         ),
+        "--teacher": of(
+            RETRAIN,
+            *("--teacher", "model"),
+            refusals=[
+                (*RETRAIN, "--teacher", "nosuch"),
+                (*RETRAIN, "--teacher", "timm:resnet18=nosuch.pth"),
+                (*RETRAIN, "--teacher", "timm:resnet18=small.pth"),
+                (*RETRAIN, "--teacher", f"study:{'0' * 12}"),
+            ],
+        ),
         "--compile": of(RETRAIN, "--compile"),
         "--budget": of(
             RETRAIN,

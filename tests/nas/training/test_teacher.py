@@ -5,13 +5,20 @@ from __future__ import annotations
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, multiprocessing, nn
 
 from nas.data.dataset import Data
+from nas.runtime.documents import read_json
+from nas.runtime.files import load_tensors, write_json
+from nas.study.designs import Design
+from nas.study.recipe import Recipe
 from nas.study.settings import Settings
+from nas.training.retraining_job import RetrainingJob
+from nas.training.subnet import train_one
 from nas.training.supernet import SupernetTask
 from nas.training.supernet_checkpoint import read_supernet
 from nas.training.supernet_step import supernet_step
@@ -121,6 +128,70 @@ def wise(space: Space, data: Data) -> Teacher:
     return make_teacher(
         "wise", network, space.largest.digest, size, (0.4,) * 3, (0.3,) * 3, 3, data.class_names, 5
     )
+
+
+def retrain(
+    folder: Path, space: Space, data: Data, teacher: Teacher | None = None, **recipe: Any
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Train the smallest design; return its result and its weights."""
+    recipe_of_job = replace(RECIPE, **{"epochs": 1, "ema_decay": 0.0, **recipe})
+    taught_by = None if teacher is None else teacher.digest
+    job = RetrainingJob(
+        Design(space.smallest), "scratch", folder, recipe_of_job, data.digest, teacher=taught_by
+    )
+    train_one(job, {"data": data, "inherited": {}, "teacher": teacher}, CPU, lambda result: None)
+    return read_json(job.result_file), load_tensors(folder / "model.safetensors")[0]
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_a_design_learns_from_its_teacher(
+    weight: float, space: Space, data: Data, wise: Teacher, tmp_path: Path
+) -> None:
+    """As its weight says: one of no weight changes nothing, to the last bit."""
+    _, alone = retrain(tmp_path / "alone", space, data, teacher_weight=weight)
+    result, taught = retrain(tmp_path / "taught", space, data, wise, teacher_weight=weight)
+    assert equal_tensors(alone, taught) == (weight == 0)
+    assert result["made_from"] == {"images": data.digest, "weights": None, "teacher": wise.digest}
+
+
+def test_a_design_agrees_with_a_teacher_that_contradicts_the_labels(
+    space: Space, data: Data, tmp_path: Path
+) -> None:
+    """A teacher that always answers with the last class is all that is learned where labels have no weight."""
+
+    class Stubborn(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.tensor([0.0, 0.0, 9.0]).expand(len(images), 3)
+
+    for kind in ("soft", "hard"):
+        result, _ = retrain(
+            *(tmp_path / kind, space, data, teacher(Stubborn())),
+            teacher_weight=1.0,
+            distillation=kind,
+            epochs=6,
+            lr=1e-2,
+        )
+        share = float((data.val.labels == 2).float().mean())
+        assert result["val_top1"] == pytest.approx(100 * share)
+
+
+def test_a_result_and_a_checkpoint_belong_to_their_teacher(
+    space: Space, data: Data, wise: Teacher, tmp_path: Path
+) -> None:
+    taught = RetrainingJob(
+        Design(space.smallest), "scratch", tmp_path, RECIPE, data.digest, teacher=wise.digest
+    )
+    alone = replace(taught, teacher=None)
+    result, _ = retrain(tmp_path, space, data, wise)
+    jobs = [replace(each, recipe=Recipe(**result["recipe"])) for each in (taught, alone)]
+    assert [job.is_finished for job in jobs] == [True, False]
+    assert not replace(jobs[0], teacher="0" * 64).is_finished
+    # Earlier versions wrote no teacher, and results of theirs had none.
+    del result["made_from"]
+    write_json(taught.result_file, result)
+    assert [job.is_finished for job in jobs] == [False, True]
+    identities = [(job.identity, *job.former_identities) for job in jobs]
+    assert not set(identities[0]) & set(identities[1])
 
 
 @pytest.mark.parametrize("name", ["uniform", "sandwich"])

@@ -166,6 +166,7 @@ def load_data(
     skip_broken: bool = False,
     reading: Reading = READING,
     test_crop: float = 1.0,
+    large_test_crop: float | None = None,
     on_inspect: OnProgress | None = None,
     on_progress: OnProgress | None = None,
     memory_limit: int = MEMORY_LIMIT,
@@ -181,6 +182,7 @@ def load_data(
         skip_broken: Go on without files that cannot be read, all of which are decoded once to find them.
         reading: By which rules images are read and split; studies keep the ones they began with.
         test_crop: Share of the shorter side that is shown outside training; below 1 images are streamed from disk.
+        large_test_crop: What ``test_crop`` is instead where images are large; None for no other.
         on_inspect: Called with ``(done, total)`` while files are looked at.
         on_progress: Called with ``(done, total)`` while images are decoded.
         memory_limit: Bytes of decoded images above which they are streamed from disk instead.
@@ -195,6 +197,8 @@ def load_data(
     )
     source, channels = survey.source, survey.in_channels
     large = survey.image_size >= LARGE_SIDE
+    if large and large_test_crop is not None:
+        test_crop = large_test_crop
     if test_crop < 1 and not large:
         raise DataError(
             f"--test-crop {test_crop:g} is for photographs that are brought to {LARGE_SIDE} pixels or more, not to "

@@ -15,13 +15,16 @@ from nas.study.settings import Settings
 from search_spaces.errors import DataError
 
 
-def load_study_data(settings: Settings, study: Study, source: Study | None = None) -> Data:
+def load_study_data(
+    settings: Settings, study: Study, source: Study | None = None, large_test_crop: float | None = None
+) -> Data:
     """Load the images of a study by the rules it began with, with progress where files are read.
 
     Args:
         settings: The study's settings.
         study: Its folder, which need not exist.
         source: The study whose supernet it searches, if there is one.
+        large_test_crop: The test crop of a recipe that was chosen, which is for large images.
 
     Raises:
         DataError: If they cannot be loaded, or the study was made when some of them were misread.
@@ -38,6 +41,7 @@ def load_study_data(settings: Settings, study: Study, source: Study | None = Non
             skip_broken=settings.skip_broken,
             reading=reading,
             test_crop=settings.test_crop,
+            large_test_crop=large_test_crop,
             on_inspect=on_inspect,
             on_progress=on_progress,
         )

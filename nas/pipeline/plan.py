@@ -154,7 +154,8 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     url = request.storage_url
     preflight = examine_machine(study.folder, url, cluster, allocation)
     preflight.require()
-    data = load_study_data(settings, study, request.source)
+    data = load_study_data(settings, study, request.source, request.recipe_test_crop)
+    settings = replace(settings, test_crop=data.test_crop)
     if request.source is not None:
         request.source.require_images(data)
     if request.config is None and request.source is None:

@@ -15,6 +15,7 @@ from nas.search.storage_url import VARIABLE, clean, read_storage_file
 from nas.study.find import find_default_study, find_study
 from nas.study.folder import Study
 from nas.study.locations import locate
+from nas.study.named_recipes.reader import load_recipe
 from nas.study.recipes import RecipeOverrides, override_settings
 from nas.study.setting import declared_settings
 from nas.study.settings import Settings, read_settings
@@ -74,6 +75,12 @@ class SearchRequest:
     def overrides(self) -> RecipeOverrides:
         """The numbers of the recipes that were given."""
         return RecipeOverrides(**self._given_of(RecipeOverrides))
+
+    @property
+    def recipe_test_crop(self) -> float | None:
+        """Share of the side of large images that the recipe tests on, unless the user gives one."""
+        name = self.overrides.training_recipe
+        return None if name is None or "test_crop" in self.given else load_recipe(name).test_crop
 
     @property
     def study_folder(self) -> Study:

@@ -34,7 +34,7 @@ class NamedRecipe:
         retraining: How a design is trained by itself.
         supernet: How a supernet is trained; what is not said of it is as in retraining.
         lr_scaling: How the rate goes with the images a step, a key of `LR_SCALING`.
-        test_crop: Share of the side that the central crop of test images keeps; None where nothing is said.
+        test_crop: Share of the side that the central crop of large test images keeps; None where nothing is said.
         summary: One line for people.
         images: Training images that it is meant for, or None.
         sources: What the numbers' sources are short for.
@@ -124,8 +124,8 @@ def read_recipe(text: str, source: str) -> NamedRecipe:
             f"{source}: lr_scaling is unknown: '{scaling}' ({nearest(str(scaling), LR_SCALING)})"
         )
     crop = _read_value(reader, content.get("test_crop"), "test_crop", sources)
-    if crop is not None and (not is_number(crop) or not 0 < crop <= 1):
-        raise RequestError(f"{source}: test_crop must be a share above 0 and at most 1, not {crop!r}")
+    if crop is not None and (not is_number(crop) or not 0.5 <= crop <= 1):
+        raise RequestError(f"{source}: test_crop must be a share of the side from 0.5 to 1, not {crop!r}")
     images = content.get("images")
     if images is not None and (not is_int(images) or images < 1):
         raise RequestError(f"{source}: images must be a positive number, not {images!r}")

@@ -160,7 +160,7 @@ def test_a_file_may_say_less(tmp_path: Path) -> None:
         ),
         ("retraining: {interpolation: cubic}", "retraining.interpolation: unknown value 'cubic'"),
         ("retraining: {}\nlr_scaling: cubic", "lr_scaling is unknown: 'cubic'"),
-        ("retraining: {}\ntest_crop: 1.5", "test_crop must be a share above 0 and at most 1, not 1.5"),
+        ("retraining: {}\ntest_crop: 1.5", "test_crop must be a share of the side from 0.5 to 1, not 1.5"),
         ("retraining: {}\nimages: 0", "images must be a positive number"),
         ("supernet: {drop_path_by_params: [[2, 0.1], [1, 0.2]]}", "of ever more parameters"),
     ],
@@ -303,3 +303,21 @@ def test_recipes_are_listed_and_shown(nas: Nas, tmp_path: Path) -> None:
     assert "384M" in text.replace("\n", " ") and "81.7%" in text  # 300 epochs of 1,281,167 images
     outcome = nas("recipes", "twin")
     assert outcome.code == 2 and "did you mean 'twins'" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "crop"),
+    [
+        ("--image-size 96", 1.0),
+        ("--image-size 96 --recipe cswin", 0.9),
+        ("--image-size 96 --recipe cswin --test-crop 0.8", 0.8),
+        ("--image-size 28 --recipe cswin", 1.0),  # small images have the size that they are tested at
+    ],
+)
+def test_large_images_are_tested_on_the_recipes_crop(typed: str, crop: float, nas: Nas, images: Path) -> None:
+    command = (
+        f"search --data folder:{images} --scale nano --budget 1cpu,4trials --study ./new --dry-run --json"
+    )
+    outcome = nas(*command.split(), *typed.split())
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["settings"]["test_crop"] == crop

@@ -58,7 +58,7 @@ def read_document(path: Path, kind: Any) -> Any:
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind).validate_json(_read(path), strict=True)
+        return type_adapter(kind).validate_json(_read(path), strict=True)
     except ValidationError as error:
         raise StudyError(f"cannot read {path}: {format_first(error)}; restore it, or make it anew") from None
     except NasError as error:  # of the kind's own checks
@@ -81,7 +81,8 @@ def format_first(error: ValidationError) -> str:
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def type_adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return what pydantic checks values of a kind with; building it takes longer than reading a file."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from nas.runtime.documents import format_first
+from nas.runtime.documents import format_first, type_adapter
 from nas.search.objectives import OBJECTIVES, parse_objectives, parse_quantity
 from nas.study.recipe import Recipe
 from nas.study.setting import (
@@ -222,11 +222,14 @@ def read_settings(path: Path) -> Settings:
     if not isinstance(content, dict):
         raise StudyError(f"{path} must be a mapping of settings such as 'space: twins_cswin'")
     _check_keys(path, content)
-    from pydantic import TypeAdapter, ValidationError  # a machine that only measures may lack it
+    from pydantic import ValidationError  # a machine that only measures may lack it
 
     try:
         # Lists become tuples only where JSON is read.
-        return TypeAdapter(Settings).validate_json(json.dumps(content, default=str), strict=True)
+        settings: Settings = type_adapter(Settings).validate_json(
+            json.dumps(content, default=str), strict=True
+        )
+        return settings
     except ValidationError as error:
         raise StudyError(f"{path}: setting {format_first(error)}") from None
     except (RequestError, TypeError) as error:  # a mapping's key may be no word

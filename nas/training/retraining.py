@@ -18,11 +18,12 @@ from nas.runtime.console import bar, log
 from nas.runtime.uncertainty import Accuracy, format_accuracy
 from nas.study.designs import Design
 from nas.study.folder import Study
-from nas.study.recipe import Recipe
+from nas.study.recipe import Recipe, for_params
 from nas.training.retraining_job import RetrainingJob, digest_weights
 from nas.training.subnet import train_one
 from nas.training.teacher import Teacher
 from search_spaces.architecture import Architecture
+from search_spaces.cost import costs
 
 MODES = ("scratch", "inherit")
 
@@ -64,7 +65,7 @@ def retrain(
     Args:
         study: Where results are kept.
         candidates: What to train.
-        recipe: How to train.
+        recipe: How to train; its drop path may be by each design's size.
         data: Images; the test split is read once, by the last evaluation of each network.
         inherited: Weights from the supernet by digest, of every design that inherits.
         allocation: The workers of the budget, which the trainings share.
@@ -79,7 +80,7 @@ def retrain(
             each.design,
             mode,
             study.retraining_folder(each.architecture.digest, mode).absolute(),
-            recipe,
+            for_params(recipe, costs(each.architecture).params),
             images,
             digest_weights(inherited[each.architecture.digest]) if mode == "inherit" else None,
             compile,

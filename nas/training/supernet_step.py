@@ -11,7 +11,7 @@ from nas.study.settings import Settings
 from nas.training.compiled import eager_on_short_batches
 from nas.training.criterion import Criterion
 from nas.training.loop import ForwardBackward
-from nas.training.sharded_step import SumOverWorkers, sharded_step
+from nas.training.sharded_step import SumOverWorkers, seed_shard, sharded_step
 from nas.training.teacher import AskTeacher
 from supernet import sampling
 from supernet.supernet import Supernet
@@ -52,6 +52,7 @@ def supernet_step(
         paths = sample_paths(supernet.space, settings.seed, step)
         mean_loss, first_answer = images.new_zeros((), dtype=torch.float32), None
         teacher_logits = None if ask_teacher is None else ask_teacher(images)
+        seed_shard(settings.recipe.seed, step, shard)  # stochastic depth
         for path in paths:
             with autocast(device):
                 logits = supernet(images, path.architecture, settings.recipe.drop_path).float()

@@ -124,6 +124,20 @@ FAULTS = (
         (f"{TRAINING}/test_supernet.py",),
     ),
     Fault(
+        "drop path is the same for designs of every size",
+        "nas/training/retraining.py",
+        "for_params(recipe, costs(each.architecture).params)",
+        "recipe",
+        (f"{TRAINING}/test_reuse.py",),
+    ),
+    Fault(
+        "workers of a supernet drop the same blocks",
+        "nas/training/supernet_step.py",
+        "seed_shard(settings.recipe.seed, step, shard)",
+        "pass",
+        (CRITERION,),
+    ),
+    Fault(
         "retraining ignores drop path",
         "nas/training/subnet.py",
         "build_subnet(job.architecture, job.recipe.drop_path)",

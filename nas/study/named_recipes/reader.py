@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from nas.runtime.documents import format_first
+from nas.runtime.documents import format_first, type_adapter
 from nas.study.recipe import Recipe
 from nas.study.setting import declared_settings
 from search_spaces.checks import is_int, is_number
@@ -177,11 +177,11 @@ def _read_mapping(reader: YamlReader, content: Mapping[str, Any], key: str) -> M
 
 
 def _to_recipe(numbers: Mapping[str, Any], source: str, section: str) -> Recipe:
-    from pydantic import TypeAdapter, ValidationError  # a machine that only measures may lack it
+    from pydantic import ValidationError  # a machine that only measures may lack it
 
     try:
         # Lists become tuples only where JSON is read.
-        recipe: Recipe = TypeAdapter(Recipe).validate_json(json.dumps(numbers, default=str), strict=True)
+        recipe: Recipe = type_adapter(Recipe).validate_json(json.dumps(numbers, default=str), strict=True)
         recipe.validate(section)
     except ValidationError as error:
         raise RequestError(f"{source}: {section}: {format_first(error)}") from None

@@ -30,6 +30,7 @@ OTHER = Settings(
     data="folder:/images/with: colon",
     data_dir="/data",
     image_size=32,
+    test_crop=0.9,
     skip_broken=True,
     objectives="top1,params,latency_ms",
     max_macs="600M",

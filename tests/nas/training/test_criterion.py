@@ -150,9 +150,9 @@ def test_unmixed_images_have_the_loss_that_they_have_without_mixing() -> None:
     torch.testing.assert_close(never.loss(logits, never.prepare(0, 0, images, labels)[1]), expected)
 
 
-def test_two_workers_mix_as_one_does(space: Space) -> None:
+def test_two_workers_mix_and_drop_as_one_does(space: Space) -> None:
     """A worker that runs both shards and two workers with one each leave the same gradients, to the bit."""
-    settings = Settings(recipe=replace(BOTH, label_smoothing=0.1, batch_size=8, shards=2))
+    settings = Settings(recipe=replace(BOTH, label_smoothing=0.1, batch_size=8, shards=2, drop_path=0.5))
     torch.manual_seed(0)
     supernet = Supernet(space).train()
     images, labels = (

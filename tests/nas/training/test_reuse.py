@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,17 @@ from typing import Any
 import pytest
 import torch
 
+from nas.cluster.budget import allocate_workers, parse_budget
 from nas.data.dataset import Data
 from nas.runtime.documents import read_json
 from nas.runtime.files import write_json
 from nas.study.designs import Design
+from nas.study.folder import Study
+from nas.study.recipe import Recipe
+from nas.training import retraining
 from nas.training.retraining_job import RetrainingJob, digest_weights
 from nas.training.subnet import train_one
+from search_spaces.cost import costs
 from search_spaces.errors import CheckpointError
 from search_spaces.space import Space
 from tests.helpers.training import CPU, RECIPE
@@ -51,6 +57,8 @@ def test_results_of_earlier_versions_are_used_again(job: RetrainingJob, data: Da
     result = read_json(job.result_file)
     assert result.pop("made_from") == {"images": data.digest, "weights": None}
     assert result["recipe"] == asdict(SHORT)
+    for number in ("mixup", "warmup_epochs", "drop_path_by_params"):  # which they did not have
+        del result["recipe"][number]
     write_json(job.result_file, result)
     assert train(job, data) == 0
 
@@ -82,3 +90,29 @@ def test_weights_are_told_by_name_and_content() -> None:
     ]
     digests = [digest_weights(each) for each in (weights, *others)]
     assert digest_weights(same) == digests[0] and len(set(digests)) == 5
+
+
+def test_drop_path_is_by_the_size_of_each_design(
+    space: Space, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    designs = [space.smallest, space.largest]
+    small, large = (costs(design).params for design in designs)
+    assert small < large
+    recipe = replace(SHORT, drop_path_by_params=((small, 0.1), (large, 0.3)))
+    recipes: list[Recipe] = []
+
+    class Stop(Exception):
+        pass
+
+    def stop(train_one: object, jobs: list[RetrainingJob], *others: object) -> None:
+        recipes.extend(job.recipe for job in jobs)
+        raise Stop
+
+    monkeypatch.setattr(retraining, "run_trials", stop)
+    candidates = [retraining.Candidate(Design(design), ("scratch",)) for design in designs]
+    allocation = allocate_workers(parse_budget("1cpu"), 1, 0)
+    with pytest.raises(Stop):
+        retraining.retrain(Study(tmp_path), candidates, recipe, data, {}, allocation)
+    assert [each.drop_path for each in recipes] == [0.1, 0.3]
+    # What a finished result is compared with has been through JSON.
+    assert all(json.loads(json.dumps(asdict(each))) == asdict(each) for each in recipes)

@@ -15,7 +15,17 @@ from nas.bench.setup import Setup
 from nas.runtime.device import compute_dtype, default_device, hardware_name
 from search_spaces.errors import RequestError, nearest
 
-BENCHES = ("operators", "networks", "supernet", "population", "search", "workers", "latency", "compile")
+BENCHES = (
+    "operators",
+    "networks",
+    "supernet",
+    "population",
+    "search",
+    "workers",
+    "data",
+    "latency",
+    "compile",
+)
 _SPACE = ("space", "scale", "image_size")
 #: Options that each bench heeds, besides those of the files it writes.
 HEEDED: dict[str, tuple[str, ...]] = {
@@ -25,11 +35,13 @@ HEEDED: dict[str, tuple[str, ...]] = {
     "population": (*_SPACE, "device", "threads", "rounds", "batch_size", "quick"),
     "search": (*_SPACE, "trials", "quick"),
     "workers": (*_SPACE, "device", "rounds", "quick"),
+    "data": (*_SPACE, "device", "threads", "rounds", "batch_size", "quick"),
     "latency": (*_SPACE, "device", "batch_size", "quick"),
     "compile": (*_SPACE, "device", "threads", "rounds", "batch_size", "quick"),
 }
-#: What runs when none is named: latency measures a whole table first, compile waits for a compiler for minutes.
-USUAL = BENCHES[:-2]
+#: What runs when none is named: data writes thousands of files, latency measures a whole table first, compile waits for
+#: a compiler for minutes.
+USUAL = BENCHES[:-3]
 
 
 @dataclass(frozen=True)

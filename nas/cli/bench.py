@@ -18,8 +18,8 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="[BENCH...]",
-            help="operators, networks, supernet, population, search, workers, latency, compile; all but the last "
-            "two where none is named.",
+            help="operators, networks, supernet, population, search, workers, data, latency, compile; all but the "
+            "last three where none is named.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON to write: results; of latency its table.")] = None,

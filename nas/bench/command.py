@@ -39,7 +39,7 @@ HEEDED: dict[str, tuple[str, ...]] = {
     "latency": (*_SPACE, "device", "batch_size", "quick"),
     "compile": (*_SPACE, "device", "threads", "rounds", "batch_size", "quick"),
 }
-#: What runs when none is named: data writes thousands of files, latency measures a whole table first, compile waits for
+#: What runs when none is named: data writes hundreds of files, latency measures a whole table first, compile waits for
 #: a compiler for minutes.
 USUAL = BENCHES[:-3]
 

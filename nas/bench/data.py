@@ -43,7 +43,7 @@ def bench(setup: Setup) -> list[Measurement]:
     side, measurements = space.image_size[0], []
     with tempfile.TemporaryDirectory(prefix="nas-bench-") as folder:
         for width, height in _SIZES:
-            count = 16 if setup.quick else 2000 if width < 1000 else 200
+            count = 16 if setup.quick else 512 if width < 1000 else 64
             files = _write_pictures(Path(folder) / str(width), count, width, height)
             measurements.append(_measure_drafts(files, side, setup, f"{width}x{height} JPEG to {side} px"))
             if width < 1000:

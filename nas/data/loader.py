@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from nas.data.augment import Augmentation
+from nas.runtime import interrupt
 from nas.runtime.private_folder import make_room_for_sockets
 from search_spaces.errors import DataError, WorkError
 
@@ -68,6 +69,7 @@ class LoaderPool:
         Raises:
             DataError: An image cannot be decoded.
             WorkError: A process was killed.
+            Interrupted: It was, since the user asked to stop.
         """
         loader = self._take(pin_memory)
         loader.sampler.tasks = tasks  # type: ignore[attr-defined]
@@ -82,6 +84,7 @@ class LoaderPool:
             usable = False
             if "DataLoader worker" not in str(error):
                 raise
+            interrupt.check()  # a terminal stops the processes with the one that reads
             raise WorkError(
                 "a process that decodes images was killed, perhaps for want of memory; what is finished is kept: "
                 "run the same command again"

@@ -25,6 +25,7 @@ from nas.data.sources.folder import ImageFiles
 from nas.data.sources.path_list import PathList
 from nas.data.streaming import StreamDecoder, StreamedImages
 from nas.data.training_transform import TrainingTransform
+from nas.runtime import interrupt
 from search_spaces.errors import DataError, WorkError
 from tests.helpers.image_folders import paint_classes, read_all
 
@@ -137,7 +138,7 @@ def test_processes_are_kept_from_epoch_to_epoch_and_end_with_their_images(stream
     assert children() == before
 
 
-def test_a_killed_process_is_one_sentence(streamed: Data) -> None:
+def test_a_killed_process_is_one_sentence(streamed: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     own = pickle.loads(pickle.dumps(streamed))
     before = children()
     list(own.val.batches(8))
@@ -146,6 +147,12 @@ def test_a_killed_process_is_one_sentence(streamed: Data) -> None:
     with pytest.raises(WorkError, match="a process that decodes images was killed"):
         list(own.val.batches(8))
     assert len(read_all(own.val)[0]) == len(own.val)  # the next one starts others
+    for pid in children() - before:
+        os.kill(pid, signal.SIGKILL)
+    # A terminal's Ctrl-C ends the processes too: that is the user's wish, not a failure.
+    monkeypatch.setattr(interrupt, "_requested", True)
+    with pytest.raises(interrupt.Interrupted):
+        list(own.val.batches(8))
 
 
 @pytest.mark.slow

@@ -45,10 +45,13 @@ def find_teacher(text: str | None, data: Data, study: Study | None = None) -> Te
     if text is None or text == NONE:
         return None
     spec = parse_teacher(text)
-    if spec.kind == "largest":
-        teacher = _read_largest_path(study, data)
-    else:
-        teacher = _READERS[spec.kind](spec)
+    try:
+        teacher = _read_largest_path(study, data) if spec.kind == "largest" else _READERS[spec.kind](spec)
+    except RequestError as error:
+        if "--teacher" in str(error):
+            raise
+        # What reads files does not know for whom.
+        raise RequestError(f"--teacher {text}: {error}") from None
     teacher.require_same_classes(data)
     return teacher
 

@@ -32,6 +32,8 @@ from search_spaces.errors import CheckpointError, StudyError, WorkError
 #: ``.<target>.<where>-<process>.<random>.tmp``; earlier versions did not say where.
 _SCRATCH = re.compile(r"\..+\.(?:([0-9a-f]{8})-)?(\d+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
 _STALE_SECONDS = 86_400.0
+#: Bytes; the limit of the format.
+_LONGEST_HEADER = 100_000_000
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -105,11 +107,24 @@ def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
 def load_metadata(path: Path | str) -> dict[str, str]:
     """Read the header's strings of a safetensors file, and none of its tensors.
 
+    safetensors itself would map the whole file as memory of its own, which fails for one larger than the memory.
+
     Raises:
         CheckpointError: The file is absent, truncated or not safetensors.
     """
-    with _explaining_damage(path), safe_open(path, framework="pt") as file:
-        return dict(file.metadata() or {})
+    with _explaining_damage(path), open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > _LONGEST_HEADER:
+            raise ValueError("it does not begin with a header")
+        header = json.loads(file.read(length))
+        try:
+            metadata = dict(header.pop("__metadata__", {}))
+            end = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
+        except (AttributeError, LookupError, TypeError) as error:
+            raise ValueError("its header does not list tensors") from error
+        if os.fstat(file.fileno()).st_size != 8 + length + end:
+            raise ValueError("its length is not what its header says")
+    return metadata
 
 
 @contextlib.contextmanager
@@ -123,6 +138,8 @@ def _explaining_damage(path: Path | str) -> Iterator[None]:
             f"{path} is truncated or not a safetensors file ({first_line(error)}); "
             "copy it again or delete it and make it anew"
         ) from None
+    except RuntimeError as error:  # of torch, when memory runs out
+        raise CheckpointError(f"{path} cannot be read ({first_line(error)}); free some memory") from None
 
 
 def require_writable(folder: Path | str) -> None:

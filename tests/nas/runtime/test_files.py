@@ -181,6 +181,21 @@ def test_a_header_is_read_without_the_tensors(tmp_path: Path) -> None:
     assert files.load_metadata(path) == {"step": "3", "total": "12"}
     assert read_progress(path) == (3, 12)
     assert path.stat().st_blocks * 512 < 10**6
+    with pytest.raises(
+        CheckpointError, match=r"w.safetensors cannot be read \(unable to mmap.*; free some memory"
+    ):
+        files.load_tensors(path)
+
+
+@pytest.mark.parametrize("header", [
+    b"[]", b"3", b'{"w": 3}', b'{"w": {}}', b'{"w": {"data_offsets": [0]}}', b'{"w": {"data_offsets": [0, 4]}}',
+    b'{"w": {"data_offsets": null}}', b'{"__metadata__": 3}', b"{", b"\xff\xfe",
+])  # fmt: skip
+def test_a_damaged_header_is_one_sentence(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(CheckpointError, match=r"w.safetensors is truncated or not a safetensors file \("):
+        files.load_metadata(path)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "folder", "absent"])
@@ -197,9 +212,10 @@ def test_damaged_weights_are_one_sentence(tmp_path: Path, damage: str) -> None:
         path.unlink()
         if damage == "folder":
             path.mkdir()
-    with pytest.raises(CheckpointError, match=r"w\.safetensors") as caught:
-        files.load_tensors(path)
-    assert "\n" not in str(caught.value) and "; " in str(caught.value)
+    for load in (files.load_tensors, files.load_metadata):
+        with pytest.raises(CheckpointError, match=r"w\.safetensors") as caught:
+            load(path)
+        assert "\n" not in str(caught.value) and "; " in str(caught.value)
 
 
 def test_require_writable_accepts_folders_to_be_and_leaves_nothing(tmp_path: Path) -> None:

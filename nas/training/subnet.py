@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from nas.data.dataset import Data
 from nas.evaluation.accuracy import accuracy, evaluation_batch_size
 from nas.runtime import interrupt
 from nas.training.augmentation import recipe_augmentation
+from nas.training.epoch_history import FILE_NAME, Epoch, EpochHistory
 from nas.training.loop import Training
 from nas.training.retraining_job import RetrainingJob
 from nas.training.retraining_result import write_result
@@ -82,21 +85,35 @@ def train_one(
             world=world,
         )
 
-    def report_epoch() -> None:
+    history = EpochHistory(job.folder / FILE_NAME, training.step // steps_per_epoch)
+    losses: list[float] = []
+
+    def report_epoch(seconds: float) -> None:
         if rank == 0:
             batches = data.val.batches(evaluation_batch_size(size), device=device)
             top1 = accuracy(training.averaged_network, batches)["top1"]
-            on_result({"name": job.name, "epoch": training.step // steps_per_epoch, "top1": top1})
+            epoch = training.step // steps_per_epoch
+            if losses:
+                lr = training.optimizer.param_groups[0]["lr"]
+                history.add(Epoch(epoch, top1, fmean(losses), lr, seconds))
+            on_result({"name": job.name, "epoch": epoch, "top1": top1})
         interrupt.check()
 
     if (
         training.step == training.total_steps
     ):  # stopped after its last step; Tune wants a report of every trial
-        report_epoch()
+        report_epoch(0.0)
     while training.step < training.total_steps:
-        until = (training.step // steps_per_epoch + 1) * steps_per_epoch
-        training.run(run_step, epoch_batches, until=until, save_checkpoints=rank == 0)
-        report_epoch()
+        until, started = (training.step // steps_per_epoch + 1) * steps_per_epoch, time.monotonic()
+        losses.clear()
+        training.run(
+            run_step,
+            epoch_batches,
+            until=until,
+            on_progress=lambda step, loss: losses.append(loss),
+            save_checkpoints=rank == 0,
+        )
+        report_epoch(time.monotonic() - started)
     if rank == 0:
         write_result(job, training.averaged_network, data, device)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import cos, pi
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from nas.runtime.documents import read_json
 from nas.runtime.files import load_tensors
 from nas.study.designs import Design
 from nas.study.recipe import Recipe
+from nas.training.epoch_history import FILE_NAME, Epoch, read_history
 from nas.training.retraining_job import RetrainingJob
 from nas.training.subnet import train_one
 from search_spaces.architecture import Architecture
@@ -70,14 +72,19 @@ class Trained:
         weights: Of its average, statistics included.
         result: What ``result.json`` says of accuracies.
         epochs: What was reported after each epoch.
+        history: Accuracy, loss and rate of each epoch, those before an interruption included.
     """
 
     weights: dict[str, Tensor]
     result: dict[str, Any]
     epochs: list[dict[str, Any]]
+    history: list[Epoch]
 
     def same_as(self, other: Trained) -> bool:
-        return equal_tensors(self.weights, other.weights) and self.result == other.result
+        return equal_tensors(self.weights, other.weights) and (self.result, self.history) == (
+            other.result,
+            other.history,
+        )
 
 
 def new_job(folder: Path, operator: str, mode: str = "scratch") -> RetrainingJob:
@@ -90,7 +97,8 @@ def new_payload() -> dict[str, Any]:
 
 def read(job: RetrainingJob, epochs: list[dict[str, Any]]) -> Trained:
     result = {name: value for name, value in read_json(job.result_file).items() if "top" in name}
-    return Trained(load_tensors(job.folder / "model.safetensors")[0], result, epochs)
+    history = [replace(epoch, seconds=0.0) for epoch in read_history(job.folder / FILE_NAME)]
+    return Trained(load_tensors(job.folder / "model.safetensors")[0], result, epochs, history)
 
 
 def train_alone(job: RetrainingJob) -> Trained:
@@ -120,6 +128,10 @@ def test_ranks_together_are_one_process(norms: str, together: dict[str, Trained]
     assert bool(statistics) == (norms == "with")
     alone = train_alone(new_job(tmp_path, operator))
     assert [result["epoch"] for result in alone.epochs] == [1, 2, 3]
+    assert [epoch.epoch for epoch in alone.history] == [1, 2, 3]
+    # Two of three epochs warm up from a hundredth of the peak (steps 2 and 5 of 6), then a cosine falls (step 8 of 9).
+    rates = [5e-5 + 4.95e-3 * share for share in (2 / 6, 5 / 6, (1 + cos(8 / 9 * pi)) / 2)]
+    assert [epoch.lr for epoch in alone.history] == pytest.approx(rates)
     assert together[norms].same_as(alone)
     if norms == "with":  # the first two epochs were those of the team
         assert [result["epoch"] for result in together[norms].epochs] == [3]

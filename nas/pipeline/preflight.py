@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.ray_cluster import Cluster
 from nas.cluster.ray_session import describe_missing_place, session_places
@@ -22,15 +20,16 @@ from nas.runtime.resources import (
     GIB,
     MIB,
     cache_folder,
+    format_bytes,
     measure_disk,
     measure_memory,
     measure_shared_memory,
     most_open_files,
 )
 from nas.search.database_check import require_usable
+from nas.training.footprint import count_supernet_parameters
 from search_spaces.errors import NasError, RequestError
 from search_spaces.space import Space
-from supernet.supernet import Supernet
 
 _TENSORS = (
     4  # of a checkpoint, each as large as the network: weights, their average, two moments of the optimizer
@@ -121,7 +120,7 @@ def examine_search(
         trains: Whether the supernet is trained.
         has_checkpoint: Whether a checkpoint lies there already.
     """
-    network = count_parameters(space) * _FLOAT
+    network = count_supernet_parameters(space) * _FLOAT
     # A checkpoint is written beside the one before it.
     needed = _TENSORS * network * (2 - has_checkpoint) if trains else 0
     checks: list[Callable[[], str | None]] = [
@@ -147,20 +146,13 @@ def examine_retraining(folder: Path, parameters: list[float], modes: int) -> Pre
     )
 
 
-def count_parameters(space: Space) -> int:
-    """Return the parameters of a space's supernet, of which no memory is taken."""
-    with torch.device("meta"):
-        supernet = Supernet(space)
-    return sum(parameter.numel() for parameter in supernet.parameters())
-
-
 def describe_little_disk(folder: Path, needed: int, purpose: str) -> str | None:
     """Return what to do where a disk has too little room, or None."""
     wanted, free = needed + _LEAST_DISK, measure_disk(folder).free
     if free >= wanted:
         return None
     return (
-        f"{folder} has {_format(free)} of disk free and {_format(wanted)} are wanted for {purpose}; free some space or "
+        f"{folder} has {format_bytes(free)} of disk free and {format_bytes(wanted)} are wanted for {purpose}; free some space or "
         "choose another --study"
     )
 
@@ -170,7 +162,7 @@ def _describe_session_disk() -> str | None:
     if not places or (free := measure_disk(places[0]).free) >= _SESSION_DISK:
         return None
     return (
-        f"Ray wants {_format(_SESSION_DISK)} of disk for temporary files and {places[0]} has {_format(free)} free; "
+        f"Ray wants {format_bytes(_SESSION_DISK)} of disk for temporary files and {places[0]} has {format_bytes(free)} free; "
         "free some space or set RAY_TMPDIR to another folder"
     )
 
@@ -191,7 +183,7 @@ def _describe_shared_memory() -> str | None:
     if (free := measure_shared_memory().free) >= _LEAST_SHARED:
         return None
     return (
-        f"/dev/shm has {_format(free)} free, too little for what workers share, so that Ray uses the disk and is "
+        f"/dev/shm has {format_bytes(free)} free, too little for what workers share, so that Ray uses the disk and is "
         "slow; start the container with --shm-size=4g"
     )
 
@@ -212,7 +204,7 @@ def _describe_memory(workers: int, network: int, images: int) -> str | None:
     if (free := measure_memory().free) >= wanted:
         return None
     return (
-        f"{workers} workers want about {_format(wanted)} of memory and {_format(free)} are free; give a smaller "
+        f"{workers} workers want about {format_bytes(wanted)} of memory and {format_bytes(free)} are free; give a smaller "
         f"--budget, for example --budget {max(1, (free - images) // (_WORKER_MEMORY + network))}cpu, or close other "
         "programs"
     )
@@ -233,7 +225,3 @@ def _refusal(check: Callable[[], object]) -> str | None:
 
 def _sentences(checks: list[Callable[[], str | None]]) -> tuple[str, ...]:
     return tuple(text for check in checks if (text := check()) is not None)
-
-
-def _format(amount: int) -> str:
-    return f"{amount / GIB:.1f} GiB" if amount >= GIB else f"{amount / MIB:.0f} MiB"

@@ -47,6 +47,11 @@ def measure_shared_memory() -> Amount:
     return Amount(usage.total, usage.free)
 
 
+def format_bytes(amount: int) -> str:
+    """Return an amount of memory for people."""
+    return f"{amount / GIB:.1f} GiB" if amount >= GIB else f"{amount / MIB:.0f} MiB"
+
+
 def most_open_files() -> int:
     """Return how many files a process may raise its limit to."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -20,6 +20,7 @@ from nas.pipeline.preflight import (
 )
 from nas.runtime.resources import GIB, MIB, Amount
 from nas.search.storage_url import sqlite_url
+from nas.training.footprint import count_supernet_parameters
 from search_spaces.declaration import load_declaration
 from search_spaces.errors import RequestError
 from supernet.supernet import Supernet
@@ -132,7 +133,7 @@ def test_checkpoints_and_memory_by_the_size_of_the_supernet(
     data = load_data("mnist5k")
     space = load_declaration("twins_cswin").space("nano", 28, 1, 10)
     parameters = sum(parameter.numel() for parameter in Supernet(space).parameters())
-    assert count_parameters(space) == parameters
+    assert count_supernet_parameters(space) == parameters
     both = 4 * 4 * parameters * 2 + 100 * MIB
 
     def problems(free: int, *, trains: bool = True, has_checkpoint: bool = False) -> tuple[str, ...]:

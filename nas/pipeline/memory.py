@@ -78,7 +78,8 @@ class Footprint:
         saved = self.supernet
         return [
             f"memory    {', '.join(totals)} on each device{has}",
-            f"          the worst path saves {format_bytes(saved.memory.saved)} for {saved.images} images in {self.dtype}",
+            f"          the worst path saves {format_bytes(saved.memory.saved)} for {saved.images} images in "
+            f"{self.dtype}",
             *(
                 f"          {name} in {phase.shards} shards instead of {phase.stated_shards}, so that it fits"
                 for name, phase in self.phases().items()
@@ -92,9 +93,7 @@ class Footprint:
             "device": self.device,
             "device_bytes": self.device_bytes,
             "dtype": self.dtype,
-            **{
-                name: {**asdict(phase), "bytes": phase.memory.total} for name, phase in self.phases().items()
-            },
+            **{name: {**asdict(phase), "bytes": phase.memory.total} for name, phase in self.phases().items()},
         }
 
 
@@ -155,11 +154,8 @@ def plan_memory(
             f"training this supernet on {footprint.supernet.images} images at a time takes {format_bytes(needed)} and "
             f"{device} has {format_bytes(has)}; choose a smaller --scale or --image-size, or devices with more memory"
         )
-    recipes = {
-        "recipe": _with_shards(recipe, footprint.supernet),
-        "retraining": _with_shards(retraining, footprint.retraining),
-    }
-    return replace(settings, **recipes), footprint
+    fits = _with_shards(recipe, footprint.supernet), _with_shards(retraining, footprint.retraining)
+    return replace(settings, recipe=fits[0], retraining=fits[1]), footprint
 
 
 def _largest_shard(recipe: Recipe, train_images: int, shards: int) -> int:

@@ -15,6 +15,7 @@ from nas.data.dataset import Data
 from nas.latency.table import LatencyTable, read_table
 from nas.pipeline.again import offering_another_search
 from nas.pipeline.images import load_study_data
+from nas.pipeline.memory import Footprint, plan_memory
 from nas.pipeline.preflight import examine_machine, examine_search
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.teachers import count_supernet_macs, describe_teacher, find_teacher_of_supernet
@@ -63,6 +64,7 @@ class SearchPlan:
         pretrained: Published networks that the supernet starts from; none where it is trained already.
         warnings: What may slow or stop it on this machine.
         teacher: What teaches the supernet, or None.
+        footprint: Memory that its trainings take, or None where no supernet is trained.
     """
 
     settings: Settings
@@ -79,6 +81,7 @@ class SearchPlan:
     pretrained: tuple[PretrainedStart, ...] = ()
     warnings: tuple[str, ...] = ()
     teacher: Teacher | None = None
+    footprint: Footprint | None = None
 
     @property
     def images_scored(self) -> int:
@@ -158,13 +161,21 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     settings = replace(settings, test_crop=data.test_crop)
     if request.source is not None:
         request.source.require_images(data)
+    has_begun = study.settings_file.exists()
     if request.config is None and request.source is None:
-        if study.settings_file.exists():
+        if has_begun:
             settings = stored_recipes(settings, request.overrides, study.settings())
         else:
             gpus = allocation.workers if allocation.gpus_per_worker else 0
             settings = default_recipes(settings, request.overrides, data.image_size, gpus)
     space = declaration.space(settings.scale, data.image_size, data.in_channels, len(data.class_names))
+    footprint: Footprint | None = None
+    done, total = read_progress(study.supernet_file)
+    if settings.trains_supernet and not 0 < total <= done:
+        keeps_recipes = has_begun or request.config is not None or request.source is not None
+        settings, footprint = plan_memory(
+            settings, space, len(data.train), allocation, cluster, is_stored=keeps_recipes
+        )
     with offering_another_search(study, settings, request.budget):
         identity = study.check(settings, space, data)
     if settings.compile:
@@ -191,7 +202,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         data,
         cluster,
         allocation,
-        trains=settings.supernet is None and settings.needs_supernet,
+        trains=settings.trains_supernet,
         has_checkpoint=study.supernet_file.exists(),
     )
     preflight.require()
@@ -211,9 +222,11 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         (
             *preflight.warnings,
             *lost,
+            *(() if footprint is None else footprint.warnings),
             *(warn_of_small_set(count_scored(settings, data)) if settings.needs_supernet else ()),
         ),
         teacher,
+        footprint,
     )
 
 
@@ -256,6 +269,7 @@ def describe_plan(plan: SearchPlan) -> list[str]:
         + (f" and {allocation.gpus_per_worker:g} GPU" if allocation.gpus_per_worker else ""),
         f"supernet  {_describe_supernet(plan)}",
         *_describe_pretrained(plan.pretrained),
+        *([] if plan.footprint is None else plan.footprint.lines()),
         *_describe_teaching(plan),
         *_describe_noise(plan),
         f"search    {_describe_designs(plan)}, objectives {plan.settings.objectives}"

@@ -63,6 +63,7 @@ def plan_to_json(plan: SearchPlan, following: Following) -> dict[str, Any]:
         "supernet": None if not plan.settings.needs_supernet else plan.settings.supernet or "trained",
         "starts": [start.name for start in plan.pretrained],
         "teacher": None if plan.teacher is None else plan.teacher.name,
+        "memory": None if plan.footprint is None else plan.footprint.to_json(),
         "trials": config.trials,
         "seconds": config.seconds,
         "objectives": list(plan.goal.objectives),

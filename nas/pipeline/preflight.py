@@ -17,7 +17,6 @@ from nas.cluster.waiting import wait_limit
 from nas.data.dataset import Data
 from nas.runtime.files import require_writable
 from nas.runtime.resources import (
-    GIB,
     MIB,
     cache_folder,
     format_bytes,
@@ -152,8 +151,8 @@ def describe_little_disk(folder: Path, needed: int, purpose: str) -> str | None:
     if free >= wanted:
         return None
     return (
-        f"{folder} has {format_bytes(free)} of disk free and {format_bytes(wanted)} are wanted for {purpose}; free some space or "
-        "choose another --study"
+        f"{folder} has {format_bytes(free)} of disk free and {format_bytes(wanted)} are wanted for {purpose}; "
+        "free some space or choose another --study"
     )
 
 
@@ -162,8 +161,8 @@ def _describe_session_disk() -> str | None:
     if not places or (free := measure_disk(places[0]).free) >= _SESSION_DISK:
         return None
     return (
-        f"Ray wants {format_bytes(_SESSION_DISK)} of disk for temporary files and {places[0]} has {format_bytes(free)} free; "
-        "free some space or set RAY_TMPDIR to another folder"
+        f"Ray wants {format_bytes(_SESSION_DISK)} of disk for temporary files and {places[0]} has "
+        f"{format_bytes(free)} free; free some space or set RAY_TMPDIR to another folder"
     )
 
 
@@ -204,9 +203,9 @@ def _describe_memory(workers: int, network: int, images: int) -> str | None:
     if (free := measure_memory().free) >= wanted:
         return None
     return (
-        f"{workers} workers want about {format_bytes(wanted)} of memory and {format_bytes(free)} are free; give a smaller "
-        f"--budget, for example --budget {max(1, (free - images) // (_WORKER_MEMORY + network))}cpu, or close other "
-        "programs"
+        f"{workers} workers want about {format_bytes(wanted)} of memory and {format_bytes(free)} are free; "
+        f"give a smaller --budget, for example --budget {max(1, (free - images) // (_WORKER_MEMORY + network))}cpu, "
+        "or close other programs"
     )
 
 

@@ -193,6 +193,11 @@ class Settings:
         return "top1" in parse_objectives(self.objectives)
 
     @property
+    def trains_supernet(self) -> bool:
+        """Whether a supernet is trained: one is needed, and its weights are not given."""
+        return self.needs_supernet and self.supernet is None
+
+    @property
     def limits(self) -> tuple[tuple[str, float], ...]:
         """Largest value allowed of a score, by name."""
         limits: list[tuple[str, float]] = []

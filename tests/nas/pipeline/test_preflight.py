@@ -13,7 +13,6 @@ from nas.cluster.ray_cluster import Cluster
 from nas.pipeline import preflight
 from nas.pipeline.preflight import (
     Preflight,
-    count_parameters,
     examine_machine,
     examine_retraining,
     examine_search,

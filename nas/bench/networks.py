@@ -1,7 +1,8 @@
-"""Our networks against timm's, with the same weights."""
+"""Our networks against timm's, and against their operators' plain formulations, with the same weights."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
@@ -27,19 +28,56 @@ from search_spaces.cost import costs
 from search_spaces.published import published
 from supernet.block import Network
 from supernet.checkpoints import load_network, translate_checkpoint
+from supernet.operators import mixer
+from supernet.subnet import build_subnet
 
 #: Our name and timm's.
 TWINS = (("twins_svt_small", "twins_svt_small"), ("swin_tiny", "swin_tiny_patch4_window7_224"))
+#: Designs that timm has no network of: their operators run by the plain formulation, as in their authors' code.
+PLAIN = ("cswin_tiny",)
 _TARGETS = {"cpu": Target(1.0), "cuda": Target(1.1)}
 
 
-def bench(setup: Setup, pairs: Sequence[tuple[str, str]] = TWINS) -> list[Measurement]:
+class PlainMixer(nn.Module):
+    """An operator's module, computed by the operator's plain formulation.
+
+    Args:
+        module: The operator's static module.
+        operator: The operator.
+    """
+
+    def __init__(self, module: nn.Module, operator: str) -> None:
+        super().__init__()
+        self.module = module
+        self.plain = mixer(operator).plain
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, H, W, C)`` to the same shape."""
+        return self.plain(self.module, x)
+
+
+def bench(
+    setup: Setup, pairs: Sequence[tuple[str, str]] = TWINS, plain: Sequence[str] = PLAIN
+) -> list[Measurement]:
     """Return two measurements a network, inference and training step.
+
+    Args:
+        setup: Sizes and device.
+        pairs: Published designs and what timm calls them.
+        plain: Published designs to compare with their operators' plain formulations.
 
     Raises:
         WorkError: If the two sides do not give the same logits.
     """
-    return [one for ours, theirs in pairs for one in _measure_pair(ours, theirs, setup)]
+    image_size = setup.pick(setup.image_size, 224, 224, 224)
+    version, measurements = metadata.version("timm"), []
+    for name, timm_name in pairs:
+        networks = build_pair(name, timm_name, image_size)
+        measurements += _measure_pair(name, networks, f"timm {version} {timm_name}", image_size, setup)
+    for name in plain:
+        networks = build_plain_pair(name, image_size)
+        measurements += _measure_pair(name, networks, "plain formulation", image_size, setup)
+    return measurements
 
 
 def build_pair(name: str, timm_name: str, image_size: int) -> tuple[Network, nn.Module]:
@@ -64,10 +102,29 @@ def build_pair(name: str, timm_name: str, image_size: int) -> tuple[Network, nn.
     return load_network(design, translate_checkpoint(theirs.state_dict())), theirs
 
 
-def _measure_pair(name: str, timm_name: str, setup: Setup) -> list[Measurement]:
-    image_size = setup.pick(setup.image_size, 224, 224, 224)
+def build_plain_pair(name: str, image_size: int) -> tuple[Network, nn.Module]:
+    """Return a published network and the same with all operators in their plain formulation.
+
+    Args:
+        name: Of the published design.
+        image_size: Side of the images.
+    """
+    torch.manual_seed(0)
+    design = replace(published(name), image_size=(image_size, image_size))
+    ours = build_subnet(design)
+    theirs = copy.deepcopy(ours)
+    for stage, blocks in zip(theirs.stages, design.stages, strict=True):
+        for block, chosen in zip(stage.blocks, blocks.blocks, strict=True):
+            block.mixer = PlainMixer(block.mixer, chosen.operator)
+    return ours, theirs
+
+
+def _measure_pair(
+    name: str, networks: Sequence[nn.Module], against: str, image_size: int, setup: Setup
+) -> list[Measurement]:
+    """Return the measurements of our network, the first of two, and the other."""
     batch = setup.pick(setup.batch_size, 4, 128, 1)
-    networks = [network.to(setup.device) for network in build_pair(name, timm_name, image_size)]
+    networks = [network.to(setup.device) for network in networks]
     inputs = random_inputs((batch, 3, image_size, image_size), setup)
     cost = costs(replace(published(name), image_size=(image_size, image_size)))
     measurements = []
@@ -95,7 +152,7 @@ def _measure_pair(name: str, timm_name: str, setup: Setup) -> list[Measurement]:
                 ours,
                 theirs,
                 batch,
-                against=f"timm {metadata.version('timm')} {timm_name}",
+                against=against,
                 target=_TARGETS[setup.device.type],
                 memory_target=NO_MORE_MEMORY,
                 details=details,

@@ -26,7 +26,7 @@ from nas.bench.setup import Setup
 from nas.runtime.device import autocast
 from search_spaces.cost import costs
 from search_spaces.published import published
-from supernet.block import Network
+from supernet.block import Block, Network
 from supernet.checkpoints import load_network, translate_checkpoint
 from supernet.operators import mixer
 from supernet.subnet import build_subnet
@@ -113,9 +113,10 @@ def build_plain_pair(name: str, image_size: int) -> tuple[Network, nn.Module]:
     design = replace(published(name), image_size=(image_size, image_size))
     ours = build_subnet(design)
     theirs = copy.deepcopy(ours)
-    for stage, blocks in zip(theirs.stages, design.stages, strict=True):
-        for block, chosen in zip(stage.blocks, blocks.blocks, strict=True):
-            block.mixer = PlainMixer(block.mixer, chosen.operator)
+    blocks = [module for module in theirs.modules() if isinstance(module, Block)]
+    operators = [block.operator for stage in design.stages for block in stage.blocks]
+    for block, operator in zip(blocks, operators, strict=True):
+        block.mixer = PlainMixer(block.mixer, operator)
     return ours, theirs
 
 

@@ -27,7 +27,9 @@ CACHED: dict[Callable[..., Tensor], tuple[Any, ...]] = {
     shift_mask: (torch.float32, 8, 8, 4, 2, 2),
     relative_index: (3, 2, 7, 5),
 }
-every_function = pytest.mark.parametrize(("function", "sizes"), CACHED.items(), ids=lambda value: str(value))
+every_function = pytest.mark.parametrize(
+    ("function", "sizes"), CACHED.items(), ids=[function.__name__ for function in CACHED]
+)
 
 
 def modules() -> list[nn.Module]:

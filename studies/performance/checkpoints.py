@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, default=RESULTS, help="the JSON file to write")
     options = parser.parse_args(arguments)
+    torch.set_num_threads(1)  # so that the processor time of the copying thread is all of it
     with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
         training = used_training(options.space, options.scale, Path(folder, "checkpoint"))
         rounds = [time_checkpoint(training) for _ in range(options.rounds + 1)][
@@ -72,11 +73,15 @@ def used_training(space_name: str, scale: str, checkpoint: Path) -> Training:
 
 def time_checkpoint(training: Training) -> dict[str, float]:
     """Return how long a checkpoint is copied, which a training waits for, and how long it is then written."""
-    started = time.perf_counter()
+    started, processor = time.perf_counter(), time.thread_time()
     training.start_saving()
-    copied = time.perf_counter()
+    copied, processor = time.perf_counter(), time.thread_time() - processor
     training.writer.wait()
-    return {"copy_seconds": copied - started, "write_seconds": time.perf_counter() - copied}
+    return {
+        "copy_seconds": copied - started,
+        "copy_processor_seconds": processor,
+        "write_seconds": time.perf_counter() - copied,
+    }
 
 
 def summarize(rounds: Sequence[dict[str, float]], size: int) -> dict[str, Any]:
@@ -86,11 +91,13 @@ def summarize(rounds: Sequence[dict[str, float]], size: int) -> dict[str, Any]:
     `seconds_between_copies` allows.
     """
     copying = statistics.median(each["copy_seconds"] for each in rounds)
+    processor = statistics.median(each["copy_processor_seconds"] for each in rounds)
     writing = statistics.median(each["write_seconds"] for each in rounds)
     interval = max(seconds_between_copies(copying, DEFAULT_SAVE_SECONDS), writing)
     return {
         "bytes": size,
         "copy_seconds": copying,
+        "copy_processor_seconds": processor,
         "write_seconds": writing,
         "seconds_between_before": DEFAULT_SAVE_SECONDS,
         "seconds_between_now": interval,

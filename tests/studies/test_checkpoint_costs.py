@@ -31,7 +31,10 @@ def checkpoints() -> ModuleType:
 def test_shares(
     checkpoints: ModuleType, copy: float, write: float, interval: float, before: float, now: float
 ) -> None:
-    rounds = [{"copy_seconds": copy * k, "write_seconds": write * k} for k in (0.5, 1.0, 7.0)]
+    rounds = [
+        {"copy_seconds": copy * k, "copy_processor_seconds": copy * k, "write_seconds": write * k}
+        for k in (0.5, 1.0, 7.0)
+    ]
     summary = checkpoints.summarize(rounds, 10)
     assert summary["seconds_between_now"] == pytest.approx(interval)
     assert summary["share_blocked_before"] == pytest.approx(before)

@@ -181,10 +181,17 @@ def test_a_header_is_read_without_the_tensors(tmp_path: Path) -> None:
     assert files.load_metadata(path) == {"step": "3", "total": "12"}
     assert read_progress(path) == (3, 12)
     assert path.stat().st_blocks * 512 < 10**6
-    with pytest.raises(
-        CheckpointError, match=r"w.safetensors cannot be read \(unable to mmap.*; free some memory"
-    ):
-        files.load_tensors(path)
+
+
+def test_tensors_larger_than_the_memory_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("unable to mmap 68719476870 bytes: Cannot allocate memory (12)\nand more")
+
+    monkeypatch.setattr(files, "safe_open", fail)
+    with pytest.raises(CheckpointError, match=r"w cannot be read \(unable to mmap .*\); free some memory$"):
+        files.load_tensors(tmp_path / "w")
 
 
 @pytest.mark.parametrize("header", [

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_origin
 
-from nas.runtime.documents import format_first, type_adapter
 from nas.study.recipe import Recipe
-from nas.study.setting import declared_settings
+from nas.study.setting import Setting, declared_settings
 from search_spaces.checks import is_int, is_number
-from search_spaces.errors import NasError, RequestError, nearest
+from search_spaces.errors import RequestError, nearest
 from search_spaces.yaml_reader import YamlReader
 
 _TOP = (
@@ -177,14 +176,33 @@ def _read_mapping(reader: YamlReader, content: Mapping[str, Any], key: str) -> M
 
 
 def _to_recipe(numbers: Mapping[str, Any], source: str, section: str) -> Recipe:
-    from pydantic import ValidationError  # a machine that only measures may lack it
-
+    """Return the recipe of a section; types are checked here, as a machine that only measures may lack pydantic."""
     try:
-        # Lists become tuples only where JSON is read.
-        recipe: Recipe = type_adapter(Recipe).validate_json(json.dumps(numbers, default=str), strict=True)
+        recipe = Recipe(
+            **{
+                each.name: _to_type(each, numbers[each.name], f"{section}.{each.name}")
+                for each in declared_settings(Recipe)
+                if each.name in numbers
+            }
+        )
         recipe.validate(section)
-    except ValidationError as error:
-        raise RequestError(f"{source}: {section}: {format_first(error)}") from None
-    except NasError as error:
+    except RequestError as error:
         raise RequestError(f"{source}: {error}") from None
     return recipe
+
+
+def _to_type(each: Setting, value: Any, name: str) -> Any:
+    """Return a number as its declaration says: an integer may stand for a float, a list of pairs for points."""
+    kinds = get_args(each.type) or (each.type,)
+    if value is None and NoneType in kinds:
+        return None
+    if isinstance(value, list) and any(get_origin(kind) is tuple for kind in kinds):
+        if all(isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in value):
+            return tuple((params, rate) for params, rate in value)
+    elif (float in kinds and is_number(value)) or (int in kinds and is_int(value)):
+        return float(value) if float in kinds else value
+    elif str in kinds and isinstance(value, str):
+        return value
+    what = {int: "a whole number", float: "a number", str: "a text"}
+    expected = next((what[kind] for kind in kinds if kind in what), "a list of [parameters, rate]")
+    raise RequestError(f"{name} must be {expected}, not {value!r}")

@@ -151,7 +151,15 @@ def test_a_file_may_say_less(tmp_path: Path) -> None:
         ("retraining: {epoch: 3}", "retraining has an unknown key 'epoch' .*did you mean 'epochs'"),
         ("retrainig: {}\nsupernet: {}", "unknown key 'retrainig' .*did you mean 'retraining'"),
         ("retraining: {epochs: {value: 3}}", "retraining.epochs lacks the key 'source'"),
-        ("retraining: {epochs: many}", "retraining: 'epochs'"),
+        ("retraining: {epochs: many}", "retraining.epochs must be a whole number, not 'many'"),
+        ("retraining: {epochs: 1.5}", "retraining.epochs must be a whole number, not 1.5"),
+        ("retraining: {epochs: true}", "retraining.epochs must be a whole number, not True"),
+        ("retraining: {lr: null}", "retraining.lr must be a number, not None"),
+        ("retraining: {rand_augment: 3}", "retraining.rand_augment must be a text, not 3"),
+        (
+            "retraining: {drop_path_by_params: [1, 2]}",
+            r"must be a list of \[parameters, rate\], not \[1, 2\]",
+        ),
         ("retraining: {epochs: 0}", "retraining.epochs must be at least 1, not 0"),
         ("supernet: {mixup_prob: 2}", "supernet.mixup_prob must be between 0 and 1, not 2"),
         (

@@ -4,10 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 SEARCH ?= --space twins_cswin --data mnist5k --budget auto --study studies/first --retrain 1 --export
+OUT    ?= gpu-results
 PYTEST ?= -n 2 --dist loadfile -m "not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test slow mutants check table clean
+.PHONY: help setup search test slow mutants gpu check table clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ slow: $(STAMP) ## Run the slow tests: Ray clusters, kill -9, full-size checkpoin
 
 mutants: $(STAMP) ## Put known faults into a copy of the code and see that a test notices each (minutes)
 	$(BIN)/python -m tests.mutants
+
+gpu: ## Run all that needs a GPU in 25 minutes, with $(PYTHON) as it is: tests, benches, a small search; results in OUT
+	$(PYTHON) -m nas.bench.gpu --out $(OUT)
 
 check: $(STAMP) ## Lint, format and types, changing nothing
 	$(BIN)/ruff check .

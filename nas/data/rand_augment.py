@@ -153,11 +153,11 @@ def apply_rand_augment(
             if layer < len(chosen):
                 groups.setdefault(chosen[layer].name, []).append(index)
         # One copy to the device for all groups.
-        order = torch.tensor([index for members in groups.values() for index in members])
+        indices = [index for members in groups.values() for index in members]
+        order = torch.tensor(indices, device=images.device)
         arguments = torch.tensor(
-            [steps[index][layer].argument for index in order.tolist()], dtype=images.dtype
+            [steps[index][layer].argument for index in indices], device=images.device, dtype=images.dtype
         )
-        order, arguments = order.to(images.device), arguments.to(images.device)
         images, first = images.clone(), 0
         for name, members in groups.items():
             which = order[first : first + len(members)]

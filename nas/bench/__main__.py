@@ -1,0 +1,48 @@
+"""``python -m nas.bench NAME``: one bench on a machine that lacks the libraries of the command line.
+
+``nas bench`` does the same with more options, and says what is wrong with a request in one sentence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from nas.bench.command import BENCHES, parse_device, run
+from nas.bench.setup import Setup
+from nas.bench.table import to_table
+from nas.runtime.console import console, log
+from nas.runtime.files import write_json
+from nas.runtime.provenance import provenance
+from search_spaces.errors import NasError
+
+
+def main() -> int:
+    """Run a bench; return 0, or 1 with a sentence on what is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m nas.bench")
+    parser.add_argument("bench", choices=BENCHES)
+    parser.add_argument("--out", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--space", default="twins_cswin")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    options = parser.parse_args()
+    try:
+        setup = Setup(
+            parse_device(options.device), torch.get_num_threads(), space=options.space, quick=options.quick
+        )
+        outcome = run([options.bench], setup, lambda name, found: console.print(to_table(name, found)))
+        results = outcome.to_json(provenance(0, ["python", "-m", "nas.bench", *sys.argv[1:]]))
+        if outcome.table is not None:
+            results["latency_table"] = outcome.table.to_json()
+        write_json(options.out, results)
+    except NasError as error:
+        log.say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -19,9 +19,10 @@ from nas.runtime.uncertainty import Accuracy, format_accuracy
 from nas.study.designs import Design
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
-from nas.training.retraining_job import RetrainingJob, digest_weights
+from nas.training.retraining_job import RetrainingJob
 from nas.training.subnet import train_one
 from nas.training.teacher import Teacher
+from nas.training.weight_digest import digest_weights
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 

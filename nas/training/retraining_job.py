@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from nas.study.designs import Design
 from nas.study.folder import Study
@@ -83,12 +78,3 @@ class RetrainingJob:
         made_from = result.get("made_from", earlier)
         recipe = {**asdict(Recipe()), **result["recipe"]}  # which had fewer numbers
         return bool(recipe == asdict(self.recipe) and made_from == self.made_from)
-
-
-def digest_weights(weights: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of a network's weights by name and content."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(weights.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.runtime.device import autocast
-from nas.training.retraining_job import digest_weights
+from nas.training.weight_digest import digest_weights
 from search_spaces.errors import RequestError
 
 #: ``(images) -> logits`` of a teacher, for images as its student is given them.

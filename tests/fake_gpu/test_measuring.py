@@ -11,7 +11,7 @@ from nas.data.augment import Augmentation, BatchRandomness
 from nas.evaluation import accuracy
 from nas.evaluation.accuracy import Evaluator
 from nas.evaluation.prefix_cache import PrefixCacheEvaluator
-from nas.latency import timing
+from nas.latency import measure, timing
 from nas.latency.measure import measure_table
 from nas.latency.parts import space_parts
 from supernet.supernet import Supernet
@@ -63,6 +63,7 @@ def test_images_are_varied_there(augmentation: Augmentation) -> None:
 def test_latencies_are_measured_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "_ROUNDS", 1)
     monkeypatch.setattr(timing, "_MIN_ROUNDS", 1)
+    monkeypatch.setattr(measure, "initialise", lambda module: None)  # which draws until a value suits
     space = small_space()
     with fake_device("cuda") as (device, _):
         table = measure_table(space, device)

@@ -31,6 +31,8 @@ FakeDevice = Literal["cuda", "lazy"]
 
 aten = torch.ops.aten
 _INDEXING = (aten.index, aten.index_put, aten.index_put_, aten._unsafe_index, aten._index_put_impl_)
+#: Under inference mode the last two are not turned into the first.
+_VALUES = (aten._local_scalar_dense, aten.item, aten.is_nonzero)
 _COPIES = (aten._to_copy, aten.copy_)
 
 
@@ -58,8 +60,8 @@ class Watch(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func.overloadpacket in (aten._local_scalar_dense, aten.item):
-            return self._value(args[0])
+        if func.overloadpacket in _VALUES:
+            return self._value(args[0], func.overloadpacket)
         if func.overloadpacket in _INDEXING:
             self._check_indices(func, args)
         out = func(*args, **kwargs)
@@ -71,10 +73,10 @@ class Watch(TorchDispatchMode):
             self._check_generator(func, generator, out)
         return out
 
-    def _value(self, tensor: Tensor) -> bool | int | float:
+    def _value(self, tensor: Tensor, asked: Any) -> bool | int | float:
         if tensor.device.type != "cpu":
             self.waits["item"] += 1
-        if tensor.dtype == torch.bool:
+        if tensor.dtype == torch.bool or asked is aten.is_nonzero:
             return True
         return 1.0 if tensor.is_floating_point() else 1
 
@@ -146,6 +148,8 @@ def _apply(module: nn.Module, function: Callable[[Tensor], Tensor], recurse: boo
                 replacement = nn.Parameter(function(parameter), parameter.requires_grad)
             each.register_parameter(name, replacement)
         for name, buffer in each.named_buffers(recurse=False):
+            if isinstance(buffer, FakeTensor):
+                buffer.constant = None  # its value, which torch would move to the real device
             setattr(each, name, function(buffer))
     return module
 

@@ -18,8 +18,9 @@ from nas.runtime.documents import read_json
 from nas.runtime.files import load_tensors
 from nas.study.designs import Design
 from nas.study.recipe import Recipe
-from nas.training.retraining_job import RetrainingJob, digest_weights
+from nas.training.retraining_job import RetrainingJob
 from nas.training.subnet import train_one
+from nas.training.weight_digest import digest_weights
 from search_spaces.space import Space
 from supernet.subnet import build_subnet
 from supernet.supernet import Supernet

@@ -18,8 +18,9 @@ from nas.study.designs import Design
 from nas.study.folder import Study
 from nas.study.recipe import Recipe
 from nas.training import retraining
-from nas.training.retraining_job import RetrainingJob, digest_weights
+from nas.training.retraining_job import RetrainingJob
 from nas.training.subnet import train_one
+from nas.training.weight_digest import digest_weights
 from search_spaces.cost import costs
 from search_spaces.errors import CheckpointError
 from search_spaces.space import Space

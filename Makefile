@@ -36,7 +36,7 @@ mutants: $(STAMP) ## Put known faults into a copy of the code and see that a tes
 	$(BIN)/python -m tests.mutants
 
 gpu: ## Run all that needs a GPU in 25 minutes, with $(PYTHON) as it is: tests, benches, a small search; results in OUT
-	$(PYTHON) -m nas.bench.gpu --out $(OUT)
+	$(PYTHON) -m nas.bench.gpu --out $(OUT) $(QUICK)
 
 check: $(STAMP) ## Lint, format and types, changing nothing
 	$(BIN)/ruff check .

@@ -232,6 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse("torch finds no CUDA device here; NAS_TEST_DEVICE=cpu shows that all of it runs")
     try:
         require_writable(options.out)
+        options.out.mkdir(parents=True, exist_ok=True)
     except NasError as error:
         return _refuse(str(error))
     run = provenance(

@@ -10,7 +10,7 @@ from scipy.stats import kendalltau
 from nas.bench.measurement import Measurement, Target
 from nas.bench.setup import Setup
 from nas.bench.spaces import load_space
-from nas.latency.measure import build_table, time_parts
+from nas.latency.measure import build_table, time_parts, usual_conditions
 from nas.latency.parts import network_part, parts_to_time
 from nas.latency.table import LatencyTable
 from nas.runtime.console import progress_callback
@@ -27,13 +27,14 @@ def bench(setup: Setup, designs: int = _DESIGNS) -> tuple[LatencyTable, list[Mea
         The table, and the measurements of rank correlation and error.
     """
     space = load_space(setup)
-    batch = setup.batch_size or 1
+    batch, dtype = usual_conditions(setup.device)
+    batch = setup.batch_size or batch
     rng = Random(_SEED)
     chosen = list({space.sample(rng): None for _ in range(4 if setup.quick else designs)})
     with progress_callback("measuring parts and networks") as on_progress:
         parts = [*parts_to_time(space), *map(network_part, chosen)]
-        times = time_parts(parts, setup.device, batch, on_progress=on_progress)
-    table = build_table(space, times, setup.device, batch)
+        times = time_parts(parts, setup.device, batch, dtype, on_progress)
+    table = build_table(space, times, setup.device, batch, dtype)
     measured = [times[network_part(design).name] for design in chosen]
     return table, compare_predictions(table, chosen, measured, f"{space.name}/{space.scale}")
 

@@ -24,10 +24,24 @@ from nas.latency.parts import (
 )
 from nas.latency.table import LatencyTable, device_name
 from nas.latency.timing import time_modules
+from nas.runtime.device import compute_dtype
 from nas.runtime.provenance import provenance
 from search_spaces.architecture import Architecture
 from search_spaces.space import Space
 from supernet.subnet import initialise
+
+#: Images at once on a GPU. Of a single one most kernels take less time than the CPU needs to launch them: all designs
+#: with as many kernels would be equally fast.
+GPU_BATCH = 32
+
+
+def usual_conditions(device: torch.device) -> tuple[int, torch.dtype]:
+    """Return how many images at once latencies are measured with on a device, and in which type.
+
+    One in float32 on a CPU; on a GPU 32 in the type that networks compute in there (``runtime/device.py``). A table
+    for others is made by ``nas bench latency --batch-size`` and given by ``--latency-table``.
+    """
+    return (GPU_BATCH if device.type == "cuda" else 1), compute_dtype(device)
 
 
 def measure_table(

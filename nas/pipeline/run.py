@@ -10,7 +10,7 @@ from nas.cluster import ray_cluster
 from nas.cluster.team import run_distributed
 from nas.cluster.teams import allocate_team, count_ranks
 from nas.evaluation.population import Population, payload_from_data
-from nas.latency.measure import measure_table
+from nas.latency.measure import measure_table, usual_conditions
 from nas.latency.table import LatencyTable
 from nas.pipeline.plan import SearchPlan, describe_plan
 from nas.runtime.console import bar, duration, log, progress_callback, quantity
@@ -176,8 +176,9 @@ def obtain_latencies(plan: SearchPlan) -> LatencyTable | None:
     if table is None:
         if not plan.goal.needs_latency:
             return None
+        device = planned_device(plan.allocation.device)
         with progress_callback("measuring latencies") as progress:
-            table = measure_table(plan.space, planned_device(plan.allocation.device), on_progress=progress)
+            table = measure_table(plan.space, device, *usual_conditions(device), on_progress=progress)
     if not study.latency_file.exists():
         write_json(study.latency_file, table.to_json())
     log.note(f"latencies of {table}")

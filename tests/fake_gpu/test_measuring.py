@@ -12,7 +12,7 @@ from nas.evaluation import accuracy
 from nas.evaluation.accuracy import Evaluator
 from nas.evaluation.prefix_cache import PrefixCacheEvaluator
 from nas.latency import measure, timing
-from nas.latency.measure import measure_table
+from nas.latency.measure import measure_table, usual_conditions
 from nas.latency.parts import space_parts
 from supernet.supernet import Supernet
 from tests.fake_gpu.examples import small_space, split_of
@@ -66,6 +66,7 @@ def test_latencies_are_measured_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "initialise", lambda module: None)  # which draws until a value suits
     space = small_space()
     with fake_device("cuda") as (device, _):
-        table = measure_table(space, device)
+        table = measure_table(space, device, *usual_conditions(device))
     assert set(table.entries) == {part.name for part in space_parts(space)}
-    assert table.device == "a GPU that is not there"
+    assert (table.device, table.batch, table.dtype) == ("a GPU that is not there", 32, "bfloat16")
+    assert str(table) == "32 images of 16x16 px in bfloat16 on a GPU that is not there"

@@ -17,7 +17,7 @@ from nas.data.augment import Augmentation, BatchRandomness
 from nas.evaluation.accuracy import Evaluator
 from nas.evaluation.prefix_cache import PrefixCacheEvaluator
 from nas.latency import timing
-from nas.latency.measure import measure_table
+from nas.latency.measure import measure_table, usual_conditions
 from nas.runtime.device import autocast, compute_dtype
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
@@ -158,6 +158,6 @@ def test_mixed_precision_stays_near_float32(device: torch.device) -> None:
 
 def test_latencies_are_measured(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "_ROUNDS", 3)
-    table = measure_table(small_space(), device)
+    table = measure_table(small_space(), device, *usual_conditions(device))
     assert all(0 < entry < 1000 for entry in table.entries.values())
     assert table.latency_ms(small_space().largest) > 0

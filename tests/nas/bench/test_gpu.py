@@ -95,6 +95,22 @@ def test_a_machine_without_a_gpu_is_told_so(
     assert not any(tmp_path.iterdir())
 
 
+def test_results_are_written_after_each_step_and_a_failure_is_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "folder"
+    read = f"import json; print(len(json.load(open({str(out / 'results.json')!r}))['steps']))"
+    steps = [python("one", ""), python("two", read), python("three", "raise SystemExit(3)")]
+    monkeypatch.setattr(gpu, "plan_steps", lambda *_: steps)
+    monkeypatch.setenv("NAS_TEST_DEVICE", "cpu")
+    assert main(["--out", str(out)]) == 1
+    assert "1 of 3 steps failed: three" in capsys.readouterr().out
+    results = json.loads((out / "results.json").read_text())
+    assert [step["state"] for step in results["steps"]] == ["passed", "passed", "failed"]
+    assert results["steps"][1]["reason"] == "1"  # when the second began, the first one's was there
+    assert {"commit", "devices", "packages"} <= set(results["provenance"])
+
+
 def bare_environment(folder: Path) -> dict[str, str]:
     """Return the environment of a machine on which the libraries of the search are absent."""
     (folder / "sitecustomize.py").write_text(SITE)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from nas.latency import measure, timing
-from nas.latency.measure import measure_table, network_to_parts_ratio, time_parts
+from nas.latency.measure import measure_table, network_to_parts_ratio, time_parts, usual_conditions
 from nas.latency.parts import (
     TimedPart,
     network_part,
@@ -52,6 +52,10 @@ def test_json_round_trip(table: LatencyTable, space: Space, tmp_path: Path) -> N
     path.write_text(json.dumps(table.to_json()))
     assert read_table(path, space) == table
     assert read_table(path, space).latency_ms(space.largest) == table.latency_ms(space.largest)
+
+
+def test_a_cpu_is_measured_with_one_image_in_float32() -> None:
+    assert usual_conditions(CPU) == (1, torch.float32)
 
 
 def test_larger_designs_are_slower(space: Space, table: LatencyTable) -> None:

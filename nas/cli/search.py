@@ -80,7 +80,7 @@ def search(
         bool,
         typer.Option(
             "--dry-run",
-            help="Print the plan and stop; nothing is written but the cache of decoded images.",
+            help="Print the plan and stop; nothing is written but caches.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,

@@ -17,6 +17,7 @@ from nas.runtime.resources import format_bytes, measure_memory
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.footprint import (
+    PROCESS_BYTES,
     PathMemory,
     TrainingMemory,
     count_supernet_parameters,
@@ -147,8 +148,10 @@ def plan_memory(
     )
     if is_stored:
         warnings = _describe_misfits(stated, fitted, device, has)
+        warnings = warnings or _describe_little_free(stated, allocation, has)
         return settings, Footprint(*stated, path.dtype, device, has, tuple(warnings))
-    footprint = Footprint(*fitted, path.dtype, device, has)
+    warnings = _describe_little_free(fitted, allocation, has)
+    footprint = Footprint(*fitted, path.dtype, device, has, tuple(warnings))
     if has is not None and (needed := footprint.supernet.memory.total) > has:
         raise RequestError(
             f"training this supernet on {footprint.supernet.images} images at a time takes {format_bytes(needed)} and "
@@ -174,7 +177,24 @@ def _device_memory(
         return path.device_name or "a GPU", path.device_bytes
     if cluster.running:  # its nodes may be other machines
         return "a worker", None
-    return "a worker", measure_memory().free // allocation.workers
+    # All that the machine has, not what happens to be free: one command gives one recipe on one machine.
+    return "a worker", (measure_memory().total - PROCESS_BYTES["cpu"]) // allocation.workers
+
+
+def _describe_little_free(
+    phases: Sequence[PhaseMemory], allocation: WorkerAllocation, has: int | None
+) -> list[str]:
+    """Return what to do where all workers together want more memory than is free at the moment."""
+    if allocation.device != "cpu" or has is None:
+        return []
+    wanted, free = allocation.workers * max(phase.memory.total for phase in phases), measure_memory().free
+    if wanted <= free:
+        return []
+    return [
+        f"training on {allocation.workers} {'worker' if allocation.workers == 1 else 'workers'} takes up to "
+        f"{format_bytes(wanted)} of memory and {format_bytes(free)} is free now; close other programs or give a "
+        "smaller --budget"
+    ]
 
 
 def _describe_misfits(

@@ -7,24 +7,26 @@ step of ``twins_cswin`` nano is 1.01 to 1.06 times what was counted as saved (te
 
 from __future__ import annotations
 
-import json
-import pickle
-import subprocess
-import sys
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import TypeVar
 
 import torch
 
 from nas.runtime.device import DeviceType, compute_dtype, hardware_name, planned_device
-from nas.runtime.error_text import last_line
+from nas.runtime.own_process import call_in_own_process
 from nas.runtime.resources import GIB, MIB
+from nas.training.part_counts import PartCounts
 from nas.training.saved_memory import SavedBytes, SavedMemory
 from nas.training.worst_path import find_worst_path
 from search_spaces.architecture import Architecture
 from search_spaces.errors import WorkError
 from search_spaces.space import Space
 from supernet.supernet import SHARINGS, Supernet
+
+Found = TypeVar("Found")
 
 FLOAT_BYTES = 4
 #: Share of what is saved that is allowed for gradients of activations, losses and images, and for scratch space.
@@ -125,59 +127,58 @@ def measure_worst_path(space: Space, images: int, device: DeviceType) -> PathMem
     """
     if device == "cpu":
         return count_worst_path(space, images, device)
-    process = subprocess.run(
-        [sys.executable, "-m", "nas.training.footprint"],
-        input=pickle.dumps((space, images)),
-        capture_output=True,
-        check=False,
-    )
-    if process.returncode:
-        raise WorkError(
-            f"the memory of a training on a GPU could not be counted: {last_line(WorkError(process.stderr.decode()))}"
-        )
-    found = json.loads(process.stdout.decode().splitlines()[-1])
-    saved = SavedBytes(found.pop("fixed"), found.pop("per_image"))
-    return PathMemory(Architecture.from_json(found.pop("design")), saved, "cuda", **found)
+    return _ask_own_process(partial(count_worst_path, space, images, device))
+
+
+def measure_designs(designs: Sequence[Architecture], device: DeviceType) -> list[PathMemory]:
+    """Return what each design saves in training; where and how as `measure_worst_path`, which raises the same."""
+    if device == "cpu":
+        return count_designs(designs, device)
+    return _ask_own_process(partial(count_designs, designs, device))
 
 
 def count_worst_path(space: Space, images: int, device: DeviceType) -> PathMemory:
-    """Do the same in this process."""
+    """Do what `measure_worst_path` does in this process."""
+    with _counting(device) as memory:
+        return _describe(*find_worst_path(space, memory, images), memory)
+
+
+def count_designs(designs: Sequence[Architecture], device: DeviceType) -> list[PathMemory]:
+    """Do what `measure_designs` does in this process."""
+    with _counting(device) as memory:
+        return [_describe(design, memory.of_network(design), memory) for design in designs]
+
+
+def _ask_own_process(count: Callable[[], Found]) -> Found:
+    try:
+        return call_in_own_process(count)
+    except WorkError as error:
+        raise WorkError(f"the memory of a training on a GPU could not be counted: {error}") from error
+
+
+@contextlib.contextmanager
+def _counting(device: DeviceType) -> Iterator[SavedMemory]:
+    """Count in this process, and keep what was counted."""
     there = torch.device(device)
     dtype = compute_dtype(there)
+    counts = PartCounts(there, dtype)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # parts of two images are too small for several
     try:
-        design, saved = find_worst_path(space, SavedMemory(there, dtype), images)
+        yield SavedMemory(there, dtype, counts)
     finally:
         torch.set_num_threads(threads)
-    here = there.type == "cuda" and planned_device(device).type == "cuda"
+        counts.save()
+
+
+def _describe(design: Architecture, saved: SavedBytes, memory: SavedMemory) -> PathMemory:
+    device: DeviceType = "cuda" if memory.device.type == "cuda" else "cpu"
+    here = device == "cuda" and planned_device(device).type == "cuda"
     return PathMemory(
         design,
         saved,
         device,
-        str(dtype).removeprefix("torch."),
-        hardware_name(there) if here else None,
-        torch.cuda.mem_get_info(there)[1] if here else None,
+        str(memory.dtype).removeprefix("torch."),
+        hardware_name(memory.device) if here else None,
+        torch.cuda.mem_get_info(memory.device)[1] if here else None,
     )
-
-
-def main() -> None:
-    """Count for a GPU; the request is read from stdin, the answer printed as JSON."""
-    space, images = pickle.load(sys.stdin.buffer)
-    found = count_worst_path(space, images, "cuda")
-    print(
-        json.dumps(
-            {
-                "design": found.design.to_json(),
-                "fixed": found.saved.fixed,
-                "per_image": found.saved.per_image,
-                "dtype": found.dtype,
-                "device_name": found.device_name,
-                "device_bytes": found.device_bytes,
-            }
-        )
-    )
-
-
-if __name__ == "__main__":
-    main()

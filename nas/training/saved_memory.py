@@ -12,8 +12,8 @@ bytes of every batch.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from nas.training.fake_tensors import autocast_without_gpu, fake_tensors
+from nas.training.part_counts import PartCounts
 from search_spaces.architecture import Architecture
 from search_spaces.skeleton import Style
 from search_spaces.walk import BlockPart, DownsamplePart, HeadPart, Part, StemPart, walk
@@ -78,6 +79,16 @@ class Flow:
     maps_dtype: torch.dtype | None = None
     maps_are_saved: bool = False
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {**asdict(self), "dtype": _dtype_name(self.dtype), "maps_dtype": _dtype_name(self.maps_dtype)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Flow:
+        """Return what `to_json` wrote."""
+        dtypes = {name: value[name] and getattr(torch, value[name]) for name in ("dtype", "maps_dtype")}
+        return cls(**{**value, **dtypes})
+
 
 class SavedMemory:
     """Counts what parts save on one kind of device; equal parts are counted once.
@@ -85,10 +96,11 @@ class SavedMemory:
     Args:
         device: ``cpu`` or ``cuda``; a GPU need not be there.
         dtype: Type of products under autocast; float32 where there is none.
+        counts: Where counts are kept beyond this process, or None.
     """
 
-    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        self.device, self.dtype = device, dtype
+    def __init__(self, device: torch.device, dtype: torch.dtype, counts: PartCounts | None = None) -> None:
+        self.device, self.dtype, self.counts = device, dtype, counts
         self._known: dict[tuple[Part, Style, Flow], tuple[SavedBytes, Flow]] = {}
 
     def of_part(self, part: Part, style: Style, flow: Flow) -> tuple[SavedBytes, Flow]:
@@ -101,7 +113,7 @@ class SavedMemory:
         """
         key = _without_position(part), style, flow
         if key not in self._known:
-            self._known[key] = self._count(part, style, flow)
+            self._known[key] = self._find(*key)
         return self._known[key]
 
     def of_network(self, architecture: Architecture) -> SavedBytes:
@@ -111,6 +123,17 @@ class SavedMemory:
             saved, flow = self.of_part(part, architecture.style, flow)
             total += saved
         return total
+
+    def _find(self, part: Part, style: Style, flow: Flow) -> tuple[SavedBytes, Flow]:
+        """Return the count that is kept of a part; count it and keep that where there is none."""
+        if self.counts is None:
+            return self._count(part, style, flow)
+        key = part, style, flow
+        if (entry := self.counts.get(key)) is not None:
+            return SavedBytes(*entry["saved"]), Flow.from_json(entry["after"])
+        saved, after = self._count(*key)
+        self.counts.add(key, {"saved": [saved.fixed, saved.per_image], "after": after.to_json()})
+        return saved, after
 
     def _count(self, part: Part, style: Style, flow: Flow) -> tuple[SavedBytes, Flow]:
         if self.device.type == "cpu":
@@ -203,6 +226,10 @@ def _build(blueprint: Call, device: torch.device) -> tuple[Callable[..., Any], l
     }
     function = FunctionalModule(bare)
     return (lambda *inputs: function.run(weights, True, *inputs)), list(weights.values())
+
+
+def _dtype_name(dtype: torch.dtype | None) -> str | None:
+    return None if dtype is None else str(dtype).removeprefix("torch.")
 
 
 def _without_position(part: Part) -> Part:

@@ -12,7 +12,7 @@ from nas.cluster.budget import WorkerAllocation
 from nas.cluster.ray_cluster import Cluster
 from nas.pipeline import memory
 from nas.pipeline.memory import Footprint, plan_memory
-from nas.runtime.resources import GIB, MIB, Amount
+from nas.runtime.resources import GIB, MIB, Amount, format_bytes
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.footprint import PathMemory
@@ -116,11 +116,32 @@ def test_a_search_on_little_memory_divides_its_batches_and_keeps_to_that(
     roomy = json.loads(nas(*command).out)
     needed = roomy["memory"]["supernet"]["bytes"]
     assert roomy["settings"]["recipe"]["shards"] == roomy["memory"]["supernet"]["shards"] == 2
-    # What 32 images save is 2.8 MiB, beside 500 MiB of the process; half of them save 1.4 MiB less.
-    monkeypatch.setattr(memory, "measure_memory", lambda: Amount(GIB, needed - MIB))
+    # What 32 images save is 2.8 MiB, beside 500 MiB of the process; half of them save 1.4 MiB less. As much again as a
+    # process takes is the driver's.
+    monkeypatch.setattr(memory, "measure_memory", lambda: Amount(500 * MIB + needed - MIB, GIB))
     tight = json.loads(nas(*command).out)
     assert tight["settings"]["recipe"]["shards"] == 4
     assert any("supernet in 4 shards instead of 2" in line for line in tight["lines"])
-    monkeypatch.setattr(memory, "measure_memory", lambda: Amount(GIB, 100 * MIB))
+    monkeypatch.setattr(memory, "measure_memory", lambda: Amount(600 * MIB, GIB))
     refused = nas(*command)
     assert refused.code == 2 and "a worker has 100 MiB; choose a smaller --scale" in refused.err
+
+
+def test_what_is_free_now_is_a_warning_and_no_other_recipe(
+    nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY_SPACE)
+    paint_folder(tmp_path / "images", images=40)
+    monkeypatch.chdir(tmp_path)
+    command = "search --space tiny.yaml --data folder:images --budget 2cpu --dry-run --json".split()
+    monkeypatch.setattr(memory, "measure_memory", lambda: Amount(16 * GIB, 16 * GIB))
+    idle = json.loads(nas(*command).out)
+    assert not any("is free now" in warning for warning in idle["warnings"])
+    monkeypatch.setattr(memory, "measure_memory", lambda: Amount(16 * GIB, 300 * MIB))
+    busy = json.loads(nas(*command).out)
+    assert busy["settings"] == idle["settings"] and busy["memory"] == idle["memory"]
+    wanted = 2 * max(busy["memory"][phase]["bytes"] for phase in ("supernet", "retraining"))
+    assert (
+        f"training on 2 workers takes up to {format_bytes(wanted)} of memory and 300 MiB is free now; close other "
+        "programs or give a smaller --budget"
+    ) in busy["warnings"]

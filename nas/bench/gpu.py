@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from nas.runtime.provenance import provenance
 from search_spaces.errors import NasError, StudyError
 
 MINUTES = 25.0  # of all steps together
+CPU_FACTOR = 4  # more time for each where a CPU shows that all of it runs
 _SEARCH_NEEDS = ("ray", "optuna", "sqlalchemy", "plotly", "pydantic", "mlxtend")
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -95,15 +96,23 @@ def plan_steps(device: str, scratch: Path, quick: bool) -> list[GpuStep]:
     budget = "1gpu" if device == "cuda" else "1cpu"
     search = ("-m", "nas", "search", "--data", "mnist5k", "--budget", budget, "--study", str(study), *effort)
     tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", "tests/gpu")
-    return [
+    steps = [
         GpuStep("tests", tests, 5, ("pytest",), environment={"NAS_TEST_DEVICE": device}),
         bench("operators", 5, *where),
         bench("networks", 5, *where, needs=("timm",)),
         bench("supernet", 3, *where),
         bench("latency", 4, *where, needs=("scipy",)),
+        bench("data", 3, *where),
         bench("population", 3, *where, needs=("ray", "optuna", "pydantic")),
         GpuStep("search", search, 4, _SEARCH_NEEDS, study / "front.json"),
     ]
+    longer = usual_minutes(device) / MINUTES
+    return [replace(step, minutes=step.minutes * longer) for step in steps]
+
+
+def usual_minutes(device: str) -> float:
+    """Return the minutes of all steps together on ``cuda`` or ``cpu``."""
+    return MINUTES * (1 if device == "cuda" else CPU_FACTOR)
 
 
 def run_steps(
@@ -223,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("gpu-results"), help="folder for the results")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="of all steps together")
+    parser.add_argument("--minutes", type=float, help=f"of all steps together; {MINUTES:g} on a GPU")
     options = parser.parse_args(arguments)
     device = os.environ.get("NAS_TEST_DEVICE", "cuda")
     if device not in ("cuda", "cpu"):
@@ -253,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         steps = plan_steps(device, Path(scratch), options.quick)
-        run_steps(steps, log, options.minutes, on_outcome)
+        run_steps(steps, log, options.minutes or usual_minutes(device), on_outcome)
     failed = [one.name for one in outcomes if one.state in ("failed", "stopped")]
     print(
         f"{len(failed)} of {len(outcomes)} steps failed{': ' if failed else ''}{', '.join(failed)}; {options.out}"

@@ -135,7 +135,7 @@ def run_steps(
 
 def _run_step(step: GpuStep, log: Path, seconds_left: float) -> StepOutcome:
     if missing := [name for name in step.needs if find_spec(name) is None]:
-        return StepOutcome(step.name, "left out", reason=f"{', '.join(missing)} is not installed")
+        return StepOutcome(step.name, "left out", reason=f"not installed: {', '.join(missing)}")
     limit = min(60 * step.minutes, seconds_left)
     if limit <= 0:
         return StepOutcome(step.name, "left out", reason="no time was left")
@@ -163,7 +163,7 @@ def _run_step(step: GpuStep, log: Path, seconds_left: float) -> StepOutcome:
                 process.wait()
     seconds = time.monotonic() - began
     if code is None:
-        return StepOutcome(step.name, "stopped", seconds, f"after {limit / 60:.1f} minutes")
+        return StepOutcome(step.name, "stopped", seconds, f"its limit is {limit / 60:.1f} minutes")
     if code != 0:
         return StepOutcome(step.name, "failed", seconds, _last_line(log, start))
     try:

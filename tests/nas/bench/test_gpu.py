@@ -37,7 +37,7 @@ def test_every_step_has_its_turn_whatever_becomes_of_the_others(tmp_path: Path) 
     assert [one.state for one in outcomes] == ["failed", "stopped", "left out", "failed", "passed"]
     assert outcomes[0].reason == "no such kernel"
     assert outcomes[1].seconds < 30
-    assert outcomes[2].reason == "no_such_library is not installed"
+    assert outcomes[2].reason == "not installed: no_such_library"
     assert "absent.json" in outcomes[3].reason
     assert outcomes[4].result == [1]
     assert "begun" in (tmp_path / "log.txt").read_text()

@@ -13,6 +13,7 @@ from typing import Any
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.ray_cluster import Cluster
 from nas.data.batching import SHARD_IMAGES, usable_shards
+from nas.runtime.device import DeviceType
 from nas.runtime.resources import format_bytes, measure_memory
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
@@ -121,15 +122,15 @@ def plan_memory(
         RequestError: If the supernet of a new study does not fit even two images at a time.
     """
     recipe, retraining = settings.recipe, settings.retraining
-    first = _largest_shard(recipe, train_images, usable_shards(train_images, recipe.shards))
+    first = largest_shard(recipe, train_images, usable_shards(train_images, recipe.shards))
     path = measure_worst_path(space, first, allocation.device)
-    device, has = _device_memory(path, allocation, cluster)
+    device, has = find_device_memory(path, allocation.device, allocation.workers, cluster)
 
     def fit(recipe: Recipe, parameters: int, workers: int) -> tuple[PhaseMemory, PhaseMemory]:
         """Return what a training takes in the shards of its recipe, and in the fewest that fit."""
 
         def phase(shards: int) -> PhaseMemory:
-            images = _largest_shard(recipe, train_images, shards)
+            images = largest_shard(recipe, train_images, shards)
             in_turn = shards > workers
             memory = training_memory(parameters, path.saved, images, allocation.device, in_turn=in_turn)
             return PhaseMemory(shards, stated, images, memory)
@@ -161,7 +162,8 @@ def plan_memory(
     return replace(settings, recipe=fits[0], retraining=fits[1]), footprint
 
 
-def _largest_shard(recipe: Recipe, train_images: int, shards: int) -> int:
+def largest_shard(recipe: Recipe, train_images: int, shards: int) -> int:
+    """Return the images of the largest shard of a batch."""
     return -(-min(recipe.batch_size, train_images) // shards)
 
 
@@ -169,16 +171,23 @@ def _with_shards(recipe: Recipe, phase: PhaseMemory) -> Recipe:
     return recipe if phase.shards == phase.stated_shards else replace(recipe, shards=phase.shards)
 
 
-def _device_memory(
-    path: PathMemory, allocation: WorkerAllocation, cluster: Cluster
+def find_device_memory(
+    path: PathMemory, device: DeviceType, processes: int, cluster: Cluster
 ) -> tuple[str, int | None]:
-    """Return what has the memory of one worker, in words, and how much it has where that is known here."""
-    if allocation.device == "cuda":
+    """Return what has the memory of one worker, in words, and how much it has where that is known here.
+
+    Args:
+        path: What was counted on the device.
+        device: Kind of device.
+        processes: Workers that train at the same time.
+        cluster: Where they run.
+    """
+    if device == "cuda":
         return path.device_name or "a GPU", path.device_bytes
     if cluster.running:  # its nodes may be other machines
         return "a worker", None
     # All that the machine has, not what happens to be free: one command gives one recipe on one machine.
-    return "a worker", (measure_memory().total - PROCESS_BYTES["cpu"]) // allocation.workers
+    return "a worker", (measure_memory().total - PROCESS_BYTES["cpu"]) // processes
 
 
 def _describe_little_free(

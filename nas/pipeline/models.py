@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from nas.pipeline.candidates import candidates_of_front, choose_candidates
 from nas.pipeline.images import load_study_data
 from nas.pipeline.plan import SearchPlan
 from nas.pipeline.preflight import examine_machine, examine_retraining
+from nas.pipeline.retraining_memory import require_memory
 from nas.pipeline.teachers import describe_teacher, find_teacher
 from nas.runtime.console import log, progress_callback
 from nas.runtime.device import planned_device
@@ -30,7 +31,7 @@ from nas.search.loop import analytic_costs
 from nas.search.trial_store import TrialRecord
 from nas.study.designs import describe_origin
 from nas.study.folder import Study
-from nas.study.recipe import Recipe
+from nas.study.recipe import Recipe, for_params
 from nas.study.recipes import retraining_recipe
 from nas.training.compiled import require_compiler
 from nas.training.retraining import Candidate, retrain
@@ -38,6 +39,7 @@ from nas.training.retraining_result import trained_network
 from nas.training.supernet_checkpoint import read_supernet
 from nas.training.teacher import Teacher
 from search_spaces.architecture import Architecture
+from search_spaces.cost import costs
 from search_spaces.errors import RequestError
 
 
@@ -148,13 +150,28 @@ def run_retraining(
         command: The command line, for others who want to work on the study meanwhile.
 
     Raises:
-        RequestError: If they should be and there is no compiler, the recipe is wrong, or somebody else works on the
-            study.
+        RequestError: If they should be and there is no compiler, the recipe is wrong, a design does not fit its
+            device, or somebody else works on the study.
         Interrupted: If the user asked to stop; everything finished is stored.
     """
     numbers = retraining_recipe(plan.study.settings(), recipe, epochs)
+    _require_memory(plan, numbers)
     with plan.study.lock.hold(command):
         return _run_retraining(plan, numbers, compile)
+
+
+def _require_memory(plan: RetrainingPlan, recipe: Recipe) -> None:
+    """Refuse designs that do not fit their device, but for those that are trained already."""
+    finished = {
+        (result["digest"], result["mode"]): {**asdict(Recipe()), **result["recipe"]}
+        for result in plan.study.results()
+    }
+    waiting = []
+    for each in plan.candidates:
+        design = each.architecture
+        own = asdict(for_params(recipe, costs(design).params))
+        waiting += [design for mode in each.modes if finished.get((design.digest, mode)) != own]
+    require_memory(waiting, recipe, len(plan.data.train), plan.allocation, plan.cluster)
 
 
 def _run_retraining(plan: RetrainingPlan, recipe: Recipe, compile: bool) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from search_spaces.errors import WorkError
 from tests.helpers.command_line import Nas, Outcome
 
 torch.set_num_threads(1)
@@ -34,8 +35,13 @@ def no_foreign_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def nas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Nas:
-    """Run the real command line in this process."""
+    """Run the real command line in this process; plans are not timed, which takes seconds each."""
     from nas.cli.main import main
+
+    def refuse(*arguments: object) -> None:
+        raise WorkError("tests do not wait for it")
+
+    monkeypatch.setattr("nas.pipeline.time_estimate.call_in_own_process", refuse)
 
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["nas", *map(str, arguments)])

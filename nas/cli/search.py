@@ -80,7 +80,7 @@ def search(
         bool,
         typer.Option(
             "--dry-run",
-            help="Print the plan and stop; nothing is written but caches.",
+            help="Print the plan and how long it will take, and stop; nothing is written but caches.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
@@ -90,12 +90,14 @@ def search(
     ] = False,
 ) -> None:
     """Train a supernet, search it, and print the Pareto front; run again, it resumes."""
+    from nas.pipeline.following import Following
     from nas.pipeline.models import best_of_search, export_result, plan_front_retraining, run_retraining
     from nas.pipeline.plan import describe_plan, plan_search
-    from nas.pipeline.plan_json import Following, plan_to_json
+    from nas.pipeline.plan_json import plan_to_json
     from nas.pipeline.request import SearchRequest
     from nas.pipeline.resumable import resumable
     from nas.pipeline.run import run_search
+    from nas.pipeline.time_estimate import estimate_time
     from nas.report.study_report import write_report
     from nas.runtime.console import log
 
@@ -108,8 +110,11 @@ def search(
     for line in [*describe_plan(plan), *following.describe()]:
         log.say(line)
     if dry_run:
+        time = estimate_time(plan, following)
+        for line in time.lines():
+            log.say(line)
         if as_json:
-            print_json(plan_to_json(plan, following))
+            print_json(plan_to_json(plan, following, time))
         return
     command = ["nas", *sys.argv[1:]]
     results: list[dict[str, Any]] = []

@@ -1,37 +1,16 @@
-"""A plan as plain data, for ``nas search --dry-run --json``, and what follows the search in words."""
+"""A plan as plain data, for ``nas search --dry-run --json``."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
+from nas.pipeline.following import Following
 from nas.pipeline.plan import SearchPlan, describe_plan
+from nas.pipeline.time_estimate import TimeEstimate
 
 
-@dataclass(frozen=True)
-class Following:
-    """What follows a search in the same command.
-
-    Args:
-        retrain: Designs of the front to retrain.
-        baselines: Whether analogues of published designs are retrained as well.
-        export: Whether the best of them is exported.
-    """
-
-    retrain: int = 0
-    baselines: bool = False
-    export: bool = False
-
-    def describe(self) -> list[str]:
-        """Return it in lines for people; none where nothing follows."""
-        if not self.retrain:
-            return []
-        designs = "the best design" if self.retrain == 1 else f"{self.retrain} designs of the front"
-        beside = " and the analogues of published designs" if self.baselines else ""
-        return [f"then      retrain {designs}{beside}" + (", export the best" if self.export else "")]
-
-
-def plan_to_json(plan: SearchPlan, following: Following) -> dict[str, Any]:
+def plan_to_json(plan: SearchPlan, following: Following, time: TimeEstimate) -> dict[str, Any]:
     """Return everything that a plan says: in numbers, in the lines for people, and the complete settings."""
     allocation, data, config, space = plan.allocation, plan.data, plan.search_config, plan.space
     return {
@@ -64,6 +43,7 @@ def plan_to_json(plan: SearchPlan, following: Following) -> dict[str, Any]:
         "starts": [start.name for start in plan.pretrained],
         "teacher": None if plan.teacher is None else plan.teacher.name,
         "memory": None if plan.footprint is None else plan.footprint.to_json(),
+        "time": time.to_json(),
         "trials": config.trials,
         "seconds": config.seconds,
         "objectives": list(plan.goal.objectives),
@@ -72,5 +52,5 @@ def plan_to_json(plan: SearchPlan, following: Following) -> dict[str, Any]:
         "settings": asdict(plan.settings),
         "warnings": list(plan.warnings),
         "then": asdict(following),
-        "lines": [*describe_plan(plan), *following.describe()],
+        "lines": [*describe_plan(plan), *following.describe(), *time.lines()],
     }

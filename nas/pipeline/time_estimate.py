@@ -1,0 +1,253 @@
+"""How long a search will take and how many device-hours it will use, from a few timed steps.
+
+What is timed is one worker by itself (`nas.training.step_times`); the estimate takes workers side by side not to slow
+one another down. A range is twice the standard error of what was timed, a tenth at least; that of a retraining goes
+from the smallest design of the space to the largest.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+from nas.cluster.teams import Teams, allocate_team, count_ranks, plan_teams
+from nas.data.batching import SHARD_IMAGES, batch_sizes, usable_shards
+from nas.evaluation.population import CALIBRATION_IMAGES
+from nas.pipeline.following import Following
+from nas.pipeline.plan import DEFAULT_TRIALS, SearchPlan
+from nas.runtime.console import duration
+from nas.runtime.own_process import call_in_own_process
+from nas.training.retraining import MODES
+from nas.training.step_times import StepTimes, Team, TimingRequest, measure_step_times
+from nas.training.supernet import count_shards, steps_per_epoch
+from nas.training.supernet_checkpoint import read_progress
+from search_spaces.analogues import analogues
+from search_spaces.errors import WorkError
+
+#: After which the timing is given up.
+_MOST_SECONDS = 180.0
+_LEAST_ERROR = 0.1
+#: Starting a worker: Ray, Python, torch.
+START_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Span:
+    """Seconds of a phase: about, at least and at most."""
+
+    seconds: float
+    low: float
+    high: float
+
+    @classmethod
+    def of_samples(cls, samples: Sequence[float]) -> Span:
+        """Return the mean of what was timed and its range."""
+        mean = statistics.fmean(samples)
+        error = 2 * statistics.stdev(samples) / math.sqrt(len(samples)) if len(samples) > 1 else 0.0
+        error = max(error, _LEAST_ERROR * mean)
+        return cls(mean, max(0.0, mean - error), mean + error)
+
+    def __add__(self, other: Span) -> Span:
+        return Span(self.seconds + other.seconds, self.low + other.low, self.high + other.high)
+
+    def times(self, factor: float) -> Span:
+        """Return it for so many of the same."""
+        return Span(self.seconds * factor, self.low * factor, self.high * factor)
+
+    def at_most(self, limit: float) -> Span:
+        """Return it where a time limit ends it."""
+        return Span(min(self.seconds, limit), min(self.low, limit), min(self.high, limit))
+
+    def __str__(self) -> str:
+        return f"about {duration(self.seconds)} ({duration(self.low)} to {duration(self.high)})"
+
+
+@dataclass(frozen=True)
+class TimeEstimate:
+    """What a search takes, or why that is not known.
+
+    Args:
+        phases: By name, those that are still to be done.
+        one_retraining: Both trainings of one design, which this command does not do; None where it retrains some.
+        devices: Devices that the budget holds all the time.
+        device_noun: What they are, ``GPU`` or ``core``.
+        hardware: What was timed.
+        notes: What is not in it.
+        reason: Why nothing was measured; None where it was.
+    """
+
+    phases: dict[str, Span]
+    devices: float
+    device_noun: str
+    one_retraining: Span | None = None
+    hardware: str = ""
+    notes: tuple[str, ...] = ()
+    reason: str | None = None
+
+    @property
+    def total(self) -> Span:
+        """All phases, one after another."""
+        return sum(self.phases.values(), Span(0, 0, 0))
+
+    @property
+    def device_hours(self) -> Span:
+        """Hours of all devices of the budget together."""
+        return self.total.times(self.devices / 3600)
+
+    def lines(self) -> list[str]:
+        """Return it for people."""
+        if self.reason is not None:
+            return [f"time      not measured: {self.reason}"]
+        if not self.phases:
+            return []
+        hours = self.device_hours
+        return [
+            "time      " + ", ".join(f"{name} {span}" for name, span in self.phases.items()),
+            f"          together {self.total}: {hours.seconds:.2g} {self.device_noun}-hours ({hours.low:.2g} to "
+            f"{hours.high:.2g})",
+            *(
+                []
+                if self.one_retraining is None
+                else [f"          retraining one design afterwards {self.one_retraining}"]
+            ),
+            f"          from a few steps on {self.hardware}, workers side by side taken not to slow one another",
+            *(f"          {note}" for note in self.notes),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data, in seconds and hours."""
+        if self.reason is not None:
+            return {"measured": False, "reason": self.reason}
+        return {
+            "measured": True,
+            "hardware": self.hardware,
+            "phases": {name: asdict(span) for name, span in self.phases.items()},
+            "one_retraining": None if self.one_retraining is None else asdict(self.one_retraining),
+            "total": asdict(self.total),
+            "device_hours": self.device_hours.seconds,
+            "device": self.device_noun,
+            "notes": list(self.notes),
+        }
+
+
+def estimate_time(plan: SearchPlan, following: Following) -> TimeEstimate:
+    """Time a few steps in a process of its own and return what the search and what follows it will take.
+
+    A real run does not ask for it: its progress bars say how long each phase will take from its own first steps.
+    """
+    has_gpus = plan.allocation.gpus_per_worker > 0
+    devices = plan.allocation.workers * (1 if has_gpus else plan.allocation.cpus_per_worker)
+    nothing = TimeEstimate({}, devices, "GPU" if has_gpus else "core")
+    if not plan.settings.needs_supernet and not following.retrain:
+        return nothing
+    teams = plan_retraining_teams(plan, following)
+    request = TimingRequest(
+        plan.space,
+        plan.settings,
+        plan.data,
+        plan.allocation.device,
+        _supernet_team(plan) if plan.settings.needs_supernet else None,
+        Team(teams.size, teams.allocation.threads),
+        plan.allocation.threads,
+    )
+    try:
+        times = call_in_own_process(partial(measure_step_times, request), _MOST_SECONDS)
+    except WorkError as error:
+        return replace(nothing, reason=str(error))
+    if times is None:
+        return replace(nothing, reason="this machine has no GPU, and the workers' are elsewhere")
+    return replace(
+        nothing,
+        phases=extrapolate(plan, following, teams, times),
+        one_retraining=None if following.retrain else estimate_retraining(plan, teams, times),
+        hardware=f"this machine's {times.device}",
+        notes=tuple(_describe_missing(plan)),
+    )
+
+
+def plan_retraining_teams(plan: SearchPlan, following: Following) -> Teams:
+    """Return how the workers are divided for what is retrained after the search; for one design where nothing is."""
+    baselines = len(analogues(plan.space)) if following.baselines else 0
+    modes = len(MODES) if plan.settings.needs_supernet else 1
+    jobs = max(1, following.retrain + baselines) * modes
+    shards = usable_shards(len(plan.data.train), plan.settings.retraining.shards)
+    return plan_teams(jobs, shards, plan.allocation, one_machine=not plan.cluster.running)
+
+
+def extrapolate(plan: SearchPlan, following: Following, teams: Teams, times: StepTimes) -> dict[str, Span]:
+    """Return the phases that are still to be done, from what was timed."""
+    phases: dict[str, Span] = {}
+    start = Span(START_SECONDS, START_SECONDS, START_SECONDS)
+    settings = plan.settings
+    if steps := _steps_to_do(plan):
+        phases["supernet"] = start + Span.of_samples(times.supernet).times(steps)
+    if settings.needs_supernet:
+        workers = plan.allocation.workers
+        one = (
+            Span.of_samples(times.extraction)
+            + Span.of_samples(times.calibration).times(min(CALIBRATION_IMAGES, len(plan.data.train)))
+            + Span.of_samples(times.evaluation).times(plan.images_scored)
+        )
+        search = start + one.times(_designs_to_do(plan) / workers)
+        phases["search"] = search if plan.budget.seconds is None else search.at_most(plan.budget.seconds)
+    if following.retrain:
+        phases["retraining"] = estimate_retraining(plan, teams, times)
+    return phases
+
+
+def estimate_retraining(plan: SearchPlan, teams: Teams, times: StepTimes) -> Span:
+    """Return what all retrainings take: about as long as the typical design's, at most as the largest's."""
+    recipe, data = plan.settings.retraining, plan.data
+    shards = usable_shards(len(data.train), recipe.shards)
+    steps = len(batch_sizes(len(data.train), recipe.batch_size, SHARD_IMAGES * shards))
+    small, typical, large = (
+        recipe.epochs * (steps * step + len(data.val) * image)
+        for step, image in zip(times.retraining, times.validation, strict=True)
+    )
+    waves = math.ceil(teams.jobs / teams.count)
+    start = Span(START_SECONDS, START_SECONDS, START_SECONDS)
+    return start + Span(typical, min(small, typical), max(typical, large)).times(waves)
+
+
+def _supernet_team(plan: SearchPlan) -> Team:
+    ranks = count_ranks(count_shards(plan.settings, plan.data), plan.allocation.workers)
+    return Team(ranks, allocate_team(plan.allocation, ranks, one_machine=not plan.cluster.running).threads)
+
+
+def _steps_to_do(plan: SearchPlan) -> int:
+    if not plan.settings.trains_supernet:
+        return 0
+    done, _ = read_progress(plan.study.supernet_file)
+    return max(0, plan.settings.recipe.epochs * steps_per_epoch(plan.settings, plan.data) - done)
+
+
+def _designs_to_do(plan: SearchPlan) -> int:
+    designs = plan.num_listed if plan.num_listed is not None else plan.budget.trials or DEFAULT_TRIALS
+    if not plan.study.settings_file.exists():
+        return designs
+    evaluated = {trial.architecture.digest for trial in plan.study.records() if trial.evaluated}
+    return max(0, designs - len(evaluated))
+
+
+def _describe_missing(plan: SearchPlan) -> list[str]:
+    """Return what the estimate leaves out, as far as it matters to this plan."""
+    settings, notes = plan.settings, []
+    if settings.needs_supernet:
+        notes.append("beginnings that designs share, and racing, make the search shorter")
+    if settings.teacher is not None:
+        notes.append("the teacher's answers are not in it")
+    if settings.compile:
+        notes.append("it is that of uncompiled blocks")
+    if plan.goal.needs_latency and plan.latency is None:
+        notes.append("measuring latencies is not in it")
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > 1.5 * cores:
+        notes.append(
+            f"other programs keep this machine busy (load {load:.0f} on {cores} cores): alone it is faster"
+        )
+    return notes

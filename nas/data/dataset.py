@@ -47,6 +47,7 @@ class Data:
         summary: What was read, for people.
         reading: By which rules (`nas.data.reading`).
         test_crop: Share of the shorter side that is shown outside training.
+        train_order: SHA-256 of the training images' contents in their order, which names of files may have decided.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Data:
     reading: Reading
     _test: Split = field(repr=False)
     test_crop: float = 1.0
+    train_order: str = ""
 
     def final_test(self) -> Split:
         """Return the test split, which nothing but the final report of a finished network may touch."""
@@ -236,7 +238,13 @@ def load_data(
         reading=reading,
         _test=splits["test"],
         test_crop=test_crop,
+        train_order=_digest_order(source, survey.indices["train"]),
     )
+
+
+def _digest_order(source: Source, members: list[int]) -> str:
+    """Return the digest of images in their order; the name of a set stands for contents that cannot be known."""
+    return json_digest([source.fingerprint or source.name, members])
 
 
 def _with_test_crop(summary: DataSummary, test_crop: float) -> DataSummary:

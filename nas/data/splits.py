@@ -43,6 +43,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def numbered(self) -> Split:
+        """Return these images with their numbers, from 0 in the stored order, in place of their classes."""
+        return replace(self, labels=torch.arange(len(self)))
+
     def batches(
         self,
         batch_size: int,

@@ -17,7 +17,9 @@ from nas.runtime.device import DeviceType
 from nas.runtime.resources import format_bytes, measure_memory
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
+from nas.study.teacher_spec import LARGEST
 from nas.training.footprint import (
+    FLOAT_BYTES,
     PROCESS_BYTES,
     PathMemory,
     TrainingMemory,
@@ -25,6 +27,7 @@ from nas.training.footprint import (
     measure_worst_path,
     training_memory,
 )
+from nas.training.stored_answers import count_bytes
 from search_spaces.cost import costs
 from search_spaces.errors import RequestError
 from search_spaces.space import Space
@@ -83,6 +86,11 @@ class Footprint:
             f"          the worst path saves {format_bytes(saved.memory.saved)} for {saved.images} images in "
             f"{self.dtype}",
             *(
+                f"          of the {name}'s, its teacher takes {format_bytes(phase.memory.teacher)}"
+                for name, phase in self.phases().items()
+                if phase.memory.teacher
+            ),
+            *(
                 f"          {name} in {phase.shards} shards instead of {phase.stated_shards}, so that it fits"
                 for name, phase in self.phases().items()
                 if phase.shards != phase.stated_shards
@@ -107,6 +115,7 @@ def plan_memory(
     cluster: Cluster,
     *,
     is_stored: bool,
+    teacher_params: int = 0,
 ) -> tuple[Settings, Footprint]:
     """Return settings whose recipes fit the devices, and what they take.
 
@@ -117,6 +126,7 @@ def plan_memory(
         allocation: The workers.
         cluster: Where they run.
         is_stored: Whether the recipes are those of a study that has begun, or of a complete file, and stay.
+        teacher_params: Parameters of the teacher of the supernet, which teaches in retraining too; 0 for none.
 
     Raises:
         RequestError: If the supernet of a new study does not fit even two images at a time.
@@ -126,13 +136,18 @@ def plan_memory(
     path = measure_worst_path(space, first, allocation.device)
     device, has = find_device_memory(path, allocation.device, allocation.workers, cluster)
 
-    def fit(recipe: Recipe, parameters: int, workers: int) -> tuple[PhaseMemory, PhaseMemory]:
+    def fit(
+        recipe: Recipe, parameters: int, workers: int, teacher_params: int
+    ) -> tuple[PhaseMemory, PhaseMemory]:
         """Return what a training takes in the shards of its recipe, and in the fewest that fit."""
+        teacher = teacher_bytes(recipe, teacher_params, train_images, space.num_classes)
 
         def phase(shards: int) -> PhaseMemory:
             images = largest_shard(recipe, train_images, shards)
             in_turn = shards > workers
-            memory = training_memory(parameters, path.saved, images, allocation.device, in_turn=in_turn)
+            memory = training_memory(
+                parameters, path.saved, images, allocation.device, in_turn=in_turn, teacher=teacher
+            )
             return PhaseMemory(shards, stated, images, memory)
 
         stated = usable_shards(train_images, recipe.shards)
@@ -143,8 +158,18 @@ def plan_memory(
 
     # How many workers a retraining has depends on how many designs there are: one at least.
     stated, fitted = zip(
-        fit(recipe, count_supernet_parameters(space, settings.sharing), allocation.workers),
-        fit(retraining, costs(path.design).params, 1),
+        fit(
+            recipe,
+            count_supernet_parameters(space, settings.sharing),
+            allocation.workers,
+            teacher_params,
+        ),
+        fit(
+            retraining,
+            costs(path.design).params,
+            1,
+            costs(space.largest).params if settings.teacher == LARGEST else teacher_params,
+        ),
         strict=True,
     )
     if is_stored:
@@ -160,6 +185,13 @@ def plan_memory(
         )
     fits = _with_shards(recipe, footprint.supernet), _with_shards(retraining, footprint.retraining)
     return replace(settings, recipe=fits[0], retraining=fits[1]), footprint
+
+
+def teacher_bytes(recipe: Recipe, params: int, images: int, classes: int) -> int:
+    """Return what a teacher of ``params`` parameters takes of a device: its weights, or its stored answers."""
+    if not params:
+        return 0
+    return count_bytes(images, classes) if recipe.teacher_images == "clean" else params * FLOAT_BYTES
 
 
 def largest_shard(recipe: Recipe, train_images: int, shards: int) -> int:

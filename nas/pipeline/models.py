@@ -22,6 +22,7 @@ from nas.pipeline.plan import SearchPlan
 from nas.pipeline.preflight import examine_machine, examine_retraining
 from nas.pipeline.retraining_memory import require_memory
 from nas.pipeline.teachers import describe_teacher, find_teacher
+from nas.pipeline.teaching import prepare_teacher, with_known_accuracy
 from nas.runtime.console import log, progress_callback
 from nas.runtime.device import planned_device
 from nas.runtime.files import require_writable, sweep_scratch
@@ -36,6 +37,7 @@ from nas.study.recipes import retraining_recipe
 from nas.training.compiled import require_compiler
 from nas.training.retraining import Candidate, retrain
 from nas.training.retraining_result import trained_network
+from nas.training.stored_answers import require_to_fit
 from nas.training.supernet_checkpoint import read_supernet
 from nas.training.teacher import Teacher
 from search_spaces.architecture import Architecture
@@ -118,6 +120,7 @@ def _find_teacher(
     """Return the teacher of a retraining, and say what it costs; None where nobody teaches."""
     teacher = find_teacher(text, data, study)
     if teacher is not None and candidates:
+        teacher = with_known_accuracy(teacher, study, data)
         macs = [analytic_costs(each.architecture)["macs"] for each in candidates]
         log.say(f"teacher   {describe_teacher(teacher, sum(macs) / len(macs))}")
     return teacher
@@ -155,6 +158,8 @@ def run_retraining(
         Interrupted: If the user asked to stop; everything finished is stored.
     """
     numbers = retraining_recipe(plan.study.settings(), recipe, epochs)
+    if plan.teacher is not None:
+        require_to_fit(numbers, "retraining", len(plan.data.train), len(plan.data.class_names))
     _require_memory(plan, numbers)
     with plan.study.lock.hold(command):
         return _run_retraining(plan, numbers, compile)
@@ -171,7 +176,8 @@ def _require_memory(plan: RetrainingPlan, recipe: Recipe) -> None:
         design = each.architecture
         own = asdict(for_params(recipe, costs(design).params))
         waiting += [design for mode in each.modes if finished.get((design.digest, mode)) != own]
-    require_memory(waiting, recipe, len(plan.data.train), plan.allocation, plan.cluster)
+    teacher_params = 0 if plan.teacher is None else plan.teacher.params
+    require_memory(waiting, recipe, len(plan.data.train), plan.allocation, plan.cluster, teacher_params)
 
 
 def _run_retraining(plan: RetrainingPlan, recipe: Recipe, compile: bool) -> list[dict[str, Any]]:
@@ -183,6 +189,10 @@ def _run_retraining(plan: RetrainingPlan, recipe: Recipe, compile: bool) -> list
     compile = compile or settings.compile
     if compile:
         require_compiler(planned_device(plan.allocation.device))
+    one_machine = not plan.cluster.running
+    teacher = prepare_teacher(
+        plan.teacher, recipe, study, plan.data, plan.allocation, one_machine=one_machine
+    )
     inherited: dict[str, dict[str, Tensor]] = {}
     heirs = [each.architecture for each in plan.candidates if "inherit" in each.modes]
     if heirs:
@@ -197,8 +207,8 @@ def _run_retraining(plan: RetrainingPlan, recipe: Recipe, compile: bool) -> list
         inherited,
         plan.allocation,
         compile,
-        one_machine=not plan.cluster.running,
-        teacher=plan.teacher,
+        one_machine=one_machine,
+        teacher=teacher,
     )
 
 
@@ -259,6 +269,17 @@ def _describe_design(result: Mapping[str, Any]) -> str:
     return "whose attention design was found by neural architecture search"
 
 
+def _describe_teacher(result: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the model card says of who taught a result; nothing where nobody did."""
+    taught_by = result.get("teacher")
+    if taught_by is None:
+        return {}
+    known = {"teacher": f"{taught_by['name']} ({taught_by['digest'][:12]})"}
+    if "val_top1" in taught_by:
+        known["teacher's top-1 on the validation images (%)"] = str(Accuracy.from_result(taught_by, "val"))
+    return known
+
+
 def export_result(
     study: Study, result: dict[str, Any], folder: Path, formats: tuple[str, ...]
 ) -> dict[str, float]:
@@ -269,6 +290,7 @@ def export_result(
         **accuracy_metrics("validation", Accuracy.from_result(result, "val")),
         "trained": "from scratch" if result["mode"] == "scratch" else "from the supernet's weights",
         "images": dataset.data,
+        **_describe_teacher(result),
     }
     network = trained_network(study, result)
     with progress_callback("exporting") as on_progress:

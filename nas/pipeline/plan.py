@@ -169,12 +169,19 @@ def plan_search(request: SearchRequest) -> SearchPlan:
             gpus = allocation.workers if allocation.gpus_per_worker else 0
             settings = default_recipes(settings, request.overrides, data.image_size, gpus)
     space = declaration.space(settings.scale, data.image_size, data.in_channels, len(data.class_names))
+    teacher = find_teacher_of_supernet(settings, study, data)
     footprint: Footprint | None = None
     done, total = read_progress(study.supernet_file)
     if settings.trains_supernet and not 0 < total <= done:
         keeps_recipes = has_begun or request.config is not None or request.source is not None
         settings, footprint = plan_memory(
-            settings, space, len(data.train), allocation, cluster, is_stored=keeps_recipes
+            settings,
+            space,
+            len(data.train),
+            allocation,
+            cluster,
+            is_stored=keeps_recipes,
+            teacher_params=0 if teacher is None else teacher.params,
         )
     with offering_another_search(study, settings, request.budget):
         identity = study.check(settings, space, data)
@@ -195,7 +202,6 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     # Once training has begun its own checkpoint counts, and the files may be gone.
     trained = study.supernet_file.exists() or not settings.needs_supernet
     pretrained = () if trained else read_pretrained_starts(settings.init_from, space)
-    teacher = find_teacher_of_supernet(settings, study, data)
     preflight += examine_search(
         study.folder,
         space,

@@ -42,6 +42,9 @@ def plan_to_json(plan: SearchPlan, following: Following, time: TimeEstimate) -> 
         "supernet": None if not plan.settings.needs_supernet else plan.settings.supernet or "trained",
         "starts": [start.name for start in plan.pretrained],
         "teacher": None if plan.teacher is None else plan.teacher.name,
+        "teacher_top1": None
+        if plan.teacher is None or plan.teacher.accuracy is None
+        else plan.teacher.accuracy.top1,
         "memory": None if plan.footprint is None else plan.footprint.to_json(),
         "time": time.to_json(),
         "trials": config.trials,

@@ -8,7 +8,7 @@ from nas.cluster.budget import WorkerAllocation
 from nas.cluster.ray_cluster import Cluster
 from nas.cluster.teams import plan_teams
 from nas.data.batching import usable_shards
-from nas.pipeline.memory import find_device_memory, largest_shard
+from nas.pipeline.memory import find_device_memory, largest_shard, teacher_bytes
 from nas.runtime.resources import format_bytes
 from nas.study.recipe import Recipe
 from nas.training.footprint import measure_designs, training_memory
@@ -23,6 +23,7 @@ def require_memory(
     train_images: int,
     allocation: WorkerAllocation,
     cluster: Cluster,
+    teacher_params: int = 0,
 ) -> None:
     """Refuse a retraining in which a design does not fit its device in the recipe's shards.
 
@@ -32,6 +33,7 @@ def require_memory(
         train_images: Images to train on.
         allocation: The workers that they share.
         cluster: Where they run.
+        teacher_params: Parameters of their teacher; 0 for none.
 
     Raises:
         RequestError: If one does not fit; the sentence says which, what it takes and what there is.
@@ -47,7 +49,12 @@ def require_memory(
         return
     for path in paths:
         needed = training_memory(
-            costs(path.design).params, path.saved, images, allocation.device, in_turn=shards > teams.size
+            costs(path.design).params,
+            path.saved,
+            images,
+            allocation.device,
+            in_turn=shards > teams.size,
+            teacher=teacher_bytes(recipe, teacher_params, train_images, path.design.num_classes),
         ).total
         if needed > has:
             raise RequestError(

@@ -13,6 +13,7 @@ from nas.evaluation.population import Population, payload_from_data
 from nas.latency.measure import measure_table, usual_conditions
 from nas.latency.table import LatencyTable
 from nas.pipeline.plan import SearchPlan, describe_plan
+from nas.pipeline.teaching import prepare_teacher
 from nas.runtime.console import bar, duration, log, progress_callback, quantity
 from nas.runtime.device import planned_device
 from nas.runtime.files import sweep_scratch, write_json
@@ -196,6 +197,9 @@ def _train_supernet(plan: SearchPlan) -> Supernet:
         one_machine = not plan.cluster.running
         ray_cluster.start(plan.cluster)
         ranks = count_ranks(count_shards(settings, plan.data), plan.allocation.workers)
+        teacher = prepare_teacher(
+            plan.teacher, settings.recipe, plan.study, plan.data, plan.allocation, one_machine=one_machine
+        )
         task = SupernetTask(
             plan.space,
             settings,
@@ -203,7 +207,7 @@ def _train_supernet(plan: SearchPlan) -> Supernet:
             checkpoint,
             plan.pretrained,
             plan.checkpoint_identities,
-            plan.teacher,
+            teacher,
         )
         all_steps = settings.recipe.epochs * steps_per_epoch(settings, plan.data)
         with progress_bar(done, all_steps) as on_progress:

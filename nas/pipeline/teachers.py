@@ -10,12 +10,14 @@ import torch
 from nas.data.dataset import Data
 from nas.evaluation.accuracy import recalibrate
 from nas.export.config import read_export_config
+from nas.pipeline.teaching import with_known_accuracy
 from nas.runtime.console import quantity
 from nas.study.designs import find_architecture
 from nas.study.find import find_study
 from nas.study.folder import Study
 from nas.study.settings import Settings
 from nas.study.teacher_spec import LARGEST, NONE, TeacherSpec, parse_teacher
+from nas.training.stored_answers import require_to_fit
 from nas.training.supernet_checkpoint import read_progress, read_supernet
 from nas.training.teacher import Teacher, make_teacher
 from nas.training.timm_teacher import read_timm_teacher
@@ -60,13 +62,19 @@ def find_teacher_of_supernet(settings: Settings, study: Study, data: Data) -> Te
     """Return the teacher of a study's supernet; None where none teaches it, or nothing of it is left to train.
 
     Raises:
-        RequestError: As `find_teacher` does.
+        RequestError: As `find_teacher` does; or if a recipe keeps its answers and they are too many.
     """
+    if settings.teacher in (None, NONE):
+        return None
+    images, classes = len(data.train), len(data.class_names)
+    require_to_fit(settings.retraining, "retraining", images, classes)
     done, total = read_progress(study.supernet_file)
     # Once the supernet is trained, the files of its teacher may be gone.
     if settings.teacher == LARGEST or 0 < total <= done:
         return None
-    return find_teacher(settings.teacher, data)
+    require_to_fit(settings.recipe, "recipe", images, classes)
+    teacher = find_teacher(settings.teacher, data)
+    return None if teacher is None else with_known_accuracy(teacher, study, data)
 
 
 def count_supernet_macs(space: Space, settings: Settings) -> float:
@@ -86,9 +94,10 @@ def describe_teacher(teacher: Teacher, student_macs: float) -> str:
     _, height, width = teacher.input_size
     # A backward pass costs about two forward passes.
     share = teacher.macs / (teacher.macs + 3 * student_macs)
+    known = "" if teacher.accuracy is None else f", {teacher.accuracy} of the validation images"
     return (
         f"{teacher.name}: {quantity(teacher.params)} parameters, {quantity(teacher.macs)} MACs an image of "
-        f"{height}x{width} px, about {share:.0%} of a step's multiply-adds"
+        f"{height}x{width} px, about {share:.0%} of a step's multiply-adds{known}"
     )
 
 

@@ -50,6 +50,17 @@ class Result(TypedDict):
     published: NotRequired[bool]
 
 
+class TeacherRecord(TypedDict):
+    """``teacher/DIGEST.json``: who has taught, and how good that one is."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    name: str
+    digest: str
+    images: str
+    val_top1: Percent
+    val_images: Annotated[int, Field(ge=1)]
+
+
 class FrontEntry(TypedDict):
     """A design of ``front.json``."""
 

@@ -78,14 +78,20 @@ class DifferentStudyError(StudyError):
 def find_differences(stored: Mapping[str, Any], wanted: Fingerprint) -> dict[str, str]:
     """Return in words, by name, what of a stored fingerprint is not as wanted, images first.
 
-    A setting that the stored one does not know of did not exist then, so it had its default. A file that is gone
-    counts as the one it was: what was read of it is in the study.
+    A setting, or a number of a recipe, that the stored one does not know of did not exist then, so it had its default.
+    A file that is gone counts as the one it was: what was read of it is in the study.
     """
     defaults = _compared_values(Settings())
+
+    def known(name: str) -> Any:
+        default = defaults.get(name)
+        value = stored.get(name, default)
+        return {**default, **value} if isinstance(default, Mapping) and isinstance(value, Mapping) else value
+
     return {
         place: difference
         for name, value in wanted.items()
-        for place, difference in _describe(name, stored.get(name, defaults.get(name)), value)
+        for place, difference in _describe(name, known(name), value)
     }
 
 

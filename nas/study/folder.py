@@ -54,6 +54,7 @@ class Study:
         self.log_file = folder / "log.txt"
         self.report_file = folder / "report.html"
         self.supernet_file = folder / "supernet" / "checkpoint.safetensors"
+        self.teacher_folder = folder / "teacher"
         self.latency_file = folder / "latency.json"
         self.lock = FolderLock(folder)
 

@@ -135,6 +135,12 @@ class Recipe:
     teacher_weight: float = setting(
         0.5, "Share of the teacher in the loss; the rest is the labels'.", minimum=0, maximum=1
     )
+    teacher_images: str = setting(
+        "varied",
+        "Which images a teacher is asked about: those of every step, varied and mixed as its student's are, or once "
+        "about each clean one, its answers being kept in the study.",
+        choices=("varied", "clean"),
+    )
     drop_path_by_params: tuple[tuple[float, float], ...] | None = setting(
         None,
         "drop_path of a retrained network by its parameters, as [parameters, rate] points: linear between them, from 0 "

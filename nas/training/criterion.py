@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from nas.study.recipe import Recipe
 from nas.training.distillation import hard_loss, soft_loss
+from nas.training.mixing import Mixing
 
 if TYPE_CHECKING:
     from timm.data import Mixup
@@ -51,7 +53,7 @@ class Criterion:
         if self._mixup is None:
             return images, labels
         paired = len(images) // 2 * 2  # Mixup wants pairs; an odd image is its own partner
-        with _numpy_seed(self.recipe.seed, step, shard):
+        with self._draws_of(step, shard):
             mixed, targets = self._mixup(images[:paired].clone(), labels[:paired])
         if paired == len(images):
             return mixed, targets
@@ -59,13 +61,33 @@ class Criterion:
             [targets, self._to_probabilities(labels[paired:])]
         )
 
-    def loss(self, logits: Tensor, targets: Tensor, teacher_logits: Tensor | None = None) -> Tensor:
+    def mixing(self, step: int, shard: int, images: Tensor) -> Mixing | None:
+        """Return how `prepare` mixes the same shard of images; None where the recipe mixes none."""
+        paired = len(images) // 2 * 2
+        if self._mixup is None or not paired:
+            return None
+        # Were each image a class of its own, the targets would be the shares; no pixel is needed to find them.
+        mixup = create_mixup(replace(self.recipe, label_smoothing=0.0), paired)
+        assert mixup is not None
+        with self._draws_of(step, shard):
+            _, shares = mixup(torch.empty_like(images[:paired], device="meta"), torch.arange(paired))
+        return Mixing(float(shares[0, 0]), paired)
+
+    def loss(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        teacher_logits: Tensor | None = None,
+        mixing: Mixing | None = None,
+    ) -> Tensor:
         """Return the mean loss of logits ``(B, classes)``, computed in float32.
 
         Args:
             logits: Of the network.
             targets: What `prepare` returned.
-            teacher_logits: What a teacher answers to the images that `prepare` returned; None without a teacher.
+            teacher_logits: What a teacher answers to the images that `prepare` returned, or to those that it was given;
+                None without a teacher.
+            mixing: In the latter case, how they were mixed.
         """
         recipe = self.recipe
         smoothing = (
@@ -75,10 +97,14 @@ class Criterion:
         if teacher_logits is None:
             return of_labels
         if recipe.distillation == "hard":
-            of_teacher = hard_loss(logits, teacher_logits)
+            of_teacher = hard_loss(logits, teacher_logits, mixing)
         else:
-            of_teacher = soft_loss(logits, teacher_logits, recipe.temperature)
+            of_teacher = soft_loss(logits, teacher_logits, recipe.temperature, mixing)
         return (1 - recipe.teacher_weight) * of_labels + recipe.teacher_weight * of_teacher
+
+    def _draws_of(self, step: int, shard: int) -> AbstractContextManager[None]:
+        """Return a block in which what is drawn belongs to one shard of a step."""
+        return _numpy_seed(self.recipe.seed, step, shard)
 
     def _to_probabilities(self, labels: Tensor) -> Tensor:
         """Return smoothed targets ``(B, classes)`` of images that are not mixed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from typing import TypeVar
 
@@ -68,6 +68,8 @@ class TrainingMemory:
         average: The moving average of the weights.
         saved: Saved for backward by the worst path, of one shard.
         other: Allowed for everything else, the process included.
+        teacher: Weights of a teacher that is asked in every step, or its stored answers. What its forward pass holds
+            is gone before its student's begins.
     """
 
     weights: int
@@ -76,15 +78,16 @@ class TrainingMemory:
     average: int
     saved: int
     other: int
+    teacher: int = 0
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.weights + self.gradients + self.optimizer + self.average + self.saved + self.other
+        return sum(asdict(self).values())
 
 
 def training_memory(
-    parameters: int, saved: SavedBytes, images: int, device: DeviceType, *, in_turn: bool
+    parameters: int, saved: SavedBytes, images: int, device: DeviceType, *, in_turn: bool, teacher: int = 0
 ) -> TrainingMemory:
     """Return the memory that a training takes on one device.
 
@@ -94,12 +97,14 @@ def training_memory(
         images: Images of a shard.
         device: Where.
         in_turn: Whether a device computes several shards one after another.
+        teacher: Bytes of a teacher, or of its answers.
     """
     network, activations = parameters * FLOAT_BYTES, saved.of(images)
     # On a CPU a checkpoint is copied in the same memory before it is written: weights, average and moments.
     checkpoint = 4 * network if device == "cpu" else 0
     other = PROCESS_BYTES[device] + round(WORKSPACE * activations) + checkpoint
-    return TrainingMemory(network, network * (2 if in_turn else 1), 2 * network, network, activations, other)
+    gradients = network * (2 if in_turn else 1)
+    return TrainingMemory(network, gradients, 2 * network, network, activations, other, teacher)
 
 
 @lru_cache(maxsize=16)

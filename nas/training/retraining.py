@@ -20,8 +20,8 @@ from nas.study.designs import Design
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
 from nas.training.retraining_job import RetrainingJob
+from nas.training.stored_answers import TrainingTeacher
 from nas.training.subnet import train_one
-from nas.training.teacher import Teacher
 from nas.training.weight_digest import digest_weights
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
@@ -57,7 +57,7 @@ def retrain(
     compile: bool = False,
     *,
     one_machine: bool = True,
-    teacher: Teacher | None = None,
+    teacher: TrainingTeacher | None = None,
 ) -> list[dict[str, Any]]:
     """Train designs and return their results, best validation accuracy first.
 

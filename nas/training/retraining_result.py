@@ -16,13 +16,20 @@ from nas.runtime.provenance import provenance
 from nas.runtime.uncertainty import encode_bits, error_fields
 from nas.study.folder import Study
 from nas.training.retraining_job import RetrainingJob
+from nas.training.stored_answers import TrainingTeacher
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from supernet.block import Network
 from supernet.subnet import build_subnet
 
 
-def write_result(job: RetrainingJob, network: nn.Module, data: Data, device: torch.device) -> None:
+def write_result(
+    job: RetrainingJob,
+    network: nn.Module,
+    data: Data,
+    device: torch.device,
+    teacher: TrainingTeacher | None = None,
+) -> None:
     """Evaluate a trained network, write its weights and result, and remove its checkpoint."""
     size = job.architecture.image_size
     validation = accuracy(network, data.val.batches(evaluation_batch_size(size), device=device))
@@ -55,10 +62,20 @@ def write_result(job: RetrainingJob, network: nn.Module, data: Data, device: tor
             "weights": str(weights.name),
             "recipe": asdict(job.recipe),
             "made_from": job.made_from,
+            **({} if teacher is None else {"teacher": describe_teacher(teacher)}),
             "provenance": provenance(job.recipe.seed, []),
         },
     )
     (job.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+
+
+def describe_teacher(teacher: TrainingTeacher) -> dict[str, Any]:
+    """Return what a result says of who taught it: its name and digest, and how good it was if that was measured."""
+    known: dict[str, Any] = {"name": teacher.name, "digest": teacher.digest}
+    if (accuracy := teacher.accuracy) is None:
+        return known
+    errors = error_fields("val_top1", accuracy.top1, accuracy.images)
+    return {**known, "val_top1": accuracy.top1, **errors, "val_images": accuracy.images}
 
 
 def trained_network(study: Study, result: Mapping[str, Any]) -> Network:

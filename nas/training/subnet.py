@@ -20,8 +20,8 @@ from nas.training.loop import Training
 from nas.training.retraining_job import RetrainingJob
 from nas.training.retraining_result import write_result
 from nas.training.sharded_step import meet_workers
+from nas.training.stored_answers import TrainingTeacher, images_to_teach
 from nas.training.subnet_step import subnet_step
-from nas.training.teacher import Teacher
 from supernet.block import Network
 from supernet.subnet import build_subnet
 
@@ -57,7 +57,7 @@ def train_one(
     checkpoint = job.folder / "checkpoint.safetensors"
     training = Training(network, recipe, steps_per_epoch, checkpoint, job.identity, job.former_identities)
     sum_over_workers = meet_workers(world)
-    teacher: Teacher | None = payload.get("teacher")
+    teacher: TrainingTeacher | None = payload.get("teacher")
     run_step = subnet_step(
         network,
         recipe,
@@ -67,13 +67,13 @@ def train_one(
         rank,
         sum_over_workers,
         compile=job.compile,
-        ask_teacher=None if teacher is None else teacher.on(device, data),
+        teaching=None if teacher is None else teacher.on(device, data),
     )
 
-    augmentation = recipe_augmentation(recipe, data)
+    augmentation, images = recipe_augmentation(recipe, data), images_to_teach(data.train, teacher)
 
     def epoch_batches(epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return data.train.batches(
+        return images.batches(
             recipe.batch_size,
             device=device,
             shuffle_seed=recipe.seed,
@@ -115,7 +115,7 @@ def train_one(
         )
         report_epoch(time.monotonic() - started)
     if rank == 0:
-        write_result(job, training.averaged_network, data, device)
+        write_result(job, training.averaged_network, data, device, teacher)
 
 
 def _build(job: RetrainingJob, payload: Mapping[str, Any]) -> Network:

@@ -9,9 +9,10 @@ from nas.runtime.device import autocast
 from nas.study.recipe import Recipe
 from nas.training.compiled import eager_on_short_batches
 from nas.training.criterion import Criterion
+from nas.training.lesson import prepare_lesson
 from nas.training.loop import ForwardBackward
 from nas.training.sharded_step import SumOverWorkers, seed_shard, sharded_step
-from nas.training.teacher import AskTeacher
+from nas.training.stored_answers import Teaching
 from supernet.block import Network
 from supernet.compile_blocks import compile_blocks
 
@@ -26,7 +27,7 @@ def subnet_step(
     sum_over_workers: SumOverWorkers | None = None,
     *,
     compile: bool = False,
-    ask_teacher: AskTeacher | None = None,
+    teaching: Teaching | None = None,
 ) -> ForwardBackward:
     """Return the forward and backward of one step.
 
@@ -39,16 +40,15 @@ def subnet_step(
         rank: Number of this worker.
         sum_over_workers: Sums over the workers; None where this is the only one.
         compile: Whether the network's blocks are compiled from now on.
-        ask_teacher: Returns a teacher's logits; None without one.
+        teaching: A teacher's answers; None without one.
     """
     criterion = Criterion(recipe, network.head.out_features)
 
     def run_shard(step: int, shard: int, images: Tensor, labels: Tensor) -> Tensor:
         seed_shard(recipe.seed, step, shard)  # stochastic depth
-        images, targets = criterion.prepare(step, shard, images, labels)
-        teacher_logits = None if ask_teacher is None else ask_teacher(images)
+        lesson = prepare_lesson(criterion, teaching, step, shard, images, labels)
         with autocast(device):
-            loss = criterion.loss(network(images), targets, teacher_logits)
+            loss = criterion.loss(network(lesson.images), *lesson[1:])
         (loss / all_shards).backward()
         return loss.detach()
 

@@ -16,10 +16,10 @@ from nas.training.augmentation import recipe_augmentation
 from nas.training.loop import EpochBatches, Training
 from nas.training.pretrained import PretrainedStart, initialize_supernet
 from nas.training.sharded_step import meet_workers
+from nas.training.stored_answers import TrainingTeacher, images_to_teach
 from nas.training.supernet_checkpoint import checkpoint_identity
 from nas.training.supernet_progress import TrainingProgress, with_image_rates
 from nas.training.supernet_step import supernet_step
-from nas.training.teacher import Teacher
 from search_spaces.space import Space
 from supernet.supernet import Supernet
 
@@ -45,7 +45,7 @@ class SupernetTask:
     checkpoint: Path
     starts: tuple[PretrainedStart, ...] = ()
     identities: tuple[str, ...] = ()
-    teacher: Teacher | None = None
+    teacher: TrainingTeacher | None = None
 
 
 def train_rank(
@@ -75,11 +75,13 @@ def train_rank(
     sum_over_workers = meet_workers(world)
     if training.step == training.total_steps:
         return
-    batches = _epoch_batches(task.data, task.settings, device, rank, world)
+    batches = _epoch_batches(task, device, rank, world)
     shards = count_shards(task.settings, task.data)
-    ask = None if task.teacher is None else task.teacher.on(device, task.data)
+    teaching = None if task.teacher is None else task.teacher.on(device, task.data)
     training.run(
-        supernet_step(supernet, task.settings, device, shards // world, shards, rank, sum_over_workers, ask),
+        supernet_step(
+            supernet, task.settings, device, shards // world, shards, rank, sum_over_workers, teaching
+        ),
         batches,
         on_progress=with_image_rates(training, batches, on_progress),
         save_checkpoints=rank == 0,
@@ -113,13 +115,15 @@ def _open_training(task: SupernetTask, device: torch.device) -> tuple[Training, 
     return Training(supernet, settings.recipe, steps, task.checkpoint, identity, former), supernet
 
 
-def _epoch_batches(
-    data: Data, settings: Settings, device: torch.device, rank: int = 0, world: int = 1
-) -> EpochBatches:
-    augmentation = recipe_augmentation(settings.recipe, data)
+def _epoch_batches(task: SupernetTask, device: torch.device, rank: int = 0, world: int = 1) -> EpochBatches:
+    data, settings = task.data, task.settings
+    augmentation, images = (
+        recipe_augmentation(settings.recipe, data),
+        images_to_teach(data.train, task.teacher),
+    )
 
     def batches(epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return data.train.batches(
+        return images.batches(
             settings.recipe.batch_size,
             device=device,
             shuffle_seed=settings.seed,

@@ -10,9 +10,10 @@ from nas.runtime.device import autocast
 from nas.study.settings import Settings
 from nas.training.compiled import eager_on_short_batches
 from nas.training.criterion import Criterion
+from nas.training.lesson import prepare_lesson
 from nas.training.loop import ForwardBackward
 from nas.training.sharded_step import SumOverWorkers, seed_shard, sharded_step
-from nas.training.teacher import AskTeacher
+from nas.training.stored_answers import Teaching
 from supernet import sampling
 from supernet.supernet import Supernet
 
@@ -25,7 +26,7 @@ def supernet_step(
     all_shards: int = 1,
     rank: int = 0,
     sum_over_workers: SumOverWorkers | None = None,
-    ask_teacher: AskTeacher | None = None,
+    teaching: Teaching | None = None,
 ) -> ForwardBackward:
     """Return the forward and backward of one step; every worker runs the same paths on its shards.
 
@@ -40,7 +41,7 @@ def supernet_step(
         all_shards: How many shards a batch has, over all workers.
         rank: Number of this worker.
         sum_over_workers: Sums over the workers; None where this is the only one.
-        ask_teacher: Returns a teacher's logits; None without one.
+        teaching: A teacher's answers; None without one.
     """
     sample_paths, criterion = (
         sampling.policy(settings.policy),
@@ -48,18 +49,17 @@ def supernet_step(
     )
 
     def run_shard(step: int, shard: int, images: Tensor, labels: Tensor) -> Tensor:
-        images, targets = criterion.prepare(step, shard, images, labels)
+        lesson = prepare_lesson(criterion, teaching, step, shard, images, labels)
         paths = sample_paths(supernet.space, settings.seed, step)
         mean_loss, first_answer = images.new_zeros((), dtype=torch.float32), None
-        teacher_logits = None if ask_teacher is None else ask_teacher(images)
         seed_shard(settings.recipe.seed, step, shard)  # stochastic depth
         for path in paths:
             with autocast(device):
-                logits = supernet(images, path.architecture, settings.recipe.drop_path).float()
+                logits = supernet(lesson.images, path.architecture, settings.recipe.drop_path).float()
                 if path.learns_from == "teacher" and first_answer is not None:
                     loss = -(first_answer * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
                 else:
-                    loss = criterion.loss(logits, targets, teacher_logits)
+                    loss = criterion.loss(logits, *lesson[1:])
                     first_answer = logits.detach().softmax(dim=1)
             (loss / (len(paths) * all_shards)).backward()
             mean_loss += loss.detach() / len(paths)

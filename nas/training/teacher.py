@@ -1,8 +1,9 @@
 """A trained network whose answers others learn from, beside the labels.
 
-It is asked in every step, about the very images that its student is given, varied and mixed as they are: consistent
-teaching trains better students than answers about unvaried images (Beyer et al., arXiv 2106.05237, section 3).
-Every worker has the teacher on its own device and asks it about its shards, so that one worker and many agree.
+Unless its recipe says otherwise (`nas.training.stored_answers`), it is asked in every step, about the very images that
+its student is given, varied and mixed as they are: consistent teaching trains better students than answers about
+unvaried images (Beyer et al., arXiv 2106.05237, section 3). Every worker has the teacher on its own device and asks
+it about its shards, so that one worker and many agree.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.runtime.device import autocast
+from nas.runtime.uncertainty import Accuracy
 from nas.training.weight_digest import digest_weights
 from search_spaces.errors import RequestError
 
@@ -65,6 +67,7 @@ class Teacher:
         class_names: Their names; empty where they are not known.
         params: Its parameters.
         macs: Multiply-adds of one image.
+        accuracy: On the validation images, once it has been measured.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Teacher:
     class_names: tuple[str, ...]
     params: int
     macs: int
+    accuracy: Accuracy | None = None
 
     def require_same_classes(self, images: NormalizedImages) -> None:
         """Check that it can teach images: it answers with their classes in their order, and takes their channels.

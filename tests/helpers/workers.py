@@ -125,6 +125,20 @@ def as_retraining_rank(rank: int, jobs: list[Any], payload: Any, address: str, l
     train_one(jobs[-1], payload, cpu, die, rank, 2)
 
 
+def as_taught_rank(rank: int, taught: list[tuple[Any, Any]], address: str) -> None:
+    """Train designs as one of two ranks, each with a payload of its own."""
+    import torch
+    from torch import distributed
+
+    from nas.training.subnet import train_one
+
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    for job, payload in taught:
+        train_one(job, payload, torch.device("cpu"), lambda result: None, rank, 2)
+    distributed.destroy_process_group()
+
+
 def retrain_dying_once(
     job: Any, payload: Any, device: Any, on_result: Any, rank: int = 0, world: int = 1
 ) -> None:

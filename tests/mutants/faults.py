@@ -147,8 +147,8 @@ FAULTS = (
     Fault(
         "the weights of a design are reported instead of their average",
         "nas/training/subnet.py",
-        "write_result(job, training.averaged_network, data, device)",
-        "write_result(job, training.model, data, device)",
+        "write_result(job, training.averaged_network, data, device, teacher)",
+        "write_result(job, training.model, data, device, teacher)",
         (RETRAINING,),
     ),
     Fault(
@@ -238,8 +238,8 @@ FAULTS = (
     Fault(
         "the supernet's teacher is never used",
         "nas/training/supernet_step.py",
-        "criterion.loss(logits, targets, teacher_logits)",
-        "criterion.loss(logits, targets)",
+        "criterion.loss(logits, *lesson[1:])",
+        "criterion.loss(logits, lesson.targets)",
         (TEACHER,),
     ),
     Fault(
@@ -259,8 +259,8 @@ FAULTS = (
     Fault(
         "a design's teacher is never used",
         "nas/training/subnet_step.py",
-        "criterion.loss(network(images), targets, teacher_logits)",
-        "criterion.loss(network(images), targets)",
+        "criterion.loss(network(lesson.images), *lesson[1:])",
+        "criterion.loss(network(lesson.images), lesson.targets)",
         (TEACHER,),
     ),
     Fault(

@@ -17,6 +17,7 @@ from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.footprint import PathMemory
 from nas.training.saved_memory import SavedBytes
+from search_spaces.cost import costs
 from search_spaces.errors import RequestError
 from search_spaces.space import Space
 from tests.helpers.command_line import TINY_SPACE, Nas, paint_folder
@@ -34,8 +35,27 @@ def device(monkeypatch: pytest.MonkeyPatch, space: Space) -> None:
     monkeypatch.setattr(memory, "count_supernet_parameters", lambda *arguments: 0)
 
 
-def plan(settings: Settings, space: Space, *, is_stored: bool = False) -> tuple[Settings, Footprint]:
-    return plan_memory(settings, space, 1000, TWO_GPUS, HERE, is_stored=is_stored)
+def plan(
+    settings: Settings, space: Space, *, is_stored: bool = False, teacher_params: int = 0
+) -> tuple[Settings, Footprint]:
+    how = {"is_stored": is_stored, "teacher_params": teacher_params}
+    return plan_memory(settings, space, 1000, TWO_GPUS, HERE, **how)
+
+
+@pytest.mark.usefixtures("device")
+def test_a_teacher_takes_its_weights_or_its_answers(space: Space) -> None:
+    """By hand: 4 bytes a weight; for 1000 images of 3 classes in half precision 6000 bytes."""
+    _, footprint = plan(RECIPES, space, teacher_params=2**28)
+    assert [phase.memory.teacher for phase in footprint.phases().values()] == [GIB, GIB]
+    # 4 GiB are left: 4 / (1.1 / 4) = 14.5 images, so that 64 are in 5 shards or in 2 times 3.
+    assert (footprint.supernet.shards, footprint.retraining.shards) == (6, 5)
+    assert "          of the supernet's, its teacher takes 1.0 GiB" in footprint.lines()
+    clean = replace(RECIPES, recipe=replace(RECIPES.recipe, teacher_images="clean"))
+    _, footprint = plan(clean, space, teacher_params=2**28)
+    assert [phase.memory.teacher for phase in footprint.phases().values()] == [6000, GIB]
+    _, footprint = plan(replace(RECIPES, teacher="largest"), space)
+    params = costs(space.largest).params
+    assert [phase.memory.teacher for phase in footprint.phases().values()] == [0, 4 * params]
 
 
 @pytest.mark.usefixtures("device")

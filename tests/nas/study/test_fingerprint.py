@@ -49,7 +49,7 @@ def other_value(each: Setting, folder: Path) -> Any:
     if each.compared == AS_TEACHER:
         return f"timm:resnet18={folder / 'file'}"
     texts = {"objectives": "macs,top1", "max_macs": "3M", "max_params": "2K"}
-    values = {"max_latency_ms": 3.0, "racing": 0.1, "recipe": Recipe(lr=0.5), **texts}
+    values = {"max_latency_ms": 3.0, "racing": 0.1, "test_crop": 0.9, "recipe": Recipe(lr=0.5), **texts}
     return values[each.name]
 
 
@@ -115,3 +115,11 @@ def test_files_count_by_content(
 
 def test_a_new_setting_is_compared_by_its_value_unless_it_says_otherwise() -> None:
     assert Setting("new", int, 0, "Something.").compared == AS_VALUE
+
+
+def test_a_number_of_a_recipe_that_is_new_had_its_default(space: Space) -> None:
+    wanted = compute_fingerprint(Settings(), space, "0")
+    stored = {**wanted, "recipe": {k: v for k, v in wanted["recipe"].items() if k != "teacher_images"}}
+    assert find_differences(stored, wanted) == {}
+    other = compute_fingerprint(Settings(recipe=Recipe(teacher_images="clean")), space, "0")
+    assert list(find_differences(stored, other)) == ["recipe.teacher_images"]

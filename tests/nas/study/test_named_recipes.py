@@ -63,6 +63,7 @@ def test_a_papers_recipe_leaves_no_number_to_a_default(name: str) -> None:
         "distillation",
         "temperature",
         "teacher_weight",
+        "teacher_images",
         "drop_path_by_params",
     }
     assert {each.name for each in fields(Recipe)} - ours <= set(content(name)["retraining"])
@@ -212,6 +213,7 @@ NAN, INF = float("nan"), float("inf")
         ("distillation", ["soft", "hard"], ["warm"]),
         ("temperature", [0.5], [0.0, NAN]),
         ("teacher_weight", [0.0, 1.0], [-0.1, 1.1]),
+        ("teacher_images", ["varied", "clean"], ["mixed", ""]),
         (
             "drop_path_by_params",
             [((1.0, 0.2),)],

@@ -7,10 +7,12 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nas.study.recipe import Recipe
 from nas.training.criterion import Criterion
 from nas.training.distillation import hard_loss, soft_loss
+from nas.training.mixing import Mixing
 
 LOGITS = [[2.0, 0.5, -1.0], [0.0, 1.0, 0.0]]
 TEACHER = [[1.0, 3.0, 0.0], [-2.0, 0.0, 4.0]]
@@ -88,3 +90,61 @@ def test_without_a_teacher_labels_alone_count(tensors: tuple[Tensor, Tensor, Ten
     logits, labels, _ = tensors
     recipe = Recipe(teacher_weight=0.9, label_smoothing=0.1)
     assert float(Criterion(recipe, 3).loss(logits, labels)) == pytest.approx(cross_entropy(LABELS, 0.1))
+
+
+def mixed_cross_entropy(rows: list[list[float]], temperature: float) -> float:
+    """The cross-entropy to 0.3 of an image's own row and 0.7 of the other's."""
+    total = 0.0
+    for number, logits in enumerate(LOGITS):
+        log_q, own, other = log_softmax(logits, temperature), rows[number], rows[1 - number]
+        total -= sum((0.3 * a + 0.7 * b) * q for a, b, q in zip(own, other, log_q, strict=True))
+    return total / len(LOGITS)
+
+
+def test_answers_about_unmixed_images_are_mixed_as_their_labels(
+    tensors: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """By hand: the probabilities, or the first classes (1 and 2), of both images by their shares."""
+    logits, _, teacher = tensors
+    mixing = Mixing(0.3, 2)
+    softened = [[math.exp(value) for value in log_softmax(row, 2.0)] for row in TEACHER]
+    targets = [[0.3 * a + 0.7 * b for a, b in zip(softened[i], softened[1 - i], strict=True)] for i in (0, 1)]
+    entropy = sum(value * math.log(value) for row in targets for value in row) / 2
+    expected = 4 * (mixed_cross_entropy(softened, 2.0) + entropy)
+    assert float(soft_loss(logits, teacher, 2.0, mixing)) == pytest.approx(expected, rel=1e-5)
+    classes = [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    expected = mixed_cross_entropy(classes, 1.0)
+    assert float(hard_loss(logits, teacher, mixing)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [2, 4, 7])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(mixup=0.8, label_smoothing=0.1),
+        Recipe(cutmix=1.0, label_smoothing=0.1),
+        Recipe(mixup=0.8, cutmix=1.0, mixup_prob=0.5),
+    ],
+    ids=["mixup", "cutmix", "either"],
+)
+def test_the_proportion_is_that_of_images_and_labels(recipe: Recipe, count: int) -> None:
+    """Where images are mixed they are in the share found; so are labels; a last odd one has no partner."""
+    criterion, images, labels = Criterion(recipe, 3), torch.rand(count, 2, 8, 8), torch.arange(count) % 3
+    smoothed = F.one_hot(labels, 3) * (1 - recipe.label_smoothing) + recipe.label_smoothing / 3
+    shares = set()
+    for step in range(6):
+        mixing = criterion.mixing(step, 1, images)
+        assert mixing is not None and 0 <= mixing.share <= 1
+        mixed, targets = criterion.prepare(step, 1, images, labels)
+        torch.testing.assert_close(mixing.mix(smoothed), targets)
+        if not recipe.cutmix:
+            torch.testing.assert_close(mixing.mix(images), mixed)
+        elif not recipe.mixup:  # a part of each image's pixels is its own
+            own = (mixed == images)[: count // 2 * 2].float().mean()
+            assert float(own) == pytest.approx(mixing.share)
+        shares.add(mixing.share)
+    assert len(shares) > 1
+
+
+def test_images_that_are_not_mixed_have_no_proportion() -> None:
+    assert Criterion(Recipe(), 3).mixing(0, 0, torch.rand(4, 3, 8, 8)) is None

@@ -110,6 +110,8 @@ def test_activations_grow_with_the_images_and_nothing_else() -> None:
     assert two.total - one.total == round(1.1 * 80 * MIB)
     in_turn = training_memory(1000, SavedBytes(0, 10 * MIB), 8, "cpu", in_turn=True)
     assert in_turn.total - one.total == 4000  # the sum of the shards before
+    taught = training_memory(1000, SavedBytes(0, 10 * MIB), 8, "cpu", in_turn=False, teacher=7 * MIB)
+    assert (taught.teacher, taught.total - one.total) == (7 * MIB, 7 * MIB)
 
 
 def test_a_step_takes_what_was_counted_and_a_little(space: Space) -> None:

@@ -218,7 +218,7 @@ def test_the_supernet_learns_from_its_teacher(
             first = own.exp()
         else:
             losses.append(-(first * own).sum(1).mean())
-    step = supernet_step(supernet, settings, CPU, ask_teacher=wise.on(CPU, data))
+    step = supernet_step(supernet, settings, CPU, teaching=wise.on(CPU, data))
     assert float(step(2, images, labels)) == pytest.approx(float(sum(losses)) / len(paths), rel=1e-5)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, multiprocessing
 
 from nas.cluster import ray_cluster
@@ -24,7 +25,10 @@ from nas.study.designs import Design
 from nas.study.recipe import Recipe
 from nas.training.epoch_history import FILE_NAME, Epoch, read_history
 from nas.training.retraining_job import RetrainingJob
+from nas.training.stored_answers import TrainingTeacher, read_answers
 from nas.training.subnet import train_one
+from nas.training.teacher import make_teacher
+from nas.training.teacher_examination import Examination, examine_teacher
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import parse_declaration
 from supernet.subnet import build_subnet
@@ -136,6 +140,48 @@ def test_ranks_together_are_one_process(norms: str, together: dict[str, Trained]
     if norms == "with":  # the first two epochs were those of the team
         assert [result["epoch"] for result in together[norms].epochs] == [3]
         assert together[norms].epochs[-1] == alone.epochs[-1]
+
+
+def test_ranks_together_are_taught_as_one_process(tmp_path: Path) -> None:
+    """Each asks the teacher about its own images, or looks its answers up; copies of images and mixing included."""
+    data = new_payload()["data"]
+    torch.manual_seed(3)
+    network = build_subnet(design(WITHOUT))
+    with torch.no_grad():
+        network.head.weight.mul_(20)
+    teacher = make_teacher("wise", network, "0", (3, 16, 16), data.mean, data.std, 3, (), 0)
+    examination = Examination(teacher, data, tmp_path, keeps_answers=True)
+    examine_teacher(examination, CPU, lambda done: None)
+    teachers: dict[str, TrainingTeacher] = {
+        "varied": teacher,
+        "clean": read_answers(examination.answers_file, teacher, data),
+    }
+
+    def jobs(side: str) -> list[tuple[RetrainingJob, dict[str, Any]]]:
+        return [
+            (
+                replace(
+                    new_job(tmp_path / side / images, WITH),
+                    recipe=replace(RECIPE, teacher_images=images, repeated_augmentation=2),
+                    teacher=teacher.digest,
+                ),
+                {**new_payload(), "teacher": who},
+            )
+            for images, who in teachers.items()
+        ]
+
+    address = f"file://{tmp_path / 'meeting'}"
+    multiprocessing.start_processes(
+        workers.as_taught_rank, (jobs("together"), address), nprocs=2, start_method="spawn"
+    )
+    trained = {}
+    for (alone, payload), (together, _) in zip(jobs("alone"), jobs("together"), strict=True):
+        train_one(alone, payload, CPU, lambda result: None)
+        trained[alone.recipe.teacher_images] = read(alone, [])
+        assert read(together, []).same_as(read(alone, []))
+    untaught = train_alone(new_job(tmp_path / "untaught", WITH)).weights
+    assert not equal_tensors(trained["varied"].weights, trained["clean"].weights)
+    assert not any(equal_tensors(each.weights, untaught) for each in trained.values())
 
 
 @pytest.mark.parametrize("change", [{"shards": 1}, {"drop_path": 0.0}, {"mixup": 0.0}], ids=str)

@@ -270,4 +270,25 @@ FAULTS = (
         "taught: dict[str, str] = {}",
         (TEACHER,),
     ),
+    Fault(
+        "a long step that is timed on few images is taken for a whole one",
+        "nas/training/step_times.py",
+        "(watch.now() - started - loaded) * full / count",
+        "(watch.now() - started - loaded)",
+        (f"{TRAINING}/test_step_times.py",),
+    ),
+    Fault(
+        "trainings at the same time are each given the whole machine's memory",
+        "nas/pipeline/memory.py",
+        '(measure_memory().total - PROCESS_BYTES["cpu"]) // processes',
+        'measure_memory().total - PROCESS_BYTES["cpu"]',
+        ("tests/nas/pipeline/test_retraining_memory.py",),
+    ),
+    Fault(
+        "what parts save is kept for any type",
+        "nas/training/part_counts.py",
+        "kind = f\"{device.type}-{str(dtype).removeprefix('torch.')}\"",
+        'kind = f"{device.type}"',
+        (f"{TRAINING}/test_part_counts.py",),
+    ),
 )

@@ -47,12 +47,21 @@ STORED = Settings(
     recipe=Recipe(epochs=3, batch_size=32, shards=3, lr=1e-3, seed=5),
     retraining=Recipe(epochs=4, batch_size=16, lr=2e-3, seed=6),
 )
-TEXTS = {"objectives": "top1,macs", "max_macs": "7M", "max_params": "8M", "training_recipe": "cifar"}
+# Of settings that not every value of their type is valid for.
+EXAMPLES = {
+    "objectives": "top1,macs",
+    "max_macs": "7M",
+    "max_params": "8M",
+    "training_recipe": "cifar",
+    "test_crop": 0.9,
+}
 
 
 def example(each: Setting) -> Any:
     """Return a valid value that is neither the default nor the stored one."""
     stored = getattr(STORED, each.name, None)
+    if each.name in EXAMPLES:
+        return EXAMPLES[each.name]
     if each.choices:
         return next(choice for choice in each.choices if choice not in (each.default, stored))
     if each.type is bool:
@@ -61,7 +70,7 @@ def example(each: Setting) -> Any:
         return 7
     if each.type in (float, float | None):
         return 0.03
-    return ("cswin_tiny=given.pth",) if each.type == tuple[str, ...] else TEXTS.get(each.name, "given")
+    return ("cswin_tiny=given.pth",) if each.type == tuple[str, ...] else "given"
 
 
 def arguments(each: Setting, value: Any) -> list[object]:

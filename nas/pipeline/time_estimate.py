@@ -1,14 +1,13 @@
 """How long a search will take and how many device-hours it will use, from a few timed steps.
 
-What is timed is one worker by itself (`nas.training.step_times`); the estimate takes workers side by side not to slow
-one another down. A range is twice the standard error of what was timed, a tenth at least; that of a retraining goes
-from the smallest design of the space to the largest.
+What is timed is one worker by itself (`nas.training.step_times`); the estimate is that of a machine with nothing else
+to do, on which workers side by side do not slow one another down. A range is twice the standard error of what was
+timed, a tenth at least; that of a retraining goes from the smallest design of the space to the largest.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ from typing import Any
 
 from nas.cluster.teams import Teams, allocate_team, count_ranks, plan_teams
 from nas.data.batching import SHARD_IMAGES, batch_sizes, usable_shards
+from nas.data.images import InMemoryImages
 from nas.evaluation.population import CALIBRATION_IMAGES
 from nas.pipeline.following import Following
 from nas.pipeline.plan import DEFAULT_TRIALS, SearchPlan
@@ -32,6 +32,8 @@ from search_spaces.errors import WorkError
 #: After which the timing is given up.
 _MOST_SECONDS = 180.0
 _LEAST_ERROR = 0.1
+#: Slowdown from which a plan says that the machine is busy.
+_BUSY = 1.3
 #: Starting a worker: Ray, Python, torch.
 START_SECONDS = 10.0
 
@@ -115,7 +117,8 @@ class TimeEstimate:
                 if self.one_retraining is None
                 else [f"          retraining one design afterwards {self.one_retraining}"]
             ),
-            f"          from a few steps on {self.hardware}, workers side by side taken not to slow one another",
+            f"          by a few steps on {self.hardware}, as if nothing else ran there and workers did not "
+            "slow one another",
             *(f"          {note}" for note in self.notes),
         ]
 
@@ -166,7 +169,7 @@ def estimate_time(plan: SearchPlan, following: Following) -> TimeEstimate:
         phases=extrapolate(plan, following, teams, times),
         one_retraining=None if following.retrain else estimate_retraining(plan, teams, times),
         hardware=f"this machine's {times.device}",
-        notes=tuple(_describe_missing(plan)),
+        notes=(*_describe_missing(plan), *_describe_busy_machine(times)),
     )
 
 
@@ -245,9 +248,14 @@ def _describe_missing(plan: SearchPlan) -> list[str]:
         notes.append("it is that of uncompiled blocks")
     if plan.goal.needs_latency and plan.latency is None:
         notes.append("measuring latencies is not in it")
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    if load > 1.5 * cores:
-        notes.append(
-            f"other programs keep this machine busy (load {load:.0f} on {cores} cores): alone it is faster"
-        )
+    if not isinstance(plan.data.train.images, InMemoryImages):
+        notes.append("waiting for images from the disk is not in it")
     return notes
+
+
+def _describe_busy_machine(times: StepTimes) -> list[str]:
+    if times.slowdown < _BUSY:
+        return []
+    return [
+        f"other programs keep this machine busy: while they do, it takes about {times.slowdown:.1f} times as long"
+    ]

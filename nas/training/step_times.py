@@ -2,6 +2,9 @@
 
 Run it in a process of its own (`nas.runtime.own_process`): networks, optimizers and what a GPU keeps for them are gone
 with it. Where a step takes long, few images of it are timed, and the rest is taken to be in proportion.
+
+On a CPU the seconds are those of the core, which other programs on a busy machine hardly change, and how much longer
+it took by the wall is told beside them. On a GPU they are those of the wall.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,7 +39,7 @@ from supernet.subnet import build_subnet
 from supernet.supernet import Supernet
 
 #: Seconds that a step may take before fewer images of it are timed, and of all timed steps of one network.
-_LONG_STEP, _ALL_STEPS = 1.5, 3.0
+_LONG_STEP, _ALL_STEPS = 1.5, 2.0
 _LEAST_STEPS, _MOST_STEPS = 3, 24
 _DESIGNS = 5  # whose evaluation is timed
 _SAMPLES = 31  # designs of which the one of median cost is typical
@@ -52,6 +56,14 @@ class Team:
 
     ranks: int = 1
     threads: int = 1
+
+
+class _Steps(NamedTuple):
+    """Steps of one network: the seconds of each and of one image in them, and the slowdown of the machine."""
+
+    seconds: tuple[float, ...]
+    image_seconds: float
+    slowdown: float
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,7 @@ class StepTimes:
 
     Args:
         device: What it was timed on.
+        slowdown: Seconds of the wall in a second of the core, 1 on a quiet machine and for a GPU.
         supernet: One step of one rank, of several steps.
         calibration: Of one image that recalibrates BatchNorm statistics, of several designs; 0 without BatchNorms.
         evaluation: Of one image that is evaluated, of the same.
@@ -92,6 +105,7 @@ class StepTimes:
     """
 
     device: str
+    slowdown: float = 1.0
     supernet: tuple[float, ...] = ()
     calibration: tuple[float, ...] = ()
     evaluation: tuple[float, ...] = ()
@@ -125,18 +139,23 @@ def _time_supernet(times: StepTimes, request: TimingRequest, team: Team, device:
     supernet = Supernet(space, settings.sharing).to(device)
     shards = usable_shards(len(request.data.train), settings.recipe.shards)
     step = supernet_step(supernet, settings, device, shards // team.ranks, shards)
-    seconds, image_seconds = _time_steps(
+    steps = _time_steps(
         supernet, step, settings.recipe, request.data, device, shards, team.ranks, _MOST_STEPS
     )
     torch.set_num_threads(request.threads)
     found = [
         # A backward pass takes about two forward passes.
-        _time_design(supernet, space.sample(Random(number)), request.data, device, image_seconds / 3)
+        _time_design(supernet, space.sample(Random(number)), request.data, device, steps.image_seconds / 3)
         for number in range(_DESIGNS + 1)
     ][1:]  # the first is slower
     extraction, calibration, evaluation = zip(*found, strict=True)
     return replace(
-        times, supernet=seconds, calibration=calibration, evaluation=evaluation, extraction=extraction
+        times,
+        slowdown=steps.slowdown,
+        supernet=steps.seconds,
+        calibration=calibration,
+        evaluation=evaluation,
+        extraction=extraction,
     )
 
 
@@ -154,13 +173,11 @@ def _time_retraining(
     network = build_subnet(design, recipe.drop_path).to(device)
     shards, ranks = usable_shards(len(request.data.train), recipe.shards), request.retraining.ranks
     step = subnet_step(network, recipe, device, shards // ranks, shards)
-    seconds, image_seconds = _time_steps(
-        network, step, recipe, request.data, device, shards, ranks, 2 * _LEAST_STEPS
-    )
-    images = _count_evaluated(request.data, image_seconds / 3)
+    steps = _time_steps(network, step, recipe, request.data, device, shards, ranks, 2 * _LEAST_STEPS)
+    images = _count_evaluated(request.data, steps.image_seconds / 3)
     batches = [next(request.data.val.batches(images, device=device))]
     took = _time(device, lambda: accuracy(network, batches))
-    return statistics.median(seconds), took / len(batches[0][1])
+    return statistics.median(steps.seconds), took / len(batches[0][1])
 
 
 def _time_design(
@@ -192,8 +209,8 @@ def _time_steps(
     shards: int,
     ranks: int,
     most: int,
-) -> tuple[tuple[float, ...], float]:
-    """Train a network for a few steps; return the seconds of each, loading included, and of one image in them."""
+) -> _Steps:
+    """Train a network for a few steps; their seconds include what this process does to load images."""
     sizes = batch_sizes(len(data.train), recipe.batch_size, SHARD_IMAGES * shards)
     with tempfile.TemporaryDirectory(prefix="nas-") as folder:
         steps = (
@@ -215,16 +232,20 @@ def _time_steps(
         if image_seconds * timed > _LONG_STEP:  # too long, unless more images at once are that much faster
             timed = max(least, int(_LONG_STEP / image_seconds))
         take_step(timed)
-        seconds: list[float] = []
-        while len(seconds) < _LEAST_STEPS or (len(seconds) < most and sum(seconds) < _ALL_STEPS):
-            watch = Stopwatch(device, "wall")
+        watch, seconds, cores, began = _stopwatch(device), list[float](), list[float](), time.perf_counter()
+        while len(seconds) < _LEAST_STEPS or (
+            len(seconds) < most and time.perf_counter() - began < _ALL_STEPS
+        ):
             started = watch.now()
             images, labels = next(batches)
-            loaded = time.perf_counter() - started
+            loaded = watch.now()
             count = min(timed, len(labels))
             take_step(count)
-            seconds.append(loaded * full / len(labels) + (watch.now() - started - loaded) * full / count)
-    return tuple(seconds), statistics.median(seconds) / full
+            ended = watch.now()
+            cores.append(ended - started)
+            seconds.append((loaded - started) * full / len(labels) + (ended - loaded) * full / count)
+        wall = time.perf_counter() - began
+    return _Steps(tuple(seconds), statistics.median(seconds) / full, max(1.0, wall / sum(cores)))
 
 
 def _rank_batches(
@@ -246,4 +267,8 @@ def _rank_batches(
 
 
 def _time(device: torch.device, work: Callable[[], object]) -> float:
-    return Stopwatch(device, "wall").measure(work)
+    return _stopwatch(device).measure(work)
+
+
+def _stopwatch(device: torch.device) -> Stopwatch:
+    return Stopwatch(device, "core" if device.type == "cpu" else "wall")

@@ -20,7 +20,7 @@ from search_spaces.errors import WorkError
 from tests.helpers.command_line import TINY_SPACE, Nas, paint_folder
 
 #: Seconds that are easy to count with: of a step, an image, a design.
-TIMES = StepTimes("a processor", (1.0, 1.0), (0.01,), (0.02,), (0.5,), (1.0, 2.0, 4.0), (0.1, 0.1, 0.1))
+TIMES = StepTimes("a processor", 1.0, (1.0, 1.0), (0.01,), (0.02,), (0.5,), (1.0, 2.0, 4.0), (0.1, 0.1, 0.1))
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,6 @@ def test_a_timing_that_fails_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_command_says_it_in_words_and_numbers(nas: Nas, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time_estimate, "call_in_own_process", lambda *arguments: TIMES)
-    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
     command = "search --space tiny.yaml --data folder:images --epochs 2 --batch-size 32 --retrain-epochs 3"
     outcome = nas(*command.split(), "--budget", "2cpu,20trials", "--dry-run", "--json")
     said = json.loads(outcome.out)
@@ -135,7 +134,8 @@ def test_the_command_says_it_in_words_and_numbers(nas: Nas, monkeypatch: pytest.
         "time      supernet about 16s (15s to 17s), search about 26s (24s to 27s)",
         "          together about 42s (40s to 44s): 0.023 core-hours (0.022 to 0.024)",
         "          retraining one design afterwards about 32s (23s to 50s)",
-        "          from a few steps on this machine's a processor, workers side by side taken not to slow one another",
+        "          by a few steps on this machine's a processor, as if nothing else ran there and workers did not "
+        "slow one another",
         "          beginnings that designs share, and racing, make the search shorter",
     ]
     assert said["lines"][-5:] == lines and all(line in outcome.err for line in lines)
@@ -144,16 +144,14 @@ def test_the_command_says_it_in_words_and_numbers(nas: Nas, monkeypatch: pytest.
 
 
 def test_what_was_not_counted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_estimate, "call_in_own_process", lambda *arguments: TIMES)
-    monkeypatch.setattr("os.getloadavg", lambda: (90.0, 0.0, 0.0))
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr(time_estimate, "call_in_own_process", lambda *arguments: replace(TIMES, slowdown=4.0))
     planned = plan()
     planned = replace(planned, settings=replace(planned.settings, compile=True, teacher="timm:resnet18"))
     notes = estimate_time(planned, Following()).notes
     assert notes[1:] == (
         "the teacher's answers are not in it",
         "it is that of uncompiled blocks",
-        "other programs keep this machine busy (load 90 on 4 cores): alone it is faster",
+        "other programs keep this machine busy: while they do, it takes about 4.0 times as long",
     )
 
 

@@ -276,7 +276,7 @@ def _describe_teacher(result: Mapping[str, Any]) -> dict[str, str]:
         return {}
     known = {"teacher": f"{taught_by['name']} ({taught_by['digest'][:12]})"}
     if "val_top1" in taught_by:
-        known["teacher's top-1 on the validation images (%)"] = str(Accuracy.from_result(taught_by, "val"))
+        known["teacher's top-1 on the validation images"] = str(Accuracy.from_result(taught_by, "val"))
     return known
 
 

@@ -322,7 +322,7 @@ def _describe_teaching(plan: SearchPlan) -> list[str]:
     if plan.teacher is None:
         return [] if plan.settings.teacher is None else [f"teacher   {plan.settings.teacher}, in retraining"]
     macs = count_supernet_macs(plan.space, plan.settings)
-    return [f"teacher   {describe_teacher(plan.teacher, macs)}"]
+    return [f"teacher   {describe_teacher(plan.teacher, macs, plan.settings.recipe)}"]
 
 
 def _describe_noise(plan: SearchPlan) -> list[str]:

@@ -15,6 +15,7 @@ from nas.runtime.console import quantity
 from nas.study.designs import find_architecture
 from nas.study.find import find_study
 from nas.study.folder import Study
+from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.study.teacher_spec import LARGEST, NONE, TeacherSpec, parse_teacher
 from nas.training.stored_answers import require_to_fit
@@ -84,20 +85,23 @@ def count_supernet_macs(space: Space, settings: Settings) -> float:
     return sum(costs(path.architecture).macs for paths in steps for path in paths) / len(steps)
 
 
-def describe_teacher(teacher: Teacher, student_macs: float) -> str:
+def describe_teacher(teacher: Teacher, student_macs: float, recipe: Recipe | None = None) -> str:
     """Return what a teacher is and costs, for people.
 
     Args:
         teacher: The teacher.
         student_macs: Multiply-adds by which one image passes forward through what a step trains.
+        recipe: Of the training, where it is known.
     """
     _, height, width = teacher.input_size
     # A backward pass costs about two forward passes.
     share = teacher.macs / (teacher.macs + 3 * student_macs)
-    known = "" if teacher.accuracy is None else f", {teacher.accuracy} of the validation images"
+    is_asked_once = recipe is not None and recipe.teacher_images == "clean"
+    cost = "asked once about each" if is_asked_once else f"about {share:.0%} of a step's multiply-adds"
+    known = "" if teacher.accuracy is None else f", {teacher.accuracy} validation top-1"
     return (
         f"{teacher.name}: {quantity(teacher.params)} parameters, {quantity(teacher.macs)} MACs an image of "
-        f"{height}x{width} px, about {share:.0%} of a step's multiply-adds{known}"
+        f"{height}x{width} px, {cost}{known}"
     )
 
 

@@ -60,5 +60,12 @@ def prepare_teacher(
             run_distributed(examine_teacher, examination, alone, progress.update)
             progress.update(total)
     teacher = replace(teacher, accuracy=examination.read_accuracy())
-    log.say(f"teacher {teacher.name}: {teacher.accuracy} of the validation images")
+    log.say(
+        f"teacher {teacher.name}: {teacher.accuracy} validation top-1"
+        + (
+            f"; its answers about {len(data.train)} images are stored, it is not asked again"
+            if keeps_answers
+            else ""
+        )
+    )
     return read_answers(examination.answers_file, teacher, data) if keeps_answers else teacher

@@ -9,6 +9,7 @@ STEP, RETRAINING = f"{TRAINING}/test_step_values.py", f"{TRAINING}/test_retraini
 CRITERION = f"{TRAINING}/test_criterion.py"
 DISTILLATION = f"{TRAINING}/test_distillation.py"
 TEACHER = f"{TRAINING}/test_teacher.py"
+ANSWERS = f"{TRAINING}/test_stored_answers.py"
 SCORES = f"{EVALUATION}/test_values.py"
 
 
@@ -248,6 +249,27 @@ FAULTS = (
         "if not is_normalized:",
         "if False:",
         (TEACHER,),
+    ),
+    Fault(
+        "stored answers are not mixed as their images",
+        "nas/training/distillation.py",
+        "mixing.mix(F.softmax(softened, dim=1))",
+        "F.softmax(softened, dim=1)",
+        (DISTILLATION,),
+    ),
+    Fault(
+        "stored answers of another teacher are looked up",
+        "nas/training/stored_answers.py",
+        "load_metadata(path) == _describe(teacher, data)",
+        "bool(load_metadata(path))",
+        (ANSWERS,),
+    ),
+    Fault(
+        "answers are looked up by class instead of by image",
+        "nas/training/stored_answers.py",
+        "self.logits[numbers].float()",
+        "self.logits[self.labels[numbers]].float()",
+        (ANSWERS,),
     ),
     Fault(
         "a checkpoint of another teacher is resumed",

@@ -7,17 +7,25 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import timm
 import torch
 
+from nas.cluster.budget import WorkerAllocation
 from nas.data.dataset import Data, load_data
-from nas.pipeline.teachers import describe_teacher, find_teacher
+from nas.pipeline import teaching
+from nas.pipeline.models import export_result
+from nas.pipeline.teachers import describe_teacher, find_teacher, find_teacher_of_supernet
+from nas.pipeline.teaching import prepare_teacher, with_known_accuracy
 from nas.runtime.files import load_tensors, save_tensors
+from nas.runtime.uncertainty import Accuracy
 from nas.study.folder import Study
+from nas.study.recipe import Recipe
+from nas.study.settings import Settings
 from nas.study.teacher_spec import TeacherSpec, parse_teacher
+from nas.training.stored_answers import StoredAnswers, TrainingTeacher
 from nas.training.teacher import Teacher
 from search_spaces.architecture import Architecture
 from search_spaces.errors import NasError, RequestError
@@ -255,6 +263,61 @@ def test_what_a_teacher_costs_is_said(place: Path, data: Data) -> None:
     """Its forward beside forward and backward, three forwards, of its student."""
     teacher = find("model", data)
     assert describe_teacher(replace(teacher, macs=300), 300).endswith("about 25% of a step's multiply-adds")
+
+
+def test_what_is_known_of_a_teacher_is_said(place: Path, data: Data) -> None:
+    teacher = replace(find("model", data), accuracy=Accuracy(90.0, 100))
+    said = describe_teacher(teacher, 300, Recipe(teacher_images="clean"))
+    assert said.endswith("px, asked once about each, 90.0 ± 3.0% validation top-1")
+
+
+def prepare(study: Study, data: Data, images: str) -> TrainingTeacher:
+    allocation = WorkerAllocation(2, 1.0, 0.0, "cpu")
+    recipe, teacher = Recipe(teacher_images=images), find("model", data)
+    found = prepare_teacher(teacher, recipe, study, data, allocation, one_machine=True)
+    assert found is not None and found.digest == teacher.digest
+    return found
+
+
+def test_a_teacher_is_prepared_once(place: Path, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one worker: its accuracy first, then its answers where the recipe keeps them; nothing is asked twice."""
+    study, runs = Study(place / "studies" / "old"), []
+
+    def run_here(function: Any, payload: Any, allocation: WorkerAllocation, on_progress: Any) -> None:
+        runs.append(allocation.workers)
+        function(payload, torch.device("cpu"), on_progress)
+
+    monkeypatch.setattr(teaching, "run_distributed", run_here)
+    for images in ("varied", "varied"):
+        found = prepare(study, data, images)
+        assert isinstance(found, Teacher) and runs == [1]
+    for images in ("clean", "clean"):
+        stored = prepare(study, data, images)
+        assert isinstance(stored, StoredAnswers) and runs == [1, 1]
+        assert stored.accuracy == found.accuracy
+    known = with_known_accuracy(find("model", data), study, data).accuracy
+    assert known == found.accuracy and known is not None and known.images == len(data.val)
+    assert sorted(path.name for path in study.teacher_folder.iterdir()) == [
+        f"{found.digest[:16]}.json",
+        f"{found.digest[:16]}.safetensors",
+    ]
+
+
+def test_the_model_card_says_who_taught(place: Path) -> None:
+    study = Study(place / "studies" / "old")
+    taught_by = {"name": "timm:resnet18", "digest": "0123456789abcdef", "val_top1": 90.0, "val_images": 100}
+    result = {**study.results()[0], "teacher": taught_by}
+    export_result(study, result, place / "taught", ())
+    card = (place / "taught" / "README.md").read_text()
+    assert "| teacher | timm:resnet18 (0123456789ab) |" in card
+    assert "| teacher's top-1 on the validation images | 90.0 ± 3.0% |" in card
+
+
+def test_a_search_that_keeps_too_many_answers_is_refused(place: Path, data: Data) -> None:
+    settings = Settings(teacher="largest", retraining=Recipe(teacher_images="clean"))
+    many = replace(data, class_names=cast(Any, range(10**8)))
+    with pytest.raises(RequestError, match=r"retraining\.teacher_images is clean, but"):
+        find_teacher_of_supernet(settings, Study(place / "studies" / "new"), many)
 
 
 def test_a_search_plans_its_teacher(nas: Nas, place: Path, space_file: Path, images: Path) -> None:

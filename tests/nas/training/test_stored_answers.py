@@ -126,6 +126,7 @@ def test_answers_belong_to_their_teacher_and_images(data: Data, images: Path, tm
     assert renamed.first_digest(spec) == former.first_digest(spec)
     examine(make(), replace(former, digest="0"), tmp_path)
     renamed = replace(renamed, digest="0")
+    assert digest_images(replace(former, train_order=renamed.train_order)) != digest_images(former)
     for other in (replace(data, digest="1"), replace(data, image_size=8)):
         assert digest_images(other) != digest_images(data)
         assert Examination(make(), other, tmp_path, keeps_answers=True).total == everything

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from nas.runtime.device import default_device
 from nas.runtime.documents import read_json
 from nas.runtime.files import require_writable, write_json, write_text
 from nas.runtime.provenance import provenance
@@ -237,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device = os.environ.get("NAS_TEST_DEVICE", "cuda")
     if device not in ("cuda", "cpu"):
         return _refuse(f"NAS_TEST_DEVICE is '{device}'; set it to cuda, or to cpu to see that all of it runs")
-    if device == "cuda" and not torch.cuda.is_available():
+    if device == "cuda" and default_device().type != "cuda":
         return _refuse("torch finds no CUDA device here; NAS_TEST_DEVICE=cpu shows that all of it runs")
     try:
         require_writable(options.out)

@@ -31,6 +31,8 @@ from search_spaces.errors import BudgetError, NasError, WorkError
 MAX_ATTEMPTS = 3  # at what a dying process may have spoilt: a start of Ray, an item, a trial, a team
 _ANSWER_SECONDS = 3.0
 
+_started = False  # whether the cluster is this process's own
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -136,12 +138,18 @@ def survey() -> Cluster:
     return Cluster(resources.get("CPU", 0), resources.get("GPU", 0), where, running=True)
 
 
+def is_private() -> bool:
+    """Return whether this process started the cluster that it is connected to, so that nobody else uses it."""
+    return _started and is_connected()
+
+
 def start(cluster: Cluster) -> None:
     """Start Ray on this machine unless a cluster runs already.
 
     Raises:
         WorkError: If Ray does not start.
     """
+    global _started
     if is_connected():
         return
     load_ray()
@@ -158,6 +166,7 @@ def start(cluster: Cluster) -> None:
                     include_dashboard=False,
                     _temp_dir=str(folder),
                 )
+            _started = True
             return
         # Ray gives its processes 30 s, which a busy machine may exceed, and raises a plain Exception then.
         except Exception as error:
@@ -170,8 +179,10 @@ def start(cluster: Cluster) -> None:
 
 def stop() -> None:
     """Leave the cluster; one that this program started ends, and what it had in its folder goes."""
+    global _started
     if "ray" in sys.modules:
         load_ray().shutdown()
+    _started = False
     clear_session()
 
 

@@ -16,12 +16,17 @@ from nas.cluster.waiting import Wait
 from nas.runtime import interrupt
 from nas.runtime.console import log
 from nas.runtime.device import DeviceType, start_worker
-from search_spaces.errors import WorkError
+from search_spaces.errors import NasError, WorkError
 
-_SAVING_SECONDS = 60.0  # for rank 0 of an interrupted team to write its checkpoint
+SAVING_SECONDS = 60.0  # for rank 0 of an interrupted training to write its checkpoint
+_PEERS_SECONDS = 10.0  # for the other ranks of one that failed to fail as well
 
 #: ``(payload, device, on_progress, rank, world size)``, run by every rank.
 RankFunction = Callable[[Any, torch.device, Callable[[Any], None], int, int], None]
+
+
+class TeamDied(WorkError):
+    """Workers of a team died as often as it was formed; a new team would go on from its checkpoint."""
 
 
 class _Rank:
@@ -86,7 +91,8 @@ def run_distributed(
 
     Raises:
         Interrupted: If the user asked to stop; what was saved remains.
-        WorkError: If the function fails, teams die again and again, or cannot start for long.
+        TeamDied: If teams die again and again.
+        WorkError: If the function fails, or no team can start for long.
     """
     ray = load_ray()
     stored = payload if isinstance(payload, ray.ObjectRef) else ray.put(payload)
@@ -105,7 +111,7 @@ def run_distributed(
             what = f"a worker of the team died ({type(error).__name__})"
             if attempt == attempts:
                 times = "" if attempts == 1 else f" {attempts} times"
-                raise WorkError(
+                raise TeamDied(
                     f"the team of {allocation.workers} workers died{times}: {what}; see the log"
                 ) from None
             log.say(f"{what}; starting the team again from its checkpoint")
@@ -143,11 +149,40 @@ def _run_team(
         while running:
             interrupt.check()
             done, running = ray.wait(running, timeout=0.5)
-            ray.get(done)
+            _require_success(done, running)
             latest = ray.get(team[0].progress.remote())
             if latest is not None:
                 on_progress(latest)
     except interrupt.Interrupted:
         team[0].interrupt.remote()
-        ray.wait([first], timeout=_SAVING_SECONDS)
+        ray.wait([first], timeout=SAVING_SECONDS)
         raise
+
+
+def _require_success(done: list[Any], running: list[Any]) -> None:
+    """Raise what ended a team, if anything did.
+
+    A rank whose peer is gone fails as well, often before anybody notices that the peer died or what it said.
+    """
+    ray = load_ray()
+    try:
+        ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, NasError):
+            raise
+        ended, _ = (
+            ray.wait(running, num_returns=len(running), timeout=_PEERS_SECONDS) if running else ([], [])
+        )
+        errors = [failure for reference in ended if (failure := _failure_of(reference)) is not None]
+        ours = [each for each in errors if isinstance(getattr(each, "cause", None), NasError)]
+        deaths = [each for each in errors if not isinstance(each, ray.exceptions.RayTaskError)]
+        raise [*ours, *deaths, error][0] from None
+
+
+def _failure_of(reference: Any) -> Exception | None:
+    ray = load_ray()
+    try:
+        ray.get(reference)
+    except ray.exceptions.RayError as error:
+        return error
+    return None

@@ -5,22 +5,25 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.ray_cluster import MAX_ATTEMPTS, load_ray, to_user_error
-from nas.cluster.team import run_distributed
+from nas.cluster.team import SAVING_SECONDS, TeamDied, run_distributed
 from nas.cluster.teams import Teams
 from nas.cluster.waiting import Wait
 from nas.runtime import interrupt
 from nas.runtime.console import log
 from nas.runtime.device import start_worker
 from nas.runtime.error_text import last_line
-from search_spaces.errors import WorkError
+from search_spaces.errors import NasError, WorkError
 
 #: ``(job, payload, device, on_result, rank, world size)``, run by every rank of every trial.
 TrialFunction = Callable[[Any, Any, torch.device, Callable[[dict[str, Any]], None], int, int], None]
@@ -28,6 +31,7 @@ TrialFunction = Callable[[Any, Any, torch.device, Callable[[dict[str, Any]], Non
 _QUIET = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
 # Tune's own answer to Ctrl-C would end the trials as if they were done.
 _NO_SIGINT_HANDLER = {"TUNE_DISABLE_SIGINT_HANDLER": "1"}
+_LOOK_SECONDS = 0.5  # between two looks of a trial for an interruption
 
 
 def run_trials(
@@ -38,7 +42,9 @@ def run_trials(
     folder: str,
     on_result: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Run long jobs side by side as Ray Tune trials, which are restarted where they die.
+    """Run long jobs side by side as Ray Tune trials, which are restarted where they die and only there.
+
+    An interruption reaches the trials through a file beside Tune's own; they get the time to save their state.
 
     A trial with more than one rank has its placement group full of them and computes nothing itself: it watches
     them, which none of them could do while it waits for the others' gradients.
@@ -53,21 +59,28 @@ def run_trials(
         on_result: Called with every result that a trial reports.
 
     Raises:
-        Interrupted: If the user asked to stop.
-        WorkError: If a trial fails again and again, or none can start for long.
+        Interrupted: If the user asked to stop; what runs has saved its state.
+        NasError: Of a trial: the others end as well.
+        WorkError: If a trial dies again and again or fails in another way, or none can start for long.
     """
     ray = load_ray()
+    stop_file = Path(folder, "interrupted")
+    stop_file.unlink(missing_ok=True)
     with _environment(
         {name: os.environ.get(name, value) for name, value in _QUIET.items()} | _NO_SIGINT_HANDLER
     ):
         from ray import tune
 
         allocation = teams.allocation
-        waiting = Wait(allocation)
+        waiting, saving = Wait(allocation), _Saving(stop_file)
 
         class Listener(tune.Callback):
+            failure: NasError | None = None  # what a new start would meet again
+
             def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
-                interrupt.check()
+                saving.check(trials)
+                if self.failure is not None:
+                    raise self.failure  # from here it is not wrapped by Tune
                 states = [trial.status for trial in trials]
                 ready, pending = states.count("RUNNING"), states.count("PENDING")
                 # Jobs queue where there are more of them than workers: nothing is missing while one is trained.
@@ -79,12 +92,23 @@ def run_trials(
                 on_result(result)
 
             def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+                if interrupt.is_requested():
+                    return
+                error = _read_error(trial)
+                if isinstance(error, ray.exceptions.RayTaskError) and not isinstance(error.cause, TeamDied):
+                    self.failure = to_user_error(error)
+                    return
                 log.say("a worker of a training died; starting it again from its checkpoint")
 
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(
-                    _run_trial, function=function, jobs=jobs, stored=[ray.put(payload)], allocation=allocation
+                    _run_trial,
+                    function=function,
+                    jobs=jobs,
+                    stored=[ray.put(payload)],
+                    allocation=allocation,
+                    stop_file=stop_file,
                 ),
                 _reserve(allocation),
             ),
@@ -126,18 +150,57 @@ def _run_trial(
     jobs: Sequence[Any],
     stored: Sequence[Any],
     allocation: WorkerAllocation,
+    stop_file: Path,
 ) -> None:
-    """Run one job in the process of its trial, or in those of its ranks."""
+    """Run one job in the process of its trial, or in those of its ranks; end it once ``stop_file`` is there."""
     ray = load_ray()
     from ray import tune
 
     job, (payload,) = jobs[config["job"]], stored
+    threading.Thread(target=_await_interruption, args=(stop_file,), daemon=True).start()
     if allocation.workers == 1:
         run_alone(function, job, ray.get(payload), allocation, tune.report)
     else:
         rank_function = functools.partial(function, job)
         # Tune starts a trial again whose team died.
         run_distributed(rank_function, payload, allocation, _report_news(tune.report), attempts=1)
+
+
+def _read_error(trial: Any) -> Any:
+    """Return what a trial failed with; Tune's own way finds it only once it is copied to the results."""
+    path = Path(trial.pickled_error_file or os.devnull)
+    return load_ray().cloudpickle.loads(path.read_bytes()) if path.is_file() else None
+
+
+class _Saving:
+    """Lets running trials save their state before an interruption ends them.
+
+    Args:
+        stop_file: What tells them.
+    """
+
+    def __init__(self, stop_file: Path) -> None:
+        self._stop_file = stop_file
+        self._trials: list[Any] | None = None  # those that ran when the interruption came
+        self._until = 0.0
+
+    def check(self, trials: Sequence[Any]) -> None:
+        """Raise `Interrupted` once that was asked for and no trial is saving any more."""
+        if not interrupt.is_requested():
+            return
+        if self._trials is None:
+            self._stop_file.touch()
+            self._trials = [trial for trial in trials if trial.status == "RUNNING"]
+            self._until = time.monotonic() + SAVING_SECONDS
+        if time.monotonic() >= self._until or all(trial.status != "RUNNING" for trial in self._trials):
+            interrupt.check()
+
+
+def _await_interruption(stop_file: Path) -> None:
+    """Interrupt this process once the file is there."""
+    while not stop_file.exists():
+        time.sleep(_LOOK_SECONDS)
+    interrupt.request()
 
 
 def run_alone(

@@ -1,5 +1,6 @@
 """Waiting for workers that a cluster has but others use: said on the screen, and ended at a limit.
 
+What workers have reserved counts as in use while they start; others have what was in use before there were any.
 Work begins with the workers that are there; the limit counts only while there is none.
 """
 
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from nas.cluster.budget import WorkerAllocation
-from nas.cluster.ray_cluster import load_ray
+from nas.cluster.ray_cluster import is_private, load_ray
 from nas.runtime.console import duration, log
 from search_spaces.errors import BudgetError, WorkError
 
@@ -45,10 +46,13 @@ def wait_limit() -> float:
 class Wait:
     """Notices that workers are waited for; to be asked again and again while work goes on.
 
+    To be made before the workers are.
+
     Args:
         allocation: What each worker needs.
         clock: Seconds that pass.
         resources: What the cluster has and what of it is free.
+        private: Whether nobody else uses the cluster; by default whether this process started it.
     """
 
     def __init__(
@@ -56,9 +60,13 @@ class Wait:
         allocation: WorkerAllocation,
         clock: Callable[[], float] = time.monotonic,
         resources: Resources | None = None,
+        *,
+        private: bool | None = None,
     ) -> None:
         self.allocation, self.limit = allocation, wait_limit()
         self._clock, self._resources = clock, resources or _ray_resources
+        self._private = is_private() if private is None else private
+        self._others = 0.0 if self._private else self._in_use()
         self._since: float | None = None  # when workers were missing for the first time
         self._idle_since: float | None = None  # when no work could go on for the first time
         self._next_line = _FIRST_LINE
@@ -88,25 +96,36 @@ class Wait:
         if self._idle_since is not None and (idle := now - self._idle_since) >= self.limit:
             raise WorkError(
                 f"no work could go on for {duration(idle)}: {wanted - ready} of {wanted} workers are missing, "
-                f"{self._describe()}; run the same command again when more is free, give a smaller --budget, or set "
-                f"{LIMIT_VARIABLE} to wait longer"
+                f"{self._describe(wanted)}; run the same command again when more is free, give a smaller --budget, or "
+                f"set {LIMIT_VARIABLE} to wait longer"
             )
         if waited >= self._next_line:
             self._next_line = waited + min(waited, _LONGEST_PAUSE)
             log.say(
-                f"waiting for {wanted - ready} of {wanted} workers for {duration(waited)}: {self._describe()}"
+                f"waiting for {wanted - ready} of {wanted} workers for {duration(waited)}: "
+                f"{self._describe(wanted)}"
             )
 
-    def _describe(self) -> str:
+    @property
+    def _scarce(self) -> tuple[str, float]:
+        """What workers are counted by, and how much each reserves."""
         allocation = self.allocation
-        name, noun, share = (
-            ("GPU", "GPU", allocation.gpus_per_worker)
-            if allocation.gpus_per_worker
-            else ("CPU", "CPU core", allocation.cpus_per_worker)
-        )
+        gpus = allocation.gpus_per_worker
+        return ("GPU", gpus) if gpus else ("CPU", allocation.cpus_per_worker)
+
+    def _in_use(self) -> float:
+        name, _ = self._scarce
+        totals, free = self._resources()
+        return totals.get(name, 0.0) - free.get(name, 0.0)
+
+    def _describe(self, wanted: int) -> str:
+        """Return why workers are missing of those that are wanted."""
+        allocation, (name, share) = self.allocation, self._scarce
+        noun = "GPU" if name == "GPU" else "CPU core"
         totals, free = self._resources()
         total, left = totals.get(name, 0.0), free.get(name, 0.0)
-        if left >= share and free.get("CPU", 0.0) >= allocation.cpus_per_worker:
+        room = left >= share and free.get("CPU", 0.0) >= allocation.cpus_per_worker
+        if room or self._private or total - left - self._others >= wanted * share - 1e-6:
             return "they are starting"
         what = f"the cluster has {total:g} {noun}{'' if total == 1 else 's'}, {total - left:g} are in use"
         if left >= share:  # GPUs are free, and no cores for them

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -25,6 +27,7 @@ from nas.latency.parts import (
 from nas.latency.table import LatencyTable, device_name
 from nas.latency.timing import time_modules
 from nas.runtime.device import compute_dtype
+from nas.runtime.files import write_json
 from nas.runtime.provenance import provenance
 from search_spaces.architecture import Architecture
 from search_spaces.space import Space
@@ -69,6 +72,47 @@ def measure_table(
     """
     times = time_parts(parts_to_time(space), device, batch, dtype, on_progress)
     return build_table(space, times, device, batch, dtype)
+
+
+@dataclass(frozen=True)
+class LatencyTask:
+    """A table to measure in a worker.
+
+    Args:
+        space: What to measure.
+        file: Where the table is written.
+    """
+
+    space: Space
+    file: Path
+
+
+def measure_as_rank(
+    task: LatencyTask,
+    device: torch.device,
+    on_progress: Callable[[tuple[int, int]], None],
+    rank: int = 0,
+    world: int = 1,
+) -> None:
+    """Measure a table under the usual conditions and write it, in the process that has the device.
+
+    Args:
+        task: What to measure.
+        device: Where.
+        on_progress: Called with ``(done, total)`` timings.
+        rank: Number of this process, of which there is one.
+        world: How many there are.
+
+    Raises:
+        Interrupted: If the user asked to stop.
+    """
+    table = measure_table(
+        task.space,
+        device,
+        *usual_conditions(device),
+        on_progress=lambda done, total: on_progress((done, total)),
+    )
+    write_json(task.file, table.to_json())
 
 
 def build_table(

@@ -17,7 +17,7 @@ import torch
 
 from nas.latency.parts import timed_part, timed_parts
 from nas.runtime.console import log
-from nas.runtime.device import hardware_name
+from nas.runtime.device import gpu_names, hardware_name
 from nas.runtime.documents import read_json
 from search_spaces.architecture import Architecture
 from search_spaces.checks import is_number
@@ -148,7 +148,7 @@ def read_table(path: Path, space: Space) -> LatencyTable:
             f"{path} is the latency table of space {table.space} ({table.image_size[0]}x{table.image_size[1]} px), "
             f"not of {space.name}/{space.scale} ({space.digest}); measure one of this space, images and classes"
         )
-    if table.device not in _devices_here():
+    if not _is_here(table.device):
         log.say(f"latencies are those of {table.device}, which is not in this machine ({path})")
     return table
 
@@ -159,6 +159,5 @@ def device_name(device: torch.device) -> str:
     return name if device.type == "cuda" else f"{name}, 1 thread"
 
 
-def _devices_here() -> set[str]:
-    gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
-    return {device_name(device) for device in (torch.device("cpu"), *gpus)}
+def _is_here(name: str) -> bool:
+    return name == device_name(torch.device("cpu")) or name in gpu_names()

@@ -24,7 +24,6 @@ from nas.pipeline.retraining_memory import require_memory
 from nas.pipeline.teachers import describe_teacher, find_teacher
 from nas.pipeline.teaching import prepare_teacher, with_known_accuracy
 from nas.runtime.console import log, progress_callback
-from nas.runtime.device import planned_device
 from nas.runtime.files import require_writable, sweep_scratch
 from nas.runtime.provenance import provenance
 from nas.runtime.uncertainty import Accuracy
@@ -188,7 +187,7 @@ def _run_retraining(plan: RetrainingPlan, recipe: Recipe, compile: bool) -> list
     ray_cluster.start(plan.cluster)
     compile = compile or settings.compile
     if compile:
-        require_compiler(planned_device(plan.allocation.device))
+        require_compiler(plan.allocation.device)
     one_machine = not plan.cluster.running
     teacher = prepare_teacher(
         plan.teacher, recipe, study, plan.data, plan.allocation, one_machine=one_machine

@@ -20,7 +20,6 @@ from nas.pipeline.preflight import examine_machine, examine_search
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.teachers import count_supernet_macs, describe_teacher, find_teacher_of_supernet
 from nas.runtime.console import duration, quantity
-from nas.runtime.device import planned_device
 from nas.runtime.uncertainty import describe_resolution, warn_of_small_set
 from nas.search.analytic import AnalyticScores
 from nas.search.limits import Limits
@@ -186,7 +185,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     with offering_another_search(study, settings, request.budget):
         identity = study.check(settings, space, data)
     if settings.compile:
-        require_compiler(planned_device(allocation.device))
+        require_compiler(allocation.device)
     if settings.supernet is not None and settings.needs_supernet:
         if settings.init_from:
             raise RequestError("--supernet gives weights that are trained already; leave --init-from out")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nas.cluster import ray_cluster
 from nas.cluster.team import run_distributed
 from nas.cluster.teams import allocate_team, count_ranks
 from nas.evaluation.population import Population, payload_from_data
-from nas.latency.measure import measure_table, usual_conditions
+from nas.latency.measure import LatencyTask, measure_as_rank, measure_table, usual_conditions
 from nas.latency.table import LatencyTable
 from nas.pipeline.plan import SearchPlan, describe_plan
 from nas.pipeline.teaching import prepare_teacher
 from nas.runtime.console import bar, duration, log, progress_callback, quantity
 from nas.runtime.device import planned_device
+from nas.runtime.documents import read_json
 from nas.runtime.files import sweep_scratch, write_json
 from nas.runtime.lock import Holder
 from nas.runtime.uncertainty import Accuracy
@@ -171,19 +173,29 @@ def obtain_supernet(plan: SearchPlan) -> Supernet:
 def obtain_latencies(plan: SearchPlan) -> LatencyTable | None:
     """Return the latencies that a plan asks for, or None; measure them first where there are none.
 
-    They are measured where the supernet trains: on this machine's GPU if workers have GPUs, else on its CPU.
+    They are measured where the supernet trains: by a worker that has a GPU if workers have GPUs, else here.
     """
     table, study = plan.latency, plan.study
     if table is None:
         if not plan.goal.needs_latency:
             return None
-        device = planned_device(plan.allocation.device)
-        with progress_callback("measuring latencies") as progress:
-            table = measure_table(plan.space, device, *usual_conditions(device), on_progress=progress)
+        table = _measure_latencies(plan)
     if not study.latency_file.exists():
         write_json(study.latency_file, table.to_json())
     log.note(f"latencies of {table}")
     return table
+
+
+def _measure_latencies(plan: SearchPlan) -> LatencyTable:
+    with progress_callback("measuring latencies") as progress:
+        if plan.allocation.device == "cpu":
+            cpu = planned_device("cpu")
+            return measure_table(plan.space, cpu, *usual_conditions(cpu), on_progress=progress)
+        ray_cluster.start(plan.cluster)
+        file = plan.study.latency_file.absolute()
+        one = replace(plan.allocation, workers=1)
+        run_distributed(measure_as_rank, LatencyTask(plan.space, file), one, lambda done: progress(*done))
+        return LatencyTable.from_json(read_json(file))
 
 
 def _train_supernet(plan: SearchPlan) -> Supernet:

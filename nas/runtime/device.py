@@ -4,6 +4,9 @@ This module alone decides the device. A budget is planned once (``nas.cluster.bu
 everything that runs under it, in this process or in workers, gets its device from that plan through
 `planned_device`. Commands without a budget use `default_device`. What else differs between devices, the type
 of products and the backend of torch.distributed, follows from the device.
+
+The process that plans and watches a search never initialises CUDA, which would hold memory beside its workers: what
+it has to know of a GPU is asked in a worker or in a process of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +19,11 @@ from typing import Literal
 
 import torch
 
+from nas.runtime.own_process import call_in_own_process
+from search_spaces.errors import WorkError
+
 DeviceType = Literal["cuda", "cpu"]
+_ANSWER_SECONDS = 120.0
 
 
 def default_device() -> torch.device:
@@ -80,6 +87,22 @@ def gradient_scaler(device: torch.device) -> torch.amp.GradScaler:
 def distributed_backend(device: torch.device) -> Literal["nccl", "gloo"]:
     """Return the backend of torch.distributed for tensors on ``device``."""
     return "nccl" if device.type == "cuda" else "gloo"
+
+
+@functools.cache
+def gpu_names() -> tuple[str, ...]:
+    """Return the models of the GPUs that this process sees, without initialising CUDA in it."""
+    count = torch.cuda.device_count()
+    if not count or torch.cuda.is_initialized():
+        return _ask_gpu_names(count)
+    try:
+        return call_in_own_process(functools.partial(_ask_gpu_names, count), _ANSWER_SECONDS)
+    except WorkError:  # as where others have it for themselves
+        return ("unknown GPU",) * count
+
+
+def _ask_gpu_names(count: int) -> tuple[str, ...]:
+    return tuple(torch.cuda.get_device_name(index) for index in range(count))
 
 
 def hardware_name(device: torch.device) -> str:

@@ -11,8 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from nas.runtime.device import gpu_names
 from nas.runtime.secrets import redact_command
 
 _PACKAGES = (
@@ -53,7 +52,7 @@ def provenance(seed: int, command: Sequence[str]) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
-        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "devices": list(gpu_names()),
         "seed": seed,
         "command": redact_command(command),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
+from nas.runtime.device import DeviceType, planned_device
 from nas.runtime.error_text import first_line
+from nas.runtime.own_process import call_in_own_process
 from nas.training.loop import ForwardBackward
 from search_spaces.errors import RequestError
 
 
-def require_compiler(device: torch.device) -> None:
-    """Check that code can be compiled for ``device``, by compiling a line of it.
+def require_compiler(planned: DeviceType) -> None:
+    """Check that code can be compiled for the device that a plan means, by compiling a line of it.
+
+    For a GPU that is done in a process of its own, so that this one holds nothing of the GPU.
 
     Raises:
         RequestError: If it cannot.
+        WorkError: If that process dies.
     """
-    try:
-        torch.compile(lambda x: x.sin() + 1)(torch.zeros(2, device=device))
-    except (RuntimeError, OSError, ImportError) as error:
-        # torch's own message is pages long; its first line names the reason.
+    find = partial(_find_failure, planned)
+    failure = find() if planned == "cpu" else call_in_own_process(find)
+    if failure is not None:
         raise RequestError(
             "--compile needs a compiler that works here, such as g++ (CXX names another); "
-            f"torch says: {first_line(error)}"
-        ) from None
+            f"torch says: {failure}"
+        )
+
+
+def _find_failure(planned: DeviceType) -> str | None:
+    """Return why torch cannot compile for a device, or None where it can."""
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.zeros(2, device=planned_device(planned)))
+    except (RuntimeError, OSError, ImportError) as error:
+        return first_line(error)  # torch's own message is pages long; its first line names the reason
+    return None
 
 
 def eager_on_short_batches(forward_backward: ForwardBackward, batch_size: int) -> ForwardBackward:

@@ -84,6 +84,7 @@ class Training:
         epoch_batches: EpochBatches,
         *,
         on_progress: Callable[[int, float], None] | None = None,
+        on_epoch: Callable[[], None] | None = None,
         save_seconds: float | None = None,
         until: int | None = None,
         save_checkpoints: bool = True,
@@ -95,6 +96,8 @@ class Training:
             epoch_batches: The images.
             on_progress: Called after each step with ``(steps done, loss)``, the loss that was read last: of this
                 step on a CPU, of one of the last ten on a GPU.
+            on_epoch: Called at the end of each epoch; an interruption that comes meanwhile is answered after the
+                next step.
             save_seconds: Least time between two checkpoints; ``NAS_CHECKPOINT_SECONDS`` of the environment,
                 or 20, where it is left out. It is more where copying the state would take over 3% of the time.
             until: Step to stop at; the recipe's last where it is left out.
@@ -108,8 +111,8 @@ class Training:
         end = self.total_steps if until is None else min(until, self.total_steps)
         save_seconds = checkpoint_seconds() if save_seconds is None else save_seconds
         check = LossCheck(self.parameters[0].device, self.recipe.lr)
-        self.model.train()
         while self.step < end:
+            self.model.train()
             epoch, first = divmod(self.step, self.steps_per_epoch)
             for images, labels in epoch_batches(epoch, first):
                 with self.timer.step():
@@ -126,6 +129,9 @@ class Training:
                     interrupt.check()
                 if self.step >= end or self.step % self.steps_per_epoch == 0:
                     break
+            if on_epoch is not None and self.step % self.steps_per_epoch == 0:
+                check.read()
+                on_epoch()
         check.read()
         if save_checkpoints:
             self.save()

@@ -103,10 +103,16 @@ def retrain(
         shutil.rmtree(tune_folder, ignore_errors=True)  # Tune's own records; the jobs resume themselves
         with bar("retraining", len(waiting) * recipe.epochs) as progress:
             epochs: dict[str, int] = {}
+            rates: dict[str, float] = {}  # images/s of those that are in training
 
             def on_result(result: Mapping[str, Any]) -> None:
-                epochs[result["name"]] = result["epoch"]
-                info = f"{result['name']} {format_accuracy(result['top1'], len(data.val))} val"
+                name, epochs[result["name"]] = result["name"], result["epoch"]
+                info = f"{name} {format_accuracy(result['top1'], len(data.val))} val"
+                if rate := result["images_per_second"]:
+                    rates[name] = rate
+                    info += f", {sum(rates.values()):,.0f} images/s"
+                if result["epoch"] == recipe.epochs:
+                    rates.pop(name, None)
                 progress.update(sum(epochs.values()), info)
 
             run_trials(

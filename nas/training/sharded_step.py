@@ -20,6 +20,10 @@ RunShard = Callable[[int, int, Tensor, Tensor], Tensor]
 #: Replaces tensors by their sums over all workers.
 SumOverWorkers = Callable[[Sequence[Tensor]], None]
 
+#: torch's generator on CPUs takes the lower 32 bits of a seed. This is 2**32 over the golden ratio, so that the seeds
+#: of up to 64 shards are over 20 million steps apart.
+_SHARD_STRIDE = 0x9E3779B1
+
 
 def sharded_step(
     run_shard: RunShard,
@@ -97,7 +101,7 @@ def _sum_over_group(tensors: Sequence[Tensor]) -> None:
 
 def seed_shard(seed: int, step: int, shard: int) -> None:
     """Seed torch for one shard of a step: what is random then does not depend on which worker has it."""
-    torch.manual_seed(seed * 1_000_003 + step + (shard << 40))
+    torch.manual_seed((seed * 1_000_003 + step + shard * _SHARD_STRIDE) % 2**32)
 
 
 def _move_gradients(parameters: Sequence[nn.Parameter], sums: dict[nn.Parameter, Tensor]) -> None:

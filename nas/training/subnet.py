@@ -43,7 +43,7 @@ def train_one(
         job: What to train.
         payload: ``data``, by digest the weights that designs inherit, and the ``teacher`` where there is one.
         device: Where to train.
-        on_result: Called with the validation accuracy after each epoch, by the first rank.
+        on_result: Called with the validation accuracy and the images/s of each epoch, by the first rank.
         rank: Number of this rank.
         world: Number of ranks, a divisor of the shards.
     """
@@ -53,7 +53,8 @@ def train_one(
     recipe, size = job.recipe, job.architecture.image_size
     network = _build(job, payload).to(device)
     shards = usable_shards(len(data.train), recipe.shards)
-    steps_per_epoch = len(batch_sizes(len(data.train), recipe.batch_size, SHARD_IMAGES * shards))
+    sizes = batch_sizes(len(data.train), recipe.batch_size, SHARD_IMAGES * shards)
+    steps_per_epoch, batch_size = len(sizes), fmean(sizes)
     checkpoint = job.folder / "checkpoint.safetensors"
     training = Training(network, recipe, steps_per_epoch, checkpoint, job.identity, job.former_identities)
     sum_over_workers = meet_workers(world)
@@ -87,8 +88,11 @@ def train_one(
 
     history = EpochHistory(job.folder / FILE_NAME, training.step // steps_per_epoch)
     losses: list[float] = []
+    started = time.monotonic()
 
-    def report_epoch(seconds: float) -> None:
+    def report_epoch() -> None:
+        nonlocal started
+        seconds = time.monotonic() - started
         if rank == 0:
             batches = data.val.batches(evaluation_batch_size(size), device=device)
             top1 = accuracy(training.averaged_network, batches)["top1"]
@@ -96,24 +100,23 @@ def train_one(
             if losses:
                 lr = training.optimizer.param_groups[0]["lr"]
                 history.add(Epoch(epoch, top1, fmean(losses), lr, seconds))
-            on_result({"name": job.name, "epoch": epoch, "top1": top1})
-        interrupt.check()
+            rate = batch_size * len(losses) / seconds if losses else None
+            on_result({"name": job.name, "epoch": epoch, "top1": top1, "images_per_second": rate})
+        losses.clear()
+        started = time.monotonic()
 
     if (
         training.step == training.total_steps
     ):  # stopped after its last step; Tune wants a report of every trial
-        report_epoch(0.0)
-    while training.step < training.total_steps:
-        until, started = (training.step // steps_per_epoch + 1) * steps_per_epoch, time.monotonic()
-        losses.clear()
-        training.run(
-            run_step,
-            epoch_batches,
-            until=until,
-            on_progress=lambda step, loss: losses.append(loss),
-            save_checkpoints=rank == 0,
-        )
-        report_epoch(time.monotonic() - started)
+        report_epoch()
+    training.run(
+        run_step,
+        epoch_batches,
+        on_progress=lambda step, loss: losses.append(loss),
+        on_epoch=report_epoch,
+        save_checkpoints=rank == 0,
+    )
+    interrupt.check()
     if rank == 0:
         write_result(job, training.averaged_network, data, device, teacher)
 

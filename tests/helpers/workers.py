@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,20 @@ class FailingWorker:
         return [{"top1": 50.0} for _ in group]
 
 
+def checkpoint_every_step(replace: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Let trainings of this process write a checkpoint after each step and wait for it."""
+    from nas.training.checkpoint_writer import CheckpointWriter
+
+    start = CheckpointWriter.start
+
+    def start_and_wait(self: CheckpointWriter, *state: Any) -> None:
+        start(self, *state)
+        self.wait()
+
+    replace(CheckpointWriter, "is_due", lambda *_: True)
+    replace(CheckpointWriter, "start", start_and_wait)
+
+
 def as_retraining_rank(rank: int, jobs: list[Any], payload: Any, address: str, last_epochs: int) -> None:
     """Train designs as one of two ranks; both are gone after the first ``last_epochs`` of the last design."""
     import torch
@@ -113,6 +128,7 @@ def as_retraining_rank(rank: int, jobs: list[Any], payload: Any, address: str, l
     from nas.training.subnet import train_one
 
     torch.set_num_threads(1)
+    checkpoint_every_step()
     distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
     cpu = torch.device("cpu")
     for job in jobs[:-1]:
@@ -145,6 +161,7 @@ def retrain_dying_once(
     """Train a design; its last rank is killed after the first epoch, once."""
     from nas.training.subnet import train_one
 
+    checkpoint_every_step()
     checkpoint, mark = job.folder / "checkpoint.safetensors", job.folder.parent / f"{job.mode}-{world}-died"
     if rank == world - 1 and not mark.exists():
         import threading

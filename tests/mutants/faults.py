@@ -139,6 +139,13 @@ FAULTS = (
         (CRITERION,),
     ),
     Fault(
+        "all shards of a step have one seed",
+        "nas/training/sharded_step.py",
+        "shard * _SHARD_STRIDE",
+        "(shard << 40)",
+        (CRITERION,),
+    ),
+    Fault(
         "retraining ignores drop path",
         "nas/training/subnet.py",
         "build_subnet(job.architecture, job.recipe.drop_path)",

@@ -31,6 +31,27 @@ def make(clock: Clock, gpus: float = 2.0, cpus: float = 8.0, allocation: WorkerA
     return Wait(allocation, clock, lambda: ({"GPU": 8.0, "CPU": 16.0}, {"GPU": gpus, "CPU": cpus}))
 
 
+@pytest.mark.parametrize(
+    ("private", "before", "now", "reason"),
+    [
+        (False, 8, 0, "they are starting"),  # all that is in use was reserved by ours
+        (False, 6, 0, "the cluster has 8 GPUs, 8 are in use"),  # others had 2, so that 2 of ours find none
+        (False, 6, 3, "they are starting"),
+        (True, 0, 0, "they are starting"),  # nobody else is there; ours before them are still ending
+    ],
+)
+def test_what_our_own_workers_reserve_is_not_others(
+    private: bool, before: float, now: float, reason: str, lines: list[str]
+) -> None:
+    clock, free = Clock(), {"GPU": before, "CPU": 16.0}
+    wait = Wait(EIGHT, clock, lambda: ({"GPU": 8.0, "CPU": 16.0}, free), private=private)
+    free["GPU"] = now
+    wait.check(0, 8)
+    clock.now = 10
+    wait.check(0, 8)
+    assert lines == [f"waiting for 8 of 8 workers for 10s: {reason}"]
+
+
 def test_lines_say_what_and_how_long_and_become_rare(lines: list[str]) -> None:
     clock = Clock()
     wait = make(clock, gpus=0)
@@ -49,9 +70,9 @@ def test_the_reason_is_the_one_that_there_is(lines: list[str]) -> None:
         (0, 8, "the cluster has 8 GPUs, 8 are in use"),
         (1, 0, "the cluster has 8 GPUs, 7 are in use, and 0 of 16 CPU cores are free"),
     ):
-        assert make(Clock(), gpus, cpus)._describe() == reason
+        assert make(Clock(), gpus, cpus)._describe(8) == reason
     cores = WorkerAllocation(4, 1.0, 0.0, "cpu")
-    assert make(Clock(), 0, 0.5, cores)._describe() == "the cluster has 16 CPU cores, 15.5 are in use"
+    assert make(Clock(), 0, 0.5, cores)._describe(4) == "the cluster has 16 CPU cores, 15.5 are in use"
 
 
 def test_what_works_never_ends_and_what_cannot_does(

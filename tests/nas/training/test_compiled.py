@@ -85,7 +85,7 @@ def test_what_torch_says_is_cut_to_its_reason(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(torch, "compile", fails)
     with pytest.raises(RequestError, match=r"--compile needs .*no C\+\+ compiler was found$") as error:
-        require_compiler(CPU)
+        require_compiler("cpu")
     assert error.value.exit_code == 2 and "\n" not in str(error.value)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
 from nas.training.criterion import Criterion
+from nas.training.sharded_step import seed_shard
 from nas.training.supernet_step import supernet_step
 from search_spaces.space import Space
 from supernet.supernet import Supernet
@@ -173,3 +174,19 @@ def test_two_workers_mix_and_drop_as_one_does(space: Space) -> None:
     supernet.zero_grad(set_to_none=True)
     supernet_step(supernet, unmixed, CPU, 2, 2)(2, images, labels)
     assert not torch.equal(supernet.ends.head.bias.grad, together["ends.head.bias"])  # type: ignore[arg-type]
+
+
+def test_what_is_random_differs_between_the_shards_of_a_step_and_is_the_same_again() -> None:
+    """torch's generator on CPUs looks at the lower 32 bits of a seed only."""
+
+    def draw(seed: int, step: int, shard: int) -> tuple[float, ...]:
+        seed_shard(seed, step, shard)
+        return tuple(torch.rand(3).tolist())
+
+    places = [(seed, step, shard) for seed in (0, 1) for step in range(3) for shard in range(8)]
+    drawn = [draw(*place) for place in places]
+    assert len(set(drawn)) == len(places)
+    assert drawn == [draw(*place) for place in places]
+    torch.manual_seed(1_000_003 + 2)
+    whole_batch = tuple(torch.rand(3).tolist())
+    assert draw(1, 2, 0) == whole_batch

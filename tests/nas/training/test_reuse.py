@@ -25,6 +25,7 @@ from search_spaces.cost import costs
 from search_spaces.errors import CheckpointError
 from search_spaces.space import Space
 from tests.helpers.training import CPU, RECIPE
+from tests.helpers.workers import checkpoint_every_step
 
 SHORT = replace(RECIPE, epochs=1)
 
@@ -64,7 +65,10 @@ def test_results_of_earlier_versions_are_used_again(job: RetrainingJob, data: Da
     assert train(job, data) == 0
 
 
-def test_a_checkpoint_of_other_images_is_no_beginning(job: RetrainingJob, data: Data) -> None:
+def test_a_checkpoint_of_other_images_is_no_beginning(
+    job: RetrainingJob, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint_every_step(monkeypatch.setattr)
     longer = replace(job, recipe=replace(SHORT, epochs=2))
 
     class Stop(Exception):

@@ -132,7 +132,7 @@ def begin_study(folder: Path, space: str, images: Path, seed: int, budget: str) 
 
 
 def train_teacher(images: Path, folder: Path, budget: str) -> str:
-    """Train a convolutional network on the same images by the recipe `plain` for longer; return what --teacher takes."""
+    """Train a convolutional network on the same images by `plain` for longer; return what --teacher takes."""
     export = folder / "export"
     if not export.exists():
         begin_study(folder, str(HERE / "teacher_space.yaml"), images, 0, budget)

@@ -42,9 +42,7 @@ def test_shares(
     assert summary["waiting_ratio"] == pytest.approx(write / copy)
 
 
-def test_it_runs(
-    checkpoints: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_runs(checkpoints: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     space_file = tmp_path / "tiny.yaml"
     space_file.write_text(TINY_SPACE)
     out = tmp_path / "checkpoints.json"

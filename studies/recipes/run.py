@@ -133,7 +133,7 @@ def begin_study(folder: Path, space: str, images: Path, seed: int, budget: str) 
 
 def train_teacher(images: Path, folder: Path, budget: str) -> str:
     """Train a convolutional network on the same images by `plain` for longer; return what --teacher takes."""
-    export = folder / "export"
+    export = folder.with_name("teacher-export")
     if not export.exists():
         begin_study(folder, str(HERE / "teacher_space.yaml"), images, 0, budget)
         recipe = str(HERE / "plain.yaml")

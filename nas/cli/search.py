@@ -107,7 +107,7 @@ def search(
         raise RequestError("--baselines are retrained beside designs of the front; add --retrain 1")
     plan = plan_search(SearchRequest(given, config, budget, study, storage, storage_file, from_study))
     following = Following(retrain, baselines, export)
-    for line in [*describe_plan(plan), *following.describe()]:
+    for line in [*describe_plan(plan), *following.describe(plan)]:
         log.say(line)
     if dry_run:
         time = estimate_time(plan, following)

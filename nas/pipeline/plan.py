@@ -10,6 +10,7 @@ from pathlib import Path
 from nas.cluster import ray_cluster
 from nas.cluster.budget import Budget, WorkerAllocation, allocate_workers, parse_budget
 from nas.cluster.ray_cluster import Cluster
+from nas.cluster.teams import count_ranks
 from nas.data.batching import SHARD_IMAGES, batch_sizes
 from nas.data.dataset import Data
 from nas.latency.table import LatencyTable, read_table
@@ -86,6 +87,11 @@ class SearchPlan:
     def images_scored(self) -> int:
         """Validation images that every design is scored on."""
         return count_scored(self.settings, self.data)
+
+    @property
+    def supernet_ranks(self) -> int:
+        """Workers that train the supernet together."""
+        return count_ranks(count_shards(self.settings, self.data), self.allocation.workers)
 
     @property
     def goal(self) -> Goal:
@@ -304,6 +310,8 @@ def _describe_supernet(plan: SearchPlan) -> str:
     steps = steps_per_epoch(settings, plan.data) * recipe.epochs
     images, count = len(plan.data.train), count_shards(settings, plan.data)
     shards = f"{count} {'shards' if count > 1 else 'shard'}"
+    if (ranks := plan.supernet_ranks) > 1:
+        shards += f" on {ranks} workers together"
     rest = images - sum(batch_sizes(images, recipe.batch_size, SHARD_IMAGES * count))
     left_out = (
         f"; {rest} of {images} images sit out each epoch in turn, too few for another step" if rest else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nas.cluster import ray_cluster
 from nas.cluster.team import run_distributed
-from nas.cluster.teams import allocate_team, count_ranks
+from nas.cluster.teams import allocate_team
 from nas.evaluation.population import Population, payload_from_data
 from nas.latency.measure import LatencyTask, measure_as_rank, measure_table, usual_conditions
 from nas.latency.table import LatencyTable
@@ -28,7 +28,7 @@ from nas.search.limits import Limits
 from nas.search.loop import Search, pareto_records
 from nas.search.ties import with_images
 from nas.search.trial_store import TrialRecord
-from nas.training.supernet import SupernetTask, count_shards, steps_per_epoch, train_rank
+from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank
 from nas.training.supernet_checkpoint import read_progress, read_supernet
 from nas.training.supernet_progress import progress_bar
 from search_spaces.analogues import analogues
@@ -208,7 +208,7 @@ def _train_supernet(plan: SearchPlan) -> Supernet:
     if not total or done < total:
         one_machine = not plan.cluster.running
         ray_cluster.start(plan.cluster)
-        ranks = count_ranks(count_shards(settings, plan.data), plan.allocation.workers)
+        ranks = plan.supernet_ranks
         teacher = prepare_teacher(
             plan.teacher, settings.recipe, plan.study, plan.data, plan.allocation, one_machine=one_machine
         )

@@ -14,19 +14,17 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from nas.cluster.teams import Teams, allocate_team, count_ranks, plan_teams
+from nas.cluster.teams import Teams, allocate_team
 from nas.data.batching import SHARD_IMAGES, batch_sizes, usable_shards
 from nas.data.images import InMemoryImages
 from nas.evaluation.population import CALIBRATION_IMAGES
-from nas.pipeline.following import Following
+from nas.pipeline.following import Following, plan_retraining_teams
 from nas.pipeline.plan import DEFAULT_TRIALS, SearchPlan
 from nas.runtime.console import duration
 from nas.runtime.own_process import call_in_own_process
-from nas.training.retraining import MODES
 from nas.training.step_times import StepTimes, Team, TimingRequest, measure_step_times
-from nas.training.supernet import count_shards, steps_per_epoch
+from nas.training.supernet import steps_per_epoch
 from nas.training.supernet_checkpoint import read_progress
-from search_spaces.analogues import analogues
 from search_spaces.errors import WorkError
 
 #: After which the timing is given up.
@@ -173,15 +171,6 @@ def estimate_time(plan: SearchPlan, following: Following) -> TimeEstimate:
     )
 
 
-def plan_retraining_teams(plan: SearchPlan, following: Following) -> Teams:
-    """Return how the workers are divided for what is retrained after the search; for one design where nothing is."""
-    baselines = len(analogues(plan.space)) if following.baselines else 0
-    modes = len(MODES) if plan.settings.needs_supernet else 1
-    jobs = max(1, following.retrain + baselines) * modes
-    shards = usable_shards(len(plan.data.train), plan.settings.retraining.shards)
-    return plan_teams(jobs, shards, plan.allocation, one_machine=not plan.cluster.running)
-
-
 def extrapolate(plan: SearchPlan, following: Following, teams: Teams, times: StepTimes) -> dict[str, Span]:
     """Return the phases that are still to be done, from what was timed."""
     phases: dict[str, Span] = {}
@@ -218,7 +207,7 @@ def estimate_retraining(plan: SearchPlan, teams: Teams, times: StepTimes) -> Spa
 
 
 def _supernet_team(plan: SearchPlan) -> Team:
-    ranks = count_ranks(count_shards(plan.settings, plan.data), plan.allocation.workers)
+    ranks = plan.supernet_ranks
     return Team(ranks, allocate_team(plan.allocation, ranks, one_machine=not plan.cluster.running).threads)
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from nas.runtime.console import bar, log
 from nas.training.loop import EpochBatches, Training
 from nas.training.throughput import format_image_rates, measure_loader
+
+_RATE_STEPS = 30  # over which the progress bar's images/s are taken
 
 
 @dataclass(frozen=True)
@@ -19,11 +23,13 @@ class TrainingProgress:
         step: Steps done.
         loss: Loss of the last one.
         image_rates: How fast images are loaded and used, for people; None as long as it is not known.
+        images_per_second: Over the last steps; None after the first.
     """
 
     step: int
     loss: float
     image_rates: str | None
+    images_per_second: float | None = None
 
 
 def with_image_rates(
@@ -39,12 +45,17 @@ def with_image_rates(
     batch_size = training.recipe.batch_size
     loader_rate, image_rates = measure_loader(epoch_batches(0, 0), batch_size), None
 
+    ends: deque[float] = deque(maxlen=_RATE_STEPS)
+
     def on_step(step: int, loss: float) -> None:
         nonlocal image_rates
+        ends.append(time.monotonic())
+        spent = ends[-1] - ends[0]
         image_rates = image_rates or format_image_rates(
             loader_rate, training.timer.images_per_second(batch_size)
         )
-        on_progress(TrainingProgress(step, loss, image_rates))
+        rate = batch_size * (len(ends) - 1) / spent if spent else None
+        on_progress(TrainingProgress(step, loss, image_rates, rate))
 
     return on_step
 
@@ -65,7 +76,9 @@ def progress_bar(done: int, total: int) -> Iterator[Callable[[TrainingProgress],
         def update(latest: TrainingProgress) -> None:
             nonlocal average_loss, rates_reported
             average_loss = 0.95 * average_loss + 0.05 * latest.loss if average_loss else latest.loss
-            progress.update(latest.step, f"loss {average_loss:.3f}")
+            rate = latest.images_per_second
+            images = "" if rate is None else f", {rate:,.0f} images/s"
+            progress.update(latest.step, f"loss {average_loss:.3f}{images}")
             if latest.image_rates and not rates_reported:
                 log.say(latest.image_rates)
                 rates_reported = True

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from nas.data.dataset import load_data
 from nas.runtime.console import Log
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
+from nas.training.supernet_progress import TrainingProgress, with_image_rates
 from nas.training.throughput import StepTimer, format_image_rates, measure_loader
 from search_spaces.space import Space
 from tests.helpers.training import train_supernet
@@ -107,3 +109,17 @@ def test_training_reports_the_rates_once(
         line for line in (tmp_path / "log.txt").read_text().splitlines() if "images: the loader" in line
     ]
     assert len(reports) == 1
+
+
+def test_the_bar_has_the_rate_of_the_last_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = iter([float(second) for second in range(40)] + [40.0 + 2 * step for step in range(30)])
+    monkeypatch.setattr("nas.training.supernet_progress.time", SimpleNamespace(monotonic=lambda: next(ends)))
+    timer = SimpleNamespace(images_per_second=lambda batch_size: None)
+    training = SimpleNamespace(recipe=SimpleNamespace(batch_size=50), timer=timer)
+    seen: list[TrainingProgress] = []
+    on_step = with_image_rates(training, lambda epoch, first: iter(()), seen.append)  # type: ignore[arg-type]
+    for step in range(1, 71):
+        on_step(step, 0.5)
+    rates = [progress.images_per_second for progress in seen]
+    assert rates[:3] == [None, 50.0, 50.0] and rates[39] == 50.0
+    assert rates[-1] == 25.0  # steps of 2 s by now

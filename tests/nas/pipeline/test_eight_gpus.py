@@ -139,6 +139,7 @@ def test_runs_on_eight_workers(cluster: dict[str, str], tmp_path: Path) -> None:
             cluster,
             *("search", "--space", "twins_cswin", "--budget", "8gpu,48trials", "--epochs", "1", "--json"),
             *("--study", "./eight", "--batch", "48", "--batch-size", "512", "--validation-images", "100"),
+            *("--retrain", "1", "--retrain-epochs", "1"),
         )
     finally:
         over.set()
@@ -146,7 +147,9 @@ def test_runs_on_eight_workers(cluster: dict[str, str], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["front"]
     assert sum(row.evaluated for row in Study(tmp_path / "eight").records()) == 48
-    assert (len(ranks), len(workers)) == (8, 8)
+    assert "2 trainings in teams of 4: 8 of 8 GPUs busy" in done.stderr
+    # All eight train the supernet, all search, and all train the two networks; none of them finds a GPU.
+    assert (len(ranks), len(workers)) == (8 + 8, 8)
 
 
 def running(folder: Path, title: bytes) -> set[int]:

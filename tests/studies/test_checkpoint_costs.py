@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -10,17 +9,14 @@ from types import ModuleType
 import pytest
 
 from tests.helpers.command_line import TINY_SPACE
+from tests.helpers.scripts import load_script
 
 SCRIPT = Path(__file__).parents[2] / "studies" / "performance" / "checkpoints.py"
 
 
 @pytest.fixture
 def checkpoints() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("checkpoints", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.mark.parametrize(("copy", "write", "interval", "before", "now"), [

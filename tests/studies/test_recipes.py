@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import zipfile
@@ -16,17 +15,14 @@ import yaml
 from nas.study.named_recipes.reader import load_recipe
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import load_declaration
+from tests.helpers.scripts import load_script
 
 FOLDER = Path(__file__).parents[2] / "studies" / "recipes"
 
 
 @pytest.fixture
 def recipes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("recipes", FOLDER / "run.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(FOLDER / "run.py")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 from pathlib import Path
@@ -10,17 +9,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.helpers.scripts import load_script
 
 SCRIPT = Path(__file__).parents[2] / "studies" / "mnist5k" / "seeds.py"
 
 
 @pytest.fixture
 def seeds() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("seeds", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def printed(seed: int) -> dict[str, Any]:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from torch.nn import functional as F
+from tests.helpers.scripts import load_script
 
 SCRIPT = Path(__file__).parents[2] / "studies" / "performance" / "where_time_goes.py"
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("where_time_goes", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "where_time_goes", module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def script() -> ModuleType:
+    return load_script(SCRIPT)
 
 
 def test_each_kernel_has_its_kind_and_its_operations(script: ModuleType) -> None:

@@ -14,8 +14,9 @@ from functools import cached_property
 from search_spaces.block import Block
 from search_spaces.checks import is_int
 from search_spaces.errors import ArchitectureError, SpaceError, nearest
+from search_spaces.geometry import downsample_geometry, downsampled_size, stem_geometry, stem_size
 from search_spaces.operators import FeatureMap, import_operator, operator_reference
-from search_spaces.skeleton import DOWNSAMPLES, STEMS, Style, downsampled_size, stem_size
+from search_spaces.skeleton import Style
 from search_spaces.walk import walk_blocks
 
 __all__ = ["Architecture", "Block", "Stage"]
@@ -47,10 +48,8 @@ class Stage:
                 raise ArchitectureError(f"a stage's {name} must be a positive integer, not {value!r}")
         if not self.blocks:
             raise ArchitectureError("a stage needs at least one block")
-        if self.downsample is not None and self.downsample not in tuple(DOWNSAMPLES):
-            raise ArchitectureError(
-                f"unknown downsample '{self.downsample}' ({nearest(str(self.downsample), DOWNSAMPLES)})"
-            )
+        if self.downsample is not None:
+            downsample_geometry(self.downsample)
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,7 @@ class Architecture:
         self._check_blocks()
 
     def _check_skeleton(self) -> None:
-        if self.stem not in tuple(STEMS):
-            raise ArchitectureError(f"unknown stem '{self.stem}' ({nearest(str(self.stem), STEMS)})")
+        stem_geometry(self.stem)
         height, width = self.image_size
         counts = {"image height": height, "image width": width}
         counts |= {"in_channels": self.in_channels, "num_classes": self.num_classes}

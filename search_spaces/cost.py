@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from search_spaces.architecture import Architecture, Block
+from search_spaces.geometry import ConvolutionalPatches, Merging, downsample_geometry, stem_geometry
 from search_spaces.operators import Cost, FeatureMap, linear_params
-from search_spaces.skeleton import DOWNSAMPLES, STEMS, ConvolutionalPatches, Style
+from search_spaces.skeleton import Style
 from search_spaces.walk import BlockPart, DownsamplePart, HeadPart, Part, StemPart, walk
 
 FLOAT_BYTES = 4
@@ -78,7 +79,7 @@ def block_cost(block: Block, feature_map: FeatureMap, style: Style) -> Cost:
 
 def _stem_cost(stem: StemPart, style: Style) -> Cost:
     """Return the cost of the stem: its convolutions and norms, a class token and its positions."""
-    feature_map, geometry = stem.feature_map, STEMS[stem.name]
+    feature_map, geometry = stem.feature_map, stem_geometry(stem.name)
     token = (1 + feature_map.tokens) * feature_map.dim if style.class_token else 0
     inputs = stem.in_channels
     macs, params, working = 0, token, inputs * stem.image_size[0] * stem.image_size[1]
@@ -100,15 +101,15 @@ def _stem_cost(stem: StemPart, style: Style) -> Cost:
 
 
 def _downsample_cost(part: DownsamplePart) -> Cost:
-    before, after = part.before, part.feature_map
+    before, after, geometry = part.before, part.feature_map, downsample_geometry(part.name)
     working = before.tokens * before.dim + 2 * after.tokens * after.dim
-    if part.name == "merging":
+    if isinstance(geometry, Merging):
         return Cost(
             after.tokens * 4 * before.dim * after.dim,
             8 * before.dim + linear_params(4 * before.dim, after.dim, bias=False),
             working=working + before.tokens * before.dim,
         )
-    inputs = DOWNSAMPLES[part.name].kernel_size ** 2 * before.dim
+    inputs = geometry.kernel_size**2 * before.dim
     return Cost(
         after.tokens * inputs * after.dim, linear_params(inputs, after.dim) + 2 * after.dim, working=working
     )

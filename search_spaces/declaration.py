@@ -17,8 +17,9 @@ from typing import Any
 
 from search_spaces.choices import OperatorChoices, StageChoices
 from search_spaces.errors import ArchitectureError, SpaceError, nearest
+from search_spaces.geometry import downsample_geometry, stem_geometry
 from search_spaces.operators import Knob, OperatorSpec, import_operator, is_operator, operator, operator_names
-from search_spaces.skeleton import DOWNSAMPLES, STEMS, Style
+from search_spaces.skeleton import Style
 from search_spaces.space import Space
 from search_spaces.yaml_reader import YamlReader
 
@@ -99,7 +100,7 @@ class Declaration:
         side = self._images(scale)[0] if image_size is None else image_size
         key = f"scales.{scale}"
         node = self._reader.mapping(self.content["scales"][scale], key, _SCALE, ("images", "stem", "stages"))
-        stems = self._reader.words(node["stem"], f"{key}.stem", STEMS)
+        stems = self._reader.words(node["stem"], f"{key}.stem", stem_geometry)
         try:
             style = Style.from_json(node.get("style", {}))
         except ArchitectureError as error:
@@ -201,7 +202,7 @@ class Declaration:
             mlp_ratios=self._reader.ratios(node.get("mlp_ratio", base["mlp_ratio"]), f"{key}.mlp_ratio"),
             downsamples=()
             if first
-            else self._reader.words(node["downsample"], f"{key}.downsample", DOWNSAMPLES),
+            else self._reader.words(node["downsample"], f"{key}.downsample", downsample_geometry),
         )
 
     def _operator(self, name: str, options: Mapping[str, Any], key: str) -> OperatorChoices:

@@ -63,6 +63,10 @@ class WorkError(NasError):
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return a hint naming the valid spelling nearest to ``word`` and all that is allowed."""
     options = sorted(known)
-    close = difflib.get_close_matches(word, options, n=1, cutoff=0.4)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    return f"known: {', '.join(options)}{hint}"
+    return f"known: {', '.join(options)}{closest(word, options)}"
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return the question whether the ``known`` spelling nearest to ``word`` was meant; empty where none is near."""
+    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.4)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.errors import ArchitectureError
+from search_spaces.geometry import downsampled_size, stem_size
 from search_spaces.operators import FeatureMap, KnobValue
-from search_spaces.skeleton import downsampled_size, stem_size
 
 #: Knobs that are lengths in positions of the map.
 _LENGTHS = ("window_size", "stripe_width", "sr_ratio", "kernel_size")

@@ -1,94 +1,16 @@
-"""The macro parts between blocks: stems, downsamplings and the style of the blocks themselves."""
+"""The style of a skeleton: how its blocks are put together and what its classifier reads."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import ClassVar
 
 from search_spaces.checks import is_number
 from search_spaces.errors import ArchitectureError, nearest
 
-
-@dataclass(frozen=True)
-class Convolution:
-    """Geometry of a strided convolution that is followed by LayerNorm.
-
-    Args:
-        kernel_size: Side of the kernel.
-        stride: Step in both directions.
-        padding: Zeros added on each side.
-    """
-
-    kernel_size: int
-    stride: int
-    padding: int
-
-    def output(self, size: int) -> int:
-        """Return the side of the output map for an input side ``size``."""
-        return (size + 2 * self.padding - self.kernel_size) // self.stride + 1
-
-
-@dataclass(frozen=True)
-class ConvolutionalPatches:
-    """Geometry of Refiner-ViT's stem: three convolutions, the first of stride 2, and patches of their map.
-
-    Args:
-        patch_size: Side of a patch in the image.
-    """
-
-    patch_size: int
-
-    #: Kernel side and channels of the convolutions, each followed by BatchNorm.
-    CONVOLUTIONS: ClassVar[tuple[tuple[int, int], ...]] = ((7, 32), (3, 64), (3, 128))
-
-    @property
-    def kernel_size(self) -> int:
-        """Side of a patch in the convolutions' map."""
-        return self.patch_size // 2
-
-    def half(self, size: int) -> int:
-        """Return the side of the convolutions' map for an input side ``size``."""
-        return Convolution(7, 2, 3).output(size)
-
-    def output(self, size: int) -> int:
-        """Return the side of the output map for an input side ``size``."""
-        return self.half(size) // self.kernel_size
-
-
-_PATCHES = (2, 8, 14, 16, 32)
-
-#: Stems: Twins/Swin/DWNet patchify, CSWin overlapping embedding, two for images of 28-64 px, patches of other
-#: sides (ViT) and Refiner-ViT's convolutions before patches.
-STEMS: dict[str, Convolution | ConvolutionalPatches] = {
-    "patch4x4": Convolution(4, 4, 0),
-    "conv7x7_s4": Convolution(7, 4, 2),
-    "conv3x3_s2": Convolution(3, 2, 1),
-    "conv3x3_s1": Convolution(3, 1, 1),
-    **{f"patch{side}x{side}": Convolution(side, side, 0) for side in _PATCHES},
-    **{f"refiner{side}x{side}": ConvolutionalPatches(side) for side in (4, 8, 16, 32)},
-}
-
 #: What the classifier reads: the mean over positions, a class token (ViT), or the class token and half of the
 #: largest logits that a second classifier finds at any position (Refiner-ViT, after token labelling).
 HEADS = ("mean", "token", "dense_token")
-
-#: Downsamplings between stages: Twins, CSWin, and Swin's patch merging (2x2 neighbours concatenated).
-DOWNSAMPLES: dict[str, Convolution] = {
-    "conv2x2": Convolution(2, 2, 0),
-    "conv3x3": Convolution(3, 2, 1),
-    "merging": Convolution(2, 2, 0),
-}
-
-
-def stem_size(stem: str, size: int) -> int:
-    """Return the side of the first stage's map for an image side of ``size`` pixels."""
-    return STEMS[stem].output(size)
-
-
-def downsampled_size(downsample: str, size: int) -> int:
-    """Return the side of the next stage's map; patch merging pads odd maps."""
-    return -(-size // 2) if downsample == "merging" else DOWNSAMPLES[downsample].output(size)
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from search_spaces.checks import is_int, is_number
-from search_spaces.errors import SpaceError, nearest
+from search_spaces.errors import ArchitectureError, SpaceError, nearest
 
 #: Values of one file, those that aliases repeat included.
 _MOST_VALUES = 1_000_000
@@ -74,12 +74,14 @@ class YamlReader:
                 raise self.error(key, f"offers {option!r} twice")
         return options
 
-    def words(self, value: Any, key: str, known: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return options that are each one of the ``known`` words."""
+    def words(self, value: Any, key: str, check: Callable[[object], object]) -> tuple[str, ...]:
+        """Return options that are each a word for which ``check`` raises no ``ArchitectureError``."""
         options = self.options(value, key)
         for option in options:
-            if option not in tuple(known):
-                raise self.error(key, f"names an unknown '{option}' ({nearest(str(option), known)})")
+            try:
+                check(option)
+            except ArchitectureError as error:
+                raise SpaceError(f"{self.source}: {key}: {error}") from None
         return tuple(options)
 
     def count(self, value: Any, key: str) -> int:

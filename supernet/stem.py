@@ -94,7 +94,7 @@ class TokenStem(nn.Module):
 
 
 class ConvDownsample(nn.Module):
-    """A convolution of stride 2 and LayerNorm: 2x2 (Twins) or 3x3 (CSWin).
+    """A convolution of stride 2 and LayerNorm: 2x2 (Twins), 3x3 (CSWin) or of another side.
 
     Args:
         dim: Channels before.

@@ -15,8 +15,9 @@ from torch import nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.architecture import Block as BlockDesign
+from search_spaces.geometry import ConvolutionalPatches, Merging, downsample_geometry, stem_geometry
 from search_spaces.operators import FeatureMap
-from search_spaces.skeleton import DOWNSAMPLES, STEMS, ConvolutionalPatches, Style
+from search_spaces.skeleton import Style
 from search_spaces.walk import BlockPart, DownsamplePart, StemPart, walk
 from supernet.block import (
     Backbone,
@@ -90,7 +91,7 @@ def stages_blueprint(architecture: Architecture) -> tuple[Call, list[Call]]:
 
 def stem_blueprint(name: str, in_channels: int, feature_map: FeatureMap, style: Style) -> Call:
     """Return what makes the stem called ``name`` for the first stage at ``feature_map``."""
-    geometry, dim = STEMS[name], feature_map.dim
+    geometry, dim = stem_geometry(name), feature_map.dim
     if isinstance(geometry, ConvolutionalPatches):
         stem = call(RefinerStem, in_channels, dim, geometry.patch_size)
     else:
@@ -107,9 +108,10 @@ def ends_blueprint(dim: int, num_classes: int, style: Style) -> Call:
 
 def downsample_blueprint(name: str, dim: int, out_dim: int) -> Call:
     """Return what makes the downsampling called ``name``."""
-    if name == "merging":
+    geometry = downsample_geometry(name)
+    if isinstance(geometry, Merging):
         return call(PatchMerging, dim, out_dim)
-    return call(ConvDownsample, dim, out_dim, DOWNSAMPLES[name].kernel_size, DOWNSAMPLES[name].padding)
+    return call(ConvDownsample, dim, out_dim, geometry.kernel_size, geometry.padding)
 
 
 @lru_cache(maxsize=4096)

@@ -181,7 +181,7 @@ MALFORMED = [
         "unknown stem",
         "stem: conv3x3_s2",
         "stem: conv3x3_s3",
-        ["scales.small.stem", "'conv3x3_s3'", "did you mean 'conv3x3_s"],
+        ["scales.small.stem: stem 'conv3x3_s3' is another name of 'patch3x3'"],
     ),
     ("stem as mapping", "stem: conv3x3_s2", "stem: {conv3x3_s2: 1}", ["scales.small.stem", "unknown"]),
     (
@@ -220,8 +220,8 @@ MALFORMED = [
     (
         "unknown downsample",
         "downsample: conv2x2",
-        "downsample: conv4x4",
-        ["stages[2].downsample", "'conv4x4'", "known: conv2x2, conv3x3, merging"],
+        "downsample: conv_4x4",
+        ["stages[2].downsample: unknown downsample 'conv_4x4'", "is merging, or", "did you mean 'conv4x4'?"],
     ),
     (
         "dims to choose",

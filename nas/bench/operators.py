@@ -69,7 +69,8 @@ def _swin(shift: str) -> Block:
 _LSA, _REFINER = Block("lsa", (("window_size", 7),)), (("maps", "refined"), ("expand_ratio", 3))
 _NAIVE, _THIRD = "stripe by stripe (naive reference)", Target(1.3)
 
-#: twins_svt_small, cswin_tiny, swin_tiny, dwnet_tiny, refiner_vit_small (with maps refined) and VOLO-D1.
+#: twins_svt_small, cswin_tiny, swin_tiny, dwnet_tiny, refiner_vit_small (with maps refined) and VOLO-D1; linear
+#: attention on a large and a small map of twins_svt_small; the widths of PoolFormer-S12.
 CASES = (
     Case(_LSA, 0, 64, 2),
     Case(_LSA, 2, 256, 8),
@@ -88,6 +89,10 @@ CASES = (
     Case(_dwconv("homogeneous"), 1, 192, 6),
     Case(Block("refiner", (*_REFINER, ("kernel_size", 3))), 2, 384, 12),
     Case(Block("outlook", (("kernel_size", 3), ("stride", 2))), 1, 192, 6),
+    Case(Block("linear", (("kernel_size", 5),)), 0, 64, 2),
+    Case(Block("linear", (("kernel_size", 5),)), 2, 256, 8),
+    Case(Block("pool", (("pool_size", 3),)), 0, 64, 2),
+    Case(Block("pool", (("pool_size", 3),)), 2, 320, 10),
 )
 
 

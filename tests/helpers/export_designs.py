@@ -19,6 +19,8 @@ BLOCKS = {
     ],
     "swin": [Block("swin", (("shift", "half"), ("window_size", 3)), "rpe")],
     "outlook": [Block("outlook", (("kernel_size", 3), ("stride", 2)), "ape")],
+    "linear": [Block("linear", (("kernel_size", 5),), "cpe")],
+    "pool": [Block("pool", (("pool_size", 3),), "cpe")],
 }
 _REFINER_STYLE = Style(mlp_scale=True, residual_scale=0.5, stem_norm=False, head="dense_token")
 

@@ -24,11 +24,17 @@ def test_the_parts_of_a_stage_sum_to_its_cost(name: str) -> None:
 
 
 def test_every_operator_of_a_space_is_split_whole() -> None:
-    rng, outlook = Random(0), Block("outlook", (("kernel_size", 3), ("stride", 2)))
+    rng = Random(0)
+    # Those that no named space offers.
+    others = (
+        Block("outlook", (("kernel_size", 3), ("stride", 2))),
+        Block("linear", (("kernel_size", 3),)),
+        Block("pool", (("pool_size", 3),), "cpe"),
+    )
     spaces = [load_declaration(name).space("nano") for name in known_spaces()]
     designs = [space.sample(rng) for space in spaces for _ in range(30)]
     seen = set()
-    for design in (*designs, Architecture((Stage(16, 2, (outlook,)),), (36, 28))):
+    for design in (*designs, Architecture((Stage(16, 2, others),), (36, 28))):
         for index, row in enumerate(window_advice(design)):
             assert row.split.total == sum(part.macs for part in stage_costs(design, index))
             assert min(row.split.__dict__.values()) >= 0

@@ -27,7 +27,8 @@ FILES = Path(search_spaces.operators.__file__).parent
 
 def test_every_file_is_an_operator_of_its_name() -> None:
     files = {path.stem for path in FILES.glob("*.py") if not path.stem.startswith("_")}
-    assert set(OPERATORS) == files == {"cswin", "dwconv", "gsa", "lsa", "outlook", "refiner", "swin"}
+    assert set(OPERATORS) == files
+    assert files == {"cswin", "dwconv", "gsa", "linear", "lsa", "outlook", "pool", "refiner", "swin"}
     assert list(OPERATORS) == sorted(OPERATORS)
     assert operator_names()[: len(OPERATORS)] == tuple(OPERATORS)
     for name, spec in OPERATORS.items():
@@ -106,6 +107,9 @@ REFINED = 49**2 * 4 * (9 + 2) + 49**2 * 2 * 4  # 3x3 in 4 hidden maps, reduced t
         ("refiner", {"maps": "plain"}, "none", AttentionTerms(0, 2 * 49**2 * 12)),
         # Every second position is a centre: 4x4 neighbourhoods of 9 x 9 weights.
         ("outlook", {"kernel_size": 3, "stride": 2}, "none", AttentionTerms(16 * 81 * 12)),
+        # Keys with values, and queries with 6 x 6 numbers a head; 25 taps.
+        ("linear", {"kernel_size": 5}, "none", AttentionTerms(0, 2 * 49 * 12 * 6, 49 * 25 * 12)),
+        ("pool", {"pool_size": 3}, "none", AttentionTerms()),
     ],
     ids=str,
 )
@@ -126,7 +130,7 @@ def test_no_operator_spends_more_on_attention_than_it_costs(name: str) -> None:
             if spec.incompatibility(knobs, feature_map) is None:
                 terms = spec.attention_terms(knobs, pos, feature_map)
                 counted = terms.local + terms.globally + terms.convolutions
-                assert 0 < counted <= spec.cost(knobs, pos, feature_map).macs
+                assert (name != "pool") <= counted <= spec.cost(knobs, pos, feature_map).macs
 
 
 def _words(spec: OperatorSpec) -> list[dict[str, str]]:

@@ -36,6 +36,8 @@ CLASSES = {
     "refiner": "RefinedAttention",
     "swin": "ShiftedWindowAttention",
     "outlook": "OutlookAttention",
+    "linear": "LinearAttention",
+    "pool": "Pooling",
 }
 KNOBS: dict[str, dict[str, KnobValue]] = {
     "lsa": {"window_size": 3},
@@ -45,9 +47,11 @@ KNOBS: dict[str, dict[str, KnobValue]] = {
     "refiner": {"expand_ratio": 2, "kernel_size": 3},
     "swin": {"window_size": 4, "shift": "half"},
     "outlook": {"kernel_size": 3, "stride": 2},
+    "linear": {"kernel_size": 3},
+    "pool": {"pool_size": 3},
 }
 POS = {"lsa": "rpe", "gsa": "cpe", "cswin": "lepe", "dwconv": "ape", "refiner": "rpe"}
-POS |= {"swin": "rpe", "outlook": "cpe"}
+POS |= {"swin": "rpe", "outlook": "cpe", "linear": "cpe", "pool": "ape"}
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 
 #: Runs in a process of its own: what an export may not need is refused to whoever asks for it.

@@ -5,7 +5,7 @@ Attention is that of EfficientViT (arXiv 2205.14756, section 3.1): the similarit
 summed once for all queries (``d x d`` numbers a head) and the cost is linear in positions. The sums run over the whole
 map, beyond what float16 can hold. The authors' code therefore computes all of it in float32, outside autocast, and adds
 1e-15 to the sum, which is zero for a query without a positive feature. Here the sums and the quotients are in float32,
-with the same epsilon; products are of weights that lie between 0 and 1, so that autocast may compute them in any type.
+and a sum is at least 1e-15; products are of weights between 0 and 1, so that autocast may compute them in any type.
 
 Linear attention alone is of a rank of at most d and blind to what is near. EfficientViT therefore aggregates
 queries, keys and values by depth-wise convolutions and attends in these copies too. Here, as in FLatten Transformer
@@ -32,7 +32,7 @@ from supernet.blueprint import Call, call
 from supernet.elastic import Elastic, Mixer, Projections
 from supernet.weight_slices import WeightSlices, centred, full, prefixed
 
-#: Added to sums of similarities, as in EfficientViT's code; far below any sum that is not zero.
+#: The least sum that is divided by. As a summand, as in EfficientViT's code, ONNX's optimiser would drop it.
 EPSILON = 1e-15
 
 

@@ -27,10 +27,9 @@ def test_parts_of_the_space_are_those_of_its_designs(forked: Space) -> None:
     assert len(seen) == 3 + 2 * (3 + 10 + 10 + 1)
 
 
-@pytest.mark.parametrize("scale", ["nano", "tiny", "small"])
-def test_names_tell_parts_apart(scale: str) -> None:
-    declaration = load_declaration("twins_cswin")
-    space = declaration.space(scale, declaration.scales[scale][0], 3, 10)
+@pytest.mark.parametrize(("scale", "side"), [("nano", 28), ("micro", 96), ("tiny", 224), ("small", 224)])
+def test_names_tell_parts_apart(scale: str, side: int) -> None:
+    space = load_declaration("twins_cswin").space(scale, side, 3, 10)
     # Were two parts called alike, fewer would be left than are built differently.
     found = space_parts(space)
     assert len(found) == len({part.name for part in found})

@@ -1,0 +1,52 @@
+"""The spaces that come with the project: their scales, and the images that these are meant for."""
+
+from __future__ import annotations
+
+import pytest
+
+from search_spaces.cost import costs
+from search_spaces.declaration import known_spaces, load_declaration
+
+
+@pytest.mark.parametrize("name", known_spaces())
+def test_named_spaces_are_sound(name: str) -> None:
+    declaration = load_declaration(name)
+    assert declaration.name == name
+    assert declaration.summary
+    for scale in declaration.scales:
+        assert declaration.space(scale).size > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "scales"),
+    [
+        ("twins_cswin", {28: "nano", 65: "micro", 224: "tiny", 257: "small"}),
+        ("local_vit_ablation", {28: "nano", 65: "micro", 224: "tiny"}),
+        ("refiner_vit", {28: "nano", 65: "micro", 224: "small"}),
+    ],
+)
+def test_named_spaces_have_a_scale_for_every_size_from_28_to_384(name: str, scales: dict[int, str]) -> None:
+    declaration = load_declaration(name)
+    for side in range(28, 385):
+        assert declaration.scale_for(side) == scales[max(first for first in scales if first <= side)], side
+    assert declaration.space().scale == "nano"  # the first: what callers get who name none
+
+
+@pytest.mark.parametrize("name", known_spaces())
+def test_micro_fits_every_size_that_it_is_meant_for(name: str) -> None:
+    declaration = load_declaration(name)
+    for side in range(65, 224):
+        assert declaration.space("micro", side).image_size == (side, side)
+
+
+def test_micro_lies_between_nano_and_tiny() -> None:
+    """At the 96 px of STL-10, for which it was made."""
+    declaration = load_declaration("twins_cswin")
+    nano, micro, tiny = (
+        declaration.space(scale, side, 3, 10) for scale, side in (("nano", 64), ("micro", 96), ("tiny", 224))
+    )
+    assert costs(nano.largest).macs < costs(micro.smallest).macs < 100e6
+    assert 400e6 < costs(micro.largest).macs < 500e6 < costs(tiny.smallest).macs
+    assert costs(nano.largest).params < costs(micro.smallest).params
+    assert costs(micro.largest).params < costs(tiny.smallest).params
+    assert [(m.height, m.width) for m in micro.feature_maps()] == [(48, 48), (24, 24), (12, 12), (6, 6)]

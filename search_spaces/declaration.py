@@ -73,6 +73,11 @@ class Declaration:
             "or other images with --image-size"
         )
 
+    def nearest_side(self, side: int) -> int:
+        """Return ``side``, or the side nearest to it that a scale is meant for (of the earlier of two as near)."""
+        ends = (min(max(side, low), high) for low, high in self.scales.values())
+        return min(ends, key=lambda end: abs(end - side))
+
     def space(
         self,
         scale: str | None = None,

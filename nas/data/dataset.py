@@ -7,13 +7,14 @@ split behind `Data.final_test`, which the final report alone calls.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from nas.data.augment import Augmentation
-from nas.data.decoding import LARGE_SIDE, find_size_and_channels
+from nas.data.decoding import LARGE_SIDE, find_side_and_channels, usual_side
 from nas.data.hashing import json_digest
 from nas.data.images import MEMORY_LIMIT, load_images
 from nas.data.normalization import channel_statistics
@@ -26,6 +27,10 @@ from nas.data.splits import Split
 from nas.data.summary import DataSummary, summarize
 from nas.data.threads import OnProgress
 from search_spaces.errors import DataError
+
+#: Given the side that images share (None where they do not) and the usual side that they are brought to, returns the
+#: side to bring them to; all in pixels.
+ChooseSide = Callable[[int | None, int], int]
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ def survey_data(
     *,
     data_dir: Path | None = None,
     image_size: int | None = None,
+    choose_side: ChooseSide | None = None,
     seed: int = SPLIT_SEED,
     cache_dir: Path | None = None,
     options: ReadOptions | None = None,
@@ -119,6 +125,7 @@ def survey_data(
         spec: As of `load_data`, like the others.
         data_dir: Where timm's data sets lie.
         image_size: Side in pixels, or None.
+        choose_side: What chooses another side where ``image_size`` is None.
         seed: Of the split.
         cache_dir: For what was found of each file.
         options: How a folder is read.
@@ -133,10 +140,12 @@ def survey_data(
     options = options or ReadOptions()
     source = find_source(spec, data_dir, find_cache_dir(cache_dir), options)
     indices = split_indices(source, seed)
-    own_size, channels = find_size_and_channels(source)
-    image_size = own_size if image_size is None else image_size
+    own_side, channels = find_side_and_channels(source)
+    if image_size is None:
+        usual = usual_side(own_side)
+        image_size = usual if choose_side is None else choose_side(own_side, usual)
     digest = _compute_digest(source, indices, spec, options.reading)
-    summary = summarize(source, indices, image_size, channels, digest)
+    summary = summarize(source, indices, image_size, channels, digest, own_side)
     return Survey(source, indices, image_size, channels, digest, summary)
 
 
@@ -163,6 +172,7 @@ def load_data(
     *,
     data_dir: Path | None = None,
     image_size: int | None = None,
+    choose_side: ChooseSide | None = None,
     seed: int = SPLIT_SEED,
     cache_dir: Path | None = None,
     skip_broken: bool = False,
@@ -179,6 +189,7 @@ def load_data(
         spec: ``mnist5k``, ``folder:PATH``, or a name that timm's ``create_dataset`` knows.
         data_dir: Where timm's data sets lie.
         image_size: Side in pixels; None takes the images' own where they are small and alike, else 224.
+        choose_side: What chooses another side where ``image_size`` is None.
         seed: Of the split, not of a search.
         cache_dir: For decoded copies; None means ``$NAS_CACHE_DIR``, else ``~/.cache/nas``.
         skip_broken: Go on without files that cannot be read, all of which are decoded once to find them.
@@ -195,7 +206,13 @@ def load_data(
     cache_dir = find_cache_dir(cache_dir)
     options = ReadOptions(skip_broken, skip_broken, reading, on_inspect)
     survey = survey_data(
-        spec, data_dir=data_dir, image_size=image_size, seed=seed, cache_dir=cache_dir, options=options
+        spec,
+        data_dir=data_dir,
+        image_size=image_size,
+        choose_side=choose_side,
+        seed=seed,
+        cache_dir=cache_dir,
+        options=options,
     )
     source, channels = survey.source, survey.in_channels
     large = survey.image_size >= LARGE_SIDE

@@ -31,24 +31,25 @@ class UnreadableImageError(Exception):
     """An image that cannot be read; its text is the reason."""
 
 
-def find_size_and_channels(source: Source) -> tuple[int, int]:
-    """Choose side and channels by the images.
+def find_side_and_channels(source: Source) -> tuple[int | None, int]:
+    """Find the side and the channels of the images.
 
     All are looked at, unless a sample shows already that they are in colour and not of one small size, or that
     they are parts of one array.
 
     Returns:
-        The side in pixels, which is the common one of small images and 224 otherwise, and the channels: 1 where
-        all images are greyscale, else 3.
+        The side in pixels that all of those looked at share, or None, and the channels: 1 where all images are
+        greyscale, else 3.
 
     Raises:
         DataError: An image cannot be opened.
     """
-    if source.size_and_channels is None:
-        side, channels = _look_at_images(source)
-    else:
-        side, channels = source.size_and_channels
-    return (_DEFAULT_SIDE if side is None or side > LARGE_SIDE else side), channels
+    return _look_at_images(source) if source.size_and_channels is None else source.size_and_channels
+
+
+def usual_side(own_side: int | None) -> int:
+    """Return the side in pixels that images are brought to: that which small ones share, and 224 otherwise."""
+    return _DEFAULT_SIDE if own_side is None or own_side > LARGE_SIDE else own_side
 
 
 def _look_at_images(source: Source) -> tuple[int | None, int]:

@@ -30,6 +30,7 @@ class DataSummary:
         modes: Images by Pillow's mode, where all were looked at.
         sides: Shortest and longest side of the images, where all were looked at.
         read_otherwise: Images that version 0.1 would have read as others: turned or transparent ones.
+        own_side: Side in pixels that the images share as they are; None where they do not.
     """
 
     name: str
@@ -46,6 +47,7 @@ class DataSummary:
     modes: Mapping[str, int] | None = None
     sides: tuple[int, int] | None = None
     read_otherwise: int = 0
+    own_side: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a value for JSON."""
@@ -88,6 +90,7 @@ def summarize(
     image_size: int,
     channels: int,
     digest: str,
+    own_side: int | None,
 ) -> DataSummary:
     """Return what was read of a source that is split."""
     counts = [0] * len(source.class_names)
@@ -110,6 +113,7 @@ def summarize(
         modes=dict(report.modes) or None,
         sides=report.sides,
         read_otherwise=report.read_otherwise,
+        own_side=own_side,
     )
 
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas.data.broken_files import broken_files_error
-from nas.data.dataset import Data, load_data, survey_data
+from nas.data.dataset import ChooseSide, Data, load_data, survey_data
+from nas.data.decoding import usual_side
 from nas.data.reading import FIRST_READING, READING, Reading
 from nas.data.sources.folder import ReadOptions
 from nas.data.summary import DataSummary
 from nas.runtime.console import progress_callback
 from nas.study.folder import Study
 from nas.study.settings import Settings
+from search_spaces.declaration import Declaration
 from search_spaces.errors import DataError
 
 
 def load_study_data(
-    settings: Settings, study: Study, source: Study | None = None, large_test_crop: float | None = None
+    settings: Settings,
+    study: Study,
+    source: Study | None = None,
+    large_test_crop: float | None = None,
+    choose_side: ChooseSide | None = None,
 ) -> Data:
     """Load the images of a study by the rules it began with, with progress where files are read.
 
@@ -25,6 +31,7 @@ def load_study_data(
         study: Its folder, which need not exist.
         source: The study whose supernet it searches, if there is one.
         large_test_crop: The test crop of a recipe that was chosen, which is for large images.
+        choose_side: What chooses another side than the usual where the settings have none.
 
     Raises:
         DataError: If they cannot be loaded, or the study was made when some of them were misread.
@@ -38,6 +45,7 @@ def load_study_data(
             settings.data,
             data_dir=None if settings.data_dir is None else Path(settings.data_dir),
             image_size=settings.image_size,
+            choose_side=choose_side,
             skip_broken=settings.skip_broken,
             reading=reading,
             test_crop=settings.test_crop,
@@ -62,6 +70,29 @@ def _find_reading(settings: Settings, study: Study, source: Study | None) -> Rea
     if settings.supernet is not None:
         known.append(Study(Path(settings.supernet).parent.parent))
     return next((each.dataset().reading for each in known if each.dataset_file.exists()), READING)
+
+
+def side_within_scales(declaration: Declaration) -> ChooseSide:
+    """Return what keeps the usual side of images where a scale is meant for it, else takes the nearest to their own."""
+
+    def choose(own: int | None, usual: int) -> int:
+        fits = declaration.nearest_side(usual) == usual
+        return usual if fits else declaration.nearest_side(usual if own is None else own)
+
+    return choose
+
+
+def describe_resizing(summary: DataSummary, space_name: str) -> str | None:
+    """Return in words why images are brought to another side than their own though nobody asked, or None."""
+    own, side = summary.own_side, summary.image_size
+    if own == side:
+        return None
+    usual = usual_side(own)
+    images = "images of several sizes" if own is None else f"images of {own}x{own} px"
+    resized = f"{images} are resized to {side}x{side}"
+    if side != usual:
+        return f"{resized}: no scale of '{space_name}' is meant for {own or usual} px"
+    return None if own is None else f"{resized}, as large ones are where no --image-size is given"
 
 
 def survey_images(spec: str, data_dir: Path | None, image_size: int | None) -> DataSummary:

@@ -13,9 +13,10 @@ from nas.cluster.ray_cluster import Cluster
 from nas.cluster.teams import count_ranks
 from nas.data.batching import SHARD_IMAGES, batch_sizes
 from nas.data.dataset import Data
+from nas.data.decoding import usual_side
 from nas.latency.table import LatencyTable, read_table
 from nas.pipeline.again import offering_another_search
-from nas.pipeline.images import load_study_data
+from nas.pipeline.images import describe_resizing, load_study_data, side_within_scales
 from nas.pipeline.memory import Footprint, plan_memory
 from nas.pipeline.preflight import examine_machine, examine_search
 from nas.pipeline.request import SearchRequest
@@ -65,6 +66,7 @@ class SearchPlan:
         warnings: What may slow or stop it on this machine.
         teacher: What teaches the supernet, or None.
         footprint: Memory that its trainings take, or None where no supernet is trained.
+        resizing: Why images are brought to another side than their own though nobody asked, or None.
     """
 
     settings: Settings
@@ -82,6 +84,7 @@ class SearchPlan:
     warnings: tuple[str, ...] = ()
     teacher: Teacher | None = None
     footprint: Footprint | None = None
+    resizing: str | None = None
 
     @property
     def images_scored(self) -> int:
@@ -162,8 +165,11 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     url = request.storage_url
     preflight = examine_machine(study.folder, url, cluster, allocation)
     preflight.require()
-    data = load_study_data(settings, study, request.source, request.recipe_test_crop)
-    settings = replace(settings, test_crop=data.test_crop)
+    choose_side = side_within_scales(declaration) if settings.scale is None else None
+    data = load_study_data(settings, study, request.source, request.recipe_test_crop, choose_side)
+    is_asked = settings.image_size is not None
+    resizing = None if is_asked else describe_resizing(data.summary, declaration.name)
+    settings = replace(settings, test_crop=data.test_crop, image_size=_side_to_keep(settings, data))
     if request.source is not None:
         request.source.require_images(data)
     has_begun = study.settings_file.exists()
@@ -238,7 +244,14 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         ),
         teacher,
         footprint,
+        resizing,
     )
+
+
+def _side_to_keep(settings: Settings, data: Data) -> int | None:
+    """Return the side for the study's settings: none that the images' usual one would give again."""
+    is_usual = data.image_size == usual_side(data.summary.own_side)
+    return settings.image_size if is_usual else data.image_size
 
 
 def _check_earlier_trials(study: Study) -> list[str]:
@@ -275,6 +288,7 @@ def describe_plan(plan: SearchPlan) -> list[str]:
         f"space     {plan.space}",
         f"images    {data.name}: {len(data.train)} to train, {len(data.val)} to validate, "
         f"{len(data.class_names)} classes, {data.in_channels}x{data.image_size}x{data.image_size}",
+        *([] if plan.resizing is None else [f"resized   {plan.resizing}"]),
         *data.summary.lines(),
         f"workers   {allocation.workers} on {plan.cluster.where}, each {allocation.cpus_per_worker:g} CPU {cores}"
         + (f" and {allocation.gpus_per_worker:g} GPU" if allocation.gpus_per_worker else ""),

@@ -38,6 +38,7 @@ def plan_to_json(plan: SearchPlan, following: Following, time: TimeEstimate) -> 
             "classes": len(data.class_names),
             "channels": data.in_channels,
             "image_size": data.image_size,
+            "resized": plan.resizing,
         },
         "supernet": None if not plan.settings.needs_supernet else plan.settings.supernet or "trained",
         "starts": [start.name for start in plan.pretrained],

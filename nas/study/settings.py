@@ -94,7 +94,7 @@ class Settings:
         None,
         "Side of the images in pixels.",
         DATA,
-        default_help="the data's own, or 224",
+        default_help="the data's own or 224, or the nearest that a scale is for",
         compared=NOT_COMPARED,
     )
     test_crop: float = setting(

@@ -71,6 +71,9 @@ def test_the_images_pick_the_scale() -> None:
         SpaceError, match=r"demo\.yaml: no scale .* 48 px \(small 16-32 px, large 64-128 px\)"
     ):
         declaration.space(image_size=48)
+    # Meant for 16-32 and 64-128 px; 48 is as near to 32 as to 64, and the first scale has it.
+    sides = (1, 16, 20, 47, 48, 49, 64, 100, 1000)
+    assert [declaration.nearest_side(side) for side in sides] == [16, 16, 20, 32, 32, 64, 64, 100, 128]
     with pytest.raises(SpaceError, match=r"demo\.yaml: unknown scale 'smal' .*did you mean 'small'"):
         declaration.space("smal")
 

@@ -78,11 +78,12 @@ def relu_linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         ``(B, heads, N, d)``, of the type of V.
     """
     dtype = torch.promote_types(v.dtype, torch.float32)
-    q, k = F.relu(q).to(dtype), F.relu(k).to(dtype)
+    q, k = F.relu(q.to(dtype)), F.relu(k.to(dtype))
     sums = k.sum(dim=-2, keepdim=True)
     q = q * sums
-    q = (q / q.sum(dim=-1, keepdim=True).clamp_min(EPSILON)).to(v.dtype)
-    k = (k / sums.clamp_min(EPSILON)).to(v.dtype)
+    # Products with reciprocals, as the gradient of a quotient takes another copy of the map.
+    q = (q * q.sum(dim=-1, keepdim=True).clamp_min(EPSILON).reciprocal()).to(v.dtype)
+    k = (k * sums.clamp_min(EPSILON).reciprocal()).to(v.dtype)
     return q @ (k.transpose(-2, -1) @ v)
 
 

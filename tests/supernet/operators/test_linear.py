@@ -9,6 +9,8 @@ from torch import Tensor
 
 from search_spaces.architecture import Block
 from search_spaces.operators import FeatureMap, operator
+from supernet.elastic import Projections
+from supernet.operators import mixer
 from supernet.operators.linear import LinearAttention, relu_linear_attention
 from tests.operator_contract import OperatorContract
 
@@ -122,6 +124,15 @@ def test_every_position_attends_to_all() -> None:
     y = module(x)
     x[0, 0, 0] += 1
     assert (module(x) - y)[0, 8, 8].abs().max() > 1e-6
+
+
+def test_a_smaller_kernel_is_the_middle_of_the_largest() -> None:
+    blocks = [Block("linear", (("kernel_size", size),)) for size in (3, 7)]
+    feature_map = FeatureMap(4, 2, 6, 6)
+    elastic = mixer("linear").elastic(blocks, feature_map, Projections(4, bias=True))
+    small, large = (elastic.weight_slices(block, feature_map)["convolution.weight"]() for block in blocks)
+    assert large.shape == (4, 1, 7, 7)
+    assert torch.equal(small, large[:, :, 2:5, 2:5])
 
 
 def test_cost_by_hand() -> None:

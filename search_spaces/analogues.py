@@ -14,6 +14,7 @@ from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.choices import StageChoices
 from search_spaces.published import published
 from search_spaces.space import Space
+from search_spaces.widths import WidthChoices
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,14 @@ class StagePattern:
 
     Args:
         dim: Channels.
+        head_dim: Channels of a head.
         side: Side of its map in positions.
         blocks: Its blocks, first to last.
         downsample: What comes before it; None in the first stage.
     """
 
     dim: int
+    head_dim: float
     side: float
     blocks: tuple[Block, ...]
     downsample: str | None = None
@@ -47,7 +50,13 @@ class DesignPattern:
         return cls(
             design.stem,
             tuple(
-                StagePattern(stage.dim, math.sqrt(height * width), stage.blocks, stage.downsample)
+                StagePattern(
+                    stage.dim,
+                    stage.dim / stage.num_heads,
+                    math.sqrt(height * width),
+                    stage.blocks,
+                    stage.downsample,
+                )
                 for stage, (height, width) in zip(design.stages, design.maps(), strict=True)
             ),
         )
@@ -126,7 +135,7 @@ def _analogue(design: DesignPattern, space: Space) -> Architecture | None:
         downsample = None
         if choices.downsamples:
             downsample = _same_or_first(pattern.downsample, choices.downsamples)
-        stages.append(Stage(choices.dim, choices.num_heads, blocks, downsample))
+        stages.append(Stage(*_nearest_width(choices.widths, pattern), blocks, downsample))
     operators = {block.operator for pattern in patterns for block in pattern.blocks}
     if not operators & {block.operator for stage in stages for block in stage.blocks}:
         return None  # every stage fell back to plain attention: nothing of the paper is left
@@ -152,7 +161,17 @@ def _counterparts(design: DesignPattern, space: Space) -> list[StagePattern]:
 
 def _width_distance(design: DesignPattern, space: Space) -> float:
     pairs = zip(_counterparts(design, space), space.stages, strict=True)
-    return sum(_log_ratio(pattern.dim, stage.dim) for pattern, stage in pairs)
+    return sum(_log_ratio(pattern.dim, _nearest_width(stage.widths, pattern)[0]) for pattern, stage in pairs)
+
+
+def _nearest_width(widths: WidthChoices, pattern: StagePattern) -> tuple[int, int]:
+    """Return the ``(dim, num_heads)`` nearest to those of ``pattern``: by width, then by the width of a head."""
+
+    def distance(pair: tuple[int, int]) -> tuple[float, float]:
+        dim, num_heads = pair
+        return _log_ratio(dim, pattern.dim), _log_ratio(dim / num_heads, pattern.head_dim)
+
+    return min(widths.pairs, key=distance)
 
 
 def _sufficient_depths(depths: Sequence[int], pattern: StagePattern) -> Sequence[int]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from search_spaces.architecture import Block, Stage
 from search_spaces.operators import KnobValue, operator, state_with_operator, state_without_operator
+from search_spaces.widths import WidthChoices
 
 Value = str | int | float
 
@@ -75,16 +76,14 @@ class StageChoices:
     The first block alone has fewer where blocks may apply the attention maps of the one before.
 
     Args:
-        dim: Channels.
-        num_heads: Attention heads.
+        widths: Channels and attention heads to choose from.
         depths: Numbers of blocks to choose from.
         operators: Operators to choose from.
         mlp_ratios: Ratios to choose from.
         downsamples: Downsamplings to choose from; empty in the first stage.
     """
 
-    dim: int
-    num_heads: int
+    widths: WidthChoices
     depths: tuple[int, ...]
     operators: tuple[OperatorChoices, ...]
     mlp_ratios: tuple[float, ...]
@@ -110,6 +109,12 @@ class StageChoices:
     def block_set(self) -> frozenset[Block]:
         """The same as ``blocks``, to look one up."""
         return frozenset(self.blocks)
+
+    @property
+    def size(self) -> int:
+        """Exact number of distinct stages, the downsampling before them counted."""
+        sequences = sum(self.num_sequences(depth) for depth in self.depths)
+        return max(1, len(self.downsamples)) * len(self.widths.pairs) * sequences
 
     def num_sequences(self, depth: int) -> int:
         """Return how many different sequences of ``depth`` blocks there are."""
@@ -138,6 +143,8 @@ class StageChoices:
         """Yield every decision of this stage, those of one option included; ``name`` is the stage's."""
         if self.downsamples:
             yield Choice(f"{name}.downsample", self.downsamples)
+        for knob, options in self.widths.decisions():
+            yield Choice(f"{name}.{knob}", options)
         yield Choice(f"{name}.depth", self.depths)
         for number in range(1, max(self.depths) + 1):
             block = f"{name}.block{number}"
@@ -164,12 +171,13 @@ class StageChoices:
             pos_option = values[f"{prefix}.{self.parameter(choice, 'pos')}"]
             active, pos = operator(choice.name).canonical(knobs, pos_option)
             blocks.append(Block(choice.name, tuple(active.items()), pos, values[f"{prefix}.mlp_ratio"]))
-        return Stage(self.dim, self.num_heads, tuple(blocks), values.get(f"{name}.downsample"))
+        return Stage(*self.widths.assemble(name, values), tuple(blocks), values.get(f"{name}.downsample"))
 
     def values(self, name: str, stage: Stage) -> Iterator[tuple[str, Value]]:
         """Yield the decisions that make ``stage``, one of these choices; ``name`` is the stage's."""
         if stage.downsample is not None:
             yield f"{name}.downsample", stage.downsample
+        yield from self.widths.values(name, stage)
         yield f"{name}.depth", len(stage.blocks)
         for number, block in enumerate(stage.blocks, start=1):
             prefix = f"{name}.block{number}"
@@ -184,9 +192,7 @@ class StageChoices:
 
     def incompatibilities(self, name: str, stage: Stage) -> Iterator[str]:
         """Yield what keeps ``stage``, which is called ``name``, from being one of these choices."""
-        for field in ("dim", "num_heads"):
-            if getattr(stage, field) != getattr(self, field):
-                yield f"{name} has {field} {getattr(stage, field)}, not {getattr(self, field)}"
+        yield from self.widths.incompatibilities(name, stage)
         if stage.downsample not in (self.downsamples or (None,)):
             yield no_option(f"{name}.downsample", stage.downsample, self.downsamples)
         if len(stage.blocks) not in self.depths:

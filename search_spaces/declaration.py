@@ -21,12 +21,13 @@ from search_spaces.geometry import downsample_geometry, stem_geometry
 from search_spaces.operators import Knob, OperatorSpec, import_operator, is_operator, operator, operator_names
 from search_spaces.skeleton import Style
 from search_spaces.space import Space
+from search_spaces.widths import WidthChoices
 from search_spaces.yaml_reader import YamlReader
 
 _TOP = ("name", "summary", "blocks", "scales")
 _BLOCKS = ("operators", "mlp_ratio")
-_SCALE = ("images", "stem", "style", "stages")
-_STAGE = ("dim", "num_heads", "depth", "downsample", "operators", "mlp_ratio")
+_SCALE = ("images", "image_size", "stem", "style", "stages")
+_STAGE = ("dim", "num_heads", "head_dim", "depth", "downsample", "operators", "mlp_ratio")
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ class Declaration:
 
         Args:
             scale: Name of the scale; chosen by ``image_size`` where it is left out.
-            image_size: Side of the images in pixels; the scale's smallest where it is left out.
+            image_size: Side of the images in pixels; the scale's smallest where it is left out. Of the sizes that a
+                scale lets a design choose, those above it are left out: images are made smaller, never larger.
             in_channels: Channels of the images.
             num_classes: Outputs of the classifier.
 
@@ -102,7 +104,6 @@ class Declaration:
             raise SpaceError(
                 f"{self.source}: unknown scale '{scale}' ({nearest(scale, self.content['scales'])})"
             )
-        side = self._images(scale)[0] if image_size is None else image_size
         key = f"scales.{scale}"
         node = self._reader.mapping(self.content["scales"][scale], key, _SCALE, ("images", "stem", "stages"))
         stems = self._reader.words(node["stem"], f"{key}.stem", stem_geometry)
@@ -117,7 +118,8 @@ class Declaration:
             for number, stage in enumerate(node["stages"], start=1)
         )
         try:
-            return Space(self.name, scale, stages, stems, (side, side), in_channels, num_classes, style)
+            sizes = tuple((side, side) for side in self._sides(node, key, image_size))
+            return Space(self.name, scale, stages, stems, sizes, in_channels, num_classes, style)
         except SpaceError as error:
             raise SpaceError(f"{self.source}: {error}") from None
 
@@ -153,7 +155,23 @@ class Declaration:
     def _images(self, scale: str) -> tuple[int, int]:
         key = f"scales.{scale}"
         node = self._reader.mapping(self.content["scales"][scale], key, _SCALE, ("images",))
+        return self._images_of(node, key)
+
+    def _images_of(self, node: Mapping[str, Any], key: str) -> tuple[int, int]:
         return self._reader.side_range(node["images"], f"{key}.images")
+
+    def _sides(self, node: Mapping[str, Any], key: str, given: int | None) -> tuple[int, ...]:
+        """Return the sides in pixels that a design may be for, where images of side ``given`` are there."""
+        if "image_size" not in node:
+            return (self._images_of(node, key)[0] if given is None else given,)
+        declared = self._reader.counts(node["image_size"], f"{key}.image_size")
+        sides = tuple(side for side in declared if given is None or side <= given)
+        if not sides:
+            raise self._reader.error(
+                f"{key}.image_size",
+                f"offers no size that images of {given} px have pixels for; use larger ones",
+            )
+        return sides
 
     def _operators(self, value: Any, key: str) -> dict[str, dict[str, Any] | None]:
         """Return the options of every operator by its own name, imported where it is given as ``module:NAME``."""
@@ -180,7 +198,7 @@ class Declaration:
             raise SpaceError(f"{self.source}: {key}: {error}") from None
 
     def _stage(self, value: Any, key: str, first: bool) -> StageChoices:
-        required = ("dim", "num_heads", "depth") if first else ("dim", "num_heads", "depth", "downsample")
+        required = ("dim", "depth") if first else ("dim", "depth", "downsample")
         node = self._reader.mapping(value, key, _STAGE, required)
         if first and "downsample" in node:
             raise self._reader.error(
@@ -198,8 +216,7 @@ class Declaration:
         if not merged:
             raise self._reader.error(f"{key}.operators", "leaves no operator to choose")
         return StageChoices(
-            dim=self._reader.count(node["dim"], f"{key}.dim"),
-            num_heads=self._reader.count(node["num_heads"], f"{key}.num_heads"),
+            widths=self._widths(node, key),
             depths=self._reader.counts(node["depth"], f"{key}.depth"),
             operators=tuple(
                 self._operator(name, options, f"{key}.operators.{name}") for name, options in merged.items()
@@ -209,6 +226,21 @@ class Declaration:
             if first
             else self._reader.words(node["downsample"], f"{key}.downsample", downsample_geometry),
         )
+
+    def _widths(self, node: Mapping[str, Any], key: str) -> WidthChoices:
+        given = [name for name in ("num_heads", "head_dim") if name in node]
+        if len(given) == 2:
+            raise self._reader.error(
+                key, "has both num_heads and head_dim, of which one follows from the other"
+            )
+        if not given:
+            raise self._reader.error(key, "lacks the key 'num_heads' (or 'head_dim', the channels of a head)")
+        dims = self._reader.counts(node["dim"], f"{key}.dim")
+        heads = self._reader.counts(node[given[0]], f"{key}.{given[0]}")
+        try:
+            return WidthChoices(dims, **{"num_heads" if given == ["num_heads"] else "head_dims": heads})
+        except SpaceError as error:
+            raise self._reader.error(f"{key}.{given[0]}", f"does not fit: {error}") from None
 
     def _operator(self, name: str, options: Mapping[str, Any], key: str) -> OperatorChoices:
         spec, knobs = operator(name), []

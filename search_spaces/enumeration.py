@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
-from search_spaces.walk import BlockPart, Part, walk
+from search_spaces.stage_maps import Route, entrances, head_part, next_parts
+from search_spaces.walk import BlockPart, Part
 
 if TYPE_CHECKING:
     from search_spaces.choices import StageChoices
@@ -57,58 +58,88 @@ def enumerate_designs(space: Space, within: Within) -> Iterator[Architecture]:
     Raises:
         WalkTooLong: If more steps were taken than allowed; with several limits a walk can lead nowhere.
     """
-    steps = [0]
-    for skeleton in space.skeletons():
-        yield from _SkeletonWalk(space, skeleton, within, steps).designs()
+    return _Walk(space, within).designs()
 
 
-class _SkeletonWalk:
-    """The designs of a space that share stem and downsamplings.
+class _Walk:
+    """The designs of a space within limits, skeleton after skeleton.
 
     Args:
         space: The space.
-        skeleton: A design with that stem and these downsamplings.
         within: The limits.
-        steps: The number of blocks looked at so far, which is counted on.
     """
 
-    def __init__(self, space: Space, skeleton: Architecture, within: Within, steps: list[int]) -> None:
-        self.space, self.skeleton, self.within, self.steps = space, skeleton, within, steps
+    def __init__(self, space: Space, within: Within) -> None:
+        self.space, self.within, self.steps = space, within, 0
         self.bounds = tuple(limit * (1 + _ROUNDING) for limit in within.limits)
-        zero = (0.0,) * len(within.limits)
-        parts = [part for part in walk(skeleton) if not isinstance(part, BlockPart)]
-        self.fixed = _total([within.part_sizes(part, space.style) for part in parts], zero)
-        self.stages = [
-            _StageOptions(index, stage, skeleton.feature_map(index), within, space.style)
-            for index, stage in enumerate(space.stages)
-        ]
-        # What all stages from each one on cost at least, so that the last entry is nothing.
-        self.rest = [zero]
-        for options in reversed(self.stages):
-            self.rest.insert(0, _add(options.least, self.rest[0]))
+        self.options = cache(
+            lambda index, feature_map: _StageOptions(
+                index, space.stages[index], feature_map, within, space.style
+            )
+        )
+        self.least_from = cache(self._least_from)
 
     def designs(self) -> Iterator[Architecture]:
         """Yield the designs within the limits."""
-        if self._may_fit(self.fixed, self.rest[0]):
-            for stages in self._stages(0, self.fixed):
-                yield self.space.with_stages(stages, self.skeleton.stem)
+        for entrance in entrances(self.space):
+            spent = self.within.part_sizes(entrance.part(self.space), self.space.style)
+            yield from self._skeletons(Route(entrance), spent, (0.0,) * len(self.bounds))
 
-    def _stages(self, index: int, spent: Sizes) -> Iterator[tuple[Stage, ...]]:
-        """Yield the stages from ``index`` on that can follow parts that cost ``spent``."""
-        if index == len(self.stages):
-            yield ()
+    def _skeletons(self, route: Route, fixed: Sizes, blocks: Sizes) -> Iterator[Architecture]:
+        """Yield the designs that begin with a route.
+
+        Args:
+            route: Their first stages.
+            fixed: What stem and downsamplings so far cost.
+            blocks: What the blocks of all stages before the last one cost at least.
+        """
+        index, feature_map = len(route.steps), route.feature_maps[-1]
+        if not self._may_fit(_add(fixed, blocks), self.least_from(index, feature_map)):
             return
-        options, after = self.stages[index], self.rest[index + 1]
-        for depth in sorted(options.choices.depths):
-            for blocks, total in self._blocks(options, depth, (), spent, after):
-                stage = Stage(
-                    options.choices.dim,
-                    options.choices.num_heads,
-                    blocks,
-                    self.skeleton.stages[index].downsample,
-                )
-                for others in self._stages(index + 1, total):
-                    yield (stage, *others)
+        if index == len(self.space.stages) - 1:
+            yield from self._designs_of(route, _add(fixed, self._size(head_part(self.space, feature_map))))
+            return
+        blocks = _add(blocks, self.options(index, feature_map).least)
+        for part in next_parts(self.space, index + 1, feature_map):
+            longer = Route(route.entrance, (*route.steps, part))
+            yield from self._skeletons(longer, _add(fixed, self._size(part)), blocks)
+
+    def _least_from(self, index: int, feature_map: FeatureMap) -> Sizes:
+        """Return what the blocks of a stage on a map and everything after them cost at least."""
+        own = self.options(index, feature_map).least
+        if index == len(self.space.stages) - 1:
+            return _add(own, self._size(head_part(self.space, feature_map)))
+        ways = (
+            _add(self._size(part), self.least_from(index + 1, part.feature_map))
+            for part in next_parts(self.space, index + 1, feature_map)
+        )
+        return _add(own, _least(list(ways)))
+
+    def _size(self, part: Part) -> Sizes:
+        return self.within.part_sizes(part, self.space.style)
+
+    def _designs_of(self, route: Route, fixed: Sizes) -> Iterator[Architecture]:
+        """Yield the designs of one skeleton, whose parts other than blocks cost ``fixed``."""
+        stages = [self.options(index, feature_map) for index, feature_map in enumerate(route.feature_maps)]
+        # What all stages from each one on cost at least, so that the last entry is nothing.
+        rest = [(0.0,) * len(self.bounds)]
+        for options in reversed(stages):
+            rest.insert(0, _add(options.least, rest[0]))
+
+        def complete(index: int, spent: Sizes) -> Iterator[tuple[Stage, ...]]:
+            """Yield the stages from ``index`` on that can follow parts that cost ``spent``."""
+            if index == len(stages):
+                yield ()
+                return
+            options, feature_map = stages[index], route.feature_maps[index]
+            for depth in sorted(options.choices.depths):
+                for blocks, total in self._blocks(options, depth, (), spent, rest[index + 1]):
+                    stage = Stage(feature_map.dim, feature_map.num_heads, blocks, route.downsamples[index])
+                    for others in complete(index + 1, total):
+                        yield (stage, *others)
+
+        for design in complete(0, fixed):
+            yield self.space.with_stages(design, route.entrance.stem, route.entrance.image_size)
 
     def _blocks(
         self, options: _StageOptions, depth: int, blocks: tuple[Block, ...], spent: Sizes, after: Sizes
@@ -120,8 +151,8 @@ class _SkeletonWalk:
             return
         rest = _add(options.least_of_others(missing - 1), after)
         for block, sizes in options.others if blocks else options.firsts:
-            self.steps[0] += 1
-            if self.within.most_steps is not None and self.steps[0] > self.within.most_steps:
+            self.steps += 1
+            if self.within.most_steps is not None and self.steps > self.within.most_steps:
                 raise WalkTooLong
             total = _add(spent, sizes)
             if self._may_fit(total, rest):
@@ -167,7 +198,3 @@ def _add(one: Sizes, other: Sizes) -> Sizes:
 
 def _least(sizes: Sequence[Sizes]) -> Sizes:
     return tuple(min(column) for column in zip(*sizes, strict=True))
-
-
-def _total(sizes: Sequence[Sizes], zero: Sizes) -> Sizes:
-    return tuple(sum(column) for column in zip(zero, *sizes, strict=True))

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from random import Random
@@ -14,12 +14,13 @@ from typing import Any, Protocol
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.choices import Choice, StageChoices, Value, no_option
-from search_spaces.cost import part_cost
-from search_spaces.enumeration import Sizes, Within, block_part, enumerate_designs
+from search_spaces.enumeration import Within, enumerate_designs
 from search_spaces.errors import ArchitectureError, SpaceError
+from search_spaces.extremes import find_extreme, macs_and_params
 from search_spaces.operators import FeatureMap, operator
 from search_spaces.skeleton import Style
-from search_spaces.walk import Part, walk
+from search_spaces.stage_maps import reachable_maps
+from search_spaces.walk import Part
 
 
 class Trial(Protocol):
@@ -38,7 +39,7 @@ class Space:
         scale: Which skeleton of the declaration.
         stages: What every stage may be.
         stems: Stems to choose from.
-        image_size: Height and width in pixels.
+        image_sizes: Heights and widths in pixels to choose from, small ones first.
         in_channels: Channels of the images.
         num_classes: Outputs of the classifier.
         style: How blocks are put together.
@@ -51,7 +52,7 @@ class Space:
     scale: str
     stages: tuple[StageChoices, ...]
     stems: tuple[str, ...]
-    image_size: tuple[int, int]
+    image_sizes: tuple[tuple[int, int], ...]
     in_channels: int = 3
     num_classes: int = 1000
     style: Style = field(default_factory=Style)
@@ -59,16 +60,16 @@ class Space:
     def __post_init__(self) -> None:
         for number, stage in enumerate(self.stages, start=1):
             self._check_shared_attention(number, stage)
-        for skeleton in self.skeletons():
-            for index, stage in enumerate(self.stages):
-                feature_map = skeleton.feature_map(index)
-                for block in stage.blocks:
-                    if why := block.incompatibility(feature_map):
-                        raise SpaceError(
-                            f"space '{self.name}', scale '{self.scale}', stage {index + 1}, operator "
-                            f"'{block.operator}': {why} (images of {self.image_size[0]}x{self.image_size[1]} px, "
-                            f"stem {skeleton.stem})"
-                        )
+        for _ in self._plain_skeletons():
+            pass  # an architecture that exists has no empty map
+        for number, (stage, maps) in enumerate(zip(self.stages, reachable_maps(self), strict=True), start=1):
+            for (feature_map, entrance), block in itertools.product(maps.items(), stage.blocks):
+                if why := block.incompatibility(feature_map):
+                    height, width = entrance.image_size
+                    raise SpaceError(
+                        f"space '{self.name}', scale '{self.scale}', stage {number}, operator "
+                        f"'{block.operator}': {why} (images of {height}x{width} px, stem {entrance.stem})"
+                    )
 
     def _check_shared_attention(self, number: int, stage: StageChoices) -> None:
         """Refuse blocks that apply the attention maps of the block before where that may not have any."""
@@ -86,20 +87,30 @@ class Space:
                 "which has none before it; offer maps refined or plain too"
             )
 
-    def skeletons(self) -> Iterator[Architecture]:
-        """Yield an architecture of one plain block a stage for every combination of stem and downsamplings."""
-        for stem, *downsamples in itertools.product(self.stems, *(s.downsamples for s in self.stages[1:])):
-            # A block that fits any map, or any sequence with a class token.
-            if self.style.class_token:
-                block = Block("gsa", (("sr_ratio", 1),))
-            else:
-                block = Block("dwconv", (("kernel_size", 3), ("dynamic", "none")))
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """The largest height and width in pixels that a design may be for."""
+        return self.image_sizes[-1]
+
+    def at_image_size(self, image_size: tuple[int, int]) -> Space:
+        """Return the part of the space whose designs are for images of one size."""
+        return self if self.image_sizes == (image_size,) else replace(self, image_sizes=(image_size,))
+
+    def _plain_skeletons(self) -> Iterator[Architecture]:
+        """Yield an architecture of one plain block a stage, at its first width, for every other macro choice."""
+        # A block that fits any map, or any sequence with a class token.
+        if self.style.class_token:
+            block = Block("gsa", (("sr_ratio", 1),))
+        else:
+            block = Block("dwconv", (("kernel_size", 3), ("dynamic", "none")))
+        downsamples = (stage.downsamples for stage in self.stages[1:])
+        for image_size, stem, *names in itertools.product(self.image_sizes, self.stems, *downsamples):
             try:
                 stages = tuple(
-                    Stage(stage.dim, stage.num_heads, (block,), downsample)
-                    for stage, downsample in zip(self.stages, (None, *downsamples), strict=True)
+                    Stage(*stage.widths.pairs[0], (block,), downsample)
+                    for stage, downsample in zip(self.stages, (None, *names), strict=True)
                 )
-                yield self.with_stages(stages, stem)
+                yield self.with_stages(stages, stem, image_size)
             except ArchitectureError as error:
                 raise SpaceError(f"space '{self.name}', scale '{self.scale}': {error}") from None
 
@@ -118,22 +129,24 @@ class Space:
             )
 
     def feature_maps(self, stem: str | None = None) -> tuple[FeatureMap, ...]:
-        """Return for every stage the largest map that any combination of stem and downsamplings gives.
+        """Return for every stage a map as high, wide and deep, and with as many heads, as any that it may have.
 
         Args:
             stem: The only stem to look at; all where it is left out.
         """
-        skeletons = [skeleton for skeleton in self.skeletons() if stem in (None, skeleton.stem)]
+        part = self if stem is None else replace(self, stems=(stem,))
         largest = []
-        for index in range(len(self.stages)):
-            maps = [skeleton.feature_map(index) for skeleton in skeletons]
+        for stage, maps in zip(self.stages, reachable_maps(part), strict=True):
+            dim, num_heads = stage.widths.largest
             height, width = max(m.height for m in maps), max(m.width for m in maps)
-            largest.append(replace(maps[0], height=height, width=width))
+            largest.append(
+                replace(next(iter(maps)), dim=dim, num_heads=num_heads, height=height, width=width)
+            )
         return tuple(largest)
 
-    def with_stages(self, stages: tuple[Stage, ...], stem: str) -> Architecture:
-        """Return an architecture for this space's images of its style; its stages and stem are not checked."""
-        return Architecture(stages, self.image_size, self.in_channels, self.num_classes, stem, self.style)
+    def with_stages(self, stages: tuple[Stage, ...], stem: str, image_size: tuple[int, int]) -> Architecture:
+        """Return an architecture of this space's style; its stages, stem and size are not checked."""
+        return Architecture(stages, image_size, self.in_channels, self.num_classes, stem, self.style)
 
     # -- choices ---------------------------------------------------------------------------------
 
@@ -145,7 +158,14 @@ class Space:
     @cached_property
     def _decisions(self) -> tuple[Choice, ...]:
         stages = (stage.decisions(name) for name, stage in self._named_stages())
-        return (Choice("stem", self.stems), *itertools.chain.from_iterable(stages))
+        # One size is no decision: spaces without this choice keep their digest.
+        sizes = (Choice("image_size", tuple(self._sizes)),) if len(self.image_sizes) > 1 else ()
+        return (Choice("stem", self.stems), *sizes, *itertools.chain.from_iterable(stages))
+
+    @cached_property
+    def _sizes(self) -> dict[Value, tuple[int, int]]:
+        """The sizes by their options: the side of a square, ``HxW`` of another."""
+        return {h if h == w else f"{h}x{w}": (h, w) for h, w in self.image_sizes}
 
     def _named_stages(self) -> Iterator[tuple[str, StageChoices]]:
         return ((f"stage{number}", stage) for number, stage in enumerate(self.stages, start=1))
@@ -171,7 +191,8 @@ class Space:
                 )
             full[choice.name] = value
         stages = tuple(stage.assemble(name, full) for name, stage in self._named_stages())
-        return self.with_stages(stages, full["stem"])
+        image_size = self._sizes[full["image_size"]] if "image_size" in full else self.image_size
+        return self.with_stages(stages, full["stem"], image_size)
 
     def values(self, architecture: Architecture, rng: Random | None = None) -> dict[str, Value]:
         """Return choices that make ``architecture``.
@@ -191,7 +212,8 @@ class Space:
             choice.name: choice.options[0] if rng is None else rng.choice(choice.options)
             for choice in self.choices
         }
-        active: dict[str, Value] = {"stem": architecture.stem}
+        sizes = {size: option for option, size in self._sizes.items()}
+        active: dict[str, Value] = {"stem": architecture.stem, "image_size": sizes[architecture.image_size]}
         for (name, choices), stage in zip(self._named_stages(), architecture.stages, strict=True):
             active.update(choices.values(name, stage))
         return {name: active.get(name, value) for name, value in values.items()}
@@ -207,7 +229,10 @@ class Space:
         return next(self._incompatibilities(architecture), None)
 
     def _incompatibilities(self, architecture: Architecture) -> Iterator[str]:
-        for name in ("image_size", "in_channels", "num_classes"):
+        if architecture.image_size not in self.image_sizes:
+            sizes = " or ".join(map(str, self.image_sizes))
+            yield f"image_size is {architecture.image_size}, not {sizes}"
+        for name in ("in_channels", "num_classes"):
             if getattr(architecture, name) != getattr(self, name):
                 yield f"{name} is {getattr(architecture, name)}, not {getattr(self, name)}"
         for part in fields(Style) if architecture.style != self.style else ():
@@ -226,12 +251,7 @@ class Space:
     @property
     def size(self) -> int:
         """Exact number of distinct architectures."""
-        total = len(self.stems)
-        for stage in self.stages:
-            total *= max(1, len(stage.downsamples)) * sum(
-                stage.num_sequences(depth) for depth in stage.depths
-            )
-        return total
+        return len(self.image_sizes) * len(self.stems) * math.prod(stage.size for stage in self.stages)
 
     def sample(self, rng: Random, uniform_over: str = "choices") -> Architecture:
         """Draw an architecture.
@@ -245,7 +265,8 @@ class Space:
             return self.assemble({choice.name: rng.choice(choice.options) for choice in self.choices})
         if uniform_over == "architectures":
             stages = tuple(_sample_stage(stage, rng) for stage in self.stages)
-            return self.with_stages(stages, rng.choice(self.stems))
+            stem = rng.choice(self.stems)
+            return self.with_stages(stages, stem, _draw(self.image_sizes, rng))
         raise SpaceError(f"uniform_over must be 'choices' or 'architectures', not '{uniform_over}'")
 
     def mutate(self, architecture: Architecture, rng: Random, rate: float = 0.1) -> Architecture:
@@ -297,42 +318,18 @@ class Space:
     @cached_property
     def smallest(self) -> Architecture:
         """The architecture of fewest MACs (then parameters)."""
-        return self._extreme(min, _macs_and_params)
+        return find_extreme(self, min, macs_and_params)
 
     @cached_property
     def largest(self) -> Architecture:
         """The architecture of most MACs (then parameters)."""
-        return self._extreme(max, _macs_and_params)
+        return find_extreme(self, max, macs_and_params)
 
     def cheapest(self, part_size: Callable[[Part, Style], float]) -> Architecture:
         """Return the architecture whose parts cost least in all, exactly (then fewest MACs and parameters)."""
-        return self._extreme(
-            min, lambda part, style: (part_size(part, style), *_macs_and_params(part, style))
+        return find_extreme(
+            self, min, lambda part, style: (part_size(part, style), *macs_and_params(part, style))
         )
-
-    def _extreme(self, pick: Callable[..., Any], size: Callable[[Part, Style], Sizes]) -> Architecture:
-        # Costs add up over blocks, so the extreme network has the extreme block wherever it is allowed.
-        candidates = []
-        for skeleton in self.skeletons():
-            stages = []
-            for index, stage in enumerate(self.stages):
-                feature_map = skeleton.feature_map(index)
-
-                def block_size(block: Block, index: int = index, place: FeatureMap = feature_map) -> Sizes:
-                    return size(block_part(index, 0, block, place), self.style)
-
-                first, other = pick(stage.first_blocks, key=block_size), pick(stage.blocks, key=block_size)
-                blocks = (first, *(other,) * (pick(stage.depths) - 1))
-                downsample = skeleton.stages[index].downsample
-                stages.append(Stage(stage.dim, stage.num_heads, blocks, downsample))
-            candidates.append(self.with_stages(tuple(stages), skeleton.stem))
-
-        def design_size(design: Architecture) -> Sizes:
-            sizes = (size(part, self.style) for part in walk(design))
-            return tuple(math.fsum(column) for column in zip(*sizes, strict=True))
-
-        extreme: Architecture = pick(candidates, key=design_size)
-        return extreme
 
     # -- identity --------------------------------------------------------------------------------
 
@@ -341,7 +338,7 @@ class Space:
         """Identity of the choices and the skeleton; studies of different spaces do not mix."""
         content = {
             "choices": [[choice.name, list(choice.options)] for choice in self._decisions],
-            "skeleton": [skeleton.to_json() for skeleton in self.skeletons()],
+            "skeleton": [skeleton.to_json() for skeleton in self._plain_skeletons()],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -349,7 +346,7 @@ class Space:
         magnitude = f"{self.size:,}" if self.size < 10**6 else f"about 10^{math.log10(self.size):.0f}"
         return (
             f"{self.name}/{self.scale}: {magnitude} architectures, {len(self.choices)} choices, "
-            f"{len(self.stages)} stages, {self.image_size[0]}x{self.image_size[1]} px"
+            f"{len(self.stages)} stages, {' or '.join(f'{h}x{w}' for h, w in self.image_sizes)} px"
         )
 
 
@@ -362,9 +359,9 @@ def _sample_stage(stage: StageChoices, rng: Random) -> Stage:
     depth = next(depth for depth, end in zip(stage.depths, ends, strict=True) if ticket < end)
     blocks = tuple(rng.choice(stage.blocks if index else stage.first_blocks) for index in range(depth))
     downsample = rng.choice(stage.downsamples) if stage.downsamples else None
-    return Stage(stage.dim, stage.num_heads, blocks, downsample)
+    return Stage(*_draw(stage.widths.pairs, rng), blocks, downsample)
 
 
-def _macs_and_params(part: Part, style: Style) -> Sizes:
-    cost = part_cost(part, style)
-    return cost.macs, cost.params
+def _draw(options: Sequence[Any], rng: Random) -> Any:
+    """Draw an option; nothing is drawn of one, so that spaces without this choice are sampled as they always were."""
+    return rng.choice(options) if len(options) > 1 else options[0]

@@ -19,7 +19,16 @@ from search_spaces.architecture import Block
 from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call
-from supernet.weight_slices import WeightSlices, full, narrow, prefixed
+from supernet.weight_slices import (
+    Select,
+    WeightSlices,
+    chain,
+    first_entries,
+    first_of_groups,
+    full,
+    narrow,
+    prefixed,
+)
 
 
 class Elastic(nn.Module):
@@ -33,33 +42,60 @@ class Elastic(nn.Module):
 class Projections(nn.Module):
     """Query, key, value and output projections of one operator, or shared by all operators of a block.
 
+    A narrower map uses the first channels of what is read and written, and of queries, keys and values the first of
+    each group of heads.
+
     Args:
-        dim: Channels.
+        dim: Channels of the widest map.
         bias: Whether the query, key and value projections have a bias.
+        head_groups: Equal groups into which the heads of every map can be divided (``WidthChoices.head_groups``).
     """
 
-    def __init__(self, dim: int, bias: bool) -> None:
+    def __init__(self, dim: int, bias: bool, head_groups: int) -> None:
         super().__init__()
         self.qkv = nn.Linear(dim, 3 * dim, bias=bias)
         self.proj = nn.Linear(dim, dim)
+        self.head_groups = head_groups
 
-    def joint(self) -> WeightSlices:
-        """Return them as one ``qkv`` layer and ``proj``."""
-        return full(self)
+    def joint(self, dim: int) -> WeightSlices:
+        """Return them as one ``qkv`` layer and ``proj``, for maps of ``dim`` channels."""
+        return self._rows("qkv", 0, 3, dim) | self._output(dim)
 
-    def separate(self) -> WeightSlices:
-        """Return them as ``q``, ``kv`` and ``proj``."""
-        dim = self.proj.in_features
-        return self._rows("q", 0, dim) | self._rows("kv", dim, 2 * dim) | prefixed("proj", full(self.proj))
+    def separate(self, dim: int) -> WeightSlices:
+        """Return them as ``q``, ``kv`` and ``proj``, for maps of ``dim`` channels."""
+        return self._rows("q", 0, 1, dim) | self._rows("kv", 1, 2, dim) | self._output(dim)
 
-    def values(self) -> WeightSlices:
-        """Return the projection of the values alone, as ``v``, and ``proj``."""
-        dim = self.proj.in_features
-        return self._rows("v", 2 * dim, dim) | prefixed("proj", full(self.proj))
+    def values(self, dim: int) -> WeightSlices:
+        """Return the projection of the values alone, as ``v``, and ``proj``, for maps of ``dim`` channels."""
+        return self._rows("v", 2, 1, dim) | self._output(dim)
 
-    def _rows(self, name: str, start: int, count: int) -> WeightSlices:
-        rows = {key: value.then(narrow(count, start)) for key, value in full(self.qkv).items()}
-        return prefixed(name, rows)
+    def channels(self, dim: int, axis: int = 0) -> Select:
+        """Return what selects the weights of ``dim`` channels of queries, keys or values along an axis."""
+        return first_of_groups(dim, self.head_groups, axis)
+
+    def heads(self, num_heads: int, axis: int = 0) -> Select:
+        """Return what selects the weights of ``num_heads`` heads along an axis."""
+        return first_of_groups(num_heads, self.head_groups, axis)
+
+    def value_channels(self, module: nn.Module, dim: int) -> WeightSlices:
+        """Return slices of a module that has one weight, and a bias, for each channel of the values (LePE)."""
+        return {name: value.then(self.channels(dim)) for name, value in full(module).items()}
+
+    def _rows(self, name: str, start: int, count: int, dim: int) -> WeightSlices:
+        """Return ``count`` of queries, keys and values, from the ``start``-th on, as a layer."""
+        widest, rows = self.proj.in_features, first_of_groups(count * dim, count * self.head_groups)
+        chosen = rows if count == 3 else chain(narrow(count * widest, start * widest), rows)
+        layer = full(self.qkv)
+        layer["weight"] = layer["weight"].then(chain(narrow(dim, dim=1), chosen))
+        if "bias" in layer:
+            layer["bias"] = layer["bias"].then(chosen)
+        return prefixed(name, layer)
+
+    def _output(self, dim: int) -> WeightSlices:
+        layer = first_entries(self.proj, dim)
+        if dim != self.proj.in_features:
+            layer["weight"] = full(self.proj)["weight"].then(chain(narrow(dim), self.channels(dim, 1)))
+        return prefixed("proj", layer)
 
 
 class ElasticFactory(Protocol):
@@ -70,7 +106,7 @@ class ElasticFactory(Protocol):
 
         Args:
             blocks: Every block of this operator that may be chosen.
-            feature_map: The largest map that they may run on.
+            feature_map: As high, wide and deep, and with as many heads, as any map that they may run on.
             projections: Their query, key, value and output projections.
         """
 

@@ -19,40 +19,15 @@ from search_spaces.walk import BlockPart, DownsamplePart, StemPart, walk
 from supernet.blueprint import Call, call
 from supernet.functional_module import FunctionalModule
 from supernet.pos import PositionalEncodingGenerator
-from supernet.subnet import block_blueprint, build_on_meta, downsample_blueprint, stem_blueprint
+from supernet.resizing import resize_images
+from supernet.subnet import block_blueprint, build_on_meta, skeleton_blueprint
 from supernet.supernet import Supernet
-from supernet.weight_slices import Weights, state
+from supernet.weight_slices import Weights, materialize
 
 #: Layers whose statistics belong to one path alone.
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 #: A map ``(B, H, W, C)`` (images ``(B, C, H, W)`` before the stem) and the attention maps of the block before.
 Flow = tuple[Tensor, Tensor | None]
-
-
-@dataclass(frozen=True)
-class StemStep:
-    """A stem.
-
-    Args:
-        name: The stem.
-        feature_map: The map that it returns.
-    """
-
-    name: str
-    feature_map: FeatureMap
-
-
-@dataclass(frozen=True)
-class DownsampleStep:
-    """The downsampling before a stage.
-
-    Args:
-        stage: Index of the stage.
-        name: The downsampling.
-    """
-
-    stage: int
-    name: str
 
 
 @dataclass(frozen=True)
@@ -108,7 +83,8 @@ class EncodingStep:
     dim: int
 
 
-Step = StemStep | DownsampleStep | MixerStep | MlpStep | EncodingStep
+#: Stems and downsamplings are steps as they are.
+Step = StemPart | DownsamplePart | MixerStep | MlpStep | EncodingStep
 
 #: The method of a block that runs each half.
 _METHODS: dict[type, str] = {MixerStep: "apply_mixer", MlpStep: "apply_mlp"}
@@ -121,10 +97,8 @@ def steps(architecture: Architecture) -> tuple[Step, ...]:
     sequence: list[Step] = []
     for part in walk(architecture):
         match part:
-            case StemPart():
-                sequence.append(StemStep(part.name, part.feature_map))
-            case DownsamplePart():
-                sequence.append(DownsampleStep(part.stage, part.name))
+            case StemPart() | DownsamplePart():
+                sequence.append(part)
             case BlockPart():
                 sequence.extend(_block_steps(part))
     return tuple(sequence)
@@ -182,6 +156,8 @@ class StepRunner:
     def _run(self, step: Step, flow: Flow, statistics: Weights, training: bool) -> Flow:
         weights = {**self._step_weights(step), **statistics}
         x, maps = flow
+        if isinstance(step, StemPart) and len(self.supernet.space.image_sizes) > 1:
+            x = resize_images(x, step.image_size)
         if isinstance(step, MixerStep) and step.shares_attention:
             outputs: Flow = self._module(step).run(weights, training, x, maps)
             return outputs
@@ -192,7 +168,7 @@ class StepRunner:
 
     def classify(self, flow: Flow) -> Tensor:
         """Return logits ``(B, num_classes)`` of the last step's map."""
-        return self.supernet.ends.classify(flow[0])
+        return self.supernet.classify(flow[0])
 
     def _batch_norms(self, step: Step) -> list[str]:
         if step not in self._norms:
@@ -216,19 +192,16 @@ class StepRunner:
 
     def _blueprint(self, step: Step) -> Call:
         """Return what makes a step's module; for half a block it makes the block."""
-        space = self.supernet.space
+        style = self.supernet.space.style
         match step:
-            case StemStep():
-                return stem_blueprint(step.name, space.in_channels, step.feature_map, space.style)
-            case DownsampleStep():
-                dims = space.stages[step.stage - 1].dim, space.stages[step.stage].dim
-                return downsample_blueprint(step.name, *dims)
+            case StemPart() | DownsamplePart():
+                return skeleton_blueprint(step, style)
             case EncodingStep():
                 return call(PositionalEncodingGenerator, step.dim)
             case MixerStep():
-                return block_blueprint(step.block, step.feature_map, space.style, step.shares_attention)
+                return block_blueprint(step.block, step.feature_map, style, step.shares_attention)
             case MlpStep():
-                return block_blueprint(step.block, step.feature_map, space.style)
+                return block_blueprint(step.block, step.feature_map, style)
 
     def _step_weights(self, step: Step) -> Weights:
         """Return the step's weights, contiguous as those of an extracted subnet are."""
@@ -239,12 +212,9 @@ class StepRunner:
 
     def _shared_weights(self, step: Step) -> Weights:
         """Return views of the supernet's weights for a step; for half a block they are the block's."""
-        if isinstance(step, StemStep):
-            return state(self.supernet.stems[step.name])
-        if isinstance(step, DownsampleStep):
-            return state(self.supernet.downsample(step.stage, step.name))
+        if isinstance(step, StemPart | DownsamplePart):
+            return materialize(self.supernet.part_slices(step))
         elastic = self.supernet.block(step.stage, step.index)
         if isinstance(step, EncodingStep):
-            assert elastic.peg is not None, "a path with PEG is of a space with PEG"
-            return state(elastic.peg)
+            return materialize(elastic.peg_slices(step.dim))
         return elastic.weights(step.block, step.feature_map)

@@ -73,10 +73,9 @@ def stages_blueprint(architecture: Architecture) -> tuple[Call, list[Call]]:
     for part in walk(architecture):
         match part:
             case StemPart():
-                stem = stem_blueprint(part.name, part.in_channels, part.feature_map, style)
+                stem = skeleton_blueprint(part, style)
             case DownsamplePart():
-                dims = part.before.dim, part.feature_map.dim
-                downsamples[part.stage] = downsample_blueprint(part.name, *dims)
+                downsamples[part.stage] = skeleton_blueprint(part, style)
             case BlockPart():
                 blueprint = block_blueprint(part.block, part.feature_map, style, part.shares_attention)
                 blocks[part.stage].append(blueprint)
@@ -112,6 +111,13 @@ def downsample_blueprint(name: str, dim: int, out_dim: int) -> Call:
     if isinstance(geometry, Merging):
         return call(PatchMerging, dim, out_dim)
     return call(ConvDownsample, dim, out_dim, geometry.kernel_size, geometry.padding)
+
+
+def skeleton_blueprint(part: StemPart | DownsamplePart, style: Style) -> Call:
+    """Return what makes a stem or a downsampling."""
+    if isinstance(part, StemPart):
+        return stem_blueprint(part.name, part.in_channels, part.feature_map, style)
+    return downsample_blueprint(part.name, part.before.dim, part.feature_map.dim)
 
 
 @lru_cache(maxsize=4096)

@@ -6,6 +6,7 @@ the subnet on views of the shared weights (``elastic.py``), so it has the cost a
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 import torch
@@ -25,6 +26,8 @@ from supernet.elastic import Elastic, Projections
 from supernet.functional_module import BoundModule, FunctionalModule
 from supernet.operators import mixer
 from supernet.pos import AbsolutePosition, PositionalEncodingGenerator
+from supernet.resizing import resize_images
+from supernet.skeleton_slices import downsample_slices, head_slices, stem_slices
 from supernet.subnet import (
     block_blueprint,
     build_on_meta,
@@ -33,9 +36,19 @@ from supernet.subnet import (
     ends_blueprint,
     initialise,
     network_blueprint,
+    skeleton_blueprint,
     stem_blueprint,
 )
-from supernet.weight_slices import Weights, WeightSlices, full, materialize, narrow, prefixed, state
+from supernet.weight_slices import (
+    Weights,
+    WeightSlices,
+    first,
+    first_entries,
+    full,
+    materialize,
+    narrow,
+    prefixed,
+)
 
 SHARINGS = ("operator", "block")
 
@@ -49,11 +62,12 @@ class ElasticFeedForward(nn.Module):
         self.fc2 = nn.Linear(hidden_dim, dim)
         self.scale = nn.Parameter(torch.ones(dim)) if scaled else None
 
-    def weight_slices(self, hidden_dim: int) -> WeightSlices:
+    def weight_slices(self, dim: int, hidden_dim: int) -> WeightSlices:
         """Return slices named as ``FeedForward`` names its parameters."""
-        weight_slices = full(self)
-        for name, dim in (("fc1.weight", 0), ("fc1.bias", 0), ("fc2.weight", 1)):
-            weight_slices[name] = weight_slices[name].then(narrow(hidden_dim, dim=dim))
+        weight_slices = prefixed("fc1", first_entries(self.fc1, hidden_dim, dim))
+        weight_slices |= prefixed("fc2", first_entries(self.fc2, dim, hidden_dim))
+        if self.scale is not None:
+            weight_slices["scale"] = full(self)["scale"].then(narrow(dim))
         return weight_slices
 
 
@@ -62,7 +76,7 @@ class ElasticBlock(nn.Module):
 
     Args:
         choices: The blocks that may be chosen.
-        feature_map: The largest map that they may work on.
+        feature_map: As high, wide and deep, and with as many heads, as any map that they may work on.
         style: How blocks are composed.
         sharing: ``operator`` gives every attention operator its own projections, ``block`` one set to all.
     """
@@ -71,11 +85,12 @@ class ElasticBlock(nn.Module):
         super().__init__()
         self.style = style
         dim, pos = feature_map.dim, {block.pos for block in choices.blocks}
-        common = Projections(dim, style.qkv_bias) if sharing == "block" else None
+        make_projections = partial(Projections, dim, style.qkv_bias, choices.widths.head_groups)
+        common = make_projections() if sharing == "block" else None
         self.mixers = nn.ModuleDict()
         for operator in choices.operators:
             blocks = [block for block in choices.blocks if block.operator == operator.name]
-            projections = common or Projections(dim, style.qkv_bias)
+            projections = common or make_projections()
             self.mixers[operator.name] = mixer(operator.name).elastic(blocks, feature_map, projections)
         self.norm1 = nn.LayerNorm(dim) if style.mixer_norm == "layer" else nn.Identity()
         self.norm2 = nn.LayerNorm(dim) if style.mlp_norm == "layer" else MapBatchNorm(dim)
@@ -95,19 +110,24 @@ class ElasticBlock(nn.Module):
         if block.operator not in self.mixers:
             raise SpaceError(f"this supernet's block offers {', '.join(self.mixers)}, not '{block.operator}'")
         elastic = cast(Elastic, self.mixers[block.operator])
+        dim = feature_map.dim
         weight_slices = (
-            prefixed("norm1", full(self.norm1))
+            prefixed("norm1", first_entries(self.norm1, dim))
             | prefixed("mixer", elastic.weight_slices(block, feature_map))
-            | prefixed("norm2", full(self.norm2))
-            | prefixed("mlp", self.mlp.weight_slices(block.hidden_dim(feature_map.dim)))
+            | prefixed("norm2", first_entries(self.norm2, dim))
+            | prefixed("mlp", self.mlp.weight_slices(dim, block.hidden_dim(dim)))
         )
         if block.pos == "ape" and self.ape is not None:
-            height, width = feature_map.height, feature_map.width
-            table = full(self.ape)["table"]
-            weight_slices["before.table"] = table.then(lambda weight: weight[:, :height, :width])
+            corner = first(1, feature_map.height, feature_map.width, dim)
+            weight_slices["before.table"] = full(self.ape)["table"].then(corner)
         if block.pos == "cpe" and self.peg is not None:
-            weight_slices |= prefixed("after", full(self.peg))
+            weight_slices |= prefixed("after", self.peg_slices(dim))
         return weight_slices
+
+    def peg_slices(self, dim: int) -> WeightSlices:
+        """Return slices of PEG for maps of ``dim`` channels."""
+        assert self.peg is not None, "a path with PEG is of a space with PEG"
+        return prefixed("conv", first_entries(self.peg.conv, dim))
 
     def weights(self, block: BlockDesign, feature_map: FeatureMap) -> Weights:
         """Return the weights of ``block``, views of the shared ones, by the names of ``weight_slices``.
@@ -192,7 +212,7 @@ class Supernet(nn.Module):
         self.downsamples = nn.ModuleList(
             nn.ModuleDict(
                 {
-                    name: downsample_blueprint(name, stages[i - 1].dim, stage.dim).build()
+                    name: downsample_blueprint(name, feature_maps[i - 1].dim, feature_maps[i].dim).build()
                     for name in stage.downsamples
                 }
             )
@@ -204,14 +224,16 @@ class Supernet(nn.Module):
             )
             for stage, feature_map in zip(stages, feature_maps, strict=True)
         )
-        self.ends: Network = ends_blueprint(stages[-1].dim, space.num_classes, space.style).build()
+        self.ends: Network = ends_blueprint(feature_maps[-1].dim, space.num_classes, space.style).build()
+        self._bound_parts: dict[object, BoundModule] = {}
         initialise(self)
 
     def forward(self, images: Tensor, architecture: Architecture, drop_path: float = 0.0) -> Tensor:
         """Run one path.
 
         Args:
-            images: ``(B, in_channels, H, W)``.
+            images: ``(B, in_channels, H, W)``. Where the space has designs for several sizes of images they are
+                brought to that of this one.
             architecture: The path.
             drop_path: Stochastic depth of the path's last block in training, to which that of its blocks rises
                 linearly, as in a subnet; so a block is dropped more often in a short path than in a long one.
@@ -223,14 +245,14 @@ class Supernet(nn.Module):
             SpaceError: If the architecture is not in the space.
         """
         self._check_contains(architecture)
-        x, maps = images, None
+        x, maps = self.resize(images, architecture), None
         rates = iter(drop_path_rates(drop_path, sum(len(stage.blocks) for stage in architecture.stages)))
         for part in walk(architecture):
             match part:
                 case StemPart():
-                    x = self.stems[part.name](x)
+                    x = self._bound_part(part).run(self.training, x)
                 case DownsamplePart():
-                    x, maps = self.downsample(part.stage, part.name)(x), None
+                    x, maps = self._bound_part(part).run(self.training, x), None
                 case BlockPart(shares_attention=True):
                     elastic = self.block(part.stage, part.index)
                     x, maps = elastic.forward_with_attention(
@@ -239,8 +261,39 @@ class Supernet(nn.Module):
                 case BlockPart():
                     elastic = self.block(part.stage, part.index)
                     x, maps = elastic(x, part.block, part.feature_map, next(rates)), None
-        logits: Tensor = self.ends.classify(x)
+        return self.classify(x)
+
+    def resize(self, images: Tensor, architecture: Architecture) -> Tensor:
+        """Bring images to the size that a design is for, where the space has more than one."""
+        several = len(self.space.image_sizes) > 1
+        return resize_images(images, architecture.image_size) if several else images
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Map the last stage's ``(B, H, W, C)``, of any width, to logits ``(B, num_classes)``."""
+        dim = x.shape[-1]
+        if dim not in self._bound_parts:
+            blueprint = ends_blueprint(dim, self.space.num_classes, self.space.style)
+            module = FunctionalModule(build_on_meta(blueprint), "classify")
+            self._bound_parts[dim] = BoundModule(module, head_slices(self.ends, dim))
+        logits: Tensor = self._bound_parts[dim].run(self.training, x)
         return logits
+
+    def _bound_part(self, part: StemPart | DownsamplePart) -> BoundModule:
+        if part not in self._bound_parts:
+            module = FunctionalModule(build_on_meta(skeleton_blueprint(part, self.space.style)))
+            self._bound_parts[part] = BoundModule(module, self.part_slices(part))
+        return self._bound_parts[part]
+
+    def part_slices(self, part: StemPart | DownsamplePart) -> WeightSlices:
+        """Return slices named as the static stem or downsampling names its parameters."""
+        if isinstance(part, StemPart):
+            return stem_slices(self.stems[part.name], part.feature_map)
+        module = self.downsample(part.stage, part.name)
+        return downsample_slices(module, part.before.dim, part.feature_map.dim)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Drop bound modules when copied or sent: they refer to this supernet's weights."""
+        return {**self.__dict__, "_bound_parts": {}}
 
     def downsample(self, stage: int, name: str) -> nn.Module:
         """Return the downsampling called ``name`` before a stage, counted from 0."""
@@ -267,15 +320,15 @@ class Supernet(nn.Module):
         for part in walk(architecture):
             match part:
                 case StemPart():
-                    weights |= prefixed("stem", state(self.stems[part.name]))
+                    weights |= prefixed("stem", materialize(self.part_slices(part)))
                 case DownsamplePart():
-                    downsample = state(self.downsample(part.stage, part.name))
+                    downsample = materialize(self.part_slices(part))
                     weights |= prefixed(f"stages.{part.stage}.downsample", downsample)
                 case BlockPart():
                     block = self.block(part.stage, part.index).weights(part.block, part.feature_map)
                     weights |= prefixed(f"stages.{part.stage}.blocks.{part.index}", block)
                 case HeadPart():
-                    weights |= state(self.ends)
+                    weights |= materialize(head_slices(self.ends, part.feature_map.dim))
         return weights
 
     def extract(self, architecture: Architecture) -> Network:

@@ -91,9 +91,58 @@ def centred(height: int, width: int, dim: int = 0) -> Select:
     return lambda weight: centre(weight, height, width, dim)
 
 
-def first_channels(batch_norm: nn.Module, channels: int) -> WeightSlices:
-    """Return the first ``channels`` of a BatchNorm's weights and statistics, and its count of batches."""
-    return {
-        name: value if value().ndim == 0 else value.then(narrow(channels))
-        for name, value in full(batch_norm).items()
-    }
+def first_entries(module: nn.Module, *counts: int) -> WeightSlices:
+    """Return slices of a module of one weight, its bias and its statistics: the first entries along each dimension.
+
+    Args:
+        module: A linear layer, a convolution or a norm.
+        counts: Entries to keep along the weight's first dimensions, all along the others; a bias or statistic has
+            the first dimension alone.
+    """
+    weight_slices = full(module)
+    for name, weight_slice in weight_slices.items():
+        shape = weight_slice().shape
+        if (
+            shape[: len(counts)] != counts[: len(shape)]
+        ):  # decided here, so that it costs nothing at every step
+            weight_slices[name] = weight_slice.then(first(*counts[: len(shape)]))
+    return weight_slices
+
+
+def first(*counts: int) -> Select:
+    """Return what selects the first entries along the first dimensions of a weight."""
+
+    def select(weight: Tensor) -> Tensor:
+        for dim, count in enumerate(counts):
+            if weight.shape[dim] != count:
+                weight = weight.narrow(dim, 0, count)
+        return weight
+
+    return select
+
+
+def first_of_groups(count: int, groups: int, dim: int = 0) -> Select:
+    """Return what selects ``count`` entries along ``dim``: equally many, the first, of each of ``groups`` groups.
+
+    This is how channels that belong to heads are narrowed: a head keeps its own channels at every width, and the
+    first and the second half of the heads stay what they are.
+    """
+
+    def select(weight: Tensor) -> Tensor:
+        if weight.shape[dim] == count:
+            return weight
+        grouped = weight.unflatten(dim, (groups, -1)).narrow(dim + 1, 0, count // groups)
+        return grouped.flatten(dim, dim + 1)
+
+    return select
+
+
+def chain(*selects: Select) -> Select:
+    """Return what selects a part of a part of a weight."""
+
+    def select(weight: Tensor) -> Tensor:
+        for each in selects:
+            weight = each(weight)
+        return weight
+
+    return select

@@ -25,6 +25,7 @@ from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.choices import OperatorChoices, StageChoices
 from search_spaces.cost import block_cost
 from search_spaces.operators import FeatureMap, KnobValue, operator
+from search_spaces.widths import WidthChoices
 from supernet.kernels import plain_attention
 from supernet.operators import mixer
 from supernet.source import model_source
@@ -108,7 +109,10 @@ class OperatorContract(ABC):
             case.feature_map, height=case.feature_map.height + 1, width=case.feature_map.width + 2
         )
         choices = StageChoices(
-            feature_map.dim, feature_map.num_heads, (1,), (*others[:1], own, *others[1:]), (1.5, 2.0)
+            WidthChoices((feature_map.dim,), (feature_map.num_heads,)),
+            (1,),
+            (*others[:1], own, *others[1:]),
+            (1.5, 2.0),
         )
         return randomised(ElasticBlock(choices, feature_map, case.style, "operator"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
@@ -10,10 +9,12 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
-from search_spaces.architecture import Architecture, Stage
+from search_spaces.architecture import Architecture
+from search_spaces.enumeration import block_part
 from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from search_spaces.space import Space
+from search_spaces.stage_maps import entrances, head_part, next_parts, reachable_maps
 from search_spaces.walk import BlockPart, DownsamplePart, HeadPart, Part, StemPart, walk
 from supernet.blueprint import Call, call
 from supernet.subnet import (
@@ -151,20 +152,22 @@ def network_part(architecture: Architecture) -> TimedPart:
 def space_parts(space: Space) -> tuple[TimedPart, ...]:
     """Return every distinct part that some design of ``space`` has."""
     by_name: dict[str, TimedPart] = {}
-    for stem, *downsamples in itertools.product(space.stems, *(s.downsamples for s in space.stages[1:])):
-        # One design a skeleton that holds, beyond any depth of the space, all blocks its stages may have.
-        everything = Architecture(
-            tuple(
-                Stage(stage.dim, stage.num_heads, stage.blocks, downsample)
-                for stage, downsample in zip(space.stages, (None, *downsamples), strict=True)
-            ),
-            space.image_size,
-            space.in_channels,
-            space.num_classes,
-            stem,
-            space.style,
-        )
-        by_name |= {part.name: part for part in timed_parts(everything)}
+
+    def add(part: Part) -> None:
+        timed = timed_part(part, space.style)
+        by_name[timed.name] = timed
+
+    for entrance in entrances(space):
+        add(entrance.part(space))
+    for index, (stage, maps) in enumerate(zip(space.stages, reachable_maps(space), strict=True)):
+        for feature_map in maps:
+            for block in stage.blocks:
+                add(block_part(index, 0, block, feature_map))
+            if index + 1 < len(space.stages):
+                for part in next_parts(space, index + 1, feature_map):
+                    add(part)
+            else:
+                add(head_part(space, feature_map))
     return tuple(by_name.values())
 
 

@@ -206,7 +206,7 @@ def _draw_space(name: str) -> Group:
         table.add_row(
             Text(scale, "bold"),
             str(low) if low == high else f"{low}-{high}",
-            " ".join(str(stage.dim) for stage in space.stages),
+            " ".join(_format_options(stage.widths.dims) for stage in space.stages),
             _format_size(space),
             f"{quantity(smallest.macs)}-{quantity(largest.macs)}",
             f"{quantity(smallest.params)}-{quantity(largest.params)}",
@@ -214,6 +214,11 @@ def _draw_space(name: str) -> Group:
     title = Text.assemble((declaration.name, "bold"), f"  {declaration.summary}")
     note = Text("MACs and parameters: of the smallest and largest design, at the smallest images.", "dim")
     return Group(title, table, note)
+
+
+def _format_options(options: tuple[int, ...]) -> str:
+    """Return numbers to choose from in as few signs as tell them: the only one, or the smallest and largest."""
+    return str(options[0]) if len(options) == 1 else f"{options[0]}-{options[-1]}"
 
 
 def _format_size(space: Space) -> str:

@@ -1,5 +1,6 @@
 """The path of a space that saves most for its backward pass.
 
+It is a path of the largest images and widths, as everything that a part saves grows with them.
 What a path saves is the sum over its parts, and what a part saves depends on the types of what it is given alone.
 So the walk below keeps, for every way in which a part can be given its input, the path that saved most so far
 (Bellman 1957, "Dynamic Programming"): it is exact, and looks at each part once rather than at each path.
@@ -15,7 +16,8 @@ from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.choices import StageChoices
 from search_spaces.operators import FeatureMap
 from search_spaces.space import Space
-from search_spaces.walk import BlockPart, Part, walk
+from search_spaces.stage_maps import Route, head_part, routes
+from search_spaces.walk import BlockPart, Part
 
 
 @dataclass(frozen=True)
@@ -37,22 +39,26 @@ _Front = dict[Flow, _Partial]
 
 def find_worst_path(space: Space, memory: SavedMemory, images: int) -> tuple[Architecture, SavedBytes]:
     """Return the design of ``space`` whose training saves most on so many images, and what it saves."""
+    widest = replace(
+        space.at_image_size(space.image_size),
+        stages=tuple(replace(stage, widths=stage.widths.widest) for stage in space.stages),
+    )
     found = [
-        (space.with_stages(_with_blocks(skeleton, partial.stages), skeleton.stem), partial.saved)
-        for skeleton in space.skeletons()
-        for partial in _walk(space, skeleton, memory, images).values()
+        (_design(space, route, partial.stages), partial.saved)
+        for route in routes(widest)
+        for partial in _walk(widest, route, memory, images).values()
     ]
     return max(found, key=lambda pair: pair[1].of(images))
 
 
-def _walk(space: Space, skeleton: Architecture, memory: SavedMemory, images: int) -> _Front:
+def _walk(space: Space, route: Route, memory: SavedMemory, images: int) -> _Front:
     front: _Front = {Flow(): _Partial(SavedBytes())}
-    for part in walk(skeleton):
-        if isinstance(part, BlockPart):  # the only one of its stage in a skeleton
-            front = _walk_stage(space, space.stages[part.stage], part.feature_map, front, memory, images)
-        else:
-            front = _extend(front, part, space, memory, images, None)
-    return front
+    front = _extend(front, route.entrance.part(space), space, memory, images, None)
+    for index, feature_map in enumerate(route.feature_maps):
+        if index:
+            front = _extend(front, route.steps[index - 1], space, memory, images, None)
+        front = _walk_stage(space, space.stages[index], feature_map, front, memory, images)
+    return _extend(front, head_part(space, route.feature_maps[-1]), space, memory, images, None)
 
 
 def _walk_stage(
@@ -109,5 +115,9 @@ def _keep_worst(front: _Front, others: _Front, images: int) -> None:
             front[flow] = each
 
 
-def _with_blocks(skeleton: Architecture, blocks: tuple[tuple[Block, ...], ...]) -> tuple[Stage, ...]:
-    return tuple(replace(stage, blocks=row) for stage, row in zip(skeleton.stages, blocks, strict=True))
+def _design(space: Space, route: Route, blocks: tuple[tuple[Block, ...], ...]) -> Architecture:
+    stages = tuple(
+        Stage(feature_map.dim, feature_map.num_heads, row, downsample)
+        for feature_map, row, downsample in zip(route.feature_maps, blocks, route.downsamples, strict=True)
+    )
+    return space.with_stages(stages, route.entrance.stem, route.entrance.image_size)

@@ -21,7 +21,7 @@ from supernet.blueprint import Call, call
 from supernet.elastic import Elastic, Mixer, Projections
 from supernet.kernels import attention, plain_attention, window_merge, window_partition
 from supernet.pos import LocallyEnhancedPosition, RelativePositionBias
-from supernet.weight_slices import WeightSlices, centre, centred, full, prefixed
+from supernet.weight_slices import WeightSlices, centred, chain, full, narrow, prefixed
 
 
 class CrossShapedWindowAttention(nn.Module):
@@ -155,17 +155,21 @@ class ElasticCSWin(Elastic):
 
     def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
         """Return slices named as ``CrossShapedWindowAttention`` names its parameters."""
-        weight_slices, stripe = self.projections.joint(), int(block.knob("stripe_width"))
+        projections, dim, heads = self.projections, feature_map.dim, feature_map.num_heads
+        weight_slices, stripe = projections.joint(dim), int(block.knob("stripe_width"))
         if block.pos == "lepe" and self.lepe is not None:
-            weight_slices |= prefixed("lepe", full(self.lepe))
+            weight_slices |= prefixed("lepe", projections.value_channels(self.lepe, dim))
         if block.pos == "rpe" and self.rpe is not None:
             rows, columns, span = 2 * feature_map.height - 1, 2 * feature_map.width - 1, 2 * stripe - 1
-            table, half = full(self.rpe)["table"], feature_map.num_heads // 2
+            table, chosen, half = full(self.rpe)["table"], projections.heads(heads, 2), heads // 2
             if covers(stripe, feature_map):
-                weight_slices["rpe.table"] = table.then(centred(rows, columns))
+                weight_slices["rpe.table"] = table.then(chain(chosen, centred(rows, columns)))
             else:
-                weight_slices["rpe_columns.table"] = table.then(lambda t: centre(t[..., :half], rows, span))
-                weight_slices["rpe_rows.table"] = table.then(lambda t: centre(t[..., half:], span, columns))
+                first, second = narrow(half, dim=2), narrow(half, half, dim=2)
+                weight_slices |= {
+                    "rpe_columns.table": table.then(chain(chosen, first, centred(rows, span))),
+                    "rpe_rows.table": table.then(chain(chosen, second, centred(span, columns))),
+                }
         return weight_slices
 
 

@@ -12,6 +12,7 @@ builds what the block of the architecture says.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from search_spaces.operators import FeatureMap, KnobValue
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
 from supernet.elastic import Elastic, Mixer, Projections
-from supernet.weight_slices import WeightSlices, centre, centred, full, prefixed
+from supernet.weight_slices import WeightSlices, centre, centred, chain, first_entries, full, narrow, prefixed
 
 #: Which kernels: the knob ``dynamic``, and ``group_channels`` where they are inhomogeneous.
 Form = tuple[str, KnobValue | None]
@@ -168,21 +169,39 @@ class ElasticDepthwise(Elastic):
 
         All are views but the layers that compute smaller dynamic kernels, whose outputs are not adjacent.
         """
-        kernel, form = int(block.knob("kernel_size")), _form_name(_form(block))
-        depthwise = full(self.forms[form])
-        if form == "none":
-            depthwise["weight"] = depthwise["weight"].then(centred(kernel, kernel, dim=2))
-        else:
-            largest = self.largest[form]
+        common, dim = self.common, feature_map.dim
+        weight_slices: WeightSlices = {}
+        for name, module in common.named_children():
+            is_norm = isinstance(module, nn.BatchNorm2d)
+            weight_slices |= prefixed(name, first_entries(module, *(dim,) if is_norm else (dim, dim)))
+        return weight_slices | prefixed("depthwise", self._depthwise_slices(block, dim))
 
-            def middle(weight: Tensor) -> Tensor:
-                # Outputs are kernels, (channel or group, row, column).
-                kernels = weight.view(-1, largest, largest, *weight.shape[1:])
-                return centre(kernels, kernel, kernel, dim=1).flatten(0, 2)
+    def _depthwise_slices(self, block: Block, dim: int) -> WeightSlices:
+        kernel, (dynamic, group_channels) = int(block.knob("kernel_size")), _form(block)
+        module: Any = self.forms[_form_name(_form(block))]
+        if dynamic == "none":
+            weight_slices = first_entries(module, dim)
+            weight = full(module)["weight"]
+            weight_slices["weight"] = weight.then(chain(narrow(dim), centred(kernel, kernel, dim=2)))
+            return weight_slices
+        largest, squeezed = self.largest[_form_name(_form(block))], dim // 4
+        kernels = dim // int(group_channels or 1)
 
-            for name in ("generate.weight", "generate.bias"):
-                depthwise[name] = depthwise[name].then(middle)
-        return full(self.common) | prefixed("depthwise", depthwise)
+        def middle(weight: Tensor) -> Tensor:
+            # Outputs are kernels, (channel or group, row, column).
+            rows = weight.view(-1, largest, largest, *weight.shape[1:]).narrow(0, 0, kernels)
+            return centre(rows, kernel, kernel, dim=1).flatten(0, 2)
+
+        generate = full(module.generate)
+        generate["weight"] = generate["weight"].then(chain(middle, narrow(squeezed, dim=1)))
+        generate["bias"] = generate["bias"].then(middle)
+        bias = {"bias": full(module)["bias"].then(narrow(dim))} if dynamic == "homogeneous" else {}
+        return (
+            prefixed("reduce", first_entries(module.reduce, squeezed, dim))
+            | prefixed("norm", first_entries(module.norm, squeezed))
+            | prefixed("generate", generate)
+            | bias
+        )
 
 
 def plain(m: DepthwiseConvolution, x: Tensor) -> Tensor:

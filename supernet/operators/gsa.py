@@ -17,7 +17,7 @@ from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
 from supernet.elastic import Elastic, Mixer, Projections
 from supernet.kernels import attention, plain_attention
-from supernet.weight_slices import WeightSlices, full, prefixed
+from supernet.weight_slices import WeightSlices, first_entries, prefixed
 
 
 class GlobalSubsampledAttention(nn.Module):
@@ -83,9 +83,11 @@ class ElasticGSA(Elastic):
 
     def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
         """Return slices named as ``GlobalSubsampledAttention`` names its parameters."""
-        weight_slices, ratio = self.projections.separate(), str(block.knob("sr_ratio"))
+        dim, ratio = feature_map.dim, str(block.knob("sr_ratio"))
+        weight_slices = self.projections.separate(dim)
         if ratio in self.sr:
-            weight_slices |= prefixed("sr", full(self.sr[ratio])) | prefixed("norm", full(self.norm[ratio]))
+            weight_slices |= prefixed("sr", first_entries(self.sr[ratio], dim, dim))
+            weight_slices |= prefixed("norm", first_entries(self.norm[ratio], dim))
         return weight_slices
 
 

@@ -26,7 +26,7 @@ from supernet.kernels import (
     window_partition,
 )
 from supernet.pos import LocallyEnhancedPosition, RelativePositionBias
-from supernet.weight_slices import WeightSlices, centred, full, prefixed
+from supernet.weight_slices import WeightSlices, centred, chain, full, prefixed
 
 
 class LocallyGroupedAttention(nn.Module):
@@ -121,12 +121,14 @@ class ElasticLSA(Elastic):
 
     def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
         """Return slices named as ``LocallyGroupedAttention`` names its parameters."""
-        weight_slices = self.projections.joint()
+        projections, dim, heads = self.projections, feature_map.dim, feature_map.num_heads
+        weight_slices = projections.joint(dim)
         if block.pos == "rpe" and self.rpe is not None:
             span = 2 * int(block.knob("window_size")) - 1
-            weight_slices["rpe.table"] = full(self.rpe)["table"].then(centred(span, span))
+            table = full(self.rpe)["table"]
+            weight_slices["rpe.table"] = table.then(chain(projections.heads(heads, 2), centred(span, span)))
         if block.pos == "lepe" and self.lepe is not None:
-            weight_slices |= prefixed("lepe", full(self.lepe))
+            weight_slices |= prefixed("lepe", projections.value_channels(self.lepe, dim))
         return weight_slices
 
 

@@ -17,7 +17,7 @@ from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
 from supernet.elastic import Elastic, Mixer, Projections
-from supernet.weight_slices import WeightSlices, centre, full, prefixed
+from supernet.weight_slices import WeightSlices, centre, chain, full, narrow, prefixed
 
 
 class OutlookAttention(nn.Module):
@@ -92,15 +92,18 @@ class ElasticOutlook(Elastic):
 
     def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
         """Return slices named as ``OutlookAttention`` names its parameters."""
-        k, largest = int(block.knob("kernel_size")), self.kernel_size
+        k, largest, dim = int(block.knob("kernel_size")), self.kernel_size, feature_map.dim
+        heads = self.projections.heads(feature_map.num_heads)
 
         def middle(weight: Tensor) -> Tensor:
             # Outputs are attention weights, (head, row and column of the target, row and column of the source).
-            outputs = weight.view(-1, largest, largest, largest, largest, *weight.shape[1:])
+            outputs = heads(weight.view(-1, largest, largest, largest, largest, *weight.shape[1:]))
             return centre(centre(outputs, k, k, dim=1), k, k, dim=3).flatten(0, 4)
 
-        attention = {name: value.then(middle) for name, value in full(self.attention).items()}
-        return self.projections.values() | prefixed("attention", attention)
+        attention = full(self.attention)
+        attention["weight"] = attention["weight"].then(chain(middle, narrow(dim, dim=1)))
+        attention["bias"] = attention["bias"].then(middle)
+        return self.projections.values(dim) | prefixed("attention", attention)
 
 
 def plain(m: OutlookAttention, x: Tensor) -> Tensor:

@@ -20,7 +20,16 @@ from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
 from supernet.elastic import Elastic, Mixer, Projections
 from supernet.pos import RelativePositionBias
-from supernet.weight_slices import WeightSlices, centre, centred, first_channels, full, narrow, prefixed
+from supernet.weight_slices import (
+    WeightSlices,
+    centre,
+    centred,
+    chain,
+    first_entries,
+    full,
+    narrow,
+    prefixed,
+)
 
 
 class AttentionRefinement(nn.Module):
@@ -227,34 +236,46 @@ class ElasticRefiner(Elastic):
 
     def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
         """Return slices named as ``RefinedAttention`` or ``SharedRefinedAttention`` names its parameters."""
-        knobs = block.settings
+        knobs, projections = block.settings, self.projections
+        dim, heads = feature_map.dim, feature_map.num_heads
         shared = knobs["maps"] == "shared"
-        weight_slices = self.projections.values() if shared else self.projections.joint()
+        weight_slices = projections.values(dim) if shared else projections.joint(dim)
         if knobs["maps"] in REFINING:
             layers: Any = self.refinements["shared" if shared else "own"]
-            refine = _refinement_slices(layers["refine"], feature_map.num_heads, knobs)
-            weight_slices |= prefixed("refine", refine) | prefixed("norm", full(layers["norm"]))
+            refine = _refinement_slices(layers["refine"], heads, knobs, projections)
+            norm = _head_norm(layers["norm"], projections, heads)
+            weight_slices |= prefixed("refine", refine) | prefixed("norm", norm)
         if block.pos == "rpe" and self.rpe is not None:
             spans = 2 * feature_map.height - 1, 2 * feature_map.width - 1
-            weight_slices["rpe.table"] = full(self.rpe)["table"].then(centred(*spans))
+            table = full(self.rpe)["table"]
+            weight_slices["rpe.table"] = table.then(chain(projections.heads(heads, 2), centred(*spans)))
         return weight_slices
 
 
-def _refinement_slices(module: AttentionRefinement, num_heads: int, knobs: Knobs) -> WeightSlices:
+def _refinement_slices(
+    module: AttentionRefinement, num_heads: int, knobs: Knobs, projections: Projections
+) -> WeightSlices:
     """Return the slices that a refinement of fewer maps and a smaller kernel uses."""
     expand, kernel = int(knobs["expand_ratio"]), int(knobs["kernel_size"])
     maps = num_heads * expand
     depthwise, reduce = full(module.depthwise)["weight"], full(module.reduce)["weight"]
     weight_slices = {
         "depthwise.weight": depthwise.then(lambda t: centre(t[:maps], kernel, kernel, dim=2)),
-        "reduce.weight": reduce.then(narrow(maps, dim=1)),
-        **prefixed("norm_depthwise", first_channels(module.norm_depthwise, maps)),
-        **prefixed("norm_reduce", full(module.norm_reduce)),
+        "reduce.weight": reduce.then(chain(narrow(maps, dim=1), projections.heads(num_heads))),
+        **prefixed("norm_depthwise", first_entries(module.norm_depthwise, maps)),
+        **prefixed("norm_reduce", _head_norm(module.norm_reduce, projections, num_heads)),
     }
     if expand > 1 and module.expand is not None and module.norm_expand is not None:
-        weight_slices["expand.weight"] = full(module.expand)["weight"].then(narrow(maps))
-        weight_slices |= prefixed("norm_expand", first_channels(module.norm_expand, maps))
+        rows = chain(narrow(maps), projections.heads(num_heads, 1))
+        weight_slices["expand.weight"] = full(module.expand)["weight"].then(rows)
+        weight_slices |= prefixed("norm_expand", first_entries(module.norm_expand, maps))
     return weight_slices
+
+
+def _head_norm(norm: nn.Module, projections: Projections, num_heads: int) -> WeightSlices:
+    """Return the slices of a BatchNorm of one map for each head."""
+    heads = projections.heads(num_heads)
+    return {name: value.then(heads) if value().ndim else value for name, value in full(norm).items()}
 
 
 def _refining_knobs(blocks: Sequence[Block]) -> dict[str, list[Knobs]]:

@@ -22,7 +22,7 @@ from supernet.cached_tensors import cached_by_size
 from supernet.elastic import Elastic, Mixer, Projections
 from supernet.kernels import MASK_LOGIT, attention, pad_to_multiple, window_merge, window_partition
 from supernet.pos import RelativePositionBias
-from supernet.weight_slices import WeightSlices, centred, full
+from supernet.weight_slices import WeightSlices, centred, chain, full
 
 
 class ShiftedWindowAttention(nn.Module):
@@ -127,8 +127,9 @@ class ElasticSwin(Elastic):
 
     def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
         """Return slices named as ``ShiftedWindowAttention`` names its parameters."""
-        span = 2 * int(block.knob("window_size")) - 1
-        return {**self.projections.joint(), "rpe.table": full(self.rpe)["table"].then(centred(span, span))}
+        span, heads = 2 * int(block.knob("window_size")) - 1, self.projections.heads(feature_map.num_heads, 2)
+        table = full(self.rpe)["table"].then(chain(heads, centred(span, span)))
+        return {**self.projections.joint(feature_map.dim), "rpe.table": table}
 
 
 def plain(m: ShiftedWindowAttention, x: Tensor) -> Tensor:

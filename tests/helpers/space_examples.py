@@ -78,7 +78,25 @@ scales:
       - {dim: 64, num_heads: 4, depth: [2, 3], downsample: conv2x2, operators: {lsa: {window_size: [4, 7]}}}
 """
 
-TEXTS = {"conditional": CONDITIONAL, "skeleton": SKELETON, "shared": SHARED}
+# Widths, both ways of choosing heads, and sizes of the images.
+WIDTHS = """
+name: widths
+blocks:
+  mlp_ratio: 1
+  operators:
+    dwconv: {kernel_size: 3, dynamic: none}
+    lsa: {window_size: 2, pos: rpe}
+scales:
+  one:
+    images: [16, 32]
+    image_size: [12, 16]
+    stem: patch4x4
+    stages:
+      - {dim: [8, 12, 16], head_dim: 4, depth: 1}
+      - {dim: [8, 16], num_heads: [2, 4], depth: [1, 2], downsample: [conv3x3, merging]}
+"""
+
+TEXTS = {"conditional": CONDITIONAL, "skeleton": SKELETON, "shared": SHARED, "widths": WIDTHS}
 
 
 @cache

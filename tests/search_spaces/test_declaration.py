@@ -52,6 +52,17 @@ def test_a_good_declaration() -> None:
     assert [choice.name for choice in first.operators] == ["lsa", "dwconv"]
 
 
+def test_widths_heads_and_sizes_to_choose() -> None:
+    text = GOOD.replace("dim: 16, num_heads: 2, depth: 2", "dim: [24, 16], head_dim: [8, 4], depth: 2")
+    text = text.replace("images: [16, 32]", "images: [16, 32]\n    image_size: [16, 24, 32]")
+    declaration = parse_declaration(text, "demo.yaml")
+    assert declaration.space("small").stages[1].widths.pairs == ((16, 4), (16, 2), (24, 6), (24, 3))
+    assert declaration.space("small").image_sizes == ((16, 16), (24, 24), (32, 32))
+    # Images of 28 px are made smaller, never larger.
+    assert declaration.space("small", 28).image_sizes == ((16, 16), (24, 24))
+    assert declaration.space("small", 40).image_size == (32, 32)
+
+
 def test_a_stage_replaces_options_and_leaves_operators_out() -> None:
     first, second = parse_declaration(GOOD, "demo.yaml").space("large").stages
     assert [choice.name for choice in second.operators] == ["lsa", "gsa"]
@@ -225,10 +236,46 @@ MALFORMED = [
         ["stages[2].downsample: unknown downsample 'conv_4x4'", "is merging, or", "did you mean 'conv4x4'?"],
     ),
     (
-        "dims to choose",
+        "a width that heads do not divide",
         "dim: 16, num_heads: 2, depth: 2",
-        "dim: [16, 32], num_heads: 2, depth: 2",
-        ["stages[2].dim must be one positive integer, not [16, 32]"],
+        "dim: [16, 18], num_heads: [2, 4], depth: 2",
+        ["stage 2, operator 'lsa'", "18 channels cannot be divided among 4 heads"],
+    ),
+    (
+        "a width that head_dim does not divide",
+        "dim: 16, num_heads: 2, depth: 2",
+        "dim: [16, 20], head_dim: [4, 8], depth: 2",
+        ["scales.small.stages[2].head_dim", "dim 20 cannot be divided into heads of head_dim 8"],
+    ),
+    (
+        "heads twice",
+        "dim: 16, num_heads: 2, depth: 2",
+        "dim: 16, num_heads: 2, head_dim: 8, depth: 2",
+        ["scales.small.stages[2] has both num_heads and head_dim"],
+    ),
+    (
+        "no heads",
+        "dim: 16, num_heads: 2, depth: 2",
+        "dim: 16, depth: 2",
+        ["stages[2] lacks the key 'num_heads'"],
+    ),
+    (
+        "bad dims",
+        "dim: 16, num_heads: 2",
+        "dim: [16, 0], num_heads: 2",
+        ["stages[2].dim must be positive integers"],
+    ),
+    (
+        "images smaller than any size",
+        "images: [16, 32]",
+        "images: [16, 32]\n    image_size: [24, 32]",
+        ["scales.small.image_size offers no size that images of 16 px have pixels for"],
+    ),
+    (
+        "a size that an operator does not fit",
+        "images: [16, 32]",
+        "images: [16, 32]\n    image_size: [8, 16]",
+        ["stage 2, operator 'lsa'", "window_size 4 does not fit a 2x2 map", "images of 8x8 px"],
     ),
     ("bad heads", "{dim: 8, num_heads: 2", "{dim: 8, num_heads: 0", ["stages[1].num_heads", "not 0"]),
     ("bad depth", "depth: [2, 1]", "depth: [0, 1]", ["stages[1].depth must be positive integers, not 0"]),
@@ -339,7 +386,7 @@ def test_yaml_anchors_work() -> None:
         "- {<<: *first, dim: 16, downsample: conv2x2}",
     )
     second = parse_declaration(text, "demo.yaml").space("small").stages[1]
-    assert (second.dim, second.num_heads, second.depths) == (16, 2, (1, 2))
+    assert (second.widths.pairs, second.depths) == (((16, 2),), (1, 2))
 
 
 def test_from_a_file(tmp_path: Path) -> None:

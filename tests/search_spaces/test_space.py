@@ -275,7 +275,7 @@ def test_digest_follows_choices_and_skeleton_not_names() -> None:
     others = [
         digest(num_classes=100),
         digest(in_channels=3),
-        digest(image_size=(32, 32)),
+        digest(image_sizes=((32, 32),)),
         digest(stages=(replace(first, depths=(1,)), MIXED.stages[1])),
         digest(stages=(replace(first, mlp_ratios=(2.0,)), MIXED.stages[1])),
         digest(stages=(replace(first, operators=first.operators[1:]), MIXED.stages[1])),

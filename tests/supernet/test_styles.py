@@ -17,6 +17,7 @@ from search_spaces.errors import ArchitectureError, SpaceError
 from search_spaces.skeleton import Style
 from search_spaces.space import Space
 from search_spaces.walk import walk_blocks
+from search_spaces.widths import WidthChoices
 from supernet.source import model_source
 from supernet.subnet import backbone_blueprint, build_subnet, network_blueprint
 from supernet.supernet import Supernet
@@ -30,8 +31,8 @@ CHOICES = OperatorChoices(
 
 
 def space(style: Style = REFINER, pos: tuple[str, ...] = ("none",)) -> Space:
-    stage = StageChoices(12, 3, (1, 4), (replace(CHOICES, pos=pos),), (1.0, 2.0))
-    return Space("small", "one", (stage,), ("patch8x8", "refiner8x8"), (32, 24), 3, 5, style)
+    stage = StageChoices(WidthChoices((12,), (3,)), (1, 4), (replace(CHOICES, pos=pos),), (1.0, 2.0))
+    return Space("small", "one", (stage,), ("patch8x8", "refiner8x8"), ((32, 24),), 3, 5, style)
 
 
 STYLES = {
@@ -80,8 +81,8 @@ def test_gradients_flow_through_shared_maps() -> None:
 
 
 def test_every_draw_is_valid_and_counted_once() -> None:
-    stage = StageChoices(12, 3, (1, 2), (replace(CHOICES, pos=("none", "rpe")),), (1.0,))
-    chosen = Space("small", "one", (stage,), ("patch8x8",), (32, 24), 3, 5)
+    stage = StageChoices(WidthChoices((12,), (3,)), (1, 2), (replace(CHOICES, pos=("none", "rpe")),), (1.0,))
+    chosen = Space("small", "one", (stage,), ("patch8x8",), ((32, 24),), 3, 5)
     names, options = [c.name for c in chosen.choices], [c.options for c in chosen.choices]
     found = {chosen.assemble(dict(zip(names, values, strict=True))).digest for values in product(*options)}
     # Starters: 4 refined, 1 plain, each with two encodings; followers: 8 more refined or shared, 1 plain.
@@ -136,14 +137,17 @@ def test_what_cannot_hand_maps_or_hold_tokens_is_refused(
 
 def test_a_space_where_maps_may_be_missing_is_refused() -> None:
     lsa = OperatorChoices("lsa", (("window_size", (2,)),), ("none",))
-    mixed = StageChoices(12, 3, (2,), (CHOICES, lsa), (1.0,))
+    mixed = StageChoices(WidthChoices((12,), (3,)), (2,), (CHOICES, lsa), (1.0,))
     with pytest.raises(SpaceError, match="which may be 'lsa' and hand none on"):
-        Space("small", "one", (mixed,), ("patch8x8",), (32, 32))
+        Space("small", "one", (mixed,), ("patch8x8",), ((32, 32),))
     alone = StageChoices(
-        12, 3, (2,), (replace(CHOICES, knobs=(("maps", ("shared",)), *CHOICES.knobs[1:])),), (1.0,)
+        WidthChoices((12,), (3,)),
+        (2,),
+        (replace(CHOICES, knobs=(("maps", ("shared",)), *CHOICES.knobs[1:])),),
+        (1.0,),
     )
     with pytest.raises(SpaceError, match="no option suits the first block"):
-        Space("small", "one", (alone,), ("patch8x8",), (32, 32))
+        Space("small", "one", (alone,), ("patch8x8",), ((32, 32),))
 
 
 @pytest.mark.parametrize("norms", [False, True])

@@ -65,7 +65,9 @@ class ElasticAxialPooling(Elastic):
 
     def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
         """Return slices named as ``AxialPooling`` names its parameters."""
-        return self.projections.values() | {"scale": full(self)["scale"]}
+        dim = feature_map.dim  # a narrower map's channels are the first of each group of heads
+        scale = full(self)["scale"].then(self.projections.channels(dim, 1))
+        return self.projections.values(dim) | {"scale": scale}
 
 
 def plain(m: AxialPooling, x: Tensor) -> Tensor:

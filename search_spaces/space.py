@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.choices import Choice, StageChoices, Value, no_option
@@ -21,6 +21,8 @@ from search_spaces.operators import FeatureMap, operator
 from search_spaces.skeleton import Style
 from search_spaces.stage_maps import reachable_maps
 from search_spaces.walk import Part
+
+Option = TypeVar("Option")
 
 
 class Trial(Protocol):
@@ -94,7 +96,14 @@ class Space:
 
     def at_image_size(self, image_size: tuple[int, int]) -> Space:
         """Return the part of the space whose designs are for images of one size."""
-        return self if self.image_sizes == (image_size,) else replace(self, image_sizes=(image_size,))
+        if image_size not in self._by_size:
+            self._by_size[image_size] = replace(self, image_sizes=(image_size,))
+        return self._by_size[image_size]
+
+    @cached_property
+    def _by_size(self) -> dict[tuple[int, int], Space]:
+        # Kept with what they know of themselves, such as their largest design, as every training step asks for one.
+        return {self.image_size: self} if len(self.image_sizes) == 1 else {}
 
     def _plain_skeletons(self) -> Iterator[Architecture]:
         """Yield an architecture of one plain block a stage, at its first width, for every other macro choice."""
@@ -104,7 +113,8 @@ class Space:
         else:
             block = Block("dwconv", (("kernel_size", 3), ("dynamic", "none")))
         downsamples = (stage.downsamples for stage in self.stages[1:])
-        for image_size, stem, *names in itertools.product(self.image_sizes, self.stems, *downsamples):
+        macros = itertools.product(self.image_sizes, self.stems, itertools.product(*downsamples))
+        for image_size, stem, names in macros:
             try:
                 stages = tuple(
                     Stage(*stage.widths.pairs[0], (block,), downsample)
@@ -359,9 +369,10 @@ def _sample_stage(stage: StageChoices, rng: Random) -> Stage:
     depth = next(depth for depth, end in zip(stage.depths, ends, strict=True) if ticket < end)
     blocks = tuple(rng.choice(stage.blocks if index else stage.first_blocks) for index in range(depth))
     downsample = rng.choice(stage.downsamples) if stage.downsamples else None
-    return Stage(*_draw(stage.widths.pairs, rng), blocks, downsample)
+    dim, num_heads = _draw(stage.widths.pairs, rng)
+    return Stage(dim, num_heads, blocks, downsample)
 
 
-def _draw(options: Sequence[Any], rng: Random) -> Any:
+def _draw(options: Sequence[Option], rng: Random) -> Option:
     """Draw an option; nothing is drawn of one, so that spaces without this choice are sampled as they always were."""
     return rng.choice(options) if len(options) > 1 else options[0]

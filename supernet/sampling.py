@@ -1,7 +1,7 @@
 """Which paths of the supernet a training step runs.
 
 Every policy is a pure function of the seed and the step, so training can be resumed at any step without a
-history.
+history. All paths of a step have images of one size, which is drawn evenly from those of the space.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from search_spaces.architecture import Architecture
 from search_spaces.errors import SpaceError, nearest
 from search_spaces.space import Space
+from supernet.path_draws import DRAWS, Draw, by_choice
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class SampledPath:
 Policy = Callable[[Space, int, int], list[SampledPath]]
 
 
-def uniform(space: Space, seed: int, step: int) -> list[SampledPath]:
-    """Sample one path, every choice uniformly (single path one-shot, arXiv 1904.00420, section 3.2)."""
-    return [SampledPath(space.sample(Random(f"uniform-{seed}-{step}")))]
+def uniform(space: Space, seed: int, step: int, draw: Draw = by_choice) -> list[SampledPath]:
+    """Sample one path (single path one-shot, arXiv 1904.00420, section 3.2)."""
+    return [SampledPath(draw(space, Random(f"uniform-{seed}-{step}")))]
 
 
 def fair(space: Space, seed: int, step: int) -> list[SampledPath]:
@@ -65,25 +67,44 @@ def fair(space: Space, seed: int, step: int) -> list[SampledPath]:
     return [SampledPath(space.assemble(values))]
 
 
-def sandwich(space: Space, seed: int, step: int) -> list[SampledPath]:
+def sandwich(space: Space, seed: int, step: int, draw: Draw = by_choice) -> list[SampledPath]:
     """Return the largest, the smallest and two random paths; the others learn from the largest (arXiv 1903.05134)."""
     rng = Random(f"sandwich-{seed}-{step}")
-    students = [space.smallest, space.sample(rng), space.sample(rng)]
+    students = [space.smallest, draw(space, rng), draw(space, rng)]
     return [
         SampledPath(space.largest),
         *(SampledPath(student, learns_from="teacher") for student in students),
     ]
 
 
-POLICIES: dict[str, Policy] = {"uniform": uniform, "fair": fair, "sandwich": sandwich}
+POLICIES = ("uniform", "fair", "sandwich")
 
 
-def policy(name: str) -> Policy:
+def policy(name: str, paths: str = "by-choice") -> Policy:
     """Return the policy called ``name``.
 
+    Args:
+        name: One of ``POLICIES``.
+        paths: How it draws its random paths, one of ``DRAWS``.
+
     Raises:
-        SpaceError: If there is none.
+        SpaceError: If there is no such policy or way to draw, or they do not go together.
     """
-    if name not in POLICIES:
-        raise SpaceError(f"unknown sampling policy '{name}' ({nearest(name, POLICIES)})")
-    return POLICIES[name]
+    for word, what, known in ((name, "sampling policy", POLICIES), (paths, "way to draw paths", DRAWS)):
+        if word not in known:
+            raise SpaceError(f"unknown {what} '{word}' ({nearest(word, known)})")
+    if name == "fair":
+        if paths != "by-choice":
+            raise SpaceError(
+                f"the policy 'fair' gives operators their turns and cannot draw paths {paths}; use uniform"
+            )
+        sample: Policy = fair
+    else:
+        sample = partial(uniform if name == "uniform" else sandwich, draw=DRAWS[paths])
+
+    def at_one_size(space: Space, seed: int, step: int) -> list[SampledPath]:
+        if len(space.image_sizes) > 1:
+            space = space.at_image_size(Random(f"size-{seed}-{step}").choice(space.image_sizes))
+        return sample(space, seed, step)
+
+    return at_one_size

@@ -64,7 +64,8 @@ def _count_kinds(supernet: Supernet) -> int:
     for stage in space.stages:
         for block in stage.blocks:
             encoding = block.pos if block.pos in ("rpe", "lepe") else ""  # inside the operator
-            kinds |= {(stage.dim, block.operator, block.knobs, encoding), (stage.dim, block.mlp_ratio)}
+            for width in stage.widths.pairs:
+                kinds |= {(width, block.operator, block.knobs, encoding), (width, block.mlp_ratio)}
     return len(kinds)
 
 

@@ -334,7 +334,7 @@ def _describe_supernet(plan: SearchPlan) -> str:
     epochs = "epoch" if recipe.epochs == 1 else "epochs"
     return (
         f"{recipe.epochs} {epochs}, {steps} steps of {min(recipe.batch_size, images)} images in {shards}, "
-        f"policy {settings.policy}{compiled}{left_out}"
+        f"policy {settings.policy}, paths {settings.paths}{compiled}{left_out}"
     )
 
 

@@ -22,7 +22,7 @@ from nas.study.settings import Settings, read_settings
 from search_spaces.errors import RequestError, StudyError
 
 #: Options that say how a supernet is trained and nothing else.
-_ONLY_TRAINING = ("epochs", "policy")
+_ONLY_TRAINING = ("epochs", "policy", "paths")
 #: Options that say how a supernet is trained or how designs are scored with it, and nothing else.
 _ONLY_ACCURACY = (*_ONLY_TRAINING, "sharing", "supernet", "init_from", "validation_images")
 

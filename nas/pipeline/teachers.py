@@ -80,7 +80,7 @@ def find_teacher_of_supernet(settings: Settings, study: Study, data: Data) -> Te
 
 def count_supernet_macs(space: Space, settings: Settings) -> float:
     """Return the multiply-adds by which one image passes forward through the paths of a step, on average."""
-    sample_paths = policy(settings.policy)
+    sample_paths = policy(settings.policy, settings.paths)
     steps = [sample_paths(space, settings.seed, step) for step in range(_STEPS_COUNTED)]
     return sum(costs(path.architecture).macs for paths in steps for path in paths) / len(steps)
 

@@ -137,7 +137,8 @@ def _overview(findings: Findings) -> str:
     supernet = (
         f"read from {settings.supernet}"
         if settings.supernet
-        else f"{settings.recipe.epochs} epochs, policy {settings.policy}, projections per {settings.sharing}"
+        else f"{settings.recipe.epochs} epochs, policy {settings.policy}, paths {settings.paths}, "
+        f"projections per {settings.sharing}"
     )
     size = f"{dataset.in_channels} × {dataset.image_size} × {dataset.image_size}"
     items = {

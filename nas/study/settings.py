@@ -137,6 +137,12 @@ class Settings:
         TRAINING,
         choices=("uniform", "fair", "sandwich"),
     )
+    paths: str = setting(
+        "by-choice",
+        "What the random paths of a training step are even over: choices, architectures or MACs.",
+        TRAINING,
+        choices=("by-choice", "by-architecture", "by-cost"),
+    )
     sharing: str = setting(
         "operator",
         "What has projections of its own.",
@@ -179,6 +185,10 @@ class Settings:
             each.validate(getattr(self, each.name))
         if self.racing is not None and "top1" not in parse_objectives(self.objectives):
             raise RequestError("--racing stops designs by their top1; name it in --objective")
+        if self.policy == "fair" and self.paths != "by-choice":
+            raise RequestError(
+                f"--policy fair gives operators their turns and cannot draw paths {self.paths}; take --policy uniform"
+            )
         for name, recipe in (("recipe", self.recipe), ("retraining", self.retraining)):
             recipe.validate(name)
         if self.recipe.drop_path_by_params is not None:

@@ -31,7 +31,9 @@ def format_identity(space: Space, settings: Settings, images: str, starts: Seque
         images: Digest of the images.
         starts: The networks that it starts from, ``NAME=DIGEST``.
     """
-    parts = (space.digest, settings.sharing, settings.policy, settings.seed, images, *starts)
+    # Checkpoints of before there was another way to draw paths belong to the first.
+    policy = settings.policy if settings.paths == "by-choice" else f"{settings.policy}-{settings.paths}"
+    parts = (space.digest, settings.sharing, policy, settings.seed, images, *starts)
     return "/".join(map(str, parts))
 
 

@@ -44,7 +44,7 @@ def supernet_step(
         teaching: A teacher's answers; None without one.
     """
     sample_paths, criterion = (
-        sampling.policy(settings.policy),
+        sampling.policy(settings.policy, settings.paths),
         Criterion(settings.recipe, supernet.space.num_classes),
     )
 

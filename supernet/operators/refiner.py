@@ -25,9 +25,9 @@ from supernet.weight_slices import (
     centre,
     centred,
     chain,
+    first,
     first_entries,
     full,
-    narrow,
     prefixed,
 )
 
@@ -242,8 +242,8 @@ class ElasticRefiner(Elastic):
         weight_slices = projections.values(dim) if shared else projections.joint(dim)
         if knobs["maps"] in REFINING:
             layers: Any = self.refinements["shared" if shared else "own"]
-            refine = _refinement_slices(layers["refine"], heads, knobs, projections)
-            norm = _head_norm(layers["norm"], projections, heads)
+            refine = _refinement_slices(layers["refine"], heads, knobs)
+            norm = first_entries(layers["norm"], heads)
             weight_slices |= prefixed("refine", refine) | prefixed("norm", norm)
         if block.pos == "rpe" and self.rpe is not None:
             spans = 2 * feature_map.height - 1, 2 * feature_map.width - 1
@@ -252,30 +252,21 @@ class ElasticRefiner(Elastic):
         return weight_slices
 
 
-def _refinement_slices(
-    module: AttentionRefinement, num_heads: int, knobs: Knobs, projections: Projections
-) -> WeightSlices:
-    """Return the slices that a refinement of fewer maps and a smaller kernel uses."""
+def _refinement_slices(module: AttentionRefinement, num_heads: int, knobs: Knobs) -> WeightSlices:
+    """Return the slices that a refinement of fewer maps and a smaller kernel uses, the first of each."""
     expand, kernel = int(knobs["expand_ratio"]), int(knobs["kernel_size"])
     maps = num_heads * expand
     depthwise, reduce = full(module.depthwise)["weight"], full(module.reduce)["weight"]
     weight_slices = {
         "depthwise.weight": depthwise.then(lambda t: centre(t[:maps], kernel, kernel, dim=2)),
-        "reduce.weight": reduce.then(chain(narrow(maps, dim=1), projections.heads(num_heads))),
+        "reduce.weight": reduce.then(first(num_heads, maps)),
         **prefixed("norm_depthwise", first_entries(module.norm_depthwise, maps)),
-        **prefixed("norm_reduce", _head_norm(module.norm_reduce, projections, num_heads)),
+        **prefixed("norm_reduce", first_entries(module.norm_reduce, num_heads)),
     }
     if expand > 1 and module.expand is not None and module.norm_expand is not None:
-        rows = chain(narrow(maps), projections.heads(num_heads, 1))
-        weight_slices["expand.weight"] = full(module.expand)["weight"].then(rows)
+        weight_slices["expand.weight"] = full(module.expand)["weight"].then(first(maps, num_heads))
         weight_slices |= prefixed("norm_expand", first_entries(module.norm_expand, maps))
     return weight_slices
-
-
-def _head_norm(norm: nn.Module, projections: Projections, num_heads: int) -> WeightSlices:
-    """Return the slices of a BatchNorm of one map for each head."""
-    heads = projections.heads(num_heads)
-    return {name: value.then(heads) if value().ndim else value for name, value in full(norm).items()}
 
 
 def _refining_knobs(blocks: Sequence[Block]) -> dict[str, list[Knobs]]:

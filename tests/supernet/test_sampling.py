@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from random import Random
 
 import pytest
 
+from search_spaces.cost import costs
 from search_spaces.declaration import load_declaration, parse_declaration
 from search_spaces.errors import SpaceError
 from search_spaces.space import Space
 from search_spaces.walk import walk_blocks
+from supernet.path_draws import DRAWS
 from supernet.sampling import POLICIES, SampledPath, fair, policy, sandwich, uniform
 
 # Stages of two, three and one operators: a round takes six steps.
@@ -36,6 +39,24 @@ scales:
 def uneven() -> Space:
     return parse_declaration(UNEVEN, "uneven").space()
 
+
+# Widths by which the smallest and the largest design are far apart.
+WIDE = """
+name: wide
+blocks:
+  mlp_ratio: [1, 4]
+  operators:
+    lsa: {window_size: 2}
+    dwconv: {kernel_size: [3, 5], dynamic: none}
+scales:
+  one:
+    images: [24, 32]
+    image_size: [16, 24]
+    stem: patch2x2
+    stages:
+      - {dim: [8, 16, 32], head_dim: 8, depth: [1, 2, 4]}
+      - {dim: [16, 32, 64], head_dim: 8, depth: [1, 2, 4], downsample: conv2x2}
+"""
 
 SPACES = {"uneven": uneven(), "nano": load_declaration("twins_cswin").space("nano", 28, 1, 10)}
 every_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
@@ -124,3 +145,49 @@ def test_sandwich_is_largest_and_smallest_with_the_largest_as_teacher(space: Spa
 def test_an_unknown_policy_is_named_with_its_nearest() -> None:
     with pytest.raises(SpaceError, match=r"unknown sampling policy 'sandwhich'.*did you mean 'sandwich'"):
         policy("sandwhich")
+
+
+@pytest.mark.parametrize("name", ["uniform", "sandwich"])
+@pytest.mark.parametrize("paths", DRAWS)
+def test_a_way_to_draw_is_pure_and_stays_inside(name: str, paths: str) -> None:
+    space = parse_declaration(WIDE, "wide").space()
+    draw = policy(name, paths)
+    steps = [draw(space, 3, step) for step in range(30)]
+    assert steps == [
+        policy(name, paths)(parse_declaration(WIDE, "wide").space(), 3, step) for step in range(30)
+    ]
+    assert all(space.contains(path.architecture) for step in steps for path in step)
+    assert len({path.architecture.digest for step in steps for path in step}) > 20
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_all_paths_of_a_step_have_images_of_one_size(name: str) -> None:
+    space = parse_declaration(WIDE, "wide").space()
+    sizes = [{path.architecture.image_size for path in policy(name)(space, 0, step)} for step in range(60)]
+    assert all(len(step) == 1 for step in sizes)
+    counts = Counter(next(iter(step)) for step in sizes)
+    # Of 60 even draws between two, 12 or fewer of one happen once in 3 million seeds.
+    assert set(counts) == {(16, 16), (24, 24)} and min(counts.values()) > 12
+
+
+def test_by_cost_draws_macs_evenly() -> None:
+    space = parse_declaration(WIDE, "wide").space().at_image_size((24, 24))
+    low, high = costs(space.smallest).macs, costs(space.largest).macs
+    assert high / low > 10
+
+    def shares(paths: str) -> list[float]:
+        """Return how many of 300 paths lie in each fifth of the range."""
+        drawn = [costs(DRAWS[paths](space, Random(seed))).macs for seed in range(300)]
+        fifths = Counter(min(4, 5 * (macs - low) // (high - low)) for macs in drawn)
+        return [fifths[fifth] / 300 for fifth in range(5)]
+
+    # A fifth of 300 even draws has a standard deviation of 2.3 points.
+    assert all(0.1 < share < 0.3 for share in shares("by-cost"))
+    assert max(shares("by-choice")) > 0.4
+
+
+def test_fair_draws_by_choice_alone() -> None:
+    with pytest.raises(SpaceError, match="'fair' gives operators their turns and cannot draw paths by-cost"):
+        policy("fair", "by-cost")
+    with pytest.raises(SpaceError, match="unknown way to draw paths 'by-macs'"):
+        policy("uniform", "by-macs")

@@ -1,7 +1,8 @@
 """A path of the supernet is its subnet, whatever the architecture: output, cost, source and statistics.
 
-Architectures are drawn from two spaces: the one that a first search runs on, and one made of everything
-else (maps of several sizes at one place, other norms, no biases, patch merging, dynamic kernels).
+Architectures are drawn from a few spaces: the one that a first search runs on, one made of everything else (maps of
+several sizes at one place, other norms, no biases, patch merging, dynamic kernels), and two where width, heads and
+the size of the images are choices, with and without a class token.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from search_spaces.cost import costs
 from search_spaces.declaration import load_declaration, parse_declaration
 from search_spaces.errors import SpaceError
 from search_spaces.space import Space
+from search_spaces.stage_maps import reachable_maps
 from search_spaces.walk import walk_blocks
 from supernet.block import Block
 from supernet.functional_module import FunctionalModule
+from supernet.resizing import resize_images
 from supernet.source import model_source
 from supernet.subnet import build_subnet, drop_path_rates
 from supernet.supernet import ElasticBlock, Supernet
@@ -52,11 +55,53 @@ scales:
       - {dim: 8, num_heads: 2, depth: [1, 2], operators: {cswin: {stripe_width: [2, 6]}}}
       - {dim: 12, num_heads: 2, depth: [1, 3], downsample: [conv2x2, conv3x3, merging]}
 """
+WIDTHS = """
+name: widths
+blocks:
+  mlp_ratio: [1, 2]
+  operators:
+    lsa: {window_size: [2, 3], pos: [none, ape, rpe, cpe, lepe]}
+    gsa: {sr_ratio: [1, 2], pos: [none, ape, cpe]}
+    cswin: {stripe_width: [1, 3], pos: [none, ape, rpe, cpe, lepe]}
+    dwconv: {kernel_size: [3, 5], dynamic: [none, homogeneous, inhomogeneous], group_channels: [2, 4], pos: [none, cpe]}
+    refiner: {expand_ratio: [1, 2], kernel_size: [1, 3], pos: [none, rpe]}
+    swin: {window_size: [2, 3], shift: [none, half], pos: rpe}
+    outlook: {kernel_size: 3, stride: [1, 2], pos: none}
+scales:
+  widths:
+    images: [16, 24]
+    image_size: [12, 16]
+    stem: [patch2x2, conv3x3_s2]
+    stages:
+      - {dim: [8, 12, 16], num_heads: [2, 4], depth: [1, 2], operators: {dwconv: {pos: [none, ape]}}}
+      - dim: [8, 24]
+        head_dim: [2, 4]
+        depth: [1, 2]
+        downsample: [conv2x2, conv3x3, merging]
+        operators: {swin: {window_size: 2}}
+  tokens:
+    images: [16, 24]
+    image_size: [16, 24]
+    stem: [patch4x4, refiner4x4]
+    style: {mlp_scale: true, residual_scale: 0.5, stem_norm: false, head: dense_token}
+    stages:
+      - dim: [12, 18]
+        num_heads: [3, 6]
+        depth: [1, 3]
+        operators:
+          {lsa: null, cswin: null, dwconv: null, swin: null, outlook: null, gsa: null,
+           refiner: {maps: [refined, plain, previous, plain_previous, shared], pos: none}}
+"""
 SPACES = {
     "nano": load_declaration("twins_cswin").space("nano", 28, 1, 10),
     "variants": parse_declaration(VARIANTS, "variants").space(num_classes=5),
+    "widths": parse_declaration(WIDTHS, "widths").space("widths", num_classes=5),
+    "tokens": parse_declaration(WIDTHS, "widths").space("tokens", num_classes=5),
 }
-NETWORKS = [("nano", "operator"), ("variants", "operator"), ("variants", "block")]
+NETWORKS = [
+    *(("nano", "operator"), ("variants", "operator"), ("variants", "block")),
+    *(("widths", "operator"), ("widths", "block"), ("tokens", "operator")),
+]
 
 every_network = pytest.mark.parametrize(("name", "sharing"), NETWORKS)
 several = settings(max_examples=15, deadline=None)
@@ -79,9 +124,11 @@ def fresh(name: str, sharing: str = "operator", seed: int = 0) -> Supernet:
     return randomised(Supernet(SPACES[name], sharing), seed)
 
 
-def images(space: Space, batch: int = 3) -> Tensor:
+def images(space: Space, batch: int = 3, architecture: Architecture | None = None) -> Tensor:
+    """Return random images of the space's largest size, or the same at the size of a design."""
     shape = (batch, space.in_channels, *space.image_size)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    return drawn if architecture is None else resize_images(drawn, architecture.image_size)
 
 
 def assert_equal(one: Tensor, other: Tensor) -> None:
@@ -100,16 +147,18 @@ def assert_same_weights(supernet: Supernet, subnet: nn.Module, architecture: Arc
 @given(data=st.data())
 @torch.no_grad()
 def test_a_path_equals_its_subnet(name: str, sharing: str, data: st.DataObject) -> None:
-    architecture, x = data.draw(architectures(SPACES[name])), images(SPACES[name])
-    supernet = shared(name, sharing).eval()
-    assert_equal(supernet(x, architecture), supernet.extract(architecture)(x))
+    architecture = data.draw(architectures(SPACES[name]))
+    supernet, x = shared(name, sharing).eval(), images(SPACES[name])
+    own = images(SPACES[name], architecture=architecture)
+    assert_equal(supernet(x, architecture), supernet.extract(architecture)(own))
 
 
 @every_network
 @several
 @given(data=st.data())
 def test_training_a_path_equals_training_its_subnet(name: str, sharing: str, data: st.DataObject) -> None:
-    architecture, x = data.draw(architectures(SPACES[name])), images(SPACES[name])
+    architecture = data.draw(architectures(SPACES[name]))
+    x = images(SPACES[name], architecture=architecture)
     supernet = shared(name, sharing).train()
     supernet.zero_grad()
     subnet = supernet.extract(architecture)
@@ -139,7 +188,7 @@ def test_declared_costs_equal_the_counted_ones(name: str, sharing: str, data: st
     subnet, declared = shared(name, sharing).eval().extract(architecture), costs(architecture)
     assert declared.params == sum(parameter.numel() for parameter in subnet.parameters())
     unseen = sum(uncounted_macs(part.block, part.feature_map) for part in walk_blocks(architecture))
-    assert declared.macs == counted_macs(subnet, images(SPACES[name], batch=1)) + unseen
+    assert declared.macs == counted_macs(subnet, images(SPACES[name], 1, architecture)) + unseen
 
 
 @every_network
@@ -147,8 +196,8 @@ def test_declared_costs_equal_the_counted_ones(name: str, sharing: str, data: st
 @given(data=st.data())
 @torch.no_grad()
 def test_the_exported_source_equals_the_path(name: str, sharing: str, data: st.DataObject) -> None:
-    architecture, x = data.draw(architectures(SPACES[name])), images(SPACES[name])
-    supernet = shared(name, sharing).eval()
+    architecture = data.draw(architectures(SPACES[name]))
+    supernet, x = shared(name, sharing).eval(), images(SPACES[name], architecture=architecture)
     exported = executed(model_source(architecture, (0.5,), (0.2,), "A network"))["create_model"]().eval()
     exported.load_state_dict(supernet.extract(architecture).state_dict())
     assert_equal(exported(x), supernet(x, architecture))
@@ -175,26 +224,33 @@ def test_the_extreme_paths_run(name: str, sharing: str, extreme: str) -> None:
     logits = supernet(images(SPACES[name]), architecture)
     assert logits.shape == (3, SPACES[name].num_classes)
     assert logits.isfinite().all()
-    assert_equal(logits, supernet.extract(architecture)(images(SPACES[name])))
+    own = images(SPACES[name], architecture=architecture)
+    assert_equal(logits, supernet.extract(architecture)(own))
 
 
 @every_network
 def test_every_map_that_a_place_may_have_is_served(name: str, sharing: str) -> None:
-    """One block of every kind, on the maps of every stem and downsampling."""
+    """One block of every kind, on the maps of every stem, size, downsampling and width."""
     space, supernet = SPACES[name], shared(name, sharing)
-    for skeleton in space.skeletons():
-        for index, stage in enumerate(space.stages):
-            feature_map, elastic = skeleton.feature_map(index), supernet.stages[index][0]
+    for index, (stage, maps) in enumerate(zip(space.stages, reachable_maps(space), strict=True)):
+        elastic = supernet.stages[index][0]
+        for feature_map in maps:
             for block in (block for block in stage.blocks if block.mlp_ratio == stage.mlp_ratios[0]):
-                x = torch.randn(2, feature_map.height, feature_map.width, feature_map.dim)
-                assert elastic(x, block, feature_map).shape == x.shape
+                if not block.needs_previous_attention:
+                    rows = (
+                        (1, feature_map.tokens)
+                        if feature_map.class_token
+                        else (feature_map.height, feature_map.width)
+                    )
+                    x = torch.randn(2, *rows, feature_map.dim)
+                    assert elastic(x, block, feature_map).shape == x.shape
 
 
 @every_network
 def test_a_subnet_is_a_copy(name: str, sharing: str) -> None:
     supernet, architecture = fresh(name, sharing).eval(), SPACES[name].sample(Random(1))
     before, subnet = flat(supernet), supernet.extract(architecture)
-    subnet.train()(images(SPACES[name])).sum().backward()
+    subnet.train()(images(SPACES[name], architecture=architecture)).sum().backward()
     randomised(subnet, seed=2)
     assert torch.equal(flat(supernet), before)
     assert all(parameter.grad is None for parameter in supernet.parameters())
@@ -309,16 +365,17 @@ def test_a_path_drops_its_blocks_as_its_subnet_does(name: str, sharing: str) -> 
     network, x = fresh(name, sharing).train(), images(SPACES[name], 6)
     for seed in range(4):
         path = network.space.sample(Random(seed))
+        own = images(SPACES[name], 6, path)
         subnet = network.extract(path)
         blocks = [module for module in subnet.modules() if isinstance(module, Block)]
         for number, block in enumerate(blocks):
-            block.drop_path = 0.6 * number / (len(blocks) - 1)
+            block.drop_path = 0.6 * number / max(1, len(blocks) - 1)
         torch.manual_seed(seed)
         dropped = network(x, path, 0.6)
         torch.manual_seed(seed)
-        assert_equal(dropped, subnet(x))
+        assert_equal(dropped, subnet(own))
         whole = network(x, path)
-        assert_equal(whole, network.extract(path)(x))
+        assert_equal(whole, network.extract(path)(own))
         assert not torch.allclose(dropped, whole, atol=1e-2)
     network.eval()
     assert torch.equal(network(x, path, 0.6), network(x, path))

@@ -101,6 +101,15 @@ ENTRIES: dict[str, dict[str, Entry]] = {
                 (*COSTS, "--policy", "fair"),
             ],
         ),
+        "--paths": of(
+            SEARCH,
+            *("--paths", "by-cost"),
+            refusals=[
+                (*SEARCH, "--paths", "by-cost", "--supernet", "own.safetensors"),
+                (*SEARCH, "--paths", "by-cost", "--policy", "fair"),
+                (*COSTS, "--paths", "by-cost"),
+            ],
+        ),
         "--sharing": of(SEARCH, "--sharing", "block", refusals=[(*COSTS, "--sharing", "block")]),
         "--supernet": of(
             SEARCH, "--supernet", "own.safetensors", refusals=[(*COSTS, "--supernet", "own.safetensors")]

@@ -14,6 +14,7 @@ from nas.study.setting import Setting, declared_settings, setting
 from nas.study.settings import Settings
 from nas.study.settings_table import settings_to_markdown
 from search_spaces.errors import RequestError
+from supernet.path_draws import DRAWS
 from supernet.sampling import POLICIES
 from supernet.supernet import SHARINGS
 
@@ -57,7 +58,12 @@ def test_right_values_pass() -> None:
 
 def test_choices_are_what_is_implemented() -> None:
     choices = {each.name: set(each.choices) for each in declared_settings(Settings) if each.choices}
-    assert choices == {"sampler": set(SAMPLERS), "policy": set(POLICIES), "sharing": set(SHARINGS)}
+    assert choices == {
+        "sampler": set(SAMPLERS),
+        "policy": set(POLICIES),
+        "paths": set(DRAWS),
+        "sharing": set(SHARINGS),
+    }
 
 
 def test_every_setting_but_the_recipes_is_an_option_once() -> None:

@@ -40,6 +40,7 @@ OTHER = Settings(
     sampler="tpe",
     batch=7,
     policy="sandwich",
+    paths="by-architecture",
     sharing="block",
     supernet="weights.safetensors",
     init_from=("twins_svt_small=a.pth", "cswin_tiny=b.pth"),

@@ -1,0 +1,77 @@
+"""Slices of shared weights, by hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from supernet.elastic import Projections
+from supernet.skeleton_slices import downsample_slices, head_slices
+from supernet.stem import ConvDownsample, PatchMerging
+from supernet.subnet import NETWORKS
+from supernet.weight_slices import first_entries, materialize
+
+
+def numbered(module: nn.Module) -> nn.Module:
+    """Return the module with each weight's index in place of its value."""
+    for parameter in module.parameters():
+        parameter.data = torch.arange(parameter.numel(), dtype=torch.float32).view(parameter.shape)
+    return module
+
+
+def test_a_head_keeps_its_channels_at_every_width() -> None:
+    # Two groups of four channels each; a map of four channels uses the first two of each group.
+    projections = Projections(8, True, head_groups=2)
+    numbered(projections)
+    joint = materialize(projections.joint(4))
+    queries = [0, 1, 4, 5]
+    rows = torch.tensor([*queries, *(8 + i for i in queries), *(16 + i for i in queries)])
+    assert torch.equal(joint["qkv.bias"], rows.float())
+    assert torch.equal(joint["qkv.weight"], 8.0 * rows[:, None] + torch.arange(4))
+    assert torch.equal(joint["proj.weight"], 8.0 * torch.arange(4)[:, None] + torch.tensor(queries))
+    assert torch.equal(joint["proj.bias"], torch.arange(4.0))
+    separate = materialize(projections.separate(4))
+    assert separate["q.bias"].tolist() == queries
+    assert separate["kv.bias"].tolist() == [8, 9, 12, 13, 16, 17, 20, 21]
+    assert materialize(projections.values(4))["v.bias"].tolist() == [16, 17, 20, 21]
+
+
+def test_the_widest_map_has_all_weights_and_no_copies() -> None:
+    projections = Projections(8, True, head_groups=2)
+    for slices in (projections.joint(8), projections.values(8), projections.separate(8)):
+        for name, weight in materialize(slices).items():
+            own = projections.proj if name.startswith("proj") else projections.qkv
+            storages = {value.untyped_storage().data_ptr() for value in own.parameters()}
+            assert weight.untyped_storage().data_ptr() in storages, name
+
+
+def test_merging_keeps_the_channels_of_each_neighbour_apart() -> None:
+    merging = PatchMerging(4, 6)
+    numbered(merging)
+    weights = materialize(downsample_slices(merging, 2, 3))
+    columns = [0, 1, 4, 5, 8, 9, 12, 13]
+    assert weights["norm.weight"].tolist() == columns
+    assert weights["reduction.weight"].tolist() == [
+        [16 * row + column for column in columns] for row in range(3)
+    ]
+
+
+def test_convolutions_and_classifiers_have_the_first_channels() -> None:
+    module = ConvDownsample(4, 6, 2, 0)
+    numbered(module)
+    weights = materialize(downsample_slices(module, 2, 3))
+    assert weights["conv.weight"][:, :, 0, 0].tolist() == [[0, 4], [16, 20], [32, 36]]
+    assert weights["conv.bias"].tolist() == weights["norm.bias"].tolist() == [0, 1, 2]
+    ends = NETWORKS["mean"](nn.Identity(), [nn.Identity()], 4, 2)
+    numbered(ends)
+    head = materialize(head_slices(ends, 3))
+    assert head["head.weight"].tolist() == [[0, 1, 2], [4, 5, 6]]
+    assert head["head.bias"].tolist() == [0, 1] and head["norm.weight"].tolist() == [0, 1, 2]
+
+
+def test_statistics_of_a_narrow_map_are_views() -> None:
+    norm = nn.BatchNorm2d(4).train()
+    weights = materialize(first_entries(norm, 2))
+    weights["running_mean"].fill_(7)
+    assert norm.running_mean is not None and norm.running_mean.tolist() == [7, 7, 0, 0]
+    assert weights["num_batches_tracked"].ndim == 0

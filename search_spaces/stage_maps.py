@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from search_spaces.geometry import downsampled_size, stem_size
 from search_spaces.operators import FeatureMap
-from search_spaces.skeleton import downsampled_size, stem_size
 from search_spaces.walk import DownsamplePart, HeadPart, StemPart
 
 if TYPE_CHECKING:

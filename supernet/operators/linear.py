@@ -30,7 +30,7 @@ from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
 from supernet.elastic import Elastic, Mixer, Projections
-from supernet.weight_slices import WeightSlices, centred, full, prefixed
+from supernet.weight_slices import WeightSlices, centred, chain, full, prefixed
 
 #: The least sum that is divided by. As a summand, as in EfficientViT's code, ONNX's optimiser would drop it.
 EPSILON = 1e-15
@@ -109,9 +109,11 @@ class ElasticLinear(Elastic):
 
     def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
         """Return slices named as ``LinearAttention`` names its parameters."""
-        kernel, convolution = int(block.knob("kernel_size")), full(self.convolution)
-        convolution["weight"] = convolution["weight"].then(centred(kernel, kernel, dim=2))
-        return self.projections.joint() | prefixed("convolution", convolution)
+        kernel, dim, convolution = int(block.knob("kernel_size")), feature_map.dim, full(self.convolution)
+        channels, middle = self.projections.channels(dim), centred(kernel, kernel, dim=2)
+        convolution["weight"] = convolution["weight"].then(chain(channels, middle))
+        convolution["bias"] = convolution["bias"].then(channels)
+        return self.projections.joint(dim) | prefixed("convolution", convolution)
 
 
 def plain(m: LinearAttention, x: Tensor) -> Tensor:

@@ -52,17 +52,6 @@ def test_a_good_declaration() -> None:
     assert [choice.name for choice in first.operators] == ["lsa", "dwconv"]
 
 
-def test_widths_heads_and_sizes_to_choose() -> None:
-    text = GOOD.replace("dim: 16, num_heads: 2, depth: 2", "dim: [24, 16], head_dim: [8, 4], depth: 2")
-    text = text.replace("images: [16, 32]", "images: [16, 32]\n    image_size: [16, 24, 32]")
-    declaration = parse_declaration(text, "demo.yaml")
-    assert declaration.space("small").stages[1].widths.pairs == ((16, 4), (16, 2), (24, 6), (24, 3))
-    assert declaration.space("small").image_sizes == ((16, 16), (24, 24), (32, 32))
-    # Images of 28 px are made smaller, never larger.
-    assert declaration.space("small", 28).image_sizes == ((16, 16), (24, 24))
-    assert declaration.space("small", 40).image_size == (32, 32)
-
-
 def test_a_stage_replaces_options_and_leaves_operators_out() -> None:
     first, second = parse_declaration(GOOD, "demo.yaml").space("large").stages
     assert [choice.name for choice in second.operators] == ["lsa", "gsa"]

@@ -67,6 +67,8 @@ blocks:
     refiner: {expand_ratio: [1, 2], kernel_size: [1, 3], pos: [none, rpe]}
     swin: {window_size: [2, 3], shift: [none, half], pos: rpe}
     outlook: {kernel_size: 3, stride: [1, 2], pos: none}
+    linear: {kernel_size: [3, 5], pos: [none, ape]}
+    pool: {pool_size: [3, 5], pos: none}
 scales:
   widths:
     images: [16, 24]
@@ -89,7 +91,8 @@ scales:
         num_heads: [3, 6]
         depth: [1, 3]
         operators:
-          {lsa: null, cswin: null, dwconv: null, swin: null, outlook: null, gsa: null,
+          {lsa: null, cswin: null, dwconv: null, swin: null, outlook: null, gsa: null, linear: null,
+           pool: null,
            refiner: {maps: [refined, plain, previous, plain_previous, shared], pos: none}}
 """
 SPACES = {
@@ -315,7 +318,9 @@ def test_an_unknown_sharing_is_refused() -> None:
         Supernet(SPACES["nano"], "all")
 
 
-@every_network
+@pytest.mark.parametrize(
+    ("name", "sharing"), NETWORKS[:-1]
+)  # other blocks cannot be built with a class token
 def test_an_architecture_outside_the_space_is_refused(name: str, sharing: str) -> None:
     supernet, space = shared(name, sharing), SPACES[name]
     inside = space.largest.to_json()
@@ -376,7 +381,8 @@ def test_a_path_drops_its_blocks_as_its_subnet_does(name: str, sharing: str) -> 
         assert_equal(dropped, subnet(own))
         whole = network(x, path)
         assert_equal(whole, network.extract(path)(own))
-        assert not torch.allclose(dropped, whole, atol=1e-2)
+        if len(blocks) > 1:  # the first block is never dropped
+            assert not torch.allclose(dropped, whole, atol=1e-2)
     network.eval()
     assert torch.equal(network(x, path, 0.6), network(x, path))
 

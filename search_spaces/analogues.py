@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.choices import StageChoices
 from search_spaces.published import published
-from search_spaces.space import Space
 from search_spaces.widths import WidthChoices
+
+if TYPE_CHECKING:
+    from search_spaces.space import Space
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,11 @@ class DesignPattern:
     @classmethod
     def of_published(cls, name: str) -> DesignPattern:
         """Return the pattern of the published network ``name``."""
-        design = published(name)
+        return cls.of_architecture(published(name))
+
+    @classmethod
+    def of_architecture(cls, design: Architecture) -> DesignPattern:
+        """Return the pattern of any design."""
         return cls(
             design.stem,
             tuple(
@@ -79,9 +86,9 @@ def analogues(space: Space) -> list[tuple[str, Architecture]]:
     for name, versions in _families().items():
         for patterns in versions:
             nearest = min(patterns, key=lambda pattern: _width_distance(pattern, space))
-            analogue = _analogue(nearest, space)
-            if analogue is not None:
-                found.setdefault(analogue.digest, (name, analogue))
+            design = analogue(nearest, space)
+            if design is not None:
+                found.setdefault(design.digest, (name, design))
                 break
     return list(found.values())
 
@@ -117,7 +124,7 @@ def _families() -> dict[str, tuple[tuple[DesignPattern, ...], ...]]:
     return families
 
 
-def _analogue(design: DesignPattern, space: Space) -> Architecture | None:
+def analogue(design: DesignPattern, space: Space) -> Architecture | None:
     """Return the architecture of ``space`` nearest to ``design``, or None if the space lacks its operators."""
     patterns = _counterparts(design, space)
     # Stages of the space with the same counterpart share its depth.

@@ -13,16 +13,18 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from random import Random
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.choices import StageChoices
 from search_spaces.cost import costs, part_cost
 from search_spaces.enumeration import block_part
 from search_spaces.operators import FeatureMap
-from search_spaces.space import Space
 from search_spaces.stage_maps import Entrance, entrances, head_part, next_parts
 from search_spaces.walk import DownsamplePart, Part
+
+if TYPE_CHECKING:
+    from search_spaces.space import Space
 
 #: Equal parts of the range of MACs, each with a tilt of its own.
 _BINS = 24

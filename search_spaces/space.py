@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.choices import Choice, StageChoices, Value, no_option
+from search_spaces.closest import find_closest
 from search_spaces.enumeration import Within, enumerate_designs
 from search_spaces.errors import ArchitectureError, SpaceError
 from search_spaces.extremes import find_extreme, macs_and_params
@@ -340,6 +341,18 @@ class Space:
         return find_extreme(
             self, min, lambda part, style: (part_size(part, style), *macs_and_params(part, style))
         )
+
+    def closest(self, macs: float, like: Architecture | None = None) -> Architecture:
+        """Return a design of about so many MACs, which no single choice brings nearer.
+
+        Args:
+            macs: Multiply-accumulates for one image.
+            like: A design whose operators and proportions it follows.
+
+        Raises:
+            SpaceError: If no design of this space is like that.
+        """
+        return find_closest(self, macs, like)
 
     # -- identity --------------------------------------------------------------------------------
 

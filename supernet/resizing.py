@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -15,3 +15,21 @@ def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(images.shape[2:]) == size:
         return images
     return F.interpolate(images, size=size, mode="bicubic", antialias=True)
+
+
+class AtImageSize(nn.Module):
+    """A network that brings the images it is given to the size that it is for.
+
+    Args:
+        network: Maps images ``(B, C, H, W)`` to logits.
+        size: Height and width in pixels.
+    """
+
+    def __init__(self, network: nn.Module, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.network, self.size = network, size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(B, C, H, W)`` of any size to logits."""
+        logits: Tensor = self.network(resize_images(images, self.size))
+        return logits

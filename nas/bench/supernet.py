@@ -22,6 +22,7 @@ from nas.study.recipe import Recipe
 from nas.training.ema import ModelEma
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
+from supernet.resizing import AtImageSize
 from supernet.supernet import Supernet
 
 TARGET = Target(1.05, at_most=True)
@@ -61,7 +62,7 @@ def _measure_architecture(
 ) -> list[tuple[str, Measurement]]:
     """Return the measurements of one architecture with their kinds."""
     supernet.eval()
-    network: nn.Module = supernet.extract(architecture)
+    network = AtImageSize(supernet.extract(architecture), architecture.image_size)
     with full_float32(), torch.no_grad():
         path = supernet(inputs[0], architecture)
         difference = check_agreement(path, network(inputs[0]), architecture.digest)

@@ -144,6 +144,12 @@ def show(
         str | None,
         typer.Option(help="The study that a digest belongs to, or whose images a design is to take."),
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MACS", help="Scale it in width and depth to so many MACs, e.g. 4M; same as ARCH@4M."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Draw one design with its sizes and costs."""
@@ -152,6 +158,8 @@ def show(
     from nas.study.designs import find_architecture, find_design
     from nas.study.find import find_study
 
+    if at is not None:
+        arch = f"{arch}@{at}"
     if study is None:
         architecture = find_architecture(arch)
     else:

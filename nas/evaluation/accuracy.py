@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from nas.runtime.device import autocast
 from nas.runtime.stopwatch import Stopwatch
 from search_spaces.architecture import Architecture
+from supernet.resizing import AtImageSize
 from supernet.steps import BATCH_NORMS
 from supernet.supernet import Supernet
 
@@ -128,7 +129,7 @@ class Evaluator:
         The path is extracted, so that its recalibrated statistics are its own.
         """
         started = time.perf_counter()
-        network = self.supernet.extract(architecture)
+        network = AtImageSize(self.supernet.extract(architecture), architecture.image_size)
         recalibrate(network, self.calibration)
         scores = accuracy(network, self.validation)
         return {**scores, "seconds": time.perf_counter() - started}

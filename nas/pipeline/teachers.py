@@ -27,6 +27,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from search_spaces.errors import RequestError, StudyError
 from search_spaces.space import Space
+from supernet.resizing import AtImageSize
 from supernet.sampling import policy
 
 #: Batches of training images by which the largest path's BatchNorm statistics are found.
@@ -188,7 +189,8 @@ def _read_largest_path(study: Study | None, data: Data) -> Teacher:
     network = supernet.extract(design)
     batches = data.train.batches(_CALIBRATION_IMAGES, device=torch.device("cpu"), shuffle_seed=settings.seed)
     recalibrate(
-        network, (images for _, (images, _) in zip(range(_CALIBRATION_BATCHES), batches, strict=False))
+        AtImageSize(network, design.image_size),
+        (images for _, (images, _) in zip(range(_CALIBRATION_BATCHES), batches, strict=False)),
     )
     return make_teacher(
         f"{LARGEST} path {design.digest} of the supernet",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nas.runtime.documents import read_json
+from nas.search.objectives import parse_quantity
 from nas.study.folder import Study
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ArchitectureError, nearest
 from search_spaces.published import PUBLISHED, published
 from search_spaces.refit import refit
+from search_spaces.scaling import scale_to_macs
 
 #: The origin of a design that a search proposed by itself.
 SAMPLED = "sampled"
@@ -44,9 +46,42 @@ def describe_origin(result: Mapping[str, Any]) -> str:
 def find_architecture(text: str) -> Architecture:
     """Return the architecture that ``text`` names: path of a JSON file or an export folder, or a published name.
 
+    ``NAME@4M`` is that architecture scaled in width and depth to 4M MACs on its own images.
+
     Raises:
-        ArchitectureError: If there is no such architecture.
+        ArchitectureError: If there is no such architecture, or it cannot be scaled to that.
+        RequestError: If what is behind the ``@`` is no number.
     """
+    name, macs = split_budget(text)
+    architecture = _read_architecture(name)
+    return architecture if macs is None else scaled(architecture, macs, name)
+
+
+def split_budget(text: str) -> tuple[str, float | None]:
+    """Return the name and the MACs of ``NAME@MACS``; without an ``@``, or where it is of a file's name, no MACs.
+
+    Raises:
+        RequestError: If what is behind the ``@`` is no number.
+    """
+    name, at, budget = text.rpartition("@")
+    return (
+        (text, None) if not at or Path(text).exists() else (name, parse_quantity("the MACs behind @", budget))
+    )
+
+
+def scaled(architecture: Architecture, macs: float, name: str) -> Architecture:
+    """Return an architecture, called ``name``, at another number of MACs.
+
+    Raises:
+        ArchitectureError: If it cannot be scaled to that.
+    """
+    try:
+        return scale_to_macs(architecture, macs)
+    except ArchitectureError as error:
+        raise ArchitectureError(f"{name}: {error}") from None
+
+
+def _read_architecture(text: str) -> Architecture:
     path = Path(text)
     if (path / "config.json").is_file():
         path = path / "config.json"
@@ -77,12 +112,14 @@ def find_design(text: str, study: Study) -> Design:
         if result["digest"] == text:
             architecture = Architecture.from_json(result["architecture"])
             return Design(architecture, result.get("origin", SAMPLED), result.get("published", False))
-    if not Path(text).exists() and text not in PUBLISHED:
+    name, macs = split_budget(text)
+    if not Path(name).exists() and name not in PUBLISHED:
         raise ArchitectureError(
-            f"study {study.folder} has no design '{text}'; give a digest from its front, a file, or a published name "
-            f"({nearest(text, PUBLISHED)})"
+            f"study {study.folder} has no design '{name}'; give a digest from its front, a file, or a published name "
+            f"({nearest(name, PUBLISHED)})"
         )
-    return refit_to_study(find_architecture(text), text, study)
+    design = refit_to_study(_read_architecture(name), text, study)
+    return design if macs is None else replace(design, architecture=scaled(design.architecture, macs, name))
 
 
 def refit_to_study(architecture: Architecture, name: str, study: Study) -> Design:

@@ -20,6 +20,7 @@ from nas.training.stored_answers import TrainingTeacher
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from supernet.block import Network
+from supernet.resizing import AtImageSize
 from supernet.subnet import build_subnet
 
 
@@ -32,9 +33,10 @@ def write_result(
 ) -> None:
     """Evaluate a trained network, write its weights and result, and remove its checkpoint."""
     size = job.architecture.image_size
-    validation = accuracy(network, data.val.batches(evaluation_batch_size(size), device=device))
+    resized = AtImageSize(network, size)
+    validation = accuracy(resized, data.val.batches(evaluation_batch_size(size), device=device))
     # Nowhere else does a network see a test image.
-    test = accuracy(network, data.final_test().batches(evaluation_batch_size(size), device=device))
+    test = accuracy(resized, data.final_test().batches(evaluation_batch_size(size), device=device))
     test_images = len(data.final_test())
     weights = job.folder / "model.safetensors"
     save_tensors(weights, network.state_dict(), {"digest": job.architecture.digest})

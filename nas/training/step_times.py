@@ -35,6 +35,7 @@ from nas.training.supernet_step import supernet_step
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from search_spaces.space import Space
+from supernet.resizing import AtImageSize
 from supernet.subnet import build_subnet
 from supernet.supernet import Supernet
 
@@ -172,11 +173,11 @@ def _time_retraining(
     recipe = for_params(request.settings.retraining, costs(design).params)
     network = build_subnet(design, recipe.drop_path).to(device)
     shards, ranks = usable_shards(len(request.data.train), recipe.shards), request.retraining.ranks
-    step = subnet_step(network, recipe, device, shards // ranks, shards)
+    step = subnet_step(network, recipe, device, shards // ranks, shards, image_size=design.image_size)
     steps = _time_steps(network, step, recipe, request.data, device, shards, ranks, 2 * _LEAST_STEPS)
     images = _count_evaluated(request.data, steps.image_seconds / 3)
     batches = [next(request.data.val.batches(images, device=device))]
-    took = _time(device, lambda: accuracy(network, batches))
+    took = _time(device, lambda: accuracy(AtImageSize(network, design.image_size), batches))
     return statistics.median(steps.seconds), took / len(batches[0][1])
 
 
@@ -186,7 +187,7 @@ def _time_design(
     """Return the seconds of taking a design out, of an image that recalibrates it, and of one that it is scored on."""
     images = _count_evaluated(data, image_seconds)
     extraction = _time(device, lambda: supernet.extract(design))
-    network = supernet.extract(design)
+    network = AtImageSize(supernet.extract(design), design.image_size)
     calibration = next(data.train.batches(images, device=device))[0]
     validation = [next(data.val.batches(images, device=device))]
     recalibration = _time(device, lambda: recalibrate(network, [calibration]))

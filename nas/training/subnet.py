@@ -23,6 +23,7 @@ from nas.training.sharded_step import meet_workers
 from nas.training.stored_answers import TrainingTeacher, images_to_teach
 from nas.training.subnet_step import subnet_step
 from supernet.block import Network
+from supernet.resizing import AtImageSize
 from supernet.subnet import build_subnet
 
 
@@ -69,6 +70,7 @@ def train_one(
         sum_over_workers,
         compile=job.compile,
         teaching=None if teacher is None else teacher.on(device, data),
+        image_size=size,
     )
 
     augmentation, images = recipe_augmentation(recipe, data), images_to_teach(data.train, teacher)
@@ -95,7 +97,7 @@ def train_one(
         seconds = time.monotonic() - started
         if rank == 0:
             batches = data.val.batches(evaluation_batch_size(size), device=device)
-            top1 = accuracy(training.averaged_network, batches)["top1"]
+            top1 = accuracy(AtImageSize(training.averaged_network, size), batches)["top1"]
             epoch = training.step // steps_per_epoch
             if losses:
                 lr = training.optimizer.param_groups[0]["lr"]

@@ -15,6 +15,7 @@ from nas.training.sharded_step import SumOverWorkers, seed_shard, sharded_step
 from nas.training.stored_answers import Teaching
 from supernet.block import Network
 from supernet.compile_blocks import compile_blocks
+from supernet.resizing import resize_images
 
 
 def subnet_step(
@@ -28,6 +29,7 @@ def subnet_step(
     *,
     compile: bool = False,
     teaching: Teaching | None = None,
+    image_size: tuple[int, int] | None = None,
 ) -> ForwardBackward:
     """Return the forward and backward of one step.
 
@@ -41,6 +43,7 @@ def subnet_step(
         sum_over_workers: Sums over the workers; None where this is the only one.
         compile: Whether the network's blocks are compiled from now on.
         teaching: A teacher's answers; None without one.
+        image_size: Height and width that images are brought to for the network, not for its teacher; None leaves them.
     """
     criterion = Criterion(recipe, network.head.out_features)
 
@@ -48,7 +51,8 @@ def subnet_step(
         seed_shard(recipe.seed, step, shard)  # stochastic depth
         lesson = prepare_lesson(criterion, teaching, step, shard, images, labels)
         with autocast(device):
-            loss = criterion.loss(network(lesson.images), *lesson[1:])
+            own = lesson.images if image_size is None else resize_images(lesson.images, image_size)
+            loss = criterion.loss(network(own), *lesson[1:])
         (loss / all_shards).backward()
         return loss.detach()
 

@@ -119,7 +119,9 @@ def find_design(text: str, study: Study) -> Design:
             f"({nearest(name, PUBLISHED)})"
         )
     design = refit_to_study(_read_architecture(name), text, study)
-    return design if macs is None else replace(design, architecture=scaled(design.architecture, macs, name))
+    if macs is None:
+        return design
+    return replace(design, architecture=scaled(design.architecture, macs, name), origin=text)
 
 
 def refit_to_study(architecture: Architecture, name: str, study: Study) -> Design:

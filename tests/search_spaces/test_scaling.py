@@ -31,7 +31,7 @@ def operators(design: Architecture) -> list[set[str]]:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@settings(deadline=None, max_examples=4)
+@settings(deadline=None, max_examples=2)
 @given(budget=st.floats(3e6, 30e6))
 def test_a_family_meets_a_budget_on_small_images(name: str, budget: float) -> None:
     design = refit(published(name), (32, 32), 3, 10)

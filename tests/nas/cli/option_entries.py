@@ -283,6 +283,11 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--study": of(
             ("show", "dwnet_tiny"), "--study", "study", refusals=[("show", "dwnet_tiny", "--study", "no")]
         ),
+        "--at": of(
+            ("show", "dwnet_tiny"),
+            *("--at", "2G"),
+            refusals=[("show", "dwnet_tiny", "--at", "much"), ("show", "dwnet_tiny", "--at", "1k")],
+        ),
         "--json": of(("show", "dwnet_tiny"), "--json"),
     },
     "studies": {"--json": of(("studies", "."), "--json")},

@@ -10,6 +10,7 @@ from nas.pipeline.candidates import choose_candidates
 from nas.study.designs import SAMPLED, find_design
 from nas.study.folder import Study
 from search_spaces.analogues import analogues
+from search_spaces.cost import costs
 from search_spaces.errors import ArchitectureError, RequestError
 from tests.helpers.studies import make_study, write_result
 
@@ -32,6 +33,18 @@ def test_published_designs_take_the_images_of_the_study(study: Study) -> None:
     assert (design.image_size, design.in_channels, design.num_classes) == (space.image_size, 1, 2)
     assert (candidate.design.origin, candidate.design.published) == ("dwnet_tiny", True)
     assert candidate.modes == ("scratch",)  # the supernet has none of its weights
+
+
+def test_a_published_design_at_a_budget_on_the_images_of_the_study(study: Study) -> None:
+    (candidate,) = choose_candidates(study, named=["dwnet_tiny@500k"])
+    design = candidate.architecture
+    assert (design.image_size, design.num_classes) == (study.space().image_size, 2)
+    assert costs(design).macs == pytest.approx(500e3, rel=0.02)
+    assert candidate.design.origin == "dwnet_tiny@500k"
+    with pytest.raises(RequestError, match="the MACs behind @ must be a positive number such as 600M"):
+        choose_candidates(study, named=["dwnet_tiny@500kb"])
+    with pytest.raises(ArchitectureError, match=r"^dwnet_tiny: it cannot be scaled to 0\.0001M MACs"):
+        choose_candidates(study, named=["dwnet_tiny@100"])
 
 
 def test_they_cannot_inherit(study: Study) -> None:

@@ -85,7 +85,7 @@ def analogues(space: Space) -> list[tuple[str, Architecture]]:
     found: dict[str, tuple[str, Architecture]] = {}
     for name, versions in _families().items():
         for patterns in versions:
-            nearest = min(patterns, key=lambda pattern: _width_distance(pattern, space))
+            nearest = min(patterns, key=lambda pattern: _size_distance(pattern, space))
             design = analogue(nearest, space)
             if design is not None:
                 found.setdefault(design.digest, (name, design))
@@ -93,7 +93,8 @@ def analogues(space: Space) -> list[tuple[str, Architecture]]:
     return list(found.values())
 
 
-#: The published networks of every family; the one whose widths are nearest to the space's is followed.
+#: The published networks of every family; the one whose widths, then depths, are nearest to
+#: the space's is followed.
 _MEMBERS = {
     "twins_svt-like": ("twins_svt_small", "twins_svt_base", "twins_svt_large"),
     "twins_pcpvt-like": ("twins_pcpvt_small", "twins_pcpvt_base", "twins_pcpvt_large"),
@@ -166,9 +167,16 @@ def _counterparts(design: DesignPattern, space: Space) -> list[StagePattern]:
     ]
 
 
-def _width_distance(design: DesignPattern, space: Space) -> float:
-    pairs = zip(_counterparts(design, space), space.stages, strict=True)
-    return sum(_log_ratio(pattern.dim, _nearest_width(stage.widths, pattern)[0]) for pattern, stage in pairs)
+def _size_distance(design: DesignPattern, space: Space) -> tuple[float, float]:
+    """Order the networks of a family by how near the space comes to their widths, then to their depths."""
+    pairs = list(zip(_counterparts(design, space), space.stages, strict=True))
+    widths = sum(
+        _log_ratio(pattern.dim, _nearest_width(stage.widths, pattern)[0]) for pattern, stage in pairs
+    )
+    depths = sum(
+        min(_log_ratio(depth, len(pattern.blocks)) for depth in stage.depths) for pattern, stage in pairs
+    )
+    return round(widths, 9), depths
 
 
 def _nearest_width(widths: WidthChoices, pattern: StagePattern) -> tuple[int, int]:

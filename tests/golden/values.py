@@ -26,9 +26,10 @@ from nas.search.loop import Search, SearchConfig, analytic_costs
 from nas.search.objectives import Goal
 from nas.search.trial_store import Store
 from search_spaces.architecture import Architecture
-from search_spaces.declaration import known_spaces, load_declaration
+from search_spaces.declaration import Declaration, known_spaces, load_declaration
 from search_spaces.space import Space
 from supernet.sampling import POLICIES
+from supernet.sampling import policy as find_policy
 from supernet.supernet import Supernet
 from tests.golden.training import compute_training
 
@@ -44,9 +45,15 @@ SEARCHES: dict[str, tuple[str, tuple[tuple[str, float], ...], int]] = {
 }
 
 
+def declarations() -> dict[str, Declaration]:
+    """Return the named spaces, `twins_cswin` as it was when these values were computed: of one width."""
+    named = {name: load_declaration(name) for name in known_spaces()}
+    return named | {"twins_cswin": load_declaration(FOLDER / "twins_cswin_fixed_width.yaml")}
+
+
 def nano() -> Space:
     """Return the main job's space."""
-    return load_declaration("twins_cswin").space("nano", 28, 1, 10)
+    return declarations()["twins_cswin"].space("nano", 28, 1, 10)
 
 
 def compute_spaces() -> dict[str, Any]:
@@ -57,9 +64,9 @@ def compute_spaces() -> dict[str, Any]:
             "size": space.size,
             "samples": [space.sample(Random(seed)).digest for seed in range(SAMPLES)],
         }
-        for name in known_spaces()
-        for scale in load_declaration(name).scales
-        for space in [load_declaration(name).space(scale)]
+        for name, declaration in declarations().items()
+        for scale in declaration.scales
+        for space in [declaration.space(scale)]
     }
 
 
@@ -103,7 +110,7 @@ def compute_supernet() -> dict[str, Any]:
         "weights": {name: projection(tensor) for name, tensor in state.items()},
         "paths": {
             name: [[path.architecture.digest for path in policy(space, 0, step)] for step in range(STEPS)]
-            for name, policy in POLICIES.items()
+            for name, policy in ((name, find_policy(name)) for name in POLICIES)
         },
         "losses": train(float64_supernet(space), space),
     }
@@ -143,7 +150,7 @@ def train(supernet: Supernet, space: Space) -> list[float]:
     losses = []
     supernet.train()
     for step in range(STEPS):
-        (path,) = POLICIES["uniform"](space, 0, step)
+        (path,) = find_policy("uniform")(space, 0, step)
         optimizer.zero_grad(set_to_none=True)
         loss = F.cross_entropy(supernet(images[step], path.architecture), labels[step])
         loss.backward()

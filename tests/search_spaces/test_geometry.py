@@ -135,7 +135,7 @@ scales:
 """
     space = parse_declaration(text, "members.yaml").space()
     assert space.size == 6
-    assert {skeleton.maps() for skeleton in space.skeletons()} == {
+    assert {design.maps() for design in space.enumerate()} == {
         ((8, 8), (4, 4)),
         ((16, 16), (8, 8)),
         ((4, 4), (2, 2)),

@@ -45,8 +45,16 @@ def test_micro_lies_between_nano_and_tiny() -> None:
     nano, micro, tiny = (
         declaration.space(scale, side, 3, 10) for scale, side in (("nano", 64), ("micro", 96), ("tiny", 224))
     )
-    assert costs(nano.largest).macs < costs(micro.smallest).macs < 100e6
-    assert 400e6 < costs(micro.largest).macs < 500e6 < costs(tiny.smallest).macs
-    assert costs(nano.largest).params < costs(micro.smallest).params
-    assert costs(micro.largest).params < costs(tiny.smallest).params
+    for small, large in ((nano, micro), (micro, tiny)):
+        assert costs(small.smallest).macs < costs(large.smallest).macs < costs(small.largest).macs
+        assert costs(small.largest).macs < costs(large.largest).macs
     assert [(m.height, m.width) for m in micro.feature_maps()] == [(48, 48), (24, 24), (12, 12), (6, 6)]
+
+
+@pytest.mark.parametrize(
+    ("scale", "low", "high"), [("nano", 2e6, 20e6), ("tiny", 0.4e9, 8e9), ("small", 1.5e9, 23e9)]
+)
+def test_a_scale_of_twins_cswin_spans_a_factor_of_ten(scale: str, low: float, high: float) -> None:
+    space = load_declaration("twins_cswin").space(scale, None, 3, 10 if scale == "nano" else 1000)
+    smallest, largest = costs(space.smallest).macs, costs(space.largest).macs
+    assert smallest <= low and largest >= high and largest / smallest > 10

@@ -133,7 +133,9 @@ def test_size_is_exact(name: str) -> None:
 def test_size_of_the_named_space_is_a_big_integer() -> None:
     tiny = load_declaration("twins_cswin").space("tiny")
     per_stage = (
-        max(1, len(stage.downsamples)) * sum(len(stage.blocks) ** depth for depth in stage.depths)
+        max(1, len(stage.downsamples))
+        * len(stage.widths.dims)
+        * sum(len(stage.blocks) ** depth for depth in stage.depths)
         for stage in tiny.stages
     )
     assert isinstance(tiny.size, int)

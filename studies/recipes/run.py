@@ -1,12 +1,13 @@
 """A recipe of the field on CIFAR-10: two published designs scaled to nano, with and without mixing and a teacher.
 
-Every cell of the table trains the analogues of Twins-SVT and of CSWin in ``twins_cswin`` nano from random weights by
-one of the recipes beside this file, with several seeds, on the same images. The images are CIFAR-10's training images,
-a folder a class, in a zip file; the script splits them itself. Killed and started again, it goes on where it was::
+Every cell of the first table trains the analogues of Twins-SVT and of CSWin at nano from random weights by one of the
+recipes beside this file, with several seeds, on the same images. The second table is of supernets that were trained with
+and without that teacher, and in which the same designs are scored. The images are CIFAR-10's training images, a folder
+a class, in a zip file; the script splits them itself. Killed and started again, it goes on where it was::
 
     python studies/recipes/run.py --images cifar10-train.zip --scratch /tmp/recipes
 
-On 2 cores without a GPU a run of the default size takes about two minutes, and as long again where a teacher answers.
+On 2 cores without a GPU a cell of the default size takes two to three minutes a seed, and a supernet as long.
 """
 
 from __future__ import annotations
@@ -25,12 +26,16 @@ from typing import Any
 
 from nas.runtime.files import write_json
 from nas.runtime.provenance import provenance
+from nas.study.folder import Study
 from search_spaces.analogues import analogues
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import load_declaration
 
 HERE = Path(__file__).parent
+SPACE = HERE / "space.yaml"
 SIDE = 32
+#: Epochs of each supernet, and designs that are scored with its weights.
+SUPERNET_EPOCHS, SCORED_DESIGNS = 16, 48
 #: Of each class's 5,000 images: where the training part begins, and the two parts that no recipe trains on.
 VALIDATION, TEST = slice(4000, 4200), slice(4500, 5000)
 DESIGNS = ("twins_svt-like", "cswin-like")
@@ -67,14 +72,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for seed, cell in product(range(options.seeds), CELLS)
         for row in run_cell(cell, seed, images, designs, teacher, options.scratch, options.budget)
     ]
-    summary = summarize(rows)
-    print(to_table(summary))
+    supernets = [
+        score_designs(seed, images, teacher if taught else None, options.scratch, options.budget)
+        for seed, taught in product(range(options.seeds), (False, True))
+    ]
+    summary, compared = summarize(rows), compare_supernets(supernets)
+    print(to_table(summary), to_supernet_table(compared), sep="\n\n")
     command = ["python", "studies/recipes/run.py", *(sys.argv[1:] if arguments is None else arguments)]
     content = {
         "training_images": 10 * options.per_class,
         "teacher": describe_teacher(options.scratch / "teacher"),
         "runs": rows,
         "summary": summary,
+        "supernets": supernets,
+        "supernet_summary": compared,
         "provenance": provenance(0, command),
     }
     write_json(options.out, content)
@@ -99,8 +110,8 @@ def split_images(archive: Path, folder: Path, per_class: int) -> Path:
 
 
 def write_designs(scratch: Path) -> dict[str, Path]:
-    """Write the analogues of the published designs in ``twins_cswin`` nano; return their files by name."""
-    space = load_declaration("twins_cswin").space(None, SIDE, 3, 10)
+    """Write the analogues of the published designs in this study's space; return their files by name."""
+    space = load_declaration(SPACE).space(None, SIDE, 3, 10)
     files = {}
     for name, architecture in analogues(space):
         if name in DESIGNS:
@@ -163,7 +174,7 @@ def run_cell(
     if not stored.exists():
         study = scratch / name
         if not (study / "study.yaml").exists():
-            begin_study(study, "twins_cswin", images, seed, budget)
+            begin_study(study, str(SPACE), images, seed, budget)
         words = [str(study), "--recipe", str(HERE / f"{recipe}.yaml"), "--from-scratch", "--budget", budget]
         words += [word for file in designs.values() for word in ("--arch", str(file))]
         results = nas("retrain", *words, *(["--teacher", teacher] if with_teacher else []))
@@ -184,6 +195,61 @@ def read_row(cell: str, seed: int, design: str, result: dict[str, Any]) -> dict[
     return {"cell": cell, "design": design, "seed": seed, **{key: result[key] for key in keys}}
 
 
+def score_designs(
+    seed: int, images: Path, teacher: str | None, scratch: Path, budget: str
+) -> dict[str, Any]:
+    """Return the accuracies by digest that designs reach with a supernet's weights: first a search's, then random ones."""
+    study = scratch / f"supernet-{seed}{'' if teacher is None else '-teacher'}"
+    stored = scratch / f"{study.name}.json"
+    if not stored.exists():
+        words = ["--space", str(SPACE), "--data", f"folder:{images}", "--image-size", str(SIDE)]
+        words += ["--epochs", str(SUPERNET_EPOCHS), "--sampler", "random", "--seed", str(seed), "--study", str(study)]
+        words += ["--budget", f"{budget},{SCORED_DESIGNS}trials", *([] if teacher is None else ["--teacher", teacher])]
+        nas("search", *words)
+        scores = {each.architecture.digest: each.scores["top1"] for each in Study(study).records()}
+        write_json(stored, {"seed": seed, "teacher": teacher is not None, "val_top1": scores})
+    row: dict[str, Any] = read_json(stored)
+    return row
+
+
+def compare_supernets(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the mean and the best accuracy of the same designs in supernets with and without a teacher, over seeds."""
+    by_seed = {(row["seed"], row["teacher"]): row["val_top1"] for row in rows}
+    found: dict[str, list[dict[str, float]]] = {"without teacher": [], "with teacher": [], "difference": []}
+    for seed in sorted({seed for seed, _ in by_seed}):
+        pair = by_seed[seed, False], by_seed[seed, True]
+        common = sorted(pair[0].keys() & pair[1].keys())
+        without, taught = (
+            {
+                "mean": statistics.fmean(scores[digest] for digest in common),
+                "best": max(scores[digest] for digest in common),
+            }
+            for scores in pair
+        )
+        found["without teacher"].append(without)
+        found["with teacher"].append(taught)
+        found["difference"].append({key: taught[key] - without[key] for key in taught})
+    return [
+        {"supernet": name, "seeds": len(each), **{key: spread([v[key] for v in each]) for key in ("mean", "best")}}
+        for name, each in found.items()
+    ]
+
+
+def spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Return the mean and the standard deviation of values over seeds; no deviation of a single one."""
+    return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
+
+
+def to_supernet_table(compared: Sequence[dict[str, Any]]) -> str:
+    """Return a Markdown table of the supernets, mean ± standard deviation over seeds."""
+    lines = ["| supernet | mean validation top-1 of the same designs | best of them |", "|---|---|---|"]
+    for line in compared:
+        unit, form = (" points", "+.1f") if line["supernet"] == "difference" else ("%", ".1f")
+        cells = [format_spread(line[key], unit, form) for key in ("mean", "best")]
+        lines.append(f"| {line['supernet']} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
 def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return for each design and cell the mean and spread over seeds, and the same of the difference to `plain`."""
     test = {(row["design"], row["cell"], row["seed"]): row["test_top1"] for row in rows}
@@ -194,8 +260,7 @@ def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         gains = [test[design, cell, seed] - test[design, "plain", seed] for seed in seeds]
         line: dict[str, Any] = {"design": design, "cell": cell, "seeds": len(seeds)}
         for key, values in (("test_top1", accuracies), ("gain", gains)):
-            spread = statistics.stdev(values) if len(values) > 1 else None
-            line[key] = {"mean": statistics.fmean(values), "std": spread}
+            line[key] = spread(values)
         lines.append(line)
     return lines
 
@@ -212,8 +277,8 @@ def to_table(summary: Sequence[dict[str, Any]]) -> str:
 
 def format_spread(value: dict[str, float | None], unit: str, form: str) -> str:
     """Return ``mean ± std`` with its unit."""
-    spread = "" if value["std"] is None else f" ± {value['std']:.1f}"
-    return f"{value['mean']:{form}}{spread}{unit}"
+    deviation = "" if value["std"] is None else f" ± {value['std']:.1f}"
+    return f"{value['mean']:{form}}{deviation}{unit}"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 import subprocess
 import zipfile
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,6 +72,21 @@ def answer(words: list[str]) -> Any:
     return [{"digest": design.digest, "test_top1": top1, **numbers} for design in designs]
 
 
+class ScoredStudy:
+    """A study whose two designs are each a point better with the next seed, and those taught by as much again and one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.words = folder.name.split("-")
+
+    def records(self) -> list[Any]:
+        seed = int(self.words[1])
+        gain = seed + 1 if "teacher" in self.words else 0
+        return [
+            SimpleNamespace(architecture=SimpleNamespace(digest=digest), scores={"top1": top1 + seed + gain})
+            for digest, top1 in (("a", 40.0), ("b", 50.0), (f"only-{gain}", 90.0))
+        ]
+
+
 def test_parts_share_no_image(recipes: ModuleType, archive: Path, tmp_path: Path) -> None:
     folder = recipes.split_images(archive, tmp_path / "images", 30)
     parts = {part: sorted((folder / part).rglob("*.jpg")) for part in ("train", "val", "test")}
@@ -87,7 +102,9 @@ def test_every_cell_is_trained_once_with_its_own_recipe_and_seed(
     commands: list[list[str]],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(recipes, "Study", ScoredStudy)
     options = [
         "--images",
         str(archive),
@@ -111,7 +128,14 @@ def test_every_cell_is_trained_once_with_its_own_recipe_and_seed(
     # 50, 53 and 56 with a teacher, 50, 51 and 52 without: by hand.
     assert line["test_top1"] == {"mean": pytest.approx(53), "std": pytest.approx(3)}
     assert line["gain"] == {"mean": pytest.approx(2), "std": pytest.approx(2)}
-    assert "| cswin-like | + teacher | 53.0 ± 3.0% | +2.0 ± 2.0 points |" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "| cswin-like | + teacher | 53.0 ± 3.0% | +2.0 ± 2.0 points |" in printed
+    # Of the designs that both scored: 45, 46 and 47 without a teacher, and 46, 48 and 50 with one.
+    assert "| without teacher | 46.0 ± 1.0% | 51.0 ± 1.0% |" in printed
+    assert "| with teacher | 48.0 ± 2.0% | 53.0 ± 2.0% |" in printed
+    assert "| difference | +2.0 ± 1.0 points | +2.0 ± 1.0 points |" in printed
+    searched = [words for words in commands if words[0] == "search" and "--epochs" in words]
+    assert len(searched) == 6 and sum("--teacher" in words for words in searched) == 3
     before = len(commands)
     recipes.main([*options, "--teacher", "there", "--out", str(out)])
     assert len(commands) == before

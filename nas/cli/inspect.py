@@ -130,8 +130,16 @@ def _space_to_json(name: str) -> dict[str, Any]:
         "name": declaration.name,
         "summary": declaration.summary,
         "scales": {
-            scale: {"images": list(sides), "architectures": str(declaration.space(scale).size)}
+            scale: {
+                "images": list(sides),
+                "architectures": str(space.size),
+                "stages": [
+                    {"dim": list(widths.dims), widths.head_knob: list(widths.head_options)}
+                    for widths in (stage.widths for stage in space.stages)
+                ],
+            }
             for scale, sides in declaration.scales.items()
+            for space in [declaration.space(scale)]
         },
     }
 

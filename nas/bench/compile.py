@@ -61,11 +61,12 @@ def _count_kinds(supernet: Supernet) -> int:
     """Return how many compilations all architectures of the supernet's space need together."""
     space = supernet.space
     kinds = set()
-    for stage in space.stages:
+    for index, stage in enumerate(space.stages):
         for block in stage.blocks:
             encoding = block.pos if block.pos in ("rpe", "lepe") else ""  # inside the operator
-            for width in stage.widths.pairs:
-                kinds |= {(width, block.operator, block.knobs, encoding), (width, block.mlp_ratio)}
+            for dim, num_heads in stage.widths.pairs:
+                kinds |= {(index, dim, num_heads, block.operator, block.knobs, encoding)}
+                kinds |= {(index, dim, block.mlp_ratio)}
     return len(kinds)
 
 

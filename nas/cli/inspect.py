@@ -9,7 +9,7 @@ import typer
 
 from nas.cli.options import DataDir, Json, SkipBroken, StudyName
 from nas.cli.render import data_lines, findings_table, output, print_json, print_text, similarities_table
-from search_spaces.errors import RequestError
+from search_spaces.errors import ArchitectureError, RequestError
 
 
 def report(study: StudyName) -> None:
@@ -163,15 +163,22 @@ def show(
     """Draw one design with its sizes and costs."""
     from nas.report.description import describe
     from nas.report.terminal import draw_design
+    from nas.search.objectives import parse_quantity
     from nas.study.designs import find_architecture, find_design
     from nas.study.find import find_study
 
     if at is not None:
+        parse_quantity("--at", at)
         arch = f"{arch}@{at}"
-    if study is None:
-        architecture = find_architecture(arch)
-    else:
-        architecture = find_design(arch, find_study(study)).architecture
+    try:
+        if study is None:
+            architecture = find_architecture(arch)
+        else:
+            architecture = find_design(arch, find_study(study)).architecture
+    except ArchitectureError as error:
+        if at is None:
+            raise
+        raise ArchitectureError(f"--at {at}: {error}") from None
     description = describe(architecture, arch)
     if as_json:
         print_json(description)

@@ -35,7 +35,7 @@ HERE = Path(__file__).parent
 SPACE = HERE / "space.yaml"
 SIDE = 32
 #: Epochs of each supernet, and designs that are scored with its weights.
-SUPERNET_EPOCHS, SCORED_DESIGNS = 16, 48
+SUPERNET_EPOCHS, SCORED_DESIGNS = 8, 24
 #: Of each class's 5,000 images: where the training part begins, and the two parts that no recipe trains on.
 VALIDATION, TEST = slice(4000, 4200), slice(4500, 5000)
 DESIGNS = ("twins_svt-like", "cswin-like")

@@ -64,10 +64,10 @@ class LinearAttention(nn.Module):
 
 
 def relu_linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Compute ``ReLU(Q) (ReLU(K)^T V) / (ReLU(Q) sum ReLU(K))``, the sums in float32 or in float64 where V is.
+    """Compute ``ReLU(Q) (ReLU(K)^T V) / (ReLU(Q) sum ReLU(K))``, sums in float32, or float64 where V is.
 
     With S the sum of a feature over all keys, a query's weights ``ReLU(q) S / (ReLU(q) . S)`` sum to one over
-    features, and those of the keys ``ReLU(k) / S`` over positions: no product is larger than the largest value.
+    features, those of the keys ``ReLU(k) / S`` over positions: no product is larger than the largest value.
 
     Args:
         q: Queries ``(B, heads, N, d)``.
@@ -117,7 +117,7 @@ class ElasticLinear(Elastic):
 
 
 def plain(m: LinearAttention, x: Tensor) -> Tensor:
-    """Compute it as EfficientViT's code does: a column of ones beside the values, whose products are the sums."""
+    """Compute it as EfficientViT does: with a column of ones beside the values, whose products are the sums."""
     B, H, W, C = x.shape
     heads, d = m.num_heads, C // m.num_heads
     q, k, v = m.qkv(x).reshape(B, H * W, 3, heads, d).permute(2, 0, 3, 1, 4)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import search_spaces
 from nas.latency.parts import TimedPart, timed_part
-from search_spaces.architecture import Architecture, Stage
+from search_spaces.architecture import Stage
 from search_spaces.declaration import load_declaration
 from search_spaces.space import Space
+from search_spaces.stage_maps import routes
 from search_spaces.walk import BlockPart, walk
 
 FOLDER = Path(search_spaces.__file__).parent / "spaces"
@@ -23,18 +24,19 @@ def space_of(name: str, scale: str) -> Space:
 
 
 def showing_everything(space: Space) -> Iterator[TimedPart]:
-    """Yield parts of a space until blocks have shown everything that ``values_of`` tells apart."""
+    """Yield parts of a space until blocks have shown everything that ``values_of`` tells apart, at the widest."""
+    widest = replace(
+        space, stages=tuple(replace(stage, widths=stage.widths.widest) for stage in space.stages)
+    )
     seen = set[object]()
-    for stem, *downsamples in itertools.product(
-        space.stems, *(stage.downsamples for stage in space.stages[1:])
-    ):
+    for route in routes(widest):
         stages = tuple(
-            Stage(stage.dim, stage.num_heads, stage.blocks, downsample)
-            for stage, downsample in zip(space.stages, (None, *downsamples), strict=True)
+            Stage(feature_map.dim, feature_map.num_heads, stage.blocks, downsample)
+            for feature_map, stage, downsample in zip(
+                route.feature_maps, space.stages, route.downsamples, strict=True
+            )
         )
-        everything = Architecture(
-            stages, space.image_size, space.in_channels, space.num_classes, stem, space.style
-        )
+        everything = space.with_stages(stages, route.entrance.stem, route.entrance.image_size)
         for part in walk(everything):
             if isinstance(part, BlockPart):
                 values = set(values_of(part))

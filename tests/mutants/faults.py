@@ -288,8 +288,8 @@ FAULTS = (
     Fault(
         "a design's teacher is never used",
         "nas/training/subnet_step.py",
-        "criterion.loss(network(lesson.images), *lesson[1:])",
-        "criterion.loss(network(lesson.images), lesson.targets)",
+        "criterion.loss(network(own), *lesson[1:])",
+        "criterion.loss(network(own), lesson.targets)",
         (TEACHER,),
     ),
     Fault(

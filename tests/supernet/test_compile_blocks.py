@@ -45,13 +45,14 @@ scales:
 
 
 def kinds(*architectures: Architecture) -> int:
-    """Return how many kinds of operators and MLPs architectures have, by stage."""
+    """Return how many kinds of operators and MLPs architectures have, by stage and width."""
     found = set()
     for architecture in architectures:
         for index, stage in enumerate(architecture.stages):
             for block in stage.blocks:
                 inside = block.pos if block.pos in ("rpe", "lepe") else ""
-                found |= {(index, block.operator, block.knobs, inside), (index, block.mlp_ratio)}
+                width = index, stage.dim, stage.num_heads
+                found |= {(width, block.operator, block.knobs, inside), (index, stage.dim, block.mlp_ratio)}
     return len(found)
 
 

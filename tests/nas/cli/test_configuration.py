@@ -50,6 +50,7 @@ STORED = Settings(
 )
 # Of settings that not every value of their type is valid for.
 EXAMPLES = {
+    "policy": "uniform",
     "objectives": "top1,macs",
     "max_macs": "7M",
     "max_params": "8M",

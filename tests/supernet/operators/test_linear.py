@@ -129,7 +129,7 @@ def test_every_position_attends_to_all() -> None:
 def test_a_smaller_kernel_is_the_middle_of_the_largest() -> None:
     blocks = [Block("linear", (("kernel_size", size),)) for size in (3, 7)]
     feature_map = FeatureMap(4, 2, 6, 6)
-    elastic = mixer("linear").elastic(blocks, feature_map, Projections(4, bias=True))
+    elastic = mixer("linear").elastic(blocks, feature_map, Projections(4, bias=True, head_groups=2))
     small, large = (elastic.weight_slices(block, feature_map)["convolution.weight"]() for block in blocks)
     assert large.shape == (4, 1, 7, 7)
     assert torch.equal(small, large[:, :, 2:5, 2:5])

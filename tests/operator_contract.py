@@ -43,6 +43,9 @@ from tests.helpers.modules import (
 )
 from tests.helpers.operator_cases import AROUND, BYSTANDERS, SIZES, Case, MixerCase, trace
 
+#: Tests that take half a second a module: of each operator's modules the first three are fast, the others slow.
+SLOW_BEYOND_A_FEW = ("test_export_round_trip_at_another_batch_size",)
+
 
 class OperatorContract(ABC):
     """What an operator holds at every setting, positional encoding and map.
@@ -94,7 +97,11 @@ class OperatorContract(ABC):
         if "case" in metafunc.fixturenames:
             metafunc.parametrize("case", list(self.cases()), ids=str)
         if "mixer_case" in metafunc.fixturenames:
-            metafunc.parametrize("mixer_case", list(self.mixer_cases()), ids=str)
+            cases: list[Any] = list(self.mixer_cases())
+            if metafunc.function.__name__ in SLOW_BEYOND_A_FEW:
+                late = (pytest.param(case, marks=pytest.mark.slow) for case in cases[3:])
+                cases = [*cases[:3], *late]
+            metafunc.parametrize("mixer_case", cases, ids=str)
 
     def elastic(self, case: Case) -> ElasticBlock:
         """Return the elastic block that offers every setting, and other operators."""

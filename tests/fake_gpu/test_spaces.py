@@ -15,7 +15,10 @@ from tests.helpers.fake_device import FakeDevice, fake_device, require_on
 from tests.helpers.named_spaces import SCALES, showing_everything, space_of
 
 
-@pytest.mark.parametrize(("name", "scale"), SCALES)
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [pytest.param(*pair, marks=[] if pair[1] == "nano" else pytest.mark.slow) for pair in SCALES],
+)
 def test_every_part_runs_on_a_gpu(name: str, scale: str) -> None:
     parts = {part.name: part for part in showing_everything(space_of(name, scale))}
     modules = [build_on_meta(part.blueprint) for part in parts.values()]

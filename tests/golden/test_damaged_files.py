@@ -170,7 +170,7 @@ def check(nas: Nas, place: Path, name: str, make: Callable[[bytes], bytes]) -> N
 
 @pytest.mark.parametrize("name", READERS)
 @settings(
-    max_examples=10,
+    max_examples=5,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -26,7 +26,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("output", ["--json", "table"])
+@pytest.mark.parametrize("output", ["--json", pytest.param("table", marks=pytest.mark.slow)])
 def test_benches_run_without_the_libraries_of_the_search(output: str, space_file: Path) -> None:
     command = ["operators", "supernet", "--quick", "--rounds", "1", "--threads", "1", "--device", "cpu"]
     command += ["--space", str(space_file), *([output] if output == "--json" else [])]

@@ -118,6 +118,7 @@ def bare_environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "NAS_TEST_DEVICE": "cpu"}
 
 
+@pytest.mark.slow
 def test_a_bench_runs_without_the_libraries_of_the_search(tmp_path: Path, space_file: Path) -> None:
     command = ["-m", "nas.bench", "supernet", "--quick", "--device", "cpu", "--space", str(space_file)]
     done = subprocess.run(

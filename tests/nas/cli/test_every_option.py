@@ -39,7 +39,18 @@ from tests.nas.cli.option_entries import (
     OLD,
 )
 
+#: A command takes a second, so that of each list every third case is fast; the slow tests have all.
+FAST = 3
+
 CASES = [(command, option) for command, entries in ENTRIES.items() for option in entries]
+
+
+def mostly_slow(cases: list[Any]) -> list[Any]:
+    """Return the cases of a test, most of them marked slow."""
+    return [
+        pytest.param(*case, marks=[pytest.mark.slow] if number % FAST else [])
+        for number, case in enumerate(cases)
+    ]
 
 
 def all_options() -> dict[str, set[str]]:
@@ -147,7 +158,7 @@ def seen(nas: Nas, done: list[str], command: tuple[str, ...]) -> tuple[Outcome, 
     return outcome, [each for each in done if os.environ["NAS_CACHE_DIR"] not in each]
 
 
-@pytest.mark.parametrize(("command", "option"), CASES, ids=lambda text: text)
+@pytest.mark.parametrize(("command", "option"), mostly_slow(CASES), ids=lambda text: text)
 def test_an_option_does_something(nas: Nas, done: list[str], command: str, option: str) -> None:
     entry = ENTRIES[command][option]
     assert entry.typed[0] == option
@@ -163,12 +174,14 @@ def test_an_option_does_something(nas: Nas, done: list[str], command: str, optio
 
 @pytest.mark.parametrize(
     ("option", "line"),
-    [
-        (option, line)
-        for entries in ENTRIES.values()
-        for option, entry in entries.items()
-        for line in entry.refusals
-    ],
+    mostly_slow(
+        [
+            (option, line)
+            for entries in ENTRIES.values()
+            for option, entry in entries.items()
+            for line in entry.refusals
+        ]
+    ),
     ids=lambda each: each if isinstance(each, str) else " ".join(each),
 )
 def test_an_option_that_could_change_nothing_is_refused_by_name(

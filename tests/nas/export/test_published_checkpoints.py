@@ -52,6 +52,7 @@ def images(*shape: int) -> Tensor:
 # -- timm, at full size ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TIMM)
 def test_timm_counts_the_same(name: str) -> None:
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:

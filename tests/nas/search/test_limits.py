@@ -129,7 +129,7 @@ def test_a_limit_near_the_smallest_design_leaves_a_whole_search(seed: int) -> No
     assert any(row.rejected for row in rows)  # what exceeds the limit is kept, and bred from by its excess
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("sampler", [pytest.param("tpe", marks=pytest.mark.slow), "random"])
 def test_other_samplers_find_designs_within_limits_too(sampler: str) -> None:
     rows = search(NANO, 48, sampler, batch=16, macs=1.05 * LEAST_MACS)
     assert sum(row.evaluated for row in rows) == 48 and len(rows) <= 112

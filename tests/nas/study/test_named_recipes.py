@@ -318,9 +318,9 @@ def test_recipes_are_listed_and_shown(nas: Nas, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "crop"),
     [
-        ("--image-size 96", 1.0),
+        pytest.param("--image-size 96", 1.0, marks=pytest.mark.slow),
         ("--image-size 96 --recipe cswin", 0.9),
-        ("--image-size 96 --recipe cswin --test-crop 0.8", 0.8),
+        pytest.param("--image-size 96 --recipe cswin --test-crop 0.8", 0.8, marks=pytest.mark.slow),
         ("--image-size 28 --recipe cswin", 1.0),  # small images have the size that they are tested at
     ],
 )

@@ -54,6 +54,7 @@ def test_every_policy_trains_a_supernet(
             read_supernet(space, "block", path)
 
 
+@pytest.mark.slow
 def test_shards_in_turn_equal_shards_of_two_ranks(
     space: Space, settings: Settings, data: Data, tmp_path: Path
 ) -> None:

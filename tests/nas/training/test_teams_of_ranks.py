@@ -143,6 +143,7 @@ def test_ranks_together_are_one_process(norms: str, together: dict[str, Trained]
         assert together[norms].epochs[-1] == alone.epochs[-1]
 
 
+@pytest.mark.slow
 def test_ranks_together_are_taught_as_one_process(tmp_path: Path) -> None:
     """Each asks the teacher about its own images, or looks its answers up; copies of images and mixing included."""
     data = new_payload()["data"]

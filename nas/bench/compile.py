@@ -60,7 +60,7 @@ def bench(setup: Setup) -> list[Measurement]:
 def _count_kinds(supernet: Supernet) -> int:
     """Return how many compilations all architectures of the supernet's space need together."""
     space = supernet.space
-    kinds = set()
+    kinds = set[object]()
     for index, stage in enumerate(space.stages):
         for block in stage.blocks:
             encoding = block.pos if block.pos in ("rpe", "lepe") else ""  # inside the operator

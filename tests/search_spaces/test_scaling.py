@@ -30,6 +30,18 @@ def operators(design: Architecture) -> list[set[str]]:
     return [{block.operator for block in stage.blocks} for stage in design.stages]
 
 
+@pytest.mark.parametrize("dim", [6, 10, 18, 22, 26])
+def test_the_one_width_that_meets_a_budget_is_found(dim: int) -> None:
+    """A stage of two heads has even widths: their neighbours miss by a tenth, another depth changes more."""
+    blocks = (Block("dwconv", {"kernel_size": 3, "dynamic": "none"}),)
+    design = Architecture((Stage(20, 2, blocks),), (32, 32), 3, 10, "conv3x3_s2")
+    wanted, *others = (
+        replace(design, stages=(replace(design.stages[0], dim=width),)) for width in (dim, dim - 2, dim + 2)
+    )
+    assert all(abs(costs(other).macs / costs(wanted).macs - 1) > 0.1 for other in others)
+    assert scale_to_macs(design, costs(wanted).macs) == wanted
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 @settings(deadline=None, max_examples=2)
 @given(budget=st.floats(3e6, 30e6))

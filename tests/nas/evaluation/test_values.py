@@ -8,12 +8,15 @@ from random import Random
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nas.evaluation.accuracy import AccuracyMeter, Evaluator, accuracy
 from nas.evaluation.prefix_cache import PrefixCacheEvaluator
-from search_spaces.declaration import load_declaration
-from supernet.steps import BATCH_NORMS
+from search_spaces.declaration import load_declaration, parse_declaration
+from supernet.steps import BATCH_NORMS, Flow, StepRunner, steps
 from supernet.supernet import Supernet
+from tests.helpers.modules import randomised
+from tests.helpers.space_examples import WIDTHS
 
 #: Logits of four images for seven classes; the labels' ranks are first, third, sixth and last.
 LOGITS = torch.tensor(
@@ -107,3 +110,50 @@ def test_designs_are_scored_with_statistics_of_training_images(name: str) -> Non
     )
     (together,) = PrefixCacheEvaluator(supernet, validation, calibration, 2**20).score([design])
     assert together["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def smaller(images: Tensor) -> Tensor:
+    return F.interpolate(images, size=(12, 12), mode="bicubic", antialias=True)
+
+
+@pytest.fixture
+def two_sizes() -> Supernet:
+    """A supernet of designs for images of 12 or 16 px, of which there are some of 16."""
+    return randomised(Supernet(parse_declaration(WIDTHS, "widths").space("one", 16, 3, 10))).eval()
+
+
+@torch.no_grad()
+def test_steps_give_a_smaller_design_the_logits_of_images_made_smaller(two_sizes: Supernet) -> None:
+    torch.manual_seed(0)
+    images, runner = torch.randn(4, 3, 16, 16), StepRunner(two_sizes)
+    for side, shown in ((12, smaller(images)), (16, images)):
+        design = two_sizes.space.at_image_size((side, side)).largest
+        flow: Flow = (images, None)
+        for step in steps(design):
+            flow = runner.run(step, flow, {})  # with the supernet's own statistics
+        expected = two_sizes.extract(design)(shown)
+        torch.testing.assert_close(runner.classify(flow), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(two_sizes(images, design), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_smaller_design_is_scored_on_images_made_smaller(two_sizes: Supernet) -> None:
+    """Those that its BatchNorm statistics are measured on are made smaller too."""
+    torch.manual_seed(0)
+    images, calibration = torch.randn(12, 3, 16, 16), [torch.randn(9, 3, 16, 16), torch.randn(7, 3, 16, 16)]
+    labels = torch.arange(12) % 10
+    small = two_sizes.space.at_image_size((12, 12))
+    design = small.assemble({**small.values(small.largest), "stage1.block1.operator": "dwconv"})
+    losses = []
+    for shown, measured in (
+        (smaller(images), [smaller(each) for each in calibration]),
+        (smaller(images), calibration),
+        (images, calibration),
+    ):
+        network = two_sizes.extract(design)
+        set_statistics(network, measured)
+        losses.append(accuracy(network, [(shown, labels)])["loss"])
+    expected = losses[0]
+    assert min(abs(other - expected) for other in losses[1:]) > 0.001
+    alone = Evaluator(two_sizes, [(images, labels)], calibration).score(design)
+    (together,) = PrefixCacheEvaluator(two_sizes, [(images, labels)], calibration, 2**20).score([design])
+    assert [alone["loss"], together["loss"]] == pytest.approx([expected] * 2, rel=1e-5)

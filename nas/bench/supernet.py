@@ -19,7 +19,6 @@ from nas.bench.setup import Setup
 from nas.bench.spaces import load_space
 from nas.runtime.device import autocast
 from nas.study.recipe import Recipe
-from nas.study.recipes import CPU_SHARDS
 from nas.training.ema import ModelEma
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
@@ -37,9 +36,7 @@ def bench(setup: Setup) -> list[Measurement]:
     values than its subnet has (``details`` counts both): once the subnet's side updates as many, once its own.
     """
     space = load_space(setup)
-    # As many as a training on two cores gives a path at once.
-    small = Recipe().batch_size // CPU_SHARDS
-    batch = setup.pick(setup.batch_size, small if space.image_size[0] < 128 else 4, 128, 8)
+    batch = setup.pick(setup.batch_size, 32 if space.image_size[0] < 128 else 4, 128, 8)
     count = 2 if setup.quick else 6
     torch.manual_seed(0)
     supernet = Supernet(space).to(setup.device)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from search_spaces.architecture import Architecture, Block, Stage
+from search_spaces.block_sequence import least_depth, repeat_blocks
 from search_spaces.choices import StageChoices
 from search_spaces.published import published
 from search_spaces.widths import WidthChoices
@@ -136,7 +137,7 @@ def analogue(design: DesignPattern, space: Space) -> Architecture | None:
     ]
     stages = []
     for choices, pattern, depth in zip(space.stages, patterns, _nearest_depths(wanted, options), strict=True):
-        nearest = [_nearest_block(_block_at(pattern, index), choices) for index in range(depth)]
+        nearest = [_nearest_block(block, choices) for block in repeat_blocks(pattern.blocks, depth)]
         blocks = tuple(block for block in nearest if block is not None)
         if len(blocks) < depth:
             return None
@@ -190,9 +191,9 @@ def _nearest_width(widths: WidthChoices, pattern: StagePattern) -> tuple[int, in
 
 
 def _sufficient_depths(depths: Sequence[int], pattern: StagePattern) -> Sequence[int]:
-    """Return the depths that hold every operator of ``pattern``, or all where none does."""
-    num_operators = len({block.operator for block in pattern.blocks})
-    return [depth for depth in depths if depth >= num_operators] or depths
+    """Return the depths that hold every kind of block of ``pattern``, or all where none does."""
+    least = least_depth(pattern.blocks)
+    return [depth for depth in depths if depth >= least] or depths
 
 
 def _nearest_depths(wanted: Sequence[float], options: Sequence[Sequence[int]]) -> list[int]:
@@ -209,13 +210,6 @@ def _nearest_depths(wanted: Sequence[float], options: Sequence[Sequence[int]]) -
         return round(error, 9), _log_ratio(scale, 1.0)
 
     return depths_at(min(sorted(scales), key=distance))
-
-
-def _block_at(pattern: StagePattern, index: int) -> Block:
-    """Return the paper's block at ``index``; deeper stages repeat its sequence of blocks."""
-    block = pattern.blocks[index % len(pattern.blocks)]
-    # The encoding of a stage's first block (PEG) is not repeated with the sequence.
-    return block if index < len(pattern.blocks) else replace(block, pos=pattern.blocks[-1].pos)
 
 
 #: Knobs that make an operator another one: an analogue never differs from its paper in these.

@@ -12,7 +12,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from search_spaces.architecture import Architecture, Block, Stage
+from search_spaces.architecture import Architecture, Stage
+from search_spaces.block_sequence import least_depth, repeat_blocks
 from search_spaces.cost import costs
 from search_spaces.errors import ArchitectureError
 
@@ -59,26 +60,12 @@ def _depths(design: Architecture) -> Iterator[tuple[Stage, ...]]:
     seen = set()
     for factor in _DEPTH_FACTORS:
         depths = tuple(
-            max(_num_kinds(stage.blocks), round(factor * len(stage.blocks))) for stage in design.stages
+            max(least_depth(stage.blocks), round(factor * len(stage.blocks))) for stage in design.stages
         )
         if depths not in seen:
             seen.add(depths)
             pairs = zip(design.stages, depths, strict=True)
             yield tuple(replace(stage, blocks=repeat_blocks(stage.blocks, depth)) for stage, depth in pairs)
-
-
-def _num_kinds(blocks: Sequence[Block]) -> int:
-    return len({block.operator for block in blocks})
-
-
-def repeat_blocks(blocks: Sequence[Block], depth: int) -> tuple[Block, ...]:
-    """Return the first ``depth`` of a stage's blocks, or as many more in their sequence.
-
-    What a first block alone has, such as PEG or no attention maps of a block before, is not repeated.
-    """
-    later = blocks[1:] or blocks
-    more = (later[index % len(later)] for index in range(depth))
-    return (*blocks, *more)[:depth] if len(blocks) < depth else tuple(blocks[:depth])
 
 
 def _widths(design: Architecture, macs: float) -> Iterator[Architecture]:

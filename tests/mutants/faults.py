@@ -1,8 +1,9 @@
-"""Faults of training, evaluation and scaling that a test must catch: each is one change of one line."""
+"""Faults of training and evaluation that a test must catch: each is one change of one line."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tests.mutants.fault import Fault
+from tests.mutants.size_faults import SIZE_FAULTS
 
 TRAINING, EVALUATION = "tests/nas/training", "tests/nas/evaluation"
 STEP, RETRAINING = f"{TRAINING}/test_step_values.py", f"{TRAINING}/test_retraining_values.py"
@@ -11,28 +12,6 @@ DISTILLATION = f"{TRAINING}/test_distillation.py"
 TEACHER = f"{TRAINING}/test_teacher.py"
 ANSWERS = f"{TRAINING}/test_stored_answers.py"
 SCORES = f"{EVALUATION}/test_values.py"
-SIZES = f"{TRAINING}/test_image_size.py"
-SCALING = "tests/search_spaces/test_scaling.py"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A change that makes the code wrong.
-
-    Attributes:
-        name: What is wrong then.
-        file: The file.
-        right: Text that stands there once.
-        wrong: What takes its place.
-        tests: Where the tests are that should notice.
-    """
-
-    name: str
-    file: str
-    right: str
-    wrong: str
-    tests: tuple[str, ...]
-
 
 FAULTS = (
     Fault(
@@ -322,74 +301,5 @@ FAULTS = (
         'kind = f"{device.type}"',
         (f"{TRAINING}/test_part_counts.py",),
     ),
-    Fault(
-        "a path of a supernet is shown images at full size",
-        "supernet/supernet.py",
-        "return resize_images(images, architecture.image_size) if several else images",
-        "return images",
-        (SCORES,),
-    ),
-    Fault(
-        "the evaluator of populations shows designs images at full size",
-        "supernet/steps.py",
-        "x = resize_images(x, step.image_size)",
-        "pass",
-        (SCORES,),
-    ),
-    Fault(
-        "one evaluator shows designs images at full size",
-        "nas/evaluation/accuracy.py",
-        "AtImageSize(self.supernet.extract(architecture), architecture.image_size)",
-        "self.supernet.extract(architecture)",
-        (SCORES,),
-    ),
-    Fault(
-        "a step of retraining is of images at full size",
-        "nas/training/subnet_step.py",
-        "own = lesson.images if image_size is None else resize_images(lesson.images, image_size)",
-        "own = lesson.images",
-        (SIZES,),
-    ),
-    Fault(
-        "a retraining keeps its design's size from its steps",
-        "nas/training/subnet.py",
-        "image_size=size,",
-        "image_size=None,",
-        (SIZES,),
-    ),
-    Fault(
-        "a teacher is shown images at its student's size",
-        "nas/training/subnet_step.py",
-        "prepare_lesson(criterion, teaching, step, shard, images, labels)",
-        "prepare_lesson(criterion, teaching, step, shard, resize_images(images, image_size or (16, 16)), labels)",
-        (SIZES,),
-    ),
-    Fault(
-        "an epoch's accuracy is of images at full size",
-        "nas/training/subnet.py",
-        "accuracy(AtImageSize(training.averaged_network, size), batches)",
-        "accuracy(training.averaged_network, batches)",
-        (SIZES,),
-    ),
-    Fault(
-        "a retrained design is scored on images at full size",
-        "nas/training/retraining_result.py",
-        "resized = AtImageSize(network, size)",
-        "resized = network",
-        (SIZES,),
-    ),
-    Fault(
-        "smaller images are not antialiased",
-        "supernet/resizing.py",
-        "antialias=True",
-        "antialias=False",
-        (SIZES,),
-    ),
-    Fault(
-        "widths for a budget are searched coarsely",
-        "search_spaces/scaling.py",
-        "_NARROWEST, _WIDEST, _HALVINGS = 1 / 64, 64.0, 14",
-        "_NARROWEST, _WIDEST, _HALVINGS = 1 / 64, 64.0, 2",
-        (SCALING,),
-    ),
+    *SIZE_FAULTS,
 )

@@ -13,7 +13,7 @@ from search_spaces.cost import costs
 from search_spaces.errors import ArchitectureError, SpaceError
 from search_spaces.published import published
 from search_spaces.refit import refit
-from search_spaces.scaling import repeat_blocks, scale_to_macs
+from search_spaces.scaling import scale_to_macs
 from tests.helpers.space_examples import mixed, space
 
 FAMILIES = [
@@ -42,6 +42,16 @@ def test_the_one_width_that_meets_a_budget_is_found(dim: int) -> None:
     assert scale_to_macs(design, costs(wanted).macs) == wanted
 
 
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_a_shallower_stage_keeps_all_kinds_of_blocks(share: float) -> None:
+    """LSA comes last: of fewer blocks none would be left of it."""
+    conv, lsa = Block("dwconv", {"kernel_size": 3, "dynamic": "none"}), Block("lsa", {"window_size": 4})
+    design = Architecture((Stage(32, 2, (conv, conv, conv, lsa)),), (32, 32), 3, 10, "conv3x3_s2")
+    scaled = scale_to_macs(design, share * costs(design).macs)
+    assert scaled.stages[0].dim < 32
+    assert operators(scaled) == operators(design)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 @settings(deadline=None, max_examples=2)
 @given(budget=st.floats(3e6, 30e6))
@@ -68,12 +78,24 @@ def test_a_design_that_meets_the_budget_stays_as_it_is() -> None:
     assert scale_to_macs(design, 1.01 * costs(design).macs) is design
 
 
-def test_deeper_stages_repeat_their_sequence() -> None:
-    lsa, gsa = Block("lsa", {"window_size": 7}, "cpe"), Block("gsa", {"sr_ratio": 2})
-    plain = replace(lsa, pos="none")
-    assert repeat_blocks((lsa, gsa, plain), 6) == (lsa, gsa, plain, gsa, plain, gsa)
-    assert repeat_blocks((lsa, gsa), 1) == (lsa,)
-    assert repeat_blocks((lsa,), 3) == (lsa, lsa, lsa)
+@pytest.mark.parametrize("name", ["twins_svt_small", "swin_tiny"])
+def test_operators_and_shifts_take_turns_at_every_depth(name: str) -> None:
+    design = published(name)
+    turns = [[_kind(block) for block in stage.blocks[:2]] for stage in design.stages]
+    depths = set()
+    for budget in (6e8, 2e10):
+        scaled = scale_to_macs(design, budget)
+        depths |= {len(stage.blocks) for stage in scaled.stages}
+        for stage, both in zip(scaled.stages, turns, strict=True):
+            kinds = [_kind(block) for block in stage.blocks]
+            assert kinds == [both[index % 2] for index in range(len(kinds))] and set(kinds) == set(both)
+            assert stage.blocks[0].pos == design.stages[0].blocks[0].pos
+            assert {block.pos for block in stage.blocks[1:]} <= {design.stages[0].blocks[1].pos}
+    assert depths - {len(stage.blocks) for stage in design.stages}
+
+
+def _kind(block: Block) -> tuple[str, object]:
+    return block.operator, block.settings.get("shift")
 
 
 def test_what_cannot_be_scaled_is_said_with_the_nearest() -> None:

@@ -67,7 +67,7 @@ def _like(space: Space, like: Architecture, macs: float) -> Iterator[Architectur
 
 def _keeps_family(choice: str) -> bool:
     """Return whether a choice may be changed without making a design another one."""
-    return choice.endswith((".dim", ".mlp_ratio"))
+    return choice.endswith((".dim", ".width", ".mlp_ratio"))
 
 
 def _descend(

@@ -21,13 +21,14 @@ from search_spaces.geometry import downsample_geometry, stem_geometry
 from search_spaces.operators import Knob, OperatorSpec, import_operator, is_operator, operator, operator_names
 from search_spaces.skeleton import Style
 from search_spaces.space import Space
-from search_spaces.widths import WidthChoices
+from search_spaces.widths import CombinedWidths, ListedWidths, WidthChoices
 from search_spaces.yaml_reader import YamlReader
 
 _TOP = ("name", "summary", "blocks", "scales")
 _BLOCKS = ("operators", "mlp_ratio")
 _SCALE = ("images", "image_size", "stem", "style", "stages")
-_STAGE = ("dim", "num_heads", "head_dim", "depth", "downsample", "operators", "mlp_ratio")
+_WIDTH = ("dim", "num_heads", "head_dim")
+_STAGE = (*_WIDTH, "width", "depth", "downsample", "operators", "mlp_ratio")
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,8 @@ class Declaration:
             raise SpaceError(f"{self.source}: {key}: {error}") from None
 
     def _stage(self, value: Any, key: str, first: bool) -> StageChoices:
-        required = ("dim", "depth") if first else ("dim", "depth", "downsample")
+        has_width = isinstance(value, dict) and "width" in value
+        required = ("width" if has_width else "dim", "depth", *(() if first else ("downsample",)))
         node = self._reader.mapping(value, key, _STAGE, required)
         if first and "downsample" in node:
             raise self._reader.error(
@@ -228,6 +230,38 @@ class Declaration:
         )
 
     def _widths(self, node: Mapping[str, Any], key: str) -> WidthChoices:
+        if "width" in node:
+            return self._listed_widths(node, key)
+        dims = self._reader.counts(node["dim"], f"{key}.dim")
+        knob = self._head_knob(node, key)
+        heads = self._reader.counts(node[knob], f"{key}.{knob}")
+        try:
+            return CombinedWidths(dims, **{"num_heads" if knob == "num_heads" else "head_dims": heads})
+        except SpaceError as error:
+            raise self._reader.error(f"{key}.{knob}", f"does not fit: {error}") from None
+
+    def _listed_widths(self, node: Mapping[str, Any], key: str) -> WidthChoices:
+        if both := [name for name in _WIDTH if name in node]:
+            raise self._reader.error(key, f"has both width and {both[0]}; {both[0]} belongs into each width")
+        combinations = []
+        for number, value in enumerate(self._reader.options(node["width"], f"{key}.width"), start=1):
+            place = f"{key}.width[{number}]"
+            width = self._reader.mapping(value, place, _WIDTH, ("dim",))
+            knob = self._head_knob(width, place)
+            dim, count = (self._reader.count(width[name], f"{place}.{name}") for name in ("dim", knob))
+            if dim % count:
+                heads = f"{count} heads" if knob == "num_heads" else f"heads of {count} channels"
+                raise self._reader.error(
+                    f"{place}.{knob}", f"does not fit: dim {dim} cannot be divided into {heads}"
+                )
+            combinations.append((dim, count if knob == "num_heads" else dim // count))
+        try:
+            return ListedWidths(tuple(combinations))
+        except SpaceError as error:
+            raise self._reader.error(f"{key}.width", str(error)) from None
+
+    def _head_knob(self, node: Mapping[str, Any], key: str) -> str:
+        """Return which of the two knobs that decide on heads is given."""
         given = [name for name in ("num_heads", "head_dim") if name in node]
         if len(given) == 2:
             raise self._reader.error(
@@ -235,12 +269,7 @@ class Declaration:
             )
         if not given:
             raise self._reader.error(key, "lacks the key 'num_heads' (or 'head_dim', the channels of a head)")
-        dims = self._reader.counts(node["dim"], f"{key}.dim")
-        heads = self._reader.counts(node[given[0]], f"{key}.{given[0]}")
-        try:
-            return WidthChoices(dims, **{"num_heads" if given == ["num_heads"] else "head_dims": heads})
-        except SpaceError as error:
-            raise self._reader.error(f"{key}.{given[0]}", f"does not fit: {error}") from None
+        return given[0]
 
     def _operator(self, name: str, options: Mapping[str, Any], key: str) -> OperatorChoices:
         spec, knobs = operator(name), []

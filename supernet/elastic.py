@@ -106,7 +106,8 @@ class ElasticFactory(Protocol):
 
         Args:
             blocks: Every block of this operator that may be chosen.
-            feature_map: As high, wide and deep, and with as many heads, as any map that they may run on.
+            feature_map: As high, wide and deep, and with as many heads, as any map that they may run on; these heads
+                need not divide its channels, as the widest map may have fewer.
             projections: Their query, key, value and output projections.
         """
 

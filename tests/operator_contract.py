@@ -25,7 +25,7 @@ from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.choices import OperatorChoices, StageChoices
 from search_spaces.cost import block_cost
 from search_spaces.operators import FeatureMap, KnobValue, operator
-from search_spaces.widths import WidthChoices
+from search_spaces.widths import CombinedWidths
 from supernet.kernels import plain_attention
 from supernet.operators import mixer
 from supernet.source import model_source
@@ -116,7 +116,7 @@ class OperatorContract(ABC):
             case.feature_map, height=case.feature_map.height + 1, width=case.feature_map.width + 2
         )
         choices = StageChoices(
-            WidthChoices((feature_map.dim,), (feature_map.num_heads,)),
+            CombinedWidths((feature_map.dim,), (feature_map.num_heads,)),
             (1,),
             (*others[:1], own, *others[1:]),
             (1.5, 2.0),

@@ -133,10 +133,7 @@ def _space_to_json(name: str) -> dict[str, Any]:
             scale: {
                 "images": list(sides),
                 "architectures": str(space.size),
-                "stages": [
-                    {"dim": list(widths.dims), widths.head_knob: list(widths.head_options)}
-                    for widths in (stage.widths for stage in space.stages)
-                ],
+                "stages": [stage.widths.to_json() for stage in space.stages],
             }
             for scale, sides in declaration.scales.items()
             for space in [declaration.space(scale)]

@@ -1,6 +1,7 @@
 """The path of a space that saves most for its backward pass.
 
-It is a path of the largest images and widths, as everything that a part saves grows with them.
+It is a path of the largest images, and of widths that no larger one has as many heads as: all that a part saves grows
+with these three.
 What a path saves is the sum over its parts, and what a part saves depends on the types of what it is given alone.
 So the walk below keeps, for every way in which a part can be given its input, the path that saved most so far
 (Bellman 1957, "Dynamic Programming"): it is exact, and looks at each part once rather than at each path.

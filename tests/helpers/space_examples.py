@@ -96,7 +96,31 @@ scales:
       - {dim: [8, 16], num_heads: [2, 4], depth: [1, 2], downsample: [conv3x3, merging]}
 """
 
-TEXTS = {"conditional": CONDITIONAL, "skeleton": SKELETON, "shared": SHARED, "widths": WIDTHS}
+# Widths with heads of their own: two of one width, fewer heads on a wider map, one that is no choice.
+LISTED = """
+name: listed
+blocks:
+  mlp_ratio: 1
+  operators:
+    dwconv: {kernel_size: 3, dynamic: none}
+    gsa: {sr_ratio: 1}
+scales:
+  one:
+    images: 16
+    stem: patch4x4
+    stages:
+      - width: [{dim: 16, num_heads: 2}, {dim: 8, head_dim: 2}, {dim: 12, num_heads: 6}, {dim: 16, num_heads: 4}]
+        depth: 1
+      - {width: {dim: 20, num_heads: 5}, depth: [1, 2], downsample: [conv2x2, merging]}
+"""
+
+TEXTS = {
+    "conditional": CONDITIONAL,
+    "skeleton": SKELETON,
+    "shared": SHARED,
+    "widths": WIDTHS,
+    "listed": LISTED,
+}
 
 
 @cache

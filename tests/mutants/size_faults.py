@@ -7,6 +7,7 @@ from tests.mutants.fault import Fault
 SIZES, SCORES = "tests/nas/training/test_image_size.py", "tests/nas/evaluation/test_values.py"
 SCALING = "tests/search_spaces/test_scaling.py"
 SEQUENCE = "tests/search_spaces/test_block_sequence.py"
+FOOTPRINT = "tests/nas/training/test_footprint.py"
 
 SIZE_FAULTS = (
     Fault(
@@ -106,5 +107,12 @@ SIZE_FAULTS = (
         "max(least_depth(stage.blocks), round(factor * len(stage.blocks)))",
         "max(1, round(factor * len(stage.blocks)))",
         (SCALING,),
+    ),
+    Fault(
+        "a narrower map of more heads is no candidate for the worst path",
+        "search_spaces/widths.py",
+        "if not any(wider > dim and more >= heads for wider, more in self.pairs)",
+        "if not any(wider > dim for wider, more in self.pairs)",
+        (FOOTPRINT,),
     ),
 )

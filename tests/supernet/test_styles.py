@@ -17,7 +17,7 @@ from search_spaces.errors import ArchitectureError, SpaceError
 from search_spaces.skeleton import Style
 from search_spaces.space import Space
 from search_spaces.walk import walk_blocks
-from search_spaces.widths import WidthChoices
+from search_spaces.widths import CombinedWidths
 from supernet.source import model_source
 from supernet.subnet import backbone_blueprint, build_subnet, network_blueprint
 from supernet.supernet import Supernet
@@ -31,7 +31,7 @@ CHOICES = OperatorChoices(
 
 
 def space(style: Style = REFINER, pos: tuple[str, ...] = ("none",)) -> Space:
-    stage = StageChoices(WidthChoices((12,), (3,)), (1, 4), (replace(CHOICES, pos=pos),), (1.0, 2.0))
+    stage = StageChoices(CombinedWidths((12,), (3,)), (1, 4), (replace(CHOICES, pos=pos),), (1.0, 2.0))
     return Space("small", "one", (stage,), ("patch8x8", "refiner8x8"), ((32, 24),), 3, 5, style)
 
 
@@ -81,7 +81,9 @@ def test_gradients_flow_through_shared_maps() -> None:
 
 
 def test_every_draw_is_valid_and_counted_once() -> None:
-    stage = StageChoices(WidthChoices((12,), (3,)), (1, 2), (replace(CHOICES, pos=("none", "rpe")),), (1.0,))
+    stage = StageChoices(
+        CombinedWidths((12,), (3,)), (1, 2), (replace(CHOICES, pos=("none", "rpe")),), (1.0,)
+    )
     chosen = Space("small", "one", (stage,), ("patch8x8",), ((32, 24),), 3, 5)
     names, options = [c.name for c in chosen.choices], [c.options for c in chosen.choices]
     found = {chosen.assemble(dict(zip(names, values, strict=True))).digest for values in product(*options)}
@@ -137,11 +139,11 @@ def test_what_cannot_hand_maps_or_hold_tokens_is_refused(
 
 def test_a_space_where_maps_may_be_missing_is_refused() -> None:
     lsa = OperatorChoices("lsa", (("window_size", (2,)),), ("none",))
-    mixed = StageChoices(WidthChoices((12,), (3,)), (2,), (CHOICES, lsa), (1.0,))
+    mixed = StageChoices(CombinedWidths((12,), (3,)), (2,), (CHOICES, lsa), (1.0,))
     with pytest.raises(SpaceError, match="which may be 'lsa' and hand none on"):
         Space("small", "one", (mixed,), ("patch8x8",), ((32, 32),))
     alone = StageChoices(
-        WidthChoices((12,), (3,)),
+        CombinedWidths((12,), (3,)),
         (2,),
         (replace(CHOICES, knobs=(("maps", ("shared",)), *CHOICES.knobs[1:])),),
         (1.0,),

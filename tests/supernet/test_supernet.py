@@ -75,7 +75,10 @@ scales:
     image_size: [12, 16]
     stem: [patch2x2, conv3x3_s2]
     stages:
-      - {dim: [8, 12, 16], num_heads: [2, 4], depth: [1, 2], operators: {dwconv: {pos: [none, ape]}}}
+      # The widest map has fewer heads than another, whose number does not divide it.
+      - width: [{dim: 8, num_heads: 4}, {dim: 12, num_heads: 2}, {dim: 12, head_dim: 2}, {dim: 16, num_heads: 4}]
+        depth: [1, 2]
+        operators: {dwconv: {pos: [none, ape]}}
       - dim: [8, 24]
         head_dim: [2, 4]
         depth: [1, 2]

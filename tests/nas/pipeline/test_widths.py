@@ -24,7 +24,7 @@ scales:
     stem: patch4x4
     stages:
       - {dim: [8, 16], num_heads: [2, 4], depth: 1}
-      - {dim: [16, 24], head_dim: 8, depth: 1, downsample: merging}
+      - {width: [{dim: 16, num_heads: 2}, {dim: 24, num_heads: 3}], depth: 1, downsample: merging}
 """
 
 

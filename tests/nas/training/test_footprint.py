@@ -103,6 +103,18 @@ def test_the_worst_path_is_the_worst_of_all(small_space: Space) -> None:
     assert saved == memory.of_network(worst)
 
 
+def test_a_narrower_map_of_more_heads_may_save_most() -> None:
+    text = REFINER.replace("[patch8x8, refiner8x8]", "patch2x2").replace("previous, shared]", "shared]")
+    text = text.replace("dim: 8, num_heads: 2", "width: [{dim: 8, num_heads: 8}, {dim: 12, num_heads: 2}]")
+    space, memory = (
+        parse_declaration(text, "maps.yaml").space("nano", 16, 3, 5),
+        SavedMemory(CPU, torch.float32),
+    )
+    worst, saved = find_worst_path(space, memory, 8)
+    assert (worst.stages[0].dim, worst.stages[0].num_heads) == (8, 8)
+    assert saved.of(8) == max(memory.of_network(design).of(8) for design in space.enumerate())
+
+
 def test_activations_grow_with_the_images_and_nothing_else() -> None:
     one, two = (training_memory(1000, SavedBytes(0, 10 * MIB), n, "cpu", in_turn=False) for n in (8, 16))
     assert two.saved == 2 * one.saved == 160 * MIB

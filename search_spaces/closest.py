@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from search_spaces.analogues import DesignPattern, analogue
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
-from search_spaces.cost_tilting import CostTilting
 from search_spaces.errors import ArchitectureError, SpaceError
 from search_spaces.refit import refit
 from search_spaces.scaling import scale_to_macs
@@ -48,8 +47,8 @@ def find_closest(space: Space, macs: float, like: Architecture | None = None) ->
 
 
 def _drawn(space: Space) -> list[Architecture]:
-    tilting, rng = CostTilting(space), Random(0)
-    return [space.smallest, space.largest, *(tilting.sample(rng) for _ in range(_DRAWS))]
+    rng = Random(0)
+    return [space.smallest, space.largest, *(space.cost_tilting.sample(rng) for _ in range(_DRAWS))]
 
 
 def _like(space: Space, like: Architecture, macs: float) -> Iterator[Architecture]:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.choices import Choice, StageChoices, Value, no_option
 from search_spaces.closest import find_closest
+from search_spaces.cost_tilting import CostTilting
 from search_spaces.enumeration import Within, enumerate_designs
 from search_spaces.errors import ArchitectureError, SpaceError
 from search_spaces.extremes import find_extreme, macs_and_params
@@ -276,8 +277,7 @@ class Space:
             return self.assemble({choice.name: rng.choice(choice.options) for choice in self.choices})
         if uniform_over == "architectures":
             stages = tuple(_sample_stage(stage, rng) for stage in self.stages)
-            stem = rng.choice(self.stems)
-            return self.with_stages(stages, stem, _draw(self.image_sizes, rng))
+            return self.with_stages(stages, rng.choice(self.stems), _draw(self.image_sizes, rng))
         raise SpaceError(f"uniform_over must be 'choices' or 'architectures', not '{uniform_over}'")
 
     def mutate(self, architecture: Architecture, rng: Random, rate: float = 0.1) -> Architecture:
@@ -335,6 +335,15 @@ class Space:
     def largest(self) -> Architecture:
         """The architecture of most MACs (then parameters)."""
         return find_extreme(self, max, macs_and_params)
+
+    @cached_property
+    def cost_tilting(self) -> CostTilting:
+        """Draws designs evenly over their MACs; kept, as training asks at every step."""
+        return CostTilting(self)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out, when copied or sent, how designs are drawn by cost: its caches cannot be."""
+        return {name: value for name, value in vars(self).items() if name != "cost_tilting"}
 
     def cheapest(self, part_size: Callable[[Part, Style], float]) -> Architecture:
         """Return the architecture whose parts cost least in all, exactly (then fewest MACs and parameters)."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from random import Random
 
 from search_spaces.architecture import Architecture
-from search_spaces.cost_tilting import CostTilting
 from search_spaces.space import Space
 
 #: ``(space, rng) -> path``.
@@ -29,12 +28,7 @@ def by_cost(space: Space, rng: Random) -> Architecture:
     AttentiveNAS (arXiv 2011.09011, section 3.2) draws the cost of a path first for the same reason: independent
     choices hardly ever make a small or a large one.
     """
-    # What is known of a space is kept with it, as training asks at every step.
-    remembered = vars(space)
-    if "cost_tilting" not in remembered:
-        remembered["cost_tilting"] = CostTilting(space)
-    tilting: CostTilting = remembered["cost_tilting"]
-    return tilting.sample(rng)
+    return space.cost_tilting.sample(rng)
 
 
 DRAWS: dict[str, Draw] = {"by-choice": by_choice, "by-architecture": by_architecture, "by-cost": by_cost}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections import Counter
 from random import Random
 
@@ -184,6 +185,16 @@ def test_by_cost_draws_macs_evenly() -> None:
     # A fifth of 300 even draws has a standard deviation of 2.3 points.
     assert all(0.1 < share < 0.3 for share in shares("by-cost"))
     assert max(shares("by-choice")) > 0.4
+
+
+def test_a_space_that_drew_by_cost_can_be_sent() -> None:
+    """Workers are sent spaces and supernets that may have drawn before."""
+    space = parse_declaration(WIDE, "wide").space()
+    part = space.at_image_size((24, 24))  # kept with the space, so that it goes with it
+    drawn = [DRAWS["by-cost"](each, Random(5)) for each in (space, part)]
+    sent: Space = pickle.loads(pickle.dumps(space))
+    assert sent == space
+    assert [DRAWS["by-cost"](each, Random(5)) for each in (sent, sent.at_image_size((24, 24)))] == drawn
 
 
 def test_fair_draws_by_choice_alone() -> None:

@@ -82,7 +82,7 @@ class _Walk:
     def designs(self) -> Iterator[Architecture]:
         """Yield the designs within the limits."""
         for entrance in entrances(self.space):
-            spent = self.within.part_sizes(entrance.part(self.space), self.space.style)
+            spent = self._size(entrance.part(self.space))
             yield from self._skeletons(Route(entrance), spent, (0.0,) * len(self.bounds))
 
     def _skeletons(self, route: Route, fixed: Sizes, blocks: Sizes) -> Iterator[Architecture]:
@@ -94,26 +94,28 @@ class _Walk:
             blocks: What the blocks of all stages before the last one cost at least.
         """
         index, feature_map = len(route.steps), route.feature_maps[-1]
-        if not self._may_fit(_add(fixed, blocks), self.least_from(index, feature_map)):
+        if not self._may_fit(add_sizes(fixed, blocks), self.least_from(index, feature_map)):
             return
         if index == len(self.space.stages) - 1:
-            yield from self._designs_of(route, _add(fixed, self._size(head_part(self.space, feature_map))))
+            yield from self._designs_of(
+                route, add_sizes(fixed, self._size(head_part(self.space, feature_map)))
+            )
             return
-        blocks = _add(blocks, self.options(index, feature_map).least)
+        blocks = add_sizes(blocks, self.options(index, feature_map).least)
         for part in next_parts(self.space, index + 1, feature_map):
             longer = Route(route.entrance, (*route.steps, part))
-            yield from self._skeletons(longer, _add(fixed, self._size(part)), blocks)
+            yield from self._skeletons(longer, add_sizes(fixed, self._size(part)), blocks)
 
     def _least_from(self, index: int, feature_map: FeatureMap) -> Sizes:
         """Return what the blocks of a stage on a map and everything after them cost at least."""
         own = self.options(index, feature_map).least
         if index == len(self.space.stages) - 1:
-            return _add(own, self._size(head_part(self.space, feature_map)))
+            return add_sizes(own, self._size(head_part(self.space, feature_map)))
         ways = (
-            _add(self._size(part), self.least_from(index + 1, part.feature_map))
+            add_sizes(self._size(part), self.least_from(index + 1, part.feature_map))
             for part in next_parts(self.space, index + 1, feature_map)
         )
-        return _add(own, _least(list(ways)))
+        return add_sizes(own, _least(list(ways)))
 
     def _size(self, part: Part) -> Sizes:
         return self.within.part_sizes(part, self.space.style)
@@ -124,7 +126,7 @@ class _Walk:
         # What all stages from each one on cost at least, so that the last entry is nothing.
         rest = [(0.0,) * len(self.bounds)]
         for options in reversed(stages):
-            rest.insert(0, _add(options.least, rest[0]))
+            rest.insert(0, add_sizes(options.least, rest[0]))
 
         def complete(index: int, spent: Sizes) -> Iterator[tuple[Stage, ...]]:
             """Yield the stages from ``index`` on that can follow parts that cost ``spent``."""
@@ -149,12 +151,12 @@ class _Walk:
         if not missing:
             yield blocks, spent
             return
-        rest = _add(options.least_of_others(missing - 1), after)
+        rest = add_sizes(options.least_of_others(missing - 1), after)
         for block, sizes in options.others if blocks else options.firsts:
             self.steps += 1
             if self.within.most_steps is not None and self.steps > self.within.most_steps:
                 raise WalkTooLong
-            total = _add(spent, sizes)
+            total = add_sizes(spent, sizes)
             if self._may_fit(total, rest):
                 yield from self._blocks(options, depth, (*blocks, block), total, after)
 
@@ -184,7 +186,7 @@ class _StageOptions:
         first = _least([sizes for _, sizes in self.firsts])
         other = _least([sizes for _, sizes in self.others])
         self.least_of_others = cache(lambda count: tuple(count * size for size in other))
-        self.least = _add(first, self.least_of_others(min(choices.depths) - 1))
+        self.least = add_sizes(first, self.least_of_others(min(choices.depths) - 1))
 
 
 def block_part(stage: int, index: int, block: Block, feature_map: FeatureMap) -> BlockPart:
@@ -192,7 +194,8 @@ def block_part(stage: int, index: int, block: Block, feature_map: FeatureMap) ->
     return BlockPart(stage, index, block, feature_map, block.needs_previous_attention, False)
 
 
-def _add(one: Sizes, other: Sizes) -> Sizes:
+def add_sizes(one: Sizes, other: Sizes) -> Sizes:
+    """Return the costs of two parts together."""
     return tuple(a + b for a, b in zip(one, other, strict=True))
 
 

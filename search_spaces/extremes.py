@@ -7,12 +7,13 @@ however it was reached (Bellman 1957, "Dynamic Programming"): exact, without a w
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.cost import part_cost
-from search_spaces.enumeration import Sizes, block_part
+from search_spaces.enumeration import Sizes, add_sizes, block_part
 from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from search_spaces.stage_maps import entrances, head_part, next_parts
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 #: ``(part, style) -> costs``, compared one after the other.
 PartSize = Callable[[Part, Style], Sizes]
-#: Costs of a design's end, and its stages; their downsamplings are those that lead to them.
+#: Costs of a design's end, and its stages; the first is without the downsampling that leads to it.
 _Tail = tuple[Sizes, tuple[Stage, ...]]
 
 
@@ -37,7 +38,7 @@ def find_extreme(space: Space, pick: Callable[..., Any], size: PartSize) -> Arch
     """
 
     @cache
-    def tail(index: int, feature_map: FeatureMap, downsample: str | None) -> _Tail:
+    def tail(index: int, feature_map: FeatureMap) -> _Tail:
         choices = space.stages[index]
 
         def block_size(block: Block) -> Sizes:
@@ -45,21 +46,22 @@ def find_extreme(space: Space, pick: Callable[..., Any], size: PartSize) -> Arch
 
         first, other = pick(choices.first_blocks, key=block_size), pick(choices.blocks, key=block_size)
         more = pick(choices.depths) - 1
-        stage = Stage(feature_map.dim, feature_map.num_heads, (first, *(other,) * more), downsample)
-        own = _add(block_size(first), tuple(more * cost for cost in block_size(other)))
+        stage = Stage(feature_map.dim, feature_map.num_heads, (first, *(other,) * more))
+        own = add_sizes(block_size(first), tuple(more * cost for cost in block_size(other)))
         if index == len(space.stages) - 1:
-            return _add(own, size(head_part(space, feature_map), space.style)), (stage,)
-        ways = []
-        for part in next_parts(space, index + 1, feature_map):
-            costs, stages = tail(index + 1, part.feature_map, part.name)
-            ways.append((_add(size(part, space.style), costs), stages))
-        costs, stages = pick(ways, key=_costs)
-        return _add(own, costs), (stage, *stages)
+            return add_sizes(own, size(head_part(space, feature_map), space.style)), (stage,)
+        ways = [
+            (add_sizes(size(part, space.style), tail(index + 1, part.feature_map)[0]), part)
+            for part in next_parts(space, index + 1, feature_map)
+        ]
+        costs, part = pick(ways, key=_costs)
+        _, (after, *rest) = tail(index + 1, part.feature_map)
+        return add_sizes(own, costs), (stage, replace(after, downsample=part.name), *rest)
 
     designs = []
     for entrance in entrances(space):
-        costs, stages = tail(0, entrance.feature_map, None)
-        designs.append((_add(size(entrance.part(space), space.style), costs), (entrance, stages)))
+        costs, stages = tail(0, entrance.feature_map)
+        designs.append((add_sizes(size(entrance.part(space), space.style), costs), (entrance, stages)))
     _, (entrance, stages) = pick(designs, key=_costs)
     return space.with_stages(stages, entrance.stem, entrance.image_size)
 
@@ -68,10 +70,6 @@ def macs_and_params(part: Part, style: Style) -> Sizes:
     """Return the MACs and parameters of a part."""
     cost = part_cost(part, style)
     return cost.macs, cost.params
-
-
-def _add(one: Sizes, other: Sizes) -> Sizes:
-    return tuple(a + b for a, b in zip(one, other, strict=True))
 
 
 def _costs(way: tuple[Sizes, Any]) -> Sizes:

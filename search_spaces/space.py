@@ -146,9 +146,8 @@ class Space:
         Args:
             stem: The only stem to look at; all where it is left out.
         """
-        part = self if stem is None else replace(self, stems=(stem,))
         largest = []
-        for stage, maps in zip(self.stages, reachable_maps(part), strict=True):
+        for stage, maps in zip(self.stages, reachable_maps(self, stem), strict=True):
             dim, num_heads = stage.widths.largest
             height, width = max(m.height for m in maps), max(m.width for m in maps)
             largest.append(

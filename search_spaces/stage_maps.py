@@ -8,10 +8,11 @@ alone, so sums and extremes over all designs are found map by map and not way by
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.geometry import downsampled_size, stem_size
 from search_spaces.operators import FeatureMap
 from search_spaces.walk import DownsamplePart, HeadPart, StemPart
@@ -61,6 +62,14 @@ class Route:
         """What leads to each of its stages so far; None to the first."""
         return (None, *(step.name for step in self.steps))
 
+    def design(self, space: Space, blocks: Sequence[tuple[Block, ...]]) -> Architecture:
+        """Return the design of this skeleton whose stages have these blocks."""
+        stages = tuple(
+            Stage(feature_map.dim, feature_map.num_heads, row, downsample)
+            for feature_map, row, downsample in zip(self.feature_maps, blocks, self.downsamples, strict=True)
+        )
+        return space.with_stages(stages, self.entrance.stem, self.entrance.image_size)
+
 
 def entrances(space: Space) -> Iterator[Entrance]:
     """Yield every way in which a design of ``space`` may begin."""
@@ -93,11 +102,17 @@ def routes(space: Space) -> Iterator[Route]:
         yield from extend(Route(entrance))
 
 
-def reachable_maps(space: Space) -> list[dict[FeatureMap, Entrance]]:
-    """Return for every stage the maps that it may work on, each with the first entrance that leads there."""
+def reachable_maps(space: Space, stem: str | None = None) -> list[dict[FeatureMap, Entrance]]:
+    """Return for every stage the maps that it may work on, each with the first entrance that leads there.
+
+    Args:
+        space: The space.
+        stem: The only stem to look at; all where it is left out.
+    """
     here: dict[FeatureMap, Entrance] = {}
     for entrance in entrances(space):
-        here.setdefault(entrance.feature_map, entrance)
+        if stem in (None, entrance.stem):
+            here.setdefault(entrance.feature_map, entrance)
     found = [here]
     for stage in range(1, len(space.stages)):
         after: dict[FeatureMap, Entrance] = {}

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from nas.training.saved_memory import Flow, SavedBytes, SavedMemory
-from search_spaces.architecture import Architecture, Block, Stage
+from search_spaces.architecture import Architecture, Block
 from search_spaces.choices import StageChoices
 from search_spaces.operators import FeatureMap
 from search_spaces.space import Space
@@ -45,7 +45,7 @@ def find_worst_path(space: Space, memory: SavedMemory, images: int) -> tuple[Arc
         stages=tuple(replace(stage, widths=stage.widths.widest) for stage in space.stages),
     )
     found = [
-        (_design(space, route, partial.stages), partial.saved)
+        (route.design(space, partial.stages), partial.saved)
         for route in routes(widest)
         for partial in _walk(widest, route, memory, images).values()
     ]
@@ -114,11 +114,3 @@ def _keep_worst(front: _Front, others: _Front, images: int) -> None:
     for flow, each in others.items():
         if flow not in front or each.saved.of(images) > front[flow].saved.of(images):
             front[flow] = each
-
-
-def _design(space: Space, route: Route, blocks: tuple[tuple[Block, ...], ...]) -> Architecture:
-    stages = tuple(
-        Stage(feature_map.dim, feature_map.num_heads, row, downsample)
-        for feature_map, row, downsample in zip(route.feature_maps, blocks, route.downsamples, strict=True)
-    )
-    return space.with_stages(stages, route.entrance.stem, route.entrance.image_size)

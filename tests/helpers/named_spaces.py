@@ -8,7 +8,6 @@ from pathlib import Path
 
 import search_spaces
 from nas.latency.parts import TimedPart, timed_part
-from search_spaces.architecture import Stage
 from search_spaces.declaration import load_declaration
 from search_spaces.space import Space
 from search_spaces.stage_maps import routes
@@ -30,14 +29,7 @@ def showing_everything(space: Space) -> Iterator[TimedPart]:
     )
     seen = set[object]()
     for route in routes(widest):
-        stages = tuple(
-            Stage(feature_map.dim, feature_map.num_heads, stage.blocks, downsample)
-            for feature_map, stage, downsample in zip(
-                route.feature_maps, space.stages, route.downsamples, strict=True
-            )
-        )
-        everything = space.with_stages(stages, route.entrance.stem, route.entrance.image_size)
-        for part in walk(everything):
+        for part in walk(route.design(space, [stage.blocks for stage in space.stages])):
             if isinstance(part, BlockPart):
                 values = set(values_of(part))
                 if values <= seen:

@@ -23,7 +23,6 @@ from supernet.weight_slices import (
     Select,
     WeightSlices,
     chain,
-    first_entries,
     first_of_groups,
     full,
     narrow,
@@ -83,19 +82,16 @@ class Projections(nn.Module):
 
     def _rows(self, name: str, start: int, count: int, dim: int) -> WeightSlices:
         """Return ``count`` of queries, keys and values, from the ``start``-th on, as a layer."""
-        widest, rows = self.proj.in_features, first_of_groups(count * dim, count * self.head_groups)
-        chosen = rows if count == 3 else chain(narrow(count * widest, start * widest), rows)
-        layer = full(self.qkv)
-        layer["weight"] = layer["weight"].then(chain(narrow(dim, dim=1), chosen))
-        if "bias" in layer:
-            layer["bias"] = layer["bias"].then(chosen)
-        return prefixed(name, layer)
+        widest = self.proj.in_features
+        rows = chain(
+            narrow(count * widest, start * widest), first_of_groups(count * dim, count * self.head_groups)
+        )
+        selects = {"weight": chain(narrow(dim, dim=1), rows), "bias": rows}
+        return prefixed(name, {own: value.then(selects[own]) for own, value in full(self.qkv).items()})
 
     def _output(self, dim: int) -> WeightSlices:
-        layer = first_entries(self.proj, dim)
-        if dim != self.proj.in_features:
-            layer["weight"] = full(self.proj)["weight"].then(chain(narrow(dim), self.channels(dim, 1)))
-        return prefixed("proj", layer)
+        selects = {"weight": chain(narrow(dim), self.channels(dim, 1)), "bias": narrow(dim)}
+        return prefixed("proj", {own: value.then(selects[own]) for own, value in full(self.proj).items()})
 
 
 class ElasticFactory(Protocol):

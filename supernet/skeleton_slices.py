@@ -12,25 +12,32 @@ from torch import Tensor, nn
 
 from search_spaces.operators import FeatureMap
 from supernet.stem import PatchMerging, TokenStem
-from supernet.weight_slices import Select, WeightSlices, chain, first, first_entries, full, narrow, prefixed
+from supernet.weight_slices import (
+    Select,
+    WeightSlices,
+    chain,
+    first_entries,
+    first_of_groups,
+    full,
+    narrow,
+    prefixed,
+)
 
 
 def stem_slices(stem: nn.Module, feature_map: FeatureMap) -> WeightSlices:
     """Return the slices of a stem that makes ``feature_map``."""
     dim, weight_slices = feature_map.dim, full(stem)
-    patches: Any = stem.patches if isinstance(stem, TokenStem) else stem
-    prefix = "patches." if isinstance(stem, TokenStem) else ""
     if isinstance(stem, TokenStem):
-        token = weight_slices["token"].then(narrow(dim, dim=3))
         rows = _token_positions(stem.size, (feature_map.height, feature_map.width))
-        weight_slices |= {
-            "token": token,
+        return {
+            "token": weight_slices["token"].then(narrow(dim, dim=3)),
             "table": weight_slices["table"].then(chain(narrow(dim, dim=3), rows)),
+            **prefixed("patches", stem_slices(stem.patches, feature_map)),
         }
     # The last convolution makes the map; those before it, in Refiner-ViT's stem, have widths of their own.
     for name in ("conv", "norm", "proj"):
-        if isinstance(module := getattr(patches, name, None), nn.Module):
-            weight_slices |= prefixed(f"{prefix}{name}", first_entries(module, dim))
+        if isinstance(module := getattr(stem, name, None), nn.Module):
+            weight_slices |= prefixed(name, first_entries(module, dim))
     return weight_slices
 
 
@@ -51,13 +58,9 @@ def downsample_slices(module: nn.Module, dim: int, out_dim: int) -> WeightSlices
     layers: Any = module
     if isinstance(module, PatchMerging):
         # Four neighbours have the channels of a map one after the other.
-        def corners(axis: int) -> Select:
-            return lambda weight: (
-                weight.unflatten(axis, (4, -1)).narrow(axis + 1, 0, dim).flatten(axis, axis + 1)
-            )
-
-        norm = {name: value.then(corners(0)) for name, value in full(layers.norm).items()}
-        weight = full(layers.reduction)["weight"].then(chain(first(out_dim), corners(1)))
+        norm = {name: value.then(first_of_groups(4 * dim, 4)) for name, value in full(layers.norm).items()}
+        rows = chain(narrow(out_dim), first_of_groups(4 * dim, 4, dim=1))
+        weight = full(layers.reduction)["weight"].then(rows)
         return prefixed("norm", norm) | {"reduction.weight": weight}
     return prefixed("conv", first_entries(layers.conv, out_dim, dim)) | prefixed(
         "norm", first_entries(layers.norm, out_dim)

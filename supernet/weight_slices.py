@@ -37,9 +37,11 @@ class WeightSlice:
         return value if self.select is None else self.select(value)
 
     def then(self, select: Select) -> WeightSlice:
-        """Return the slice that ``select`` makes of this full weight."""
+        """Return the slice that ``select`` makes of this full weight; itself where that is all of it."""
         assert self.select is None, "a weight is sliced once"
-        return WeightSlice(self.slot, select)
+        weight = self()
+        # Decided here, so that it costs nothing at every step.
+        return self if select(weight) is weight else WeightSlice(self.slot, select)
 
 
 WeightSlices = dict[str, WeightSlice]
@@ -99,22 +101,15 @@ def first_entries(module: nn.Module, *counts: int) -> WeightSlices:
         counts: Entries to keep along the weight's first dimensions, all along the others; a bias or statistic has
             the first dimension alone.
     """
-    weight_slices = full(module)
-    for name, weight_slice in weight_slices.items():
-        shape = weight_slice().shape
-        if (
-            shape[: len(counts)] != counts[: len(shape)]
-        ):  # decided here, so that it costs nothing at every step
-            weight_slices[name] = weight_slice.then(first(*counts[: len(shape)]))
-    return weight_slices
+    return {name: weight_slice.then(first(*counts)) for name, weight_slice in full(module).items()}
 
 
 def first(*counts: int) -> Select:
-    """Return what selects the first entries along the first dimensions of a weight."""
+    """Return what selects the first entries along the first dimensions of a weight, as many as it has of them."""
 
     def select(weight: Tensor) -> Tensor:
-        for dim, count in enumerate(counts):
-            if weight.shape[dim] != count:
+        for dim, (count, size) in enumerate(zip(counts, weight.shape, strict=False)):
+            if size != count:
                 weight = weight.narrow(dim, 0, count)
         return weight
 

@@ -177,14 +177,15 @@ class ElasticDepthwise(Elastic):
         return weight_slices | prefixed("depthwise", self._depthwise_slices(block, dim))
 
     def _depthwise_slices(self, block: Block, dim: int) -> WeightSlices:
-        kernel, (dynamic, group_channels) = int(block.knob("kernel_size")), _form(block)
-        module: Any = self.forms[_form_name(_form(block))]
+        kernel, form = int(block.knob("kernel_size")), _form(block)
+        (dynamic, group_channels), name = form, _form_name(form)
+        module: Any = self.forms[name]
         if dynamic == "none":
             weight_slices = first_entries(module, dim)
             weight = full(module)["weight"]
             weight_slices["weight"] = weight.then(chain(narrow(dim), centred(kernel, kernel, dim=2)))
             return weight_slices
-        largest, squeezed = self.largest[_form_name(_form(block))], dim // 4
+        largest, squeezed = self.largest[name], dim // 4
         kernels = dim // int(group_channels or 1)
 
         def middle(weight: Tensor) -> Tensor:

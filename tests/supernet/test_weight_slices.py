@@ -45,6 +45,15 @@ def test_the_widest_map_has_all_weights_and_no_copies() -> None:
             assert weight.untyped_storage().data_ptr() in storages, name
 
 
+def test_all_of_a_weight_is_selected_at_no_step() -> None:
+    projections, norm = Projections(8, True, head_groups=2), nn.BatchNorm2d(4)
+    for slices in (projections.joint(8), first_entries(norm, 4), downsample_slices(PatchMerging(4, 6), 4, 6)):
+        assert {name for name, each in slices.items() if each.select is not None} == set()
+    assert all(each.select is not None for each in projections.joint(4).values())
+    narrow = first_entries(norm, 2)
+    assert {name for name, each in narrow.items() if each.select is None} == {"num_batches_tracked"}
+
+
 def test_merging_keeps_the_channels_of_each_neighbour_apart() -> None:
     merging = PatchMerging(4, 6)
     numbered(merging)

@@ -19,7 +19,6 @@ from search_spaces.walk import BlockPart, DownsamplePart, StemPart, walk
 from supernet.blueprint import Call, call
 from supernet.functional_module import FunctionalModule
 from supernet.pos import PositionalEncodingGenerator
-from supernet.resizing import resize_images
 from supernet.subnet import block_blueprint, build_on_meta, skeleton_blueprint
 from supernet.supernet import Supernet
 from supernet.weight_slices import Weights, materialize
@@ -156,8 +155,8 @@ class StepRunner:
     def _run(self, step: Step, flow: Flow, statistics: Weights, training: bool) -> Flow:
         weights = {**self._step_weights(step), **statistics}
         x, maps = flow
-        if isinstance(step, StemPart) and len(self.supernet.space.image_sizes) > 1:
-            x = resize_images(x, step.image_size)
+        if isinstance(step, StemPart):
+            x = self.supernet.resize(x, step.image_size)
         if isinstance(step, MixerStep) and step.shares_attention:
             outputs: Flow = self._module(step).run(weights, training, x, maps)
             return outputs

@@ -245,7 +245,7 @@ class Supernet(nn.Module):
             SpaceError: If the architecture is not in the space.
         """
         self._check_contains(architecture)
-        x, maps = self.resize(images, architecture), None
+        x, maps = self.resize(images, architecture.image_size), None
         rates = iter(drop_path_rates(drop_path, sum(len(stage.blocks) for stage in architecture.stages)))
         for part in walk(architecture):
             match part:
@@ -263,10 +263,9 @@ class Supernet(nn.Module):
                     x, maps = elastic(x, part.block, part.feature_map, next(rates)), None
         return self.classify(x)
 
-    def resize(self, images: Tensor, architecture: Architecture) -> Tensor:
-        """Bring images to the size that a design is for, where the space has more than one."""
-        several = len(self.space.image_sizes) > 1
-        return resize_images(images, architecture.image_size) if several else images
+    def resize(self, images: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """Bring images to the height and width that a design is for, where the space has more than one size."""
+        return resize_images(images, image_size) if len(self.space.image_sizes) > 1 else images
 
     def classify(self, x: Tensor) -> Tensor:
         """Map the last stage's ``(B, H, W, C)``, of any width, to logits ``(B, num_classes)``."""

@@ -235,6 +235,14 @@ def side_incompatibility(knob: str, value: KnobValue, feature_map: FeatureMap) -
     return None
 
 
+def kernel_incompatibility(knob: str, value: KnobValue, feature_map: FeatureMap) -> str | None:
+    """Return why the rim of a kernel of side ``value`` never lies on the map, or None; a side of 3 fits any."""
+    largest = max(3, 2 * min(feature_map.height, feature_map.width) - 1)
+    if int(value) > largest:
+        return f"{knob} {value} reaches beyond {feature_map}; use at most {largest}"
+    return None
+
+
 def round_up(size: int, multiple: int) -> int:
     """Round ``size`` up to a multiple."""
     return -(-size // multiple) * multiple

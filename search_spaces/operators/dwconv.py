@@ -9,14 +9,14 @@ from search_spaces.operators._base import (
     Knob,
     Knobs,
     OperatorSpec,
+    kernel_incompatibility,
     linear_params,
 )
 
 
 def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
-    kernel, largest = int(knobs["kernel_size"]), max(3, 2 * min(feature_map.height, feature_map.width) - 1)
-    if kernel > largest:
-        return f"kernel_size {kernel} reaches beyond {feature_map}; use at most {largest}"
+    if why := kernel_incompatibility("kernel_size", knobs["kernel_size"], feature_map):
+        return why
     group = int(knobs.get("group_channels", 1))
     if feature_map.dim % group:
         return f"{feature_map.dim} channels cannot be divided into groups of {group}"

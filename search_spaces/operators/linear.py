@@ -10,15 +10,15 @@ from search_spaces.operators._base import (
     Knobs,
     OperatorSpec,
     heads_incompatibility,
+    kernel_incompatibility,
     linear_params,
 )
 
 
 def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
-    kernel, largest = int(knobs["kernel_size"]), max(3, 2 * min(feature_map.height, feature_map.width) - 1)
-    if kernel > largest:
-        return f"kernel_size {kernel} reaches beyond {feature_map}; use at most {largest}"
-    return heads_incompatibility(feature_map)
+    return kernel_incompatibility("kernel_size", knobs["kernel_size"], feature_map) or heads_incompatibility(
+        feature_map
+    )
 
 
 def _cost(knobs: Knobs, pos: str, feature_map: FeatureMap) -> Cost:

@@ -10,6 +10,7 @@ from search_spaces.operators._base import (
     Knobs,
     OperatorSpec,
     heads_incompatibility,
+    kernel_incompatibility,
     linear_params,
     side_incompatibility,
 )
@@ -17,9 +18,8 @@ from search_spaces.operators._base import (
 
 def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
     kernel, stride = int(knobs["kernel_size"]), int(knobs["stride"])
-    largest = max(3, 2 * min(feature_map.height, feature_map.width) - 1)
-    if kernel > largest:
-        return f"kernel_size {kernel} reaches beyond {feature_map}; use at most {largest}"
+    if why := kernel_incompatibility("kernel_size", kernel, feature_map):
+        return why
     if stride > kernel:
         return f"stride {stride} leaves positions outside every neighbourhood of kernel_size {kernel}"
     return heads_incompatibility(feature_map) or side_incompatibility("stride", stride, feature_map)

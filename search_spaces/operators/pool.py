@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from search_spaces.operators._base import AttentionTerms, Cost, FeatureMap, Knob, Knobs, OperatorSpec
+from search_spaces.operators._base import (
+    AttentionTerms,
+    Cost,
+    FeatureMap,
+    Knob,
+    Knobs,
+    OperatorSpec,
+    kernel_incompatibility,
+)
 
 
 def _incompatibility(knobs: Knobs, feature_map: FeatureMap) -> str | None:
-    pool, largest = int(knobs["pool_size"]), max(3, 2 * min(feature_map.height, feature_map.width) - 1)
-    if pool > largest:
-        return f"pool_size {pool} reaches beyond {feature_map}; use at most {largest}"
-    return None
+    return kernel_incompatibility("pool_size", knobs["pool_size"], feature_map)
 
 
 def _cost(knobs: Knobs, pos: str, feature_map: FeatureMap) -> Cost:

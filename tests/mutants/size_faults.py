@@ -13,14 +13,14 @@ SIZE_FAULTS = (
     Fault(
         "a path of a supernet is shown images at full size",
         "supernet/supernet.py",
-        "return resize_images(images, architecture.image_size) if several else images",
-        "return images",
+        "x, maps = self.resize(images, architecture.image_size), None",
+        "x, maps = images, None",
         (SCORES,),
     ),
     Fault(
         "the evaluator of populations shows designs images at full size",
         "supernet/steps.py",
-        "x = resize_images(x, step.image_size)",
+        "x = self.supernet.resize(x, step.image_size)",
         "pass",
         (SCORES,),
     ),

@@ -18,6 +18,8 @@ from tests.helpers.command_line import TINY_SPACE, Nas, paint_folder
 #: One scale, for images of 16-18 px; and the same beside another for far larger ones.
 ONE = TINY_SPACE.replace("images: [16, 32]", "images: [16, 18]")
 TWO = ONE + ONE[ONE.index("  nano:") :].replace("nano", "large").replace("[16, 18]", "[300, 320]")
+#: A search of that one scale in a study of its own.
+SEARCH = "search --space one.yaml --data folder:images --objective macs,params --study ./s".split()
 
 
 @pytest.fixture
@@ -120,40 +122,19 @@ def test_what_the_user_says_is_left_alone(nas: Nas, folder: Path) -> None:
 def test_a_study_keeps_the_side(nas: Nas, folder: Path) -> None:
     """Its later commands read settings alone, and the images must be those that it searched with."""
     paint_folder(folder / "images", images=4, side=20)
-    arguments = (
-        "search",
-        "--space",
-        "one.yaml",
-        "--data",
-        "folder:images",
-        "--objective",
-        "macs,params",
-        "--study",
-        "./s",
-    )
-    outcome = nas(*arguments, "--budget", "1cpu,2trials")
+    outcome = nas(*SEARCH, "--budget", "1cpu,2trials")
     assert outcome.code == 0, outcome.err
     study = Study(folder / "s")
     assert yaml.safe_load(study.settings_file.read_text())["image_size"] == 18
     assert load_study_data(study.settings(), study).image_size == study.dataset().image_size == 18
-    again = nas(*arguments, "--budget", "1cpu,4trials")
+    again = nas(*SEARCH, "--budget", "1cpu,4trials")
     assert again.code == 0, again.err
     assert "resized   images of 20x20 px are resized to 18x18" in again.err
 
 
 def test_a_study_of_images_that_a_scale_is_meant_for_stores_no_side(nas: Nas, folder: Path) -> None:
     paint_folder(folder / "images", images=4, side=17)
-    arguments = (
-        "--space",
-        "one.yaml",
-        "--data",
-        "folder:images",
-        "--objective",
-        "macs,params",
-        "--study",
-        "./s",
-    )
-    assert nas("search", *arguments, "--budget", "1cpu,2trials").code == 0
+    assert nas(*SEARCH, "--budget", "1cpu,2trials").code == 0
     assert yaml.safe_load((folder / "s" / "study.yaml").read_text())["image_size"] is None
 
 

@@ -54,7 +54,10 @@ class CostTilting:
 
     def sample(self, rng: Random) -> Architecture:
         """Draw MACs evenly between those of the smallest and the largest design, and a design of about as many."""
-        wanted = rng.uniform(self.least, self.most)
+        return self.sample_near(rng, rng.uniform(self.least, self.most))
+
+    def sample_near(self, rng: Random, wanted: float) -> Architecture:
+        """Draw a design of about ``wanted`` MACs."""
         share = (wanted - self.least) / max(1, self.most - self.least)
         tilted = self._at_bin(min(_BINS - 1, int(share * _BINS)))
         drawn = [tilted.draw(rng) for _ in range(_DRAWS)]

@@ -30,6 +30,7 @@ FLOORS = (
     ("pipeline",),
     ("report",),
     ("export",),
+    ("ranking",),
     ("training",),
     ("evaluation",),
     ("study",),

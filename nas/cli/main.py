@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import bench, failures, inspect, models, recipes, search, studies
+from nas.cli import bench, failures, inspect, models, rank, recipes, search, studies
 from nas.cli.process_list import hide_password
 from search_spaces.errors import WorkError
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.command("search")(search.search)
 app.command("retrain")(models.retrain)
+app.command("rank")(rank.rank)
 app.command("export")(models.export)
 app.command("import")(models.import_checkpoint)
 app.command("evaluate")(models.evaluate)

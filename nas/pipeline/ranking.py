@@ -1,0 +1,285 @@
+"""How well a study's supernet orders designs: a sample of them is trained alone, and the two orders are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from nas.cluster import ray_cluster
+from nas.cluster.budget import WorkerAllocation, allocate_workers, parse_budget
+from nas.cluster.ray_cluster import Cluster
+from nas.data.dataset import Data
+from nas.evaluation.population import Population, payload_from_data
+from nas.pipeline.again import require_trained
+from nas.pipeline.images import load_study_data
+from nas.pipeline.retraining_memory import require_memory
+from nas.ranking.agreement import LEAST_DESIGNS, Agreement, judge, noise_ceiling, size_baselines
+from nas.ranking.stratified import sample_evenly
+from nas.ranking.train_designs import job_folder, train_designs
+from nas.ranking.trained_designs import TrainedDesign, TrainingRun, TrainingTable
+from nas.runtime.console import bar, log
+from nas.runtime.documents import read_document
+from nas.runtime.files import write_json
+from nas.runtime.provenance import provenance
+from nas.search.evaluations import Failure
+from nas.study.designs import Design
+from nas.study.folder import Study
+from nas.study.recipe import Recipe, for_params
+from nas.study.recipes import retraining_recipe
+from nas.training.epoch_history import FILE_NAME, read_history
+from nas.training.retraining_job import RetrainingJob
+from nas.training.supernet_checkpoint import read_supernet
+from search_spaces.architecture import Architecture
+from search_spaces.cost import costs
+from search_spaces.errors import RequestError, WorkError
+
+SUPERNET = "supernet"
+
+
+@dataclass(frozen=True)
+class RankingPlan:
+    """What to compare.
+
+    Args:
+        study: The study.
+        data: Its images.
+        supernet: Weights of the supernet.
+        table: Designs trained alone; those of the study unless another file was given.
+        epochs: The length of training that counts.
+        recipe: How the sample is trained; None where the table's trainings are taken as they are.
+        designs: The sample.
+        repeated: Of the sample those that are trained with a second seed.
+        scores: What else scored designs, by its name: accuracies or anything else by digest.
+        allocation: The workers.
+        cluster: Where they run.
+    """
+
+    study: Study
+    data: Data
+    supernet: Path
+    table: TrainingTable
+    epochs: int
+    recipe: Recipe | None
+    designs: tuple[tuple[str, Architecture], ...]
+    repeated: int
+    scores: Mapping[str, Mapping[str, float]]
+    allocation: WorkerAllocation
+    cluster: Cluster
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How well scores order designs that were trained alone.
+
+    Args:
+        designs: The designs with their trainings.
+        scores: Of everything that scored them, by digest.
+        predictors: How well each orders them, the supernet first.
+        baselines: How well their sizes do.
+        ceiling: How well one seed of the trainings orders them as another does.
+    """
+
+    designs: tuple[TrainedDesign, ...]
+    scores: Mapping[str, Mapping[str, float]]
+    predictors: tuple[Agreement, ...]
+    baselines: tuple[Agreement, ...]
+    ceiling: tuple[Agreement, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            **{
+                name: [agreement.to_json() for agreement in getattr(self, name)]
+                for name in ("predictors", "baselines", "ceiling")
+            },
+            "designs": [
+                {
+                    "digest": each.architecture.digest,
+                    "origin": each.origin,
+                    "design": str(each.architecture),
+                    "macs": each.macs,
+                    "params": each.params,
+                    "val_top1": each.val_top1,
+                    "val_top1_by_seed": {run.seed: run.val_top1 for run in each.runs},
+                    "scores": {
+                        name: scores.get(each.architecture.digest) for name, scores in self.scores.items()
+                    },
+                }
+                for each in self.designs
+            ],
+        }
+
+
+def plan_ranking(
+    study: Study,
+    *,
+    designs: int = 24,
+    repeated: int = 8,
+    recipe: str | None = None,
+    epochs: int | None = None,
+    table: Path | None = None,
+    supernet: Path | None = None,
+    scores: Sequence[Path] = (),
+    budget: str = "auto",
+) -> RankingPlan:
+    """Check everything that can be wrong with a ranking before anything is written.
+
+    Args:
+        study: A study whose supernet is trained.
+        designs: Designs to train alone, evenly over the MACs; what the study has retrained so counts beside them.
+        repeated: Of these the number that is trained with a second seed, for the noise of the trainings.
+        recipe: Name or file of the recipe; None for the study's.
+        epochs: How long, where the recipe is not to decide.
+        table: A file of trainings of designs of this space on these images, in place of a sample.
+        supernet: Weights of another supernet of the space in place of the study's.
+        scores: JSON files of other scores by digest, to be judged beside the supernet's.
+        budget: What may be used.
+
+    Raises:
+        RequestError: If something is wrong; the sentence says what.
+    """
+    study.require()
+    study.lock.require_free()
+    if supernet is None:
+        require_trained(study)
+    if not designs >= LEAST_DESIGNS:
+        raise RequestError(f"--designs {designs} have no order to speak of; give {LEAST_DESIGNS} or more")
+    parsed, cluster = parse_budget(budget), ray_cluster.survey()
+    if parsed.trials is not None or parsed.seconds is not None:
+        raise RequestError(
+            f"--budget {budget}: trainings are as long as their recipe says; leave the limits of time and trials out"
+        )
+    allocation = allocate_workers(parsed, cluster.cpus, cluster.gpus, where=cluster.where)
+    settings, space = study.settings(), study.space()
+    given = {path.stem: read_document(path, dict[str, float]) for path in scores}
+    weights = supernet or (Path(settings.supernet) if settings.supernet else study.supernet_file)
+    data = load_study_data(settings, study)
+    study.require_images(data)
+    if table is not None:
+        known = TrainingTable(table)
+        _require_same_images(known, data)
+        length = int(known.about["epochs"])
+        sample = tuple(
+            (each.origin, each.architecture)
+            for each in known.trained(length)
+            if space.contains(each.architecture)
+        )
+        if len(sample) < LEAST_DESIGNS:
+            raise RequestError(
+                f"{table} holds {len(sample)} trained designs of space {space.name}; it takes more"
+            )
+        return RankingPlan(study, data, weights, known, length, None, sample, 0, given, allocation, cluster)
+    numbers = retraining_recipe(settings, recipe, epochs)
+    about = {"images": data.digest, "epochs": numbers.epochs, "recipe": asdict(numbers)}
+    own = TrainingTable(study.folder / "ranking" / "trainings.json", about)
+    drawn = tuple(sample_evenly(space, Random(settings.seed), designs))
+    _adopt_retrained(study, own, numbers, data)
+    return RankingPlan(
+        study, data, weights, own, numbers.epochs, numbers, drawn, repeated, given, allocation, cluster
+    )
+
+
+def _require_same_images(table: TrainingTable, data: Data) -> None:
+    if table.about["images"] != data.digest:
+        raise RequestError(
+            f"the trainings of {table.file} are on other images or another split than this study's; rank a study of "
+            "those images, or leave --table out to train designs here"
+        )
+
+
+def _adopt_retrained(study: Study, table: TrainingTable, recipe: Recipe, data: Data) -> None:
+    """Take over what the study has retrained from scratch in the same way."""
+    images = study.images_digest(data)
+    for result in study.results():
+        design = Architecture.from_json(result["architecture"])
+        folder = study.retraining_folder(design.digest, result["mode"])
+        own = for_params(recipe, costs(design).params)
+        job = RetrainingJob(Design(design), result["mode"], folder, own, images)
+        if result["mode"] == "scratch" and study.space().contains(design) and job.is_finished:
+            history = read_history(folder / FILE_NAME)
+            curve = tuple(epoch.val_top1 for epoch in history)
+            seconds = sum(epoch.seconds for epoch in history)
+            accuracies = result["val_top1"], result["test_top1"]
+            table.add_designs([("retrained", design)])
+            run = TrainingRun(design.digest, own.seed, own.epochs, *accuracies, curve, seconds)
+            table.runs.setdefault(run.key, run)
+
+
+def run_ranking(plan: RankingPlan, command: Sequence[str] = ()) -> Ranking:
+    """Train the sample, score it with the supernet, and compare; ``ranking.json`` in the study says it all.
+
+    Raises:
+        Interrupted: If the user asked to stop; finished trainings are kept.
+        RequestError: If a design does not fit its device, or somebody else works on the study.
+        WorkError: If a training failed, or a design could not be scored.
+    """
+    with plan.study.lock.hold(command):
+        log.to(plan.study.log_file)
+        jobs = list(_jobs(plan))
+        if plan.recipe is not None:
+            designs = [job.architecture for job in jobs]
+            require_memory(designs, plan.recipe, len(plan.data.train), plan.allocation, plan.cluster)
+            plan.table.add_designs(plan.designs)
+        ray_cluster.start(plan.cluster)
+        if jobs:
+            plan.table.provenance.append(provenance(jobs[0].recipe.seed, command))
+            train_designs(jobs, plan.data, plan.allocation, plan.table.add_run)
+        space = plan.study.space()
+        trained = tuple(d for d in plan.table.trained(plan.epochs) if space.contains(d.architecture))
+        scores = {SUPERNET: score_with_supernet(plan, [each.architecture for each in trained]), **plan.scores}
+        ranking = rank(trained, scores)
+        content = {"epochs": plan.epochs, "provenance": provenance(plan.study.settings().seed, command)}
+        write_json(plan.study.folder / "ranking.json", {**ranking.to_json(), **content})
+        return ranking
+
+
+def rank(designs: Sequence[TrainedDesign], scores: Mapping[str, Mapping[str, float]]) -> Ranking:
+    """Return how well each of several scores, by digest, orders designs that were trained alone."""
+    return Ranking(
+        tuple(designs),
+        scores,
+        tuple(judge(name, designs, by_digest) for name, by_digest in scores.items()),
+        tuple(size_baselines(designs)),
+        tuple(noise_ceiling(designs)),
+    )
+
+
+def _jobs(plan: RankingPlan) -> Iterator[RetrainingJob]:
+    """Yield the trainings of a sample that are not there yet: one of each design, then a second of some."""
+    if plan.recipe is None:
+        return
+    first = plan.recipe.seed
+    every, some = (architecture for _, architecture in plan.designs), plan.designs[: plan.repeated]
+    wanted = [(each, first) for each in every] + [(each, first + 1) for _, each in some]
+    images = plan.study.images_digest(plan.data)
+    for design, seed in wanted:
+        if (design.digest, seed, plan.epochs) not in plan.table.runs:
+            recipe = for_params(replace(plan.recipe, seed=seed), costs(design).params)
+            folder = job_folder(plan.study.folder.absolute() / "ranking", design.digest, seed, plan.epochs)
+            yield RetrainingJob(Design(design), "scratch", folder, recipe, images)
+
+
+def score_with_supernet(plan: RankingPlan, designs: Sequence[Architecture]) -> dict[str, float]:
+    """Return the validation accuracy in percent, by digest, of designs with the supernet's weights.
+
+    Raises:
+        WorkError: If a design cannot be scored.
+    """
+    settings, found = plan.study.settings(), dict[str, float]()
+    supernet = read_supernet(plan.study.space(), settings.sharing, plan.supernet)
+    payload = payload_from_data(supernet, plan.data, settings.validation_images, settings.seed)
+    population = Population(plan.allocation, payload)
+    try:
+        with bar("scoring with the supernet", len(designs)) as progress:
+            for scored in population(list(designs), [0.0] * len(designs)):
+                for index, scores in scored.items():
+                    if isinstance(scores, Failure):
+                        raise WorkError(f"{designs[index].digest} could not be scored: {scores.reason}")
+                    found[designs[index].digest] = scores["top1"]
+                progress.update(len(found))
+    finally:
+        population.close()
+    return found

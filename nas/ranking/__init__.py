@@ -1,0 +1,1 @@
+"""Designs trained alone, and how well cheaper scores order them."""

@@ -1,0 +1,76 @@
+"""The table of designs trained alone: it grows, is read back, and refuses what it is not about."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from nas.ranking.stratified import named_designs, sample_evenly
+from nas.ranking.trained_designs import TrainingRun, TrainingTable
+from search_spaces.cost import costs
+from search_spaces.errors import StudyError
+from tests.helpers.searches import small_space
+
+ABOUT = {"images": "abc", "epochs": 2, "recipe": {"lr": 0.1}}
+
+
+def run_of(digest: str, seed: int, value: float, epochs: int = 2) -> TrainingRun:
+    """Return a training."""
+    return TrainingRun(digest, seed, epochs, value, value - 1, (value / 2, value), 3.5)
+
+
+def test_a_table_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    table = TrainingTable(tmp_path / "table.json", ABOUT)
+    first, second = (small_space().sample(Random(seed)) for seed in (1, 2))
+    table.add_designs([("smallest", first), ("sampled", second), ("again", first)])
+    for run in (
+        run_of(first.digest, 0, 40),
+        run_of(first.digest, 1, 44),
+        run_of(second.digest, 0, 50, epochs=4),
+    ):
+        table.add_run(run)
+    read = TrainingTable(tmp_path / "table.json")
+    assert (read.about, read.designs, read.runs) == (table.about, table.designs, table.runs)
+    (design,) = read.trained(2)
+    assert (design.architecture, design.origin, design.val_top1) == (first, "smallest", 42)
+    assert [run.seed for run in design.runs] == [0, 1]
+    assert read.trained(2, seeds=[1, 2]) == []
+    assert [each.architecture for each in read.trained(4)] == [second]
+
+
+def test_a_table_of_something_else_is_refused(tmp_path: Path) -> None:
+    TrainingTable(tmp_path / "table.json", ABOUT).write()
+    with pytest.raises(StudyError, match=r"other epochs; move it away"):
+        TrainingTable(tmp_path / "table.json", {**ABOUT, "epochs": 3})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"about": {}, "designs": [], "runs": [], "provenance": []}', "[" * 10_000]
+)
+def test_a_damaged_table_is_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "table.json").write_text(text)
+    with pytest.raises(StudyError, match=r"table\.json"):
+        TrainingTable(tmp_path / "table.json")
+
+
+def test_designs_are_drawn_evenly_over_macs_in_every_beginning() -> None:
+    space = small_space()
+    least, most = costs(space.smallest).macs, costs(space.largest).macs
+    drawn = [design for _, design in sample_evenly(space, Random(0), 16, bins=4)]
+    assert len({design.digest for design in drawn}) == 16
+    for designs in (drawn, drawn[:8]):
+        parts = [min(3, int(4 * math.log(costs(d).macs / least) / math.log(most / least))) for d in designs]
+        assert sorted(parts) == sorted(list(range(4)) * (len(designs) // 4))
+
+
+def test_named_designs_are_the_ends_and_one_operator_throughout() -> None:
+    named = list(named_designs(small_space()))
+    assert named[0] == ("smallest", small_space().smallest)
+    assert named[1] == ("largest", small_space().largest)
+    for origin, design in named:
+        if " only" in origin:
+            operators = {block.operator for stage in design.stages for block in stage.blocks}
+            assert operators == {origin.split(" only")[0]}

@@ -1,8 +1,8 @@
 """A table of designs of one small space, each trained alone with several seeds: what cheaper scores are judged by.
 
 The images are CIFAR-10's training images, a folder a class, in a zip file; the script splits them itself and brings
-them to 16 px. Every training takes one core. Killed and started again, it goes on where it was; ``table.json`` beside this
-file is written after each training, so that it may be extended anywhere::
+them to 16 px. Every training takes one core. Killed and started again, it goes on where it was; ``table.json`` beside
+this file is written after each training, so that it may be extended anywhere::
 
     python studies/attention_table/make.py --images cifar10-train.zip --scratch /tmp/table
     python studies/attention_table/make.py --images cifar10-train.zip --scratch /tmp/table --designs 300

@@ -16,6 +16,8 @@ SEARCH = (
 )
 RUN = tuple(word for word in SEARCH if word not in ("--dry-run", "--json"))
 RETRAIN = ("retrain", "study", "--budget", "1cpu")
+RANK = ("rank", "study", "--designs", "4", "--budget", "1cpu")
+TABLE = ("rank", "study", "--table", "trainings.json")
 BENCH = ("bench", "operators", "search", "compile")
 WHOLE = ("search", "--budget", "1cpu,4trials", "--study", "./new", "--lr", "0.001", "--dry-run", "--json")
 
@@ -208,6 +210,38 @@ ENTRIES: dict[str, dict[str, Entry]] = {
             ],
         ),
         "--json": of(RETRAIN, "--json"),
+    },
+    "rank": {
+        "--designs": of(
+            RANK, "--designs", "5", refusals=[(*RANK, "--designs", "3"), (*TABLE, "--designs", "5")]
+        ),
+        "--repeated": of(RANK, "--repeated", "2", refusals=[(*TABLE, "--repeated", "2")]),
+        "--epochs": of(RANK, "--epochs", "3", refusals=[(*TABLE, "--epochs", "3")]),
+        "--recipe": of(
+            (*RANK, "--epochs", "1"),
+            *("--recipe", "cifar"),
+            refusals=[(*RANK, "--recipe", "no"), (*TABLE, "--recipe", "cifar")],
+        ),
+        "--table": of(
+            ("rank", "study", "--budget", "1cpu"),
+            *("--table", "trainings.json"),
+            refusals=[
+                ("rank", "study", "--table", "nosuch.json"),
+                ("rank", "study", "--table", "others.json"),
+                ("rank", "study", "--table", "few.json"),
+            ],
+        ),
+        "--supernet": of(RANK, "--supernet", "own.safetensors"),
+        "--scores": of(RANK, "--scores", "scores.json", refusals=[(*RANK, "--scores", "trainings.json")]),
+        "--budget": of(
+            RANK,
+            *("--budget", "2cpu"),
+            refusals=[
+                ("rank", "study", "--designs", "4", "--budget", "1cpu,2h"),
+                ("rank", "study", "--designs", "4", "--budget", "1cpu,9trials"),
+            ],
+        ),
+        "--json": of(RANK, "--json"),
     },
     "export": {
         "--out": of(

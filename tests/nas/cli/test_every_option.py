@@ -10,6 +10,7 @@ import os
 import shutil
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -19,8 +20,12 @@ from safetensors.torch import save_file
 
 from nas.bench import command as benches
 from nas.cli.main import app
+from nas.pipeline.images import load_study_data
 from nas.pipeline.plan import plan_search
+from nas.pipeline.ranking import rank
 from nas.pipeline.request import SearchRequest
+from nas.ranking.stratified import sample_evenly
+from nas.ranking.trained_designs import TrainingRun, TrainingTable
 from nas.runtime.files import write_json
 from nas.search.loop import analytic_costs
 from nas.search.trial_store import TrialRecord
@@ -88,11 +93,25 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
         plan = plan_search(SearchRequest(given, budget="1cpu", study="./none"))
         save_file(Supernet(plan.space).state_dict(), place / "own.safetensors")
         write_json(place / "table.json", make_table(plan.space).to_json())
+        make_tables(place)
         (place / "settings.yaml").write_text(plan.settings.to_yaml())
         (place / "url.txt").write_text("sqlite:///trials.db\n")
         (place / "url.txt").chmod(0o600)
         torch.save(small_network().state_dict(), place / "small.pth")
     return place
+
+
+def make_tables(place: Path) -> None:
+    """Write scores of designs, and designs trained alone: on the study's images, on others, and too few of them."""
+    study = Study(place / "study")
+    images = load_study_data(study.settings(), study).digest
+    designs = list(sample_evenly(study.space(), Random(0), 6))
+    for name, about, count in (("trainings", images, 6), ("others", "0" * 12, 6), ("few", images, 2)):
+        table = TrainingTable(place / f"{name}.json", {"images": about, "epochs": 1})
+        table.add_designs(designs)
+        for number, (_, design) in enumerate(designs[:count]):
+            table.add_run(TrainingRun(design.digest, 0, 1, 50 + number, 50, (50,), 1.0))
+    write_json(place / "scores.json", {design.digest: 1.0 for _, design in designs})
 
 
 @pytest.fixture
@@ -116,6 +135,7 @@ def done(material: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> lis
     record("nas.pipeline.run.run_search", [trial])
     record("nas.report.study_report.write_report")
     record("nas.pipeline.models.retrain", [result])
+    record("nas.pipeline.ranking.run_ranking", rank([], {"supernet": {}}))
     record("nas.pipeline.models.read_supernet", Supernet(Study(material / "study").space()))
     record("nas.pipeline.models.export_model", {"model.py": 0.0})
     record("nas.study.folder.Study.count_evaluated", 1)

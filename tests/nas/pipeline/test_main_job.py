@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 
 from tests.helpers.command_line import TINY_SPACE
 
@@ -115,3 +116,42 @@ def test_the_weights_are_the_average_of_a_training_that_learned(
 ) -> None:
     results = read_results(finished[0])
     assert max(result["val_top1"] for result in results) > 50  # chance is 33
+
+
+def test_the_order_by_the_supernet_is_compared_with_trainings_alone(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, study = finished[0], finished[0] / "studies/study"
+    asked = ("rank", "study", "--designs", 5, "--repeated", 4, "--budget", "1cpu")
+    ranking = run(folder, *asked)
+    rows = ranking["designs"]
+    # What the main job retrained from scratch is not trained again.
+    (alone,) = [result for result in read_results(folder) if result["mode"] == "scratch"]
+    (retrained,) = [row for row in rows if row["digest"] == alone["digest"]]
+    assert retrained["val_top1_by_seed"]["0"] == alone["val_top1"]
+    # The supernet's scores are those of the search.
+    front = {
+        each["digest"]: each["scores"] for each in json.loads((study / "front.json").read_text())["front"]
+    }
+    assert retrained["scores"]["supernet"] == front[alone["digest"]]["top1"]
+    repeated = [row for row in rows if len(row["val_top1_by_seed"]) == 2]
+    assert len(rows) in (5, 6) and len(repeated) == 4
+    by_supernet, truth = ([row["scores"]["supernet"] for row in rows], [row["val_top1"] for row in rows])
+    tau = stats.kendalltau(by_supernet, truth).statistic
+    assert ranking["predictors"][0]["tau"]["value"] == (None if np.isnan(tau) else pytest.approx(tau))
+    between = stats.kendalltau(*([row["val_top1_by_seed"][seed] for row in repeated] for seed in "01"))
+    (ceiling,) = ranking["ceiling"]
+    assert ceiling["tau"]["value"] == (
+        None if np.isnan(between.statistic) else pytest.approx(between.statistic)
+    )
+    assert "two seeds" in (study / "ranking.html").read_text()
+    assert [path.name for path in (study / "ranking").iterdir()] == ["trainings.json"]
+
+
+@pytest.mark.slow
+def test_ranking_again_trains_nothing(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, asked = finished[0], ("rank", "study", "--designs", 5, "--repeated", 4, "--budget", "1cpu")
+    rows, file = run(folder, *asked)["designs"], folder / "studies/study/ranking/trainings.json"
+    written = file.stat().st_mtime_ns
+    assert run(folder, *asked)["designs"] == rows
+    assert file.stat().st_mtime_ns == written

@@ -76,7 +76,8 @@ def describe(ranking: Mapping[str, Any]) -> str:
     known = [each for each in ranking["baselines"] if each["tau"]["value"] is not None]
     if known:
         best = max(known, key=lambda each: each["tau"]["value"])
-        sentences.append(f"{html.escape(best['predictor'])} alone reach {_format(best['tau'])}.")
+        name = html.escape(best["predictor"])
+        sentences.append(f"Size alone, in {name}, gives {_format(best['tau'])}.")
     taus = [each["tau"]["value"] for each in ranking["ceiling"] if each["tau"]["value"] is not None]
     if taus:
         sentences.append(

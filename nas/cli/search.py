@@ -61,6 +61,17 @@ def search(
             rich_help_panel=RUN,
         ),
     ] = None,
+    gate: Annotated[
+        float | None,
+        typer.Option(
+            min=-1,
+            max=1,
+            metavar="TAU",
+            help="First train 16 designs alone, and warn where the supernet's order of them does not surely have this "
+            "Kendall tau.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     retrain: Annotated[
         int, typer.Option(min=0, help="Then retrain this many of the front.", rich_help_panel=OUTPUT)
     ] = 0,
@@ -106,7 +117,9 @@ def search(
     if baselines and not retrain:
         raise RequestError("--baselines are retrained beside designs of the front; add --retrain 1")
     plan = plan_search(SearchRequest(given, config, budget, study, storage, storage_file, from_study))
-    following = Following(retrain, baselines, export)
+    if gate is not None and not plan.settings.needs_supernet:
+        raise RequestError("--gate judges a supernet, and this search trains none; leave it out")
+    following = Following(retrain, baselines, export, gate)
     for line in [*describe_plan(plan), *following.describe(plan)]:
         log.say(line)
     if dry_run:
@@ -120,7 +133,7 @@ def search(
     results: list[dict[str, Any]] = []
     exported = None
     with resumable(command), plan.study.lock.hold(command):
-        front = run_search(plan, command)
+        front = run_search(plan, command, gate)
         if retrain:
             results = run_retraining(plan_front_retraining(plan, front[:retrain], baselines=baselines))
             if export:

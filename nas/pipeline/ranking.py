@@ -155,7 +155,7 @@ def plan_ranking(
     allocation = allocate_workers(parsed, cluster.cpus, cluster.gpus, where=cluster.where)
     settings, space = study.settings(), study.space()
     given = {path.stem: read_document(path, dict[str, float]) for path in scores}
-    weights = supernet or (Path(settings.supernet) if settings.supernet else study.supernet_file)
+    weights = supernet or supernet_weights(study)
     data = load_study_data(settings, study)
     study.require_images(data)
     if table is not None:
@@ -173,10 +173,8 @@ def plan_ranking(
             )
         return RankingPlan(study, data, weights, known, length, None, sample, 0, given, allocation, cluster)
     numbers = retraining_recipe(settings, recipe, epochs)
-    about = {"images": data.digest, "epochs": numbers.epochs, "recipe": asdict(numbers)}
-    own = TrainingTable(study.folder / "ranking" / "trainings.json", about)
+    own = open_table(study, numbers, data)
     drawn = tuple(sample_evenly(space, Random(settings.seed), designs))
-    _adopt_retrained(study, own, numbers, data)
     return RankingPlan(
         study, data, weights, own, numbers.epochs, numbers, drawn, repeated, given, allocation, cluster
     )
@@ -188,6 +186,24 @@ def _require_same_images(table: TrainingTable, data: Data) -> None:
             f"the trainings of {table.file} are on other images or another split than this study's; rank a study of "
             "those images, or leave --table out to train designs here"
         )
+
+
+def open_table(study: Study, recipe: Recipe, data: Data) -> TrainingTable:
+    """Return what a study has trained alone by a recipe, with what it has retrained so.
+
+    Raises:
+        StudyError: If its table is damaged or of another recipe.
+    """
+    about = {"images": data.digest, "epochs": recipe.epochs, "recipe": asdict(recipe)}
+    table = TrainingTable(study.folder / "ranking" / "trainings.json", about)
+    _adopt_retrained(study, table, recipe, data)
+    return table
+
+
+def supernet_weights(study: Study) -> Path:
+    """Return the file of a study's supernet."""
+    given = study.settings().supernet
+    return Path(given) if given else study.supernet_file
 
 
 def _adopt_retrained(study: Study, table: TrainingTable, recipe: Recipe, data: Data) -> None:

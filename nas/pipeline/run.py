@@ -13,6 +13,7 @@ from nas.cluster.teams import allocate_team
 from nas.evaluation.population import Population, payload_from_data
 from nas.latency.measure import LatencyTask, measure_as_rank, measure_table, usual_conditions
 from nas.latency.table import LatencyTable
+from nas.pipeline.gate import check_order
 from nas.pipeline.plan import SearchPlan, describe_plan
 from nas.pipeline.teaching import prepare_teacher
 from nas.runtime.console import bar, duration, log, progress_callback, quantity
@@ -36,12 +37,13 @@ from search_spaces.errors import WorkError
 from supernet.supernet import Supernet
 
 
-def run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
+def run_search(plan: SearchPlan, command: Sequence[str], gate: float | None = None) -> list[TrialRecord]:
     """Train the supernet and search; return the Pareto front, best first.
 
     Args:
         plan: What to do.
         command: The command line, for the study's provenance.
+        gate: Kendall's tau that is asked of the supernet's order before it is searched, or None.
 
     Raises:
         Interrupted: If the user asked to stop; everything finished is stored.
@@ -50,10 +52,10 @@ def run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
         WorkError: If no design could be evaluated.
     """
     with plan.study.lock.hold(command):
-        return _run_search(plan, command)
+        return _run_search(plan, command, gate)
 
 
-def _run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
+def _run_search(plan: SearchPlan, command: Sequence[str], gate: float | None) -> list[TrialRecord]:
     """Run a search in a folder that is locked."""
     study, settings = plan.study, plan.settings
     study.create(settings, plan.dataset_info, plan.declaration, plan.storage_url, command, plan.identity)
@@ -66,6 +68,8 @@ def _run_search(plan: SearchPlan, command: Sequence[str]) -> list[TrialRecord]:
     supernet = obtain_supernet(plan) if settings.needs_supernet else None
     if supernet is not None:
         ray_cluster.start(plan.cluster)
+        if gate is not None:
+            check_order(plan, gate, command)
     trials = with_images(_search(plan, supernet, latency, command))
     log.say(describe_trials(trials))
     if settings.racing is not None:

@@ -19,6 +19,7 @@ from nas.data.batching import SHARD_IMAGES, batch_sizes, usable_shards
 from nas.data.images import InMemoryImages
 from nas.evaluation.population import CALIBRATION_IMAGES
 from nas.pipeline.following import Following, plan_retraining_teams
+from nas.pipeline.gate import GATE_DESIGNS
 from nas.pipeline.plan import DEFAULT_TRIALS, SearchPlan
 from nas.runtime.console import duration
 from nas.runtime.own_process import call_in_own_process
@@ -178,6 +179,12 @@ def extrapolate(plan: SearchPlan, following: Following, teams: Teams, times: Ste
     settings = plan.settings
     if steps := _steps_to_do(plan):
         phases["supernet"] = start + Span.of_samples(times.supernet).times(steps)
+    if following.gate is not None:
+        workers = plan.allocation.workers
+        alone = Teams(
+            GATE_DESIGNS, min(GATE_DESIGNS, workers), 1, workers, replace(plan.allocation, workers=1)
+        )
+        phases["gate"] = estimate_retraining(plan, alone, times)
     if settings.needs_supernet:
         workers = plan.allocation.workers
         one = (

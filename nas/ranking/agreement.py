@@ -8,7 +8,7 @@ distribution: intervals are percentiles over designs drawn with replacement (Efr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations, pairwise
 from statistics import fmean
@@ -87,8 +87,8 @@ def spearman_rho(scores: Sequence[float], truths: Sequence[float]) -> float:
     return float(spearman_rhos(*_arrays(scores, truths), np.ones((1, len(scores))))[0])
 
 
-def _arrays(*values: Sequence[float]) -> Iterator[Array]:
-    return (np.asarray(each, dtype=float) for each in values)
+def _arrays(scores: Sequence[float], truths: Sequence[float]) -> tuple[Array, Array]:
+    return np.asarray(scores, dtype=float), np.asarray(truths, dtype=float)
 
 
 def kendall_taus(scores: Array, truths: Array, counts: Array) -> Array:
@@ -125,7 +125,7 @@ def estimate(statistic: Statistic, scores: Sequence[float], truths: Sequence[flo
     pairs = sorted(zip(scores, truths, strict=True))
     if len(pairs) < LEAST_DESIGNS:
         return Estimate(None)
-    arrays = list(_arrays(*zip(*pairs, strict=True)))
+    arrays = _arrays([score for score, _ in pairs], [truth for _, truth in pairs])
     value = float(statistic(*arrays, np.ones((1, len(pairs))))[0])
     if math.isnan(value):
         return Estimate(None)

@@ -174,6 +174,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
             *("--from-study", "study"),
             refusals=[("search", "--from-study", "nosuch"), (*AGAIN, "--init-from", "cswin_tiny=a.pth")],
         ),
+        "--gate": of(RUN, "--gate", "0.5", refusals=[(*COSTS, "--gate", "0.5")]),
         "--retrain": of(SEARCH, "--retrain", "2"),
         "--baselines": of((*SEARCH, "--retrain", "1"), "--baselines", refusals=[(*SEARCH, "--baselines")]),
         "--export": of((*SEARCH, "--retrain", "1"), "--export", refusals=[(*SEARCH, "--export")]),

@@ -103,7 +103,7 @@ class Ranking:
                     "macs": each.macs,
                     "params": each.params,
                     "val_top1": each.val_top1,
-                    "val_top1_by_seed": {run.seed: run.val_top1 for run in each.runs},
+                    "val_top1_by_seed": {str(run.seed): run.val_top1 for run in each.runs},
                     "scores": {
                         name: scores.get(each.architecture.digest) for name, scores in self.scores.items()
                     },
@@ -248,7 +248,7 @@ def run_ranking(plan: RankingPlan, command: Sequence[str] = ()) -> Ranking:
         scores = {SUPERNET: score_with_supernet(plan, [each.architecture for each in trained]), **plan.scores}
         ranking = rank(trained, scores)
         content = {"epochs": plan.epochs, "provenance": provenance(plan.study.settings().seed, command)}
-        write_json(plan.study.folder / "ranking.json", {**ranking.to_json(), **content})
+        write_json(plan.study.ranking_file, {**ranking.to_json(), **content})
         return ranking
 
 

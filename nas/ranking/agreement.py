@@ -73,8 +73,9 @@ class Agreement:
     ndcg: dict[int, float]
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return asdict(self)
+        """Return it as JSON, whose keys are text."""
+        by_k = {name: {str(k): v for k, v in getattr(self, name).items()} for name in ("regret", "ndcg")}
+        return {**asdict(self), **by_k}
 
 
 def kendall_tau(scores: Sequence[float], truths: Sequence[float]) -> float:

@@ -27,6 +27,7 @@ class Findings:
         front: Those of the Pareto front, best in the first objective first.
         results: Results of retraining, best first.
         times: When each trial was completed.
+        ranking: How well the supernet orders designs, where that was measured.
     """
 
     study: Study
@@ -35,6 +36,7 @@ class Findings:
     front: list[TrialRecord]
     results: list[dict[str, Any]]
     times: list[datetime]
+    ranking: dict[str, Any] | None = None
 
     @property
     def evaluated(self) -> list[TrialRecord]:
@@ -73,4 +75,6 @@ def read_findings(study: Study) -> Findings:
             f"the {study.front_trials()} trials of study {study.folder} are no longer in {study.url}, and nothing is "
             "written over what was reported of them; restore the database"
         )
-    return Findings(study, goal, trials, pareto_records(trials, goal), study.results(), times)
+    return Findings(
+        study, goal, trials, pareto_records(trials, goal), study.results(), times, study.ranking()
+    )

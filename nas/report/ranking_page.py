@@ -16,22 +16,39 @@ _TITLE = "Does the supernet order designs as training does?"
 
 def to_page(ranking: Mapping[str, Any], study: str) -> str:
     """Return the page of what ``nas rank`` measured in a study."""
-    figures = {"order": plot_order(ranking["designs"], ranking["predictors"][0]["predictor"])}
+    figures: dict[str, go.Figure] = {}
     return page(
         _TITLE,
         [
             f'<header><h1>{_TITLE}</h1><p class="lead">Study {html.escape(study)}: '
             f"{len(ranking['designs'])} designs, each trained alone.</p>"
             f'<p class="summary">{describe(ranking)}</p></header>',
-            section(
-                "Accuracy alone over accuracy with the supernet's weights",
-                "Where the order is the same, the points rise from left to right. Colours are MACs: what looks like "
-                "order may be size. Bars span the seeds of a design.",
-                figure("order", figures),
-            ),
+            scatter_section(ranking, figures),
             order_section(ranking),
         ],
         figures,
+    )
+
+
+def ranking_section(ranking: Mapping[str, Any], figures: dict[str, go.Figure]) -> str:
+    """Return what a report says of the supernet's order."""
+    return scatter_section(ranking, figures, f"{_TITLE} {describe(ranking)}") + order_section(ranking)
+
+
+def scatter_section(ranking: Mapping[str, Any], figures: dict[str, go.Figure], before: str = "") -> str:
+    """Return the picture of accuracies alone over those with the supernet's weights; its figure is added.
+
+    Args:
+        ranking: What ``nas rank`` measured.
+        figures: The page's figures by name.
+        before: What is said before the picture is explained.
+    """
+    figures["order"] = plot_order(ranking["designs"], ranking["predictors"][0]["predictor"])
+    return section(
+        "Accuracy alone over accuracy with the supernet's weights",
+        f"{before} Where the order is the same, the points rise from left to right. Colours are MACs: what looks like "
+        "order may be size. Bars span the seeds of a design.",
+        figure("order", figures),
     )
 
 
@@ -44,8 +61,8 @@ def order_section(ranking: Mapping[str, Any]) -> str:
             _format(each["tau"]),
             _format(each["rho"]),
             " / ".join(_format(quartile, interval=False) for quartile in each["tau_by_quartile"]),
-            _format_points(each["regret"].get("5", each["regret"].get(5))),
-            _format_points(each["regret"].get("10", each["regret"].get(10))),
+            _format_points(each["regret"].get("5")),
+            _format_points(each["regret"].get("10")),
         ]
         for name in ("predictors", "baselines", "ceiling")
         for each in ranking[name]

@@ -12,6 +12,7 @@ from nas.report.choices import plot_operators, plot_positions, select_elite
 from nas.report.findings import Findings, read_findings
 from nas.report.history import plot_history
 from nas.report.html import figure, page, section
+from nas.report.ranking_page import ranking_section
 from nas.report.scores import NAMES, format_cost, format_named_score, format_score
 from nas.report.study_tables import analogues_section, digest_code, front_section, retraining_section
 from nas.report.tradeoff import plot_tradeoff
@@ -46,6 +47,7 @@ def _page(findings: Findings) -> str:
             _tradeoff_section(findings, figures),
             front_section(findings),
             retraining_section(findings),
+            "" if findings.ranking is None else ranking_section(findings.ranking, figures),
             _history_section(findings, figures),
             _choices_section(findings, figures),
             analogues_section(findings),

@@ -79,6 +79,49 @@ class Front(TypedDict):
     front: list[FrontEntry]
 
 
+class Interval(TypedDict):
+    """A statistic with its interval, null where it is undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class OrderRecord(TypedDict):
+    """How well one way to score orders designs."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    predictor: str
+    designs: Count
+    tau: Interval
+    rho: Interval
+    tau_by_quartile: list[Interval]
+    regret: dict[str, float]
+
+
+class RankedDesign(TypedDict):
+    """A design that was trained alone."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    digest: str
+    origin: str
+    design: str
+    macs: Count
+    val_top1: Percent
+    val_top1_by_seed: dict[str, Percent]
+    scores: dict[str, float | None]
+
+
+class RankingRecord(TypedDict):
+    """``ranking.json``."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    predictors: Annotated[list[OrderRecord], Field(min_length=1)]
+    baselines: list[OrderRecord]
+    ceiling: list[OrderRecord]
+    designs: list[RankedDesign]
+
+
 class Provenance(TypedDict):
     """``provenance.json``, of which any part may be absent."""
 

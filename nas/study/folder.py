@@ -21,7 +21,7 @@ from nas.search.ties import front_entries
 from nas.search.trial_store import Store, TrialRecord
 from nas.study.database import StudyDatabase
 from nas.study.dataset_info import DatasetInfo, is_of
-from nas.study.documents import Front, Provenance, Result
+from nas.study.documents import Front, Provenance, RankingRecord, Result
 from nas.study.fingerprint import (
     DifferentStudyError,
     Fingerprint,
@@ -56,6 +56,7 @@ class Study:
         self.supernet_file = folder / "supernet" / "checkpoint.safetensors"
         self.teacher_folder = folder / "teacher"
         self.latency_file = folder / "latency.json"
+        self.ranking_file = folder / "ranking.json"
         self.lock = FolderLock(folder)
 
     @property
@@ -91,6 +92,17 @@ class Study:
         """
         result: dict[str, Any] = read_document(path, Result)
         return result
+
+    def ranking(self) -> dict[str, Any] | None:
+        """Return how well the supernet orders designs, as ``nas rank`` found; None where nobody asked.
+
+        Raises:
+            StudyError: If the file is damaged.
+        """
+        if not self.ranking_file.exists():
+            return None
+        found: dict[str, Any] = read_document(self.ranking_file, RankingRecord)
+        return found
 
     def export_folder(self, digest: str) -> Path:
         """Return the folder of an exported design."""

@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import Budget, Compile, DataDir, Formats, Json, SkipBroken, StudyName, is_given
+from nas.cli.options import (
+    Budget,
+    Compile,
+    DataDir,
+    Formats,
+    Json,
+    RetrainingEpochs,
+    RetrainingRecipe,
+    SkipBroken,
+    StudyName,
+    is_given,
+)
 from nas.cli.render import output, print_json, results_json, results_table, scores_table
 from nas.study.teacher_spec import METAVAR as TEACHER
 from search_spaces.errors import RequestError
@@ -32,17 +43,8 @@ def retrain(
     ] = False,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Only from random weights.")] = False,
     inherit: Annotated[bool, typer.Option("--inherit", help="Only from the supernet's weights.")] = False,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs.", show_default="those of the study's recipe")
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE",
-            help="Train by this recipe: a name that nas recipes lists, or a YAML file of that form.",
-            show_default="the study's",
-        ),
-    ] = None,
+    epochs: RetrainingEpochs = None,
+    recipe: RetrainingRecipe = None,
     teacher: Annotated[
         str | None,
         typer.Option(

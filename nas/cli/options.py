@@ -25,6 +25,17 @@ Budget = Annotated[
 Compile = Annotated[
     bool, typer.Option("--compile", help="Train with blocks compiled by region; needs a C++ compiler.")
 ]
+RetrainingEpochs = Annotated[
+    int | None, typer.Option(min=1, help="Epochs.", show_default="those of the study's recipe")
+]
+RetrainingRecipe = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Train by this recipe: a name that nas recipes lists, or a YAML file of that form.",
+        show_default="the study's",
+    ),
+]
 SkipBroken = Annotated[
     bool, typer.Option("--skip-broken", help="Go on without image files that cannot be read.")
 ]

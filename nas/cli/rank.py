@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from nas.cli.options import Budget, Json, StudyName, is_given
+from nas.cli.options import Budget, Json, RetrainingEpochs, RetrainingRecipe, StudyName, is_given
 from nas.cli.render import output, print_json
 from search_spaces.errors import RequestError
 
@@ -23,17 +23,8 @@ def rank(
     repeated: Annotated[
         int, typer.Option(min=0, help="Of these how many with a second seed, for the noise of training.")
     ] = 8,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs.", show_default="those of the study's recipe")
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE",
-            help="Train by this recipe: a name that nas recipes lists, or a YAML file of that form.",
-            show_default="the study's",
-        ),
-    ] = None,
+    epochs: RetrainingEpochs = None,
+    recipe: RetrainingRecipe = None,
     table: Annotated[
         Path | None,
         typer.Option(help="Train nothing; take the trainings in this file, of another ranking or a table."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # that of typing is not understood by pydantic before Python 3.12
 
 from nas.runtime.documents import read_document
-from nas.runtime.files import write_json
+from nas.runtime.files import write_text
 from nas.study.documents import ArchitectureJson, Count, Percent
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
@@ -169,8 +170,10 @@ class TrainingTable:
             for digest, (design, origin) in self.designs.items()
         ]  # fmt: skip
         runs = [self.runs[key].to_json() for key in sorted(self.runs)]
-        write_json(
-            self.file, {"about": self.about, "provenance": self.provenance, "designs": designs, "runs": runs}
+        parts = {"about": self.about, "provenance": self.provenance, "designs": designs, "runs": runs}
+        write_text(
+            self.file,
+            "{\n" + ",\n".join(f'"{key}": {_to_lines(part)}' for key, part in parts.items()) + "\n}\n",
         )
 
     def trained(self, epochs: int, seeds: Sequence[int] | None = None) -> list[TrainedDesign]:
@@ -189,3 +192,11 @@ class TrainingTable:
             if chosen and (seeds is None or len(chosen) == len(seeds)):
                 found.append(TrainedDesign(architecture, origin, tuple(own[seed] for seed in chosen)))
         return found
+
+
+def _to_lines(part: Any) -> str:
+    """Return JSON with a line for each row of a list."""
+    if not isinstance(part, list):
+        return json.dumps(part, ensure_ascii=False, allow_nan=False, indent=2)
+    rows = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in part)
+    return "[\n" + ",\n".join(rows) + "\n]"

@@ -118,8 +118,8 @@ class Declaration:
             self._stage(stage, f"{key}.stages[{number}]", number == 1)
             for number, stage in enumerate(node["stages"], start=1)
         )
+        sizes = tuple((side, side) for side in self._sides(node, key, image_size))
         try:
-            sizes = tuple((side, side) for side in self._sides(node, key, image_size))
             return Space(self.name, scale, stages, stems, sizes, in_channels, num_classes, style)
         except SpaceError as error:
             raise SpaceError(f"{self.source}: {error}") from None

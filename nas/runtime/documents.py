@@ -57,8 +57,9 @@ def read_document(path: Path, kind: Any) -> Any:
     """
     from pydantic import ValidationError
 
+    content = _read(path)
     try:
-        return type_adapter(kind).validate_json(_read(path), strict=True)
+        return type_adapter(kind).validate_json(content, strict=True)
     except ValidationError as error:
         raise StudyError(f"cannot read {path}: {format_first(error)}; restore it, or make it anew") from None
     except NasError as error:  # of the kind's own checks

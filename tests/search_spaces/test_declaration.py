@@ -297,7 +297,7 @@ def test_malformed(old: str, new: str, said: list[str]) -> None:
     with pytest.raises(SpaceError) as caught:
         parse_declaration(GOOD.replace(old, new, 1), "demo.yaml")
     message = str(caught.value)
-    assert message.startswith("demo.yaml: ")
+    assert message.startswith("demo.yaml: ") and message.count("demo.yaml") == 1
     assert "\n" not in message
     for part in said:
         assert part in message

@@ -56,7 +56,8 @@ def sample_evenly(
         if sum(min(len(each), wanted) for each in drawn) >= count:
             break
         design = _draw(space, rng, least, most)
-        position = math.log(costs(design).macs / least) / math.log(most / least)
+        # Where all designs cost the same, there is one part.
+        position = math.log(costs(design).macs / least) / (math.log(most / least) or 1.0)
         if design not in seen:
             seen.add(design)
             drawn[min(bins - 1, int(position * bins))].append(design)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,24 +33,23 @@ class DesignTrainer:
         self.payload, self.device = payload, torch.device(device)
 
     def train(self, job: RetrainingJob) -> TrainingRun:
-        """Train a design, from where it stopped if it was begun, and leave no files behind."""
-        started = time.perf_counter()
+        """Train a design, from where it stopped if it was begun; its files stay until its result is kept."""
         train_one(job, self.payload, self.device, lambda _: None)
-        seconds = time.perf_counter() - started
-        result = Study.read_result(job.result_file)
-        curve = tuple(epoch.val_top1 for epoch in read_history(job.folder / FILE_NAME))
-        recipe = job.recipe
-        run = TrainingRun(
-            result["digest"],
-            recipe.seed,
-            recipe.epochs,
-            result["val_top1"],
-            result["test_top1"],
-            curve,
-            seconds,
-        )
-        shutil.rmtree(job.folder)
-        return run
+        return finished_run(job)
+
+
+def finished_run(job: RetrainingJob) -> TrainingRun:
+    """Return the training that a finished job's folder tells of, however often it was interrupted."""
+    result, epochs = Study.read_result(job.result_file), read_history(job.folder / FILE_NAME)
+    return TrainingRun(
+        result["digest"],
+        job.recipe.seed,
+        job.recipe.epochs,
+        result["val_top1"],
+        result["test_top1"],
+        tuple(epoch.val_top1 for epoch in epochs),
+        sum(epoch.seconds for epoch in epochs),
+    )
 
 
 def train_designs(
@@ -63,7 +61,7 @@ def train_designs(
     """Train designs on all workers, in the order given, as long as nothing stops them.
 
     Args:
-        jobs: What to train; each folder is removed once its design is trained.
+        jobs: What to train; each folder is removed once ``on_run`` has kept its training.
         data: Images.
         allocation: The workers.
         on_run: Called with every training that is done.
@@ -82,6 +80,7 @@ def train_designs(
                     log.say(f"the training of {name} failed: {result.failure}")
                     continue
                 on_run(result.value)
+                shutil.rmtree(jobs[result.index].folder, ignore_errors=True)
                 progress.update(done, f"{name} {result.value.val_top1:.1f}% val")
     finally:
         pool.close()

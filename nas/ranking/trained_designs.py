@@ -32,7 +32,7 @@ class TrainingRun:
         val_top1: Accuracy on the validation images after the last epoch, in percent.
         test_top1: Accuracy on the test images, in percent; no choice is made by it.
         val_curve: Validation accuracy after each epoch.
-        seconds: Time of its steps and evaluations, of one core unless the file says otherwise.
+        seconds: Time of its steps, of one core unless the file says otherwise.
     """
 
     digest: str

@@ -11,6 +11,7 @@ import pytest
 from nas.ranking.stratified import named_designs, sample_evenly
 from nas.ranking.trained_designs import TrainingRun, TrainingTable
 from search_spaces.cost import costs
+from search_spaces.declaration import parse_declaration
 from search_spaces.errors import StudyError
 from tests.helpers.searches import small_space
 
@@ -54,6 +55,24 @@ def test_a_damaged_table_is_one_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "table.json").write_text(text)
     with pytest.raises(StudyError, match=r"table\.json"):
         TrainingTable(tmp_path / "table.json")
+
+
+def test_a_table_that_is_not_there_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(StudyError) as caught:
+        TrainingTable(tmp_path / "table.json")
+    assert str(caught.value) == f"cannot read {tmp_path}/table.json: No such file or directory"
+
+
+def test_designs_that_all_cost_the_same_are_drawn_too() -> None:
+    text = """
+    name: even
+    blocks: {mlp_ratio: 1, operators: {dwconv: {kernel_size: 3, dynamic: none}}}
+    scales: {one: {images: 16, stem: patch4x4, stages: [{dim: 8, num_heads: NUM, depth: 1}]}}
+    """
+    for heads, count in (("2", 1), ("[1, 2, 4]", 3)):
+        space = parse_declaration(text.replace("NUM", heads), "even").space("one", 16, 3, 3)
+        drawn = {design.digest for _, design in sample_evenly(space, Random(0), 3)}
+        assert len(drawn) == count
 
 
 def test_designs_are_drawn_evenly_over_macs_in_every_beginning() -> None:

@@ -50,6 +50,10 @@ def rank(
     training = ("designs", "repeated", "epochs", "recipe")
     if table is not None and (given := [name for name in training if is_given(context, name)]):
         raise RequestError(f"--table and --{given[0]} exclude one another; nothing is trained with --table")
+    if is_given(context, "repeated") and repeated > designs:
+        raise RequestError(
+            f"--repeated {repeated} is more than --designs {designs}, of which they are; give at most {designs}"
+        )
     plan = plan_ranking(
         find_study(study),
         designs=designs,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
+
+from pydantic import FiniteFloat
 
 from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation, allocate_workers, parse_budget
@@ -143,7 +146,13 @@ def plan_ranking(
     """
     study.require()
     study.lock.require_free()
-    if supernet is None:
+    settings = study.settings()
+    if supernet is None and not settings.needs_supernet:
+        raise RequestError(
+            f"the search of {study.folder} compares no accuracies, so that it has no supernet to judge; give one of "
+            "its space with --supernet"
+        )
+    if supernet is None and settings.supernet is None:
         require_trained(study)
     if not designs >= LEAST_DESIGNS:
         raise RequestError(f"--designs {designs} have no order to speak of; give {LEAST_DESIGNS} or more")
@@ -153,9 +162,9 @@ def plan_ranking(
             f"--budget {budget}: trainings are as long as their recipe says; leave the limits of time and trials out"
         )
     allocation = allocate_workers(parsed, cluster.cpus, cluster.gpus, where=cluster.where)
-    settings, space = study.settings(), study.space()
-    given = {path.stem: read_document(path, dict[str, float]) for path in scores}
+    space, given = study.space(), _read_scores(scores)
     weights = supernet or supernet_weights(study)
+    read_supernet(space, settings.sharing, weights)  # which is needed only after hours of training
     data = load_study_data(settings, study)
     study.require_images(data)
     if table is not None:
@@ -169,15 +178,47 @@ def plan_ranking(
         )
         if len(sample) < LEAST_DESIGNS:
             raise RequestError(
-                f"{table} holds {len(sample)} trained designs of space {space.name}; it takes more"
+                f"{table} holds {len(sample)} trained designs of space {space.name}, and an order takes "
+                f"{LEAST_DESIGNS} or more; give a table of this space, or leave --table out to train designs here"
             )
+        _require_scored(given, scores, {design.digest for _, design in sample})
         return RankingPlan(study, data, weights, known, length, None, sample, 0, given, allocation, cluster)
     numbers = retraining_recipe(settings, recipe, epochs)
     own = open_table(study, numbers, data)
     drawn = tuple(sample_evenly(space, Random(settings.seed), designs))
+    if len(drawn) < LEAST_DESIGNS:
+        raise RequestError(
+            f"space {space.name} has {len(drawn)} designs, and an order takes {LEAST_DESIGNS} or more; "
+            "retrain them with nas retrain"
+        )
+    _require_scored(given, scores, {*own.designs, *(design.digest for _, design in drawn)})
     return RankingPlan(
         study, data, weights, own, numbers.epochs, numbers, drawn, repeated, given, allocation, cluster
     )
+
+
+def _read_scores(files: Sequence[Path]) -> dict[str, dict[str, float]]:
+    """Return scores by digest from files, by their names, which have to differ."""
+    found: dict[str, dict[str, float]] = {}
+    for file in files:
+        if file.stem == SUPERNET or file.stem in found:
+            taken = "the supernet's own scores" if file.stem == SUPERNET else "those of another file"
+            raise RequestError(
+                f"--scores {file} would be called {file.stem}, as {taken} are; rename the file"
+            )
+        found[file.stem] = read_document(file, dict[str, FiniteFloat])
+    return found
+
+
+def _require_scored(
+    given: Mapping[str, Mapping[str, float]], files: Sequence[Path], digests: set[str]
+) -> None:
+    for file, by_digest in zip(files, given.values(), strict=True):
+        if (count := len(digests & by_digest.keys())) < LEAST_DESIGNS:
+            raise RequestError(
+                f"--scores {file} has {count} of the {len(digests)} designs that are compared, and an order takes "
+                f"{LEAST_DESIGNS} or more; give scores by the digests of the designs, as ranking.json has them"
+            )
 
 
 def _require_same_images(table: TrainingTable, data: Data) -> None:
@@ -239,6 +280,8 @@ def run_ranking(plan: RankingPlan, command: Sequence[str] = ()) -> Ranking:
             designs = [job.architecture for job in jobs]
             require_memory(designs, plan.recipe, len(plan.data.train), plan.allocation, plan.cluster)
             plan.table.add_designs(plan.designs)
+            for run in plan.table.runs.values():  # which a kill may have kept from being removed
+                shutil.rmtree(_folder(plan, run.digest, run.seed), ignore_errors=True)
         ray_cluster.start(plan.cluster)
         if jobs:
             plan.table.provenance.append(provenance(jobs[0].recipe.seed, command))
@@ -274,8 +317,12 @@ def _jobs(plan: RankingPlan) -> Iterator[RetrainingJob]:
     for design, seed in wanted:
         if (design.digest, seed, plan.epochs) not in plan.table.runs:
             recipe = for_params(replace(plan.recipe, seed=seed), costs(design).params)
-            folder = job_folder(plan.study.folder.absolute() / "ranking", design.digest, seed, plan.epochs)
+            folder = _folder(plan, design.digest, seed)
             yield RetrainingJob(Design(design), "scratch", folder, recipe, images)
+
+
+def _folder(plan: RankingPlan, digest: str, seed: int) -> Path:
+    return job_folder(plan.study.folder.absolute() / "ranking", digest, seed, plan.epochs)
 
 
 def score_with_supernet(plan: RankingPlan, designs: Sequence[Architecture]) -> dict[str, float]:

@@ -216,7 +216,9 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--designs": of(
             RANK, "--designs", "5", refusals=[(*RANK, "--designs", "3"), (*TABLE, "--designs", "5")]
         ),
-        "--repeated": of(RANK, "--repeated", "2", refusals=[(*TABLE, "--repeated", "2")]),
+        "--repeated": of(
+            RANK, "--repeated", "2", refusals=[(*TABLE, "--repeated", "2"), (*RANK, "--repeated", "5")]
+        ),
         "--epochs": of(RANK, "--epochs", "3", refusals=[(*TABLE, "--epochs", "3")]),
         "--recipe": of(
             (*RANK, "--epochs", "1"),
@@ -232,8 +234,26 @@ ENTRIES: dict[str, dict[str, Entry]] = {
                 ("rank", "study", "--table", "few.json"),
             ],
         ),
-        "--supernet": of(RANK, "--supernet", "own.safetensors"),
-        "--scores": of(RANK, "--scores", "scores.json", refusals=[(*RANK, "--scores", "trainings.json")]),
+        "--supernet": of(
+            RANK,
+            *("--supernet", "own.safetensors"),
+            refusals=[
+                (*RANK, "--supernet", "nosuch.safetensors"),
+                (*RANK, "--supernet", "model/model.safetensors"),
+            ],
+        ),
+        "--scores": of(
+            RANK,
+            *("--scores", "scores.json"),
+            refusals=[
+                (*RANK, "--scores", "trainings.json"),
+                (*RANK, "--scores", "nan.json"),
+                (*RANK, "--scores", "foreign.json"),
+                (*TABLE, "--scores", "foreign.json"),
+                (*RANK, "--scores", "supernet.json"),
+                (*RANK, "--scores", "scores.json", "--scores", "more/scores.json"),
+            ],
+        ),
         "--budget": of(
             RANK,
             *("--budget", "2cpu"),

@@ -6,6 +6,7 @@ An option without an entry here fails the first test.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from dataclasses import fields, is_dataclass
@@ -111,7 +112,11 @@ def make_tables(place: Path) -> None:
         table.add_designs(designs)
         for number, (_, design) in enumerate(designs[:count]):
             table.add_run(TrainingRun(design.digest, 0, 1, 50 + number, 50, (50,), 1.0))
-    write_json(place / "scores.json", {design.digest: 1.0 for _, design in designs})
+    scores = {design.digest: 1.0 for _, design in designs}
+    for name in ("scores", "supernet", "more/scores"):
+        write_json(place / f"{name}.json", scores)
+    (place / "nan.json").write_text(json.dumps({**scores, designs[0][1].digest: math.nan}))
+    write_json(place / "foreign.json", {"0" * 12: 1.0})
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ class _RunRow(TypedDict):
     val_top1: Percent
     test_top1: Percent
     val_curve: list[Percent]
-    seconds: Annotated[float, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _About(TypedDict):

@@ -108,7 +108,7 @@ class RankedDesign(TypedDict):
     design: str
     macs: Count
     val_top1: Percent
-    val_top1_by_seed: dict[str, Percent]
+    val_top1_by_seed: Annotated[dict[str, Percent], Field(min_length=1)]
     scores: dict[str, float | None]
 
 

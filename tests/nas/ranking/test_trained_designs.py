@@ -93,3 +93,12 @@ def test_named_designs_are_the_ends_and_one_operator_throughout() -> None:
         if " only" in origin:
             operators = {block.operator for stage in design.stages for block in stage.blocks}
             assert operators == {origin.split(" only")[0]}
+
+
+def test_a_time_without_end_is_damage(tmp_path: Path) -> None:
+    table = TrainingTable(tmp_path / "table.json", ABOUT)
+    table.add_run(run_of("a" * 12, 0, 40))
+    text = (tmp_path / "table.json").read_text()
+    (tmp_path / "table.json").write_text(text.replace('"seconds": 3.5', '"seconds": 1e999'))
+    with pytest.raises(StudyError, match=r"'runs\.0\.seconds'"):
+        TrainingTable(tmp_path / "table.json")

@@ -64,3 +64,11 @@ def test_a_damaged_ranking_is_one_sentence(tmp_path: Path, text: str) -> None:
     study.ranking_file.write_text(text)
     with pytest.raises(StudyError, match=r"cannot read .*ranking\.json"):
         write_report(study)
+
+
+def test_a_design_without_trainings_is_damage(tmp_path: Path) -> None:
+    study, content = make_study(tmp_path / "study", 3), json.loads(json.dumps(planted()))
+    content["designs"][0]["val_top1_by_seed"] = {}
+    write_json(study.ranking_file, content)
+    with pytest.raises(StudyError, match=r"ranking\.json: 'designs\.0\.val_top1_by_seed'"):
+        write_report(study)

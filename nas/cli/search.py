@@ -109,6 +109,7 @@ def search(
     from nas.pipeline.resumable import resumable
     from nas.pipeline.run import run_search
     from nas.pipeline.time_estimate import estimate_time
+    from nas.ranking.agreement import LEAST_DESIGNS
     from nas.report.study_report import write_report
     from nas.runtime.console import log
 
@@ -119,6 +120,11 @@ def search(
     plan = plan_search(SearchRequest(given, config, budget, study, storage, storage_file, from_study))
     if gate is not None and not plan.settings.needs_supernet:
         raise RequestError("--gate judges a supernet, and this search trains none; leave it out")
+    if gate is not None and plan.space.size < LEAST_DESIGNS:
+        raise RequestError(
+            f"--gate judges an order, which takes {LEAST_DESIGNS} designs or more, and of space {plan.space.name} "
+            f"there are {plan.space.size}; leave it out"
+        )
     following = Following(retrain, baselines, export, gate)
     for line in [*describe_plan(plan), *following.describe(plan)]:
         log.say(line)

@@ -188,8 +188,8 @@ def plan_ranking(
     drawn = tuple(sample_evenly(space, Random(settings.seed), designs))
     if len(drawn) < LEAST_DESIGNS:
         raise RequestError(
-            f"space {space.name} has {len(drawn)} designs, and an order takes {LEAST_DESIGNS} or more; "
-            "retrain them with nas retrain"
+            f"an order takes {LEAST_DESIGNS} designs or more, and of space {space.name} there are {len(drawn)}; "
+            "compare them with nas retrain"
         )
     _require_scored(given, scores, {*own.designs, *(design.digest for _, design in drawn)})
     return RankingPlan(

@@ -15,6 +15,7 @@ SEARCH = (
     *("--study", "./new", "--lr", "0.001", "--dry-run", "--json"),
 )
 RUN = tuple(word for word in SEARCH if word not in ("--dry-run", "--json"))
+FEW = tuple("few.yaml" if word == "tiny.yaml" else word for word in RUN)
 RETRAIN = ("retrain", "study", "--budget", "1cpu")
 RANK = ("rank", "study", "--designs", "4", "--budget", "1cpu")
 TABLE = ("rank", "study", "--table", "trainings.json")
@@ -174,7 +175,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
             *("--from-study", "study"),
             refusals=[("search", "--from-study", "nosuch"), (*AGAIN, "--init-from", "cswin_tiny=a.pth")],
         ),
-        "--gate": of(RUN, "--gate", "0.5", refusals=[(*COSTS, "--gate", "0.5")]),
+        "--gate": of(RUN, "--gate", "0.5", refusals=[(*COSTS, "--gate", "0.5"), (*FEW, "--gate", "0.5")]),
         "--retrain": of(SEARCH, "--retrain", "2"),
         "--baselines": of((*SEARCH, "--retrain", "1"), "--baselines", refusals=[(*SEARCH, "--baselines")]),
         "--export": of((*SEARCH, "--retrain", "1"), "--export", refusals=[(*SEARCH, "--export")]),

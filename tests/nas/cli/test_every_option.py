@@ -77,6 +77,13 @@ def test_every_option_has_an_entry() -> None:
     assert {name: set(entries) for name, entries in ENTRIES.items()} == all_options()
 
 
+FEW_DESIGNS = """
+name: few
+blocks: {mlp_ratio: [1, 2, 3], operators: {dwconv: {kernel_size: 3, dynamic: none}}}
+scales: {one: {images: [8, 64], stem: patch4x4, stages: [{dim: 8, num_heads: 2, depth: 1}]}}
+"""
+
+
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with whatever the command lines above name."""
@@ -85,6 +92,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(place)
         (place / "tiny.yaml").write_text(TINY_SPACE)
         (place / "other.yaml").write_text(TINY_SPACE.replace("window_size: [2, 4]", "window_size: [2]"))
+        (place / "few.yaml").write_text(FEW_DESIGNS)
         paint_folder(place / "images")
         paint_folder(place / "more", classes=4)
         (paint_folder(place / "broken") / "class0" / "x.png").write_bytes(b"no image")

@@ -275,6 +275,8 @@ def run_ranking(plan: RankingPlan, command: Sequence[str] = ()) -> Ranking:
     """
     with plan.study.lock.hold(command):
         log.to(plan.study.log_file)
+        if plan.recipe is not None:
+            plan.table.refresh()  # another run may have trained since it was read
         jobs = list(_jobs(plan))
         if plan.recipe is not None:
             designs = [job.architecture for job in jobs]

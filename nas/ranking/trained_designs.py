@@ -152,6 +152,12 @@ class TrainingTable:
             run = TrainingRun.from_json(each)
             self.runs[run.key] = run
 
+    def refresh(self) -> None:
+        """Add what was written to the file since it was read."""
+        if self.file.exists():
+            written = TrainingTable(self.file)
+            self.designs, self.runs = {**written.designs, **self.designs}, {**written.runs, **self.runs}
+
     def add_designs(self, designs: Iterable[tuple[str, Architecture]]) -> None:
         """Add designs with their origins; those that are there keep theirs."""
         for origin, architecture in designs:

@@ -102,3 +102,16 @@ def test_a_time_without_end_is_damage(tmp_path: Path) -> None:
     (tmp_path / "table.json").write_text(text.replace('"seconds": 3.5', '"seconds": 1e999'))
     with pytest.raises(StudyError, match=r"'runs\.0\.seconds'"):
         TrainingTable(tmp_path / "table.json")
+
+
+def test_what_another_run_wrote_meanwhile_is_kept(tmp_path: Path) -> None:
+    first, second = (small_space().sample(Random(seed)) for seed in (1, 2))
+    ours, others = (TrainingTable(tmp_path / "table.json", ABOUT) for _ in range(2))
+    ours.add_designs([("sampled", first)])
+    others.add_designs([("sampled", second)])
+    others.add_run(run_of(second.digest, 0, 50))
+    ours.refresh()
+    ours.add_run(run_of(first.digest, 0, 40))
+    read = TrainingTable(tmp_path / "table.json")
+    assert set(read.designs) == {first.digest, second.digest}
+    assert sorted(run.val_top1 for run in read.runs.values()) == [40, 50]

@@ -14,10 +14,11 @@ import argparse
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean, stdev
 
-from nas.ranking.agreement import Agreement, judge, noise_ceiling, size_baselines
+from nas.ranking.agreement import LEAST_DESIGNS, Agreement, judge, noise_ceiling, size_baselines
 from nas.ranking.trained_designs import TrainedDesign, TrainingTable
 
 TABLE = Path(__file__).parent / "table.json"
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{len(designs)} designs, {len(table.runs)} trainings; {counted} epochs count\n")
     print(*describe_noise(designs), sep="\n", end="\n\n")
     print(*order_rows([*size_baselines(designs), *noise_ceiling(designs)]), sep="\n", end="\n\n")
-    print(*order_rows(compare_lengths(table, counted)), sep="\n", end="\n\n")
+    print(*order_rows(compare_lengths(table)), sep="\n", end="\n\n")
     print(*best_by_cost(designs), sep="\n", end="\n\n")
     print(*one_operator_rows(designs), sep="\n")
 
@@ -77,25 +78,19 @@ def order_rows(agreements: Sequence[Agreement]) -> Iterator[str]:
         yield f"| {each.predictor} | {each.designs} | {each.tau} | {quarters} | {regret} |"
 
 
-def compare_lengths(table: TrainingTable, counted: int) -> list[Agreement]:
+def compare_lengths(table: TrainingTable) -> list[Agreement]:
     """Return how well shorter trainings, and MACs, order the designs as longer ones do, one seed each."""
     lengths = sorted({run.epochs for run in table.runs.values()})
-    by_length = {epochs: table.trained(epochs, [0]) for epochs in lengths}
-    if len(lengths) < 2:
-        return []
-    common = set.intersection(*({each.architecture.digest for each in found} for found in by_length.values()))
-    kept = {
-        epochs: [each for each in found if each.architecture.digest in common]
-        for epochs, found in by_length.items()
-    }
     agreements = []
-    for longer in lengths:
-        for shorter in lengths:
-            if shorter < longer:
-                scores = {each.architecture.digest: each.val_top1 for each in kept[shorter]}
-                agreements.append(judge(f"{shorter} epochs, against {longer}", kept[longer], scores))
-        macs = {each.architecture.digest: float(each.macs) for each in kept[longer]}
-        agreements.append(judge(f"MACs, against {longer} epochs", kept[longer], macs))
+    for shorter, longer in combinations(lengths, 2):
+        before = {each.architecture.digest: each.val_top1 for each in table.trained(shorter, [0])}
+        both = [each for each in table.trained(longer, [0]) if each.architecture.digest in before]
+        if len(both) >= LEAST_DESIGNS:
+            macs = {each.architecture.digest: float(each.macs) for each in both}
+            agreements += [
+                judge(f"{shorter} epochs, against {longer}", both, before),
+                judge(f"MACs, against {longer} epochs", both, macs),
+            ]
     return agreements
 
 

@@ -118,6 +118,22 @@ def test_noise_is_the_deviation_over_seeds(query: ModuleType, make: ModuleType) 
     assert rows[4].endswith("| 41.0 to 50.0 |")
 
 
+def test_lengths_are_compared_on_the_designs_that_have_both(
+    query: ModuleType, make: ModuleType, tmp_path: Path
+) -> None:
+    found = TrainingTable(tmp_path / "table.json", {"images": "images", "epochs": 10})
+    designs = make.choose_designs(make.table_space(), 6)
+    found.add_designs(designs)
+    for number, (_, design) in enumerate(designs):
+        lengths = ((5, -number), (10, number)) if number < 5 else ((10, number),)
+        for epochs, gain in (*lengths, *([(20, 0)] if number < 3 else [])):
+            run = TrainingRun(design.digest, 0, epochs, 50 + gain, 50, (50,), 1)
+            found.runs[run.key] = run
+    shorter, macs = query.compare_lengths(found)  # three designs of 20 epochs are too few
+    assert (shorter.predictor, shorter.designs, shorter.tau.value) == ("5 epochs, against 10", 5, -1)
+    assert (macs.predictor, macs.designs) == ("MACs, against 10 epochs", 5)
+
+
 def test_it_prints_what_the_notes_quote(
     query: ModuleType, table: TrainingTable, capsys: pytest.CaptureFixture[str]
 ) -> None:

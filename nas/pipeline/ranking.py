@@ -21,8 +21,8 @@ from nas.pipeline.images import load_study_data
 from nas.pipeline.retraining_memory import require_memory
 from nas.ranking.agreement import LEAST_DESIGNS, Agreement, judge, noise_ceiling, size_baselines
 from nas.ranking.stratified import sample_evenly
-from nas.ranking.train_designs import job_folder, train_designs
-from nas.ranking.trained_designs import TrainedDesign, TrainingRun, TrainingTable
+from nas.ranking.train_designs import finished_run, job_folder, train_designs
+from nas.ranking.trained_designs import TrainedDesign, TrainingTable
 from nas.runtime.console import bar, log
 from nas.runtime.documents import read_document
 from nas.runtime.files import write_json
@@ -32,7 +32,6 @@ from nas.study.designs import Design
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
 from nas.study.recipes import retraining_recipe
-from nas.training.epoch_history import FILE_NAME, read_history
 from nas.training.retraining_job import RetrainingJob
 from nas.training.supernet_checkpoint import read_supernet
 from search_spaces.architecture import Architecture
@@ -256,12 +255,8 @@ def _adopt_retrained(study: Study, table: TrainingTable, recipe: Recipe, data: D
         own = for_params(recipe, costs(design).params)
         job = RetrainingJob(Design(design), result["mode"], folder, own, images)
         if result["mode"] == "scratch" and study.space().contains(design) and job.is_finished:
-            history = read_history(folder / FILE_NAME)
-            curve = tuple(epoch.val_top1 for epoch in history)
-            seconds = sum(epoch.seconds for epoch in history)
-            accuracies = result["val_top1"], result["test_top1"]
             table.add_designs([("retrained", design)])
-            run = TrainingRun(design.digest, own.seed, own.epochs, *accuracies, curve, seconds)
+            run = finished_run(job)
             table.runs.setdefault(run.key, run)
 
 

@@ -153,7 +153,7 @@ def plan_ranking(
         )
     if supernet is None and settings.supernet is None:
         require_trained(study)
-    if not designs >= LEAST_DESIGNS:
+    if designs < LEAST_DESIGNS:
         raise RequestError(f"--designs {designs} have no order to speak of; give {LEAST_DESIGNS} or more")
     parsed, cluster = parse_budget(budget), ray_cluster.survey()
     if parsed.trials is not None or parsed.seconds is not None:

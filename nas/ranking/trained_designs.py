@@ -157,6 +157,9 @@ class TrainingTable:
         if self.file.exists():
             written = TrainingTable(self.file)
             self.designs, self.runs = {**written.designs, **self.designs}, {**written.runs, **self.runs}
+            self.provenance = written.provenance + [
+                each for each in self.provenance if each not in written.provenance
+            ]
 
     def add_designs(self, designs: Iterable[tuple[str, Architecture]]) -> None:
         """Add designs with their origins; those that are there keep theirs."""

@@ -127,7 +127,9 @@ def plot_order(designs: Sequence[Mapping[str, Any]], predictor: str) -> go.Figur
             "color": BLUE,
             "thickness": 1,
         },
-        text=[f"{html.escape(each['design'])}<br>{each['digest']}<br>{each['origin']}" for each in scored],
+        text=[
+            "<br>".join(html.escape(each[key]) for key in ("design", "digest", "origin")) for each in scored
+        ],
         hovertemplate="%{text}<br>%{x:.1f}% with the supernet, %{y:.1f}% alone<extra></extra>",
     )
     plot = go.Figure([points])

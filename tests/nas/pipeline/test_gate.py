@@ -34,8 +34,9 @@ def test_an_order_that_may_be_worse_is_a_warning(noise: float, asked: float) -> 
     text = describe_order(ranking, asked)
     assert text.startswith("warning ") and f"the {asked:g} of --gate" in text
     # It may well be better on this sample: what counts is the lower end of the interval.
-    low = ranking.predictors[0].tau.low
-    assert low is not None and low < asked
+    low, value = ranking.predictors[0].tau.low, ranking.predictors[0].tau.value
+    assert low is not None and value is not None and low < asked
+    assert describe_order(ranking, (low + value) / 2).startswith("warning ")
     assert describe_order(ranking, low - 0.01).startswith("gate ")
 
 

@@ -109,9 +109,11 @@ def test_what_another_run_wrote_meanwhile_is_kept(tmp_path: Path) -> None:
     ours, others = (TrainingTable(tmp_path / "table.json", ABOUT) for _ in range(2))
     ours.add_designs([("sampled", first)])
     others.add_designs([("sampled", second)])
+    others.provenance.append({"seed": 7})
     others.add_run(run_of(second.digest, 0, 50))
     ours.refresh()
     ours.add_run(run_of(first.digest, 0, 40))
     read = TrainingTable(tmp_path / "table.json")
     assert set(read.designs) == {first.digest, second.digest}
     assert sorted(run.val_top1 for run in read.runs.values()) == [40, 50]
+    assert read.provenance == [{"seed": 7}]

@@ -119,7 +119,7 @@ def children() -> set[int]:
 
 
 def test_processes_are_kept_from_epoch_to_epoch_and_end_with_their_images(streamed: Data) -> None:
-    before = children()
+    before = children()  # of which those of images that another test is done with may end at any time
     own = pickle.loads(pickle.dumps(streamed))
     list(own.train.batches(8, shuffle_seed=0, augment=True))
     workers = children() - before
@@ -135,7 +135,7 @@ def test_processes_are_kept_from_epoch_to_epoch_and_end_with_their_images(stream
     ((_, _), (first, _)), ((second, _), (_, _)) = next(pairs), next(pairs)
     assert torch.equal(first, second)
     del own, pairs, first, second
-    assert children() == before
+    assert not children() - before
 
 
 def test_a_killed_process_is_one_sentence(streamed: Data, monkeypatch: pytest.MonkeyPatch) -> None:

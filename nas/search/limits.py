@@ -131,6 +131,11 @@ class Limits:
             return None
         return listed
 
+    @cached_property
+    def all_designs(self) -> list[Architecture]:
+        """All designs that keep the limits, in a fixed order; none where they are too many to be listed."""
+        return self.list_designs(_MOST_LISTED) or []
+
     def initial_designs(
         self, published: Sequence[tuple[str, Architecture]]
     ) -> list[tuple[str, Architecture]]:

@@ -3,6 +3,9 @@
 A sampler proposes a design again once it has converged, and near the edge of a limit nearly all that it proposes
 lies beyond. Both are known before any forward pass. A batch is revised by its own random numbers and by the batches
 before it, so it is the same in a search that was killed in between.
+
+A repeat becomes a mutant of itself, which keeps what the sampler liked of it. Where nearly all of a small space is
+known, mutants are known too, and it becomes any design that is left: no proposal is spent on what is known.
 """
 
 from __future__ import annotations
@@ -34,8 +37,8 @@ class Redrawer:
     def revise(self, trials: Sequence[FrozenTrial], known: Collection[str], rng: Random) -> None:
         """Change the parameters of running trials where their design is of no use.
 
-        A design that is among the ``known`` digests or earlier in the batch becomes a mutant that is not, where
-        one is found. Where fewer than half of the designs keep the limits, those nearest to them are shrunk until
+        A design that is among the ``known`` digests or earlier in the batch becomes one that is not, where one is
+        found. Where fewer than half of the designs keep the limits, those nearest to them are shrunk until
         half do.
 
         Args:
@@ -73,7 +76,10 @@ class Redrawer:
         return over[: max(0, math.ceil(_SHARE_WITHIN * len(designs)) - within)]
 
     def _find_new(self, design: Architecture, taken: Collection[str], rng: Random) -> Architecture | None:
-        """Return a mutant that is not ``taken`` and keeps the limits, ever further from ``design``; or None."""
+        """Return a design that is not ``taken``, if there is one: a mutant of ``design``, which keeps the limits.
+
+        Mutants are ever further away; where 32 of them are taken, any design that is left does, if all can be listed.
+        """
         space = self.limits.space
         if space.size == 1:
             return None
@@ -82,4 +88,5 @@ class Redrawer:
             mutant = mutant if self.limits.keeps(mutant) else self.limits.shrink(mutant, rng)
             if mutant.digest not in taken:
                 return mutant
-        return None
+        left = [one for one in self.limits.all_designs if one.digest not in taken]
+        return rng.choice(left) if left else None

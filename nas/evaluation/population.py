@@ -47,18 +47,40 @@ def payload_from_data(
         seed: Chooses them.
         racing: Largest probability of stopping a design wrongly; None stops none.
     """
-    batch_size = evaluation_batch_size(supernet.space.image_size)
+    looks = None if racing is None else LOOKS
+    validation, calibration = validation_and_calibration(
+        data, validation_images, seed, supernet.space.image_size, looks
+    )
+    return payload_from_batches(supernet, validation, calibration, racing)
+
+
+def validation_and_calibration(
+    data: Data,
+    validation_images: int,
+    seed: int,
+    image_size: tuple[int, int] | None = None,
+    looks: int | None = None,
+) -> tuple[list[Batch], list[Tensor]]:
+    """Return batches of validation images with labels, and of training images for BatchNorm statistics.
+
+    Args:
+        data: The images.
+        validation_images: Most validation images.
+        seed: Chooses them.
+        image_size: Height and width that decide how many images a batch has; None for those of the images.
+        looks: Batches of validation images at least; None for as few as there may be.
+    """
+    batch_size = evaluation_batch_size(image_size or (data.image_size, data.image_size))
     count = min(validation_images, len(data.val))
     # A design can be stopped between batches, so racing makes them small enough for its looks.
-    validation_size = batch_size if racing is None else min(batch_size, -(-count // LOOKS))
+    validation_size = batch_size if looks is None else min(batch_size, -(-count // looks))
     validation = list(_first_images(data.val, count, validation_size, seed))
     # Statistics are averaged over batches, each counting alike: so these are as even as they can be.
     images = min(CALIBRATION_IMAGES, len(data.train))
     calibration_size = -(-images // -(-images // batch_size))
     batches = _first_images(data.train, images, calibration_size, seed)
     # A single image left over has no statistics.
-    calibration = [images for images, _ in batches if len(images) >= SHARD_IMAGES]
-    return payload_from_batches(supernet, validation, calibration, racing)
+    return validation, [images for images, _ in batches if len(images) >= SHARD_IMAGES]
 
 
 def payload_from_batches(

@@ -36,7 +36,7 @@ def describe_order(ranking: Ranking, least_tau: float) -> str:
     """Return how good the order is, as a warning where it is not surely as good as asked."""
     (supernet, *_), (macs, *_) = ranking.predictors, ranking.baselines
     found = (
-        f"the supernet orders {supernet.designs} designs with a Kendall tau of {supernet.tau} "
+        f"the {supernet.predictor} orders {supernet.designs} designs with a Kendall tau of {supernet.tau} "
         f"(MACs alone: {macs.tau})"
     )
     if supernet.tau.low is not None and supernet.tau.low >= least_tau:

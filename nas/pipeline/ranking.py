@@ -28,6 +28,7 @@ from nas.runtime.documents import read_document
 from nas.runtime.files import write_json
 from nas.runtime.provenance import provenance
 from nas.search.evaluations import Failure
+from nas.search.objectives import parse_objectives
 from nas.study.designs import Design
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
@@ -38,7 +39,8 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from search_spaces.errors import RequestError, WorkError
 
-SUPERNET = "supernet"
+#: What the supernet's two scores are called, accuracy in percent and loss with its sign turned: higher is better.
+SUPERNET, SUPERNET_LOSS = "supernet", "supernet loss"
 
 
 @dataclass(frozen=True)
@@ -200,8 +202,9 @@ def _read_scores(files: Sequence[Path]) -> dict[str, dict[str, float]]:
     """Return scores by digest from files, by their names, which have to differ."""
     found: dict[str, dict[str, float]] = {}
     for file in files:
-        if file.stem == SUPERNET or file.stem in found:
-            taken = "the supernet's own scores" if file.stem == SUPERNET else "those of another file"
+        own = file.stem in (SUPERNET, SUPERNET_LOSS)
+        if own or file.stem in found:
+            taken = "the supernet's own scores" if own else "those of another file"
             raise RequestError(
                 f"--scores {file} would be called {file.stem}, as {taken} are; rename the file"
             )
@@ -285,7 +288,7 @@ def run_ranking(plan: RankingPlan, command: Sequence[str] = ()) -> Ranking:
             train_designs(jobs, plan.data, plan.allocation, plan.table.add_run)
         space = plan.study.space()
         trained = tuple(d for d in plan.table.trained(plan.epochs) if space.contains(d.architecture))
-        scores = {SUPERNET: score_with_supernet(plan, [each.architecture for each in trained]), **plan.scores}
+        scores = {**score_with_supernet(plan, [each.architecture for each in trained]), **plan.scores}
         ranking = rank(trained, scores)
         content = {"epochs": plan.epochs, "provenance": provenance(plan.study.settings().seed, command)}
         write_json(plan.study.ranking_file, {**ranking.to_json(), **content})
@@ -322,13 +325,16 @@ def _folder(plan: RankingPlan, digest: str, seed: int) -> Path:
     return job_folder(plan.study.folder.absolute() / "ranking", digest, seed, plan.epochs)
 
 
-def score_with_supernet(plan: RankingPlan, designs: Sequence[Architecture]) -> dict[str, float]:
-    """Return the validation accuracy in percent, by digest, of designs with the supernet's weights.
+def score_with_supernet(plan: RankingPlan, designs: Sequence[Architecture]) -> dict[str, dict[str, float]]:
+    """Return what designs reach on the validation images with the supernet's weights: accuracies and losses by digest.
+
+    That which the search compares designs by comes first.
 
     Raises:
         WorkError: If a design cannot be scored.
     """
-    settings, found = plan.study.settings(), dict[str, float]()
+    settings = plan.study.settings()
+    top1, loss = dict[str, float](), dict[str, float]()
     supernet = read_supernet(plan.study.space(), settings.sharing, plan.supernet)
     payload = payload_from_data(supernet, plan.data, settings.validation_images, settings.seed)
     population = Population(plan.allocation, payload)
@@ -338,8 +344,11 @@ def score_with_supernet(plan: RankingPlan, designs: Sequence[Architecture]) -> d
                 for index, scores in scored.items():
                     if isinstance(scores, Failure):
                         raise WorkError(f"{designs[index].digest} could not be scored: {scores.reason}")
-                    found[designs[index].digest] = scores["top1"]
-                progress.update(len(found))
+                    top1[designs[index].digest] = scores["top1"]
+                    loss[designs[index].digest] = -scores["loss"]
+                progress.update(len(top1))
     finally:
         population.close()
-    return found
+    if "loss" in parse_objectives(settings.objectives):
+        return {SUPERNET_LOSS: loss, SUPERNET: top1}
+    return {SUPERNET: top1, SUPERNET_LOSS: loss}

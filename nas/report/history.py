@@ -14,8 +14,14 @@ from nas.runtime.uncertainty import num_decimals
 from nas.search.objectives import Goal
 from nas.search.trial_store import TrialRecord
 
-_TITLES = {"top1": "top-1 (%)", "macs": "MACs", "params": "parameters", "latency_ms": "latency (ms)"}
-_VALUES = {"macs": "%{y:.3s}", "params": "%{y:.3s}", "latency_ms": "%{y:.3g}"}
+_TITLES = {
+    "top1": "top-1 (%)",
+    "loss": "loss (nats)",
+    "macs": "MACs",
+    "params": "parameters",
+    "latency_ms": "latency (ms)",
+}
+_VALUES = {"loss": "%{y:.3f}", "macs": "%{y:.3s}", "params": "%{y:.3s}", "latency_ms": "%{y:.3g}"}
 
 
 def plot_history(trials: Sequence[TrialRecord], goal: Goal) -> go.Figure:

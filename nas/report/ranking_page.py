@@ -45,7 +45,7 @@ def scatter_section(ranking: Mapping[str, Any], figures: dict[str, go.Figure], b
     """
     figures["order"] = plot_order(ranking["designs"], ranking["predictors"][0]["predictor"])
     return section(
-        "Accuracy alone over accuracy with the supernet's weights",
+        "Accuracy alone over the score with the supernet's weights",
         f"{before} Where the order is the same, the points rise from left to right. Colours are MACs: what looks like "
         "order may be size. Bars span the seeds of a design.",
         figure("order", figures),
@@ -110,6 +110,13 @@ def plot_order(designs: Sequence[Mapping[str, Any]], predictor: str) -> go.Figur
     scored = [each for each in designs if each["scores"].get(predictor) is not None]
     seeds = [list(each["val_top1_by_seed"].values()) for each in scored]
     top1 = [each["val_top1"] for each in scored]
+    if predictor == "supernet loss":
+        title, scored_by = (
+            "loss with the supernet's weights, its sign turned (nats)",
+            "%{x:.3f} with the supernet",
+        )
+    else:
+        title, scored_by = f"top-1 with the weights of the {predictor} (%)", "%{x:.1f}% with the supernet"
     points = go.Scatter(
         x=[each["scores"][predictor] for each in scored],
         y=top1,
@@ -130,11 +137,11 @@ def plot_order(designs: Sequence[Mapping[str, Any]], predictor: str) -> go.Figur
         text=[
             "<br>".join(html.escape(each[key]) for key in ("design", "digest", "origin")) for each in scored
         ],
-        hovertemplate="%{text}<br>%{x:.1f}% with the supernet, %{y:.1f}% alone<extra></extra>",
+        hovertemplate=f"%{{text}}<br>{scored_by}, %{{y:.1f}}% alone<extra></extra>",
     )
     plot = go.Figure([points])
     plot.update_layout(height=HEIGHT, margin=MARGIN, legend=LEGEND, showlegend=False)
-    plot.update_xaxes(title=f"top-1 with the weights of the {predictor} (%)")
+    plot.update_xaxes(title=title)
     plot.update_yaxes(title="top-1 trained alone (%)")
     return plot
 

@@ -6,11 +6,12 @@ from nas.runtime.console import quantity
 from nas.search.trial_store import TrialRecord
 
 #: What running text and tables call a score.
-NAMES = {"top1": "top-1", "macs": "MACs", "params": "parameters", "latency_ms": "latency"}
+NAMES = {"top1": "top-1", "loss": "loss", "macs": "MACs", "params": "parameters", "latency_ms": "latency"}
 
 #: Titles of axes.
 TITLES = {
     "top1": "top-1 on validation images (%)",
+    "loss": "loss on validation images (nats)",
     "macs": "MACs per image",
     "params": "parameters",
     "latency_ms": "latency (ms)",
@@ -18,7 +19,9 @@ TITLES = {
 
 
 def format_cost(name: str, value: float) -> str:
-    """Return the value of a score other than accuracy with its unit: ``5.1M``, ``3.2 ms``."""
+    """Return the value of a score other than accuracy with its unit: ``5.1M``, ``3.2 ms``, ``1.634``."""
+    if name == "loss":
+        return f"{value:.3f}"
     return f"{value:.3g} ms" if name == "latency_ms" else quantity(value)
 
 

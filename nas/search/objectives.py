@@ -14,10 +14,14 @@ Direction = Literal["minimize", "maximize"]
 #: Score names that may be objectives, with Optuna's direction and the unit people read.
 OBJECTIVES: dict[str, tuple[Direction, str]] = {
     "top1": ("maximize", "%"),
+    "loss": ("minimize", "nats"),
     "macs": ("minimize", "MACs"),
     "params": ("minimize", "parameters"),
     "latency_ms": ("minimize", "ms"),
 }
+
+#: Of these the ones that take a trained network and validation images.
+QUALITIES = ("top1", "loss")
 
 _FACTORS = {"k": 1e3, "m": 1e6, "g": 1e9}
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from nas.runtime.documents import format_first, type_adapter
-from nas.search.objectives import OBJECTIVES, parse_objectives, parse_quantity
+from nas.search.objectives import OBJECTIVES, QUALITIES, parse_objectives, parse_quantity
 from nas.study.recipe import Recipe
 from nas.study.setting import (
     AS_FILE,
@@ -199,8 +199,8 @@ class Settings:
 
     @property
     def needs_supernet(self) -> bool:
-        """Whether designs are compared by their accuracy; costs and latencies need no weights."""
-        return "top1" in parse_objectives(self.objectives)
+        """Whether designs are compared by accuracy or loss; costs and latencies need no weights."""
+        return not set(QUALITIES).isdisjoint(parse_objectives(self.objectives))
 
     @property
     def trains_supernet(self) -> bool:

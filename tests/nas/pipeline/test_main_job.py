@@ -134,11 +134,13 @@ def test_the_order_by_the_supernet_is_compared_with_trainings_alone(
         each["digest"]: each["scores"] for each in json.loads((study / "front.json").read_text())["front"]
     }
     assert retrained["scores"]["supernet"] == front[alone["digest"]]["top1"]
+    assert retrained["scores"]["supernet loss"] == pytest.approx(-front[alone["digest"]]["loss"], rel=1e-6)
     repeated = [row for row in rows if len(row["val_top1_by_seed"]) == 2]
     assert len(rows) in (5, 6) and len(repeated) == 4
     by_supernet, truth = ([row["scores"]["supernet"] for row in rows], [row["val_top1"] for row in rows])
     tau = stats.kendalltau(by_supernet, truth).statistic
     assert ranking["predictors"][0]["tau"]["value"] == (None if np.isnan(tau) else pytest.approx(tau))
+    assert [each["predictor"] for each in ranking["predictors"]] == ["supernet", "supernet loss"]
     between = stats.kendalltau(*([row["val_top1_by_seed"][seed] for row in repeated] for seed in "01"))
     (ceiling,) = ranking["ceiling"]
     assert ceiling["tau"]["value"] == (

@@ -12,6 +12,7 @@ def test_objectives_in_the_order_given() -> None:
     assert parse_objectives("top1") == ("top1",)
     assert parse_objectives(" macs , top1 ") == ("macs", "top1")
     assert parse_objectives("top1,macs,latency_ms,params") == ("top1", "macs", "latency_ms", "params")
+    assert parse_objectives("loss,macs") == ("loss", "macs")
 
 
 @pytest.mark.parametrize("text", ["", "top2", "top1,", "top1,top1", "top1 macs", "TOP1"])

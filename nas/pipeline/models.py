@@ -29,7 +29,7 @@ from nas.runtime.provenance import provenance
 from nas.runtime.uncertainty import Accuracy
 from nas.search.loop import analytic_costs
 from nas.search.trial_store import TrialRecord
-from nas.study.designs import describe_origin
+from nas.study.designs import describe_origin, is_baseline
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
 from nas.study.recipes import retraining_recipe
@@ -229,11 +229,11 @@ def find_best_result(study: Study, digest: str | None = None) -> dict[str, Any]:
 
 
 def best_of_search(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the first of results, best first, whose design the search proposed; the first where there is none.
+    """Return the first of results, best first, that is of no published design; the first where there is none.
 
     Baselines are trained to be compared with: one of them is exported where it is named, or alone.
     """
-    return next((result for result in results if not describe_origin(result)), results[0])
+    return next((result for result in results if not is_baseline(result)), results[0])
 
 
 def require_export_folder(folder: Path, study: Study | None = None) -> None:

@@ -32,8 +32,8 @@ from nas.search.trial_store import TrialRecord
 from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank
 from nas.training.supernet_checkpoint import read_progress, read_supernet
 from nas.training.supernet_progress import progress_bar
-from search_spaces.analogues import analogues
 from search_spaces.errors import WorkError
+from search_spaces.named_designs import initial_designs
 from supernet.supernet import Supernet
 
 
@@ -100,7 +100,7 @@ def _search(
         )
         population = Population(plan.allocation, payload)
     evaluate = evaluate_nothing if population is None else population
-    search = Search(plan.space, store, config, evaluate, AnalyticScores(latency), analogues(plan.space))
+    search = Search(plan.space, store, config, evaluate, AnalyticScores(latency), initial_designs(plan.space))
     evaluated_before = len({trial.architecture.digest for trial in search.earlier if trial.evaluated})
     if evaluated_before:
         log.say(f"resuming the search at {evaluated_before} evaluated designs")

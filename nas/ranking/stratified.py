@@ -1,4 +1,4 @@
-"""Which designs of a space are trained alone: a few by name, the others evenly over the MACs."""
+"""Which designs of a space are trained alone beside those with names: some, evenly over the MACs."""
 
 from __future__ import annotations
 
@@ -7,31 +7,12 @@ from collections.abc import Iterator
 from itertools import chain
 from random import Random
 
-from search_spaces.analogues import analogues
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from search_spaces.space import Space
 
 #: Draws for each design that is wanted, after which parts of the MACs that hardly any design has are left as they are.
 _DRAWS = 200
-
-
-def named_designs(space: Space) -> Iterator[tuple[str, Architecture]]:
-    """Yield ``(origin, design)``: the smallest, the largest, designs of one operator, analogues of published ones.
-
-    Of every operator that all stages offer there are the smallest and the largest design that has no other, and the
-    one at the geometric mean of their MACs.
-    """
-    yield "smallest", space.smallest
-    yield "largest", space.largest
-    for part in space.with_one_operator():
-        (operator,) = {block.operator for stage in part.stages for block in stage.blocks}
-        middle = math.sqrt(costs(part.smallest).macs * costs(part.largest).macs)
-        designs = (("smallest", part.smallest), ("middle", part.closest(middle)), ("largest", part.largest))
-        for size, design in designs:
-            yield f"{operator} only, {size}", design
-    for name, design in analogues(space):
-        yield name, design
 
 
 def sample_evenly(

@@ -71,7 +71,7 @@ def accuracy_bars(accuracies: Sequence[Accuracy]) -> dict[str, Any]:
 
 def hover_text(trial: TrialRecord) -> str:
     """Return the digest, scores and design of a trial, for a hover box."""
-    origin = f"<br>like {trial.origin}" if trial.is_analogue else ""
+    origin = "" if trial.origin == "sampled" else f"<br>{'like ' * trial.is_analogue}{trial.origin}"
     scores = [f"{name} {format_score(name, trial)}" for name in TITLES if name in trial.scores]
     return (
         f"<b>{trial.architecture.digest}</b> · batch {trial.batch + 1}{origin}<br>{', '.join(scores)}<br>"

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 
 from nas.search.analytic import AnalyticScores
 from nas.search.objectives import Goal
-from nas.search.trial_store import SMALLEST
 from search_spaces.architecture import Architecture
 from search_spaces.enumeration import Sizes, WalkTooLong, Within
 from search_spaces.errors import RequestError
+from search_spaces.named_designs import SHRUNK, SMALLEST, is_plain, smallest_by_operator
 from search_spaces.shrinking import shrink
 from search_spaces.skeleton import Style
 from search_spaces.space import Space
@@ -136,26 +136,39 @@ class Limits:
         """All designs that keep the limits, in a fixed order; none where they are too many to be listed."""
         return self.list_designs(_MOST_LISTED) or []
 
-    def initial_designs(
-        self, published: Sequence[tuple[str, Architecture]]
-    ) -> list[tuple[str, Architecture]]:
+    def initial_designs(self, named: Sequence[tuple[str, Architecture]]) -> list[tuple[str, Architecture]]:
         """Return designs to begin with: those given, shrunk until they keep the limits, and the smallest ones.
 
-        The smallest are those of each limited score, and of the designs that have one operator alone.
+        One that has no more than one operator keeps it; where that cannot be, one of no paper is left out. The smallest
+        are those of each limited score and of each operator.
         """
         if not self.goal.constraints:
-            return list(published)
-        found = [(name, design) for name, design in published if self.keeps(design)]
-        if self.nearest is not None:
-            found += [
-                (f"{name}, shrunk", self.shrink(design))
-                for name, design in published
-                if not self.keeps(design)
-            ]
-        small = [self.smallest(name) for name, _ in self.goal.constraints]
-        small += [space.smallest for space in self.space.with_one_operator()]
-        small += [] if self.nearest is None else [self.nearest]
-        return found + [(SMALLEST, design) for design in small if self.keeps(design)]
+            return list(named)
+        found = [(name, design) for name, design in named if self.keeps(design)]
+        for name, design in named:
+            if not self.keeps(design):
+                smaller = self._shrink_within_operator(design)
+                if smaller is None and not is_plain(name) and self.nearest is not None:
+                    smaller = self.shrink(design)
+                found += [] if smaller is None else [(f"{name}{SHRUNK}", smaller)]
+        small = [(SMALLEST, self.smallest(name)) for name, _ in self.goal.constraints]
+        small += smallest_by_operator(self.space)
+        small += [] if self.nearest is None else [(SMALLEST, self.nearest)]
+        return found + [(name, design) for name, design in small if self.keeps(design)]
+
+    def _shrink_within_operator(self, design: Architecture) -> Architecture | None:
+        """Return a design like one of a single operator, of that operator and within the limits.
+
+        None where none is known, or the design has several.
+        """
+        operators = {block.operator for stage in design.stages for block in stage.blocks}
+        for part in self.space.with_one_operator():
+            if part.contains(design) and len(operators) == 1:
+                inside = replace(self, space=part)
+                targets = [inside.smallest(name) for name, _ in self.goal.constraints]
+                target = next(filter(self.keeps, targets), None)
+                return None if target is None else shrink(part, design, target, self.keeps)
+        return None
 
     def shrink(self, design: Architecture, rng: Random | None = None) -> Architecture:
         """Return a design that keeps the limits and is like ``design``; itself where none is known that does."""

@@ -126,7 +126,7 @@ class Search:
                 break
             before = len(progress.evaluated)
             finished = stored.get(number, {})
-            if self.listed is None and len(finished) == self._size_of_batch(number):
+            if self.listed is None and self._is_whole(number, stored):
                 batch = self._replay_batch(proposer, finished)
             else:
                 batch = self._run_batch(proposer, number, finished, progress, on_result)
@@ -196,6 +196,10 @@ class Search:
         size = self.config.batch_size
         return size if number else max(size, len(self._unique_initial_designs))
 
+    def _is_whole(self, number: int, stored: Mapping[int, Mapping[int, TrialRecord]]) -> bool:
+        """Return whether all of a batch is stored; an earlier version may have begun with fewer designs."""
+        return number + 1 in stored or len(stored.get(number, {})) == self._size_of_batch(number)
+
     def _replay_batch(self, proposer: Proposer, finished: Mapping[int, TrialRecord]) -> list[TrialRecord]:
         """Tell the proposer of a batch that an earlier run finished."""
         records = [finished[index] for index in range(len(finished))]
@@ -231,7 +235,7 @@ class Search:
         waiting = _new_designs(_unfinished(proposals, finished), progress.settled)
         # The last batch may be cut short; a longer search proposes it again and finishes it.
         room = max(0, self.config.trials - len(progress.evaluated))
-        for results in self._evaluate(waiting[:room], progress.front):
+        for results in self._evaluate(self._fit(waiting, room, finished), progress.front):
             self._finish(results, finished)
             for record in results:
                 self._count(record, progress, on_result)
@@ -246,6 +250,24 @@ class Search:
         records = [finished[index] for index in range(len(proposals))]
         proposer.tell(trials, self._objectives(records))
         return records
+
+    def _fit(
+        self, waiting: Sequence[TrialRecord], room: int, finished: Mapping[int, TrialRecord]
+    ) -> Sequence[TrialRecord]:
+        """Return which proposals of a batch are evaluated where there is ``room`` for so many.
+
+        Where the search ends within a batch, designs to begin with get a third of all its evaluations at most, the
+        first of them first, unless nothing else was proposed.
+        """
+        if len(waiting) <= room:
+            return waiting
+        begun = sum(record.evaluated and record.origin != "sampled" for record in finished.values())
+        left = max(0, max(1, self.config.trials // 3) - begun)
+        first = [proposal for proposal in waiting if proposal.origin != "sampled"]
+        others = [proposal for proposal in waiting if proposal.origin == "sampled"]
+        return sorted(
+            [*first[:left], *others, *first[left:]][:room], key=lambda proposal: proposal.index_in_batch
+        )
 
     def _count(self, record: TrialRecord, progress: Progress, on_result: OnResult) -> None:
         """Add a trial that was just finished to what is known."""

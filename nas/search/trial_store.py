@@ -33,9 +33,7 @@ from nas.search.storage_url import clean
 from search_spaces.architecture import Architecture
 from search_spaces.choices import Choice, Value
 from search_spaces.errors import StudyError
-
-#: Origin of the designs that a search with limits begins with beside the published ones.
-SMALLEST = "smallest"
+from search_spaces.named_designs import is_plain
 
 _CONSTRAINTS_ATTR = "constraints"  # where optuna-dashboard 0.21 looks for constraints
 _NOT_SCORES = {
@@ -78,7 +76,7 @@ class TrialRecord:
         architecture: The design they make.
         scores: What is known of it; without accuracy where it was rejected.
         rejected: The constraint it violates, or None.
-        origin: ``sampled``, the published design it is an analogue of, or ``smallest``.
+        origin: ``sampled``, or the name of the design where the search began with it.
         repeat: Whether its scores were answered from an earlier trial.
         stopped_after: Validation images after which racing stopped it, and which its scores are of; or None.
         images: Validation images that its accuracy is of; None where it has none, or an earlier version stored it.
@@ -104,7 +102,7 @@ class TrialRecord:
     @property
     def is_analogue(self) -> bool:
         """Whether it is like a published design, and so proposed first."""
-        return self.origin not in ("sampled", SMALLEST)
+        return self.origin != "sampled" and not is_plain(self.origin)
 
     @property
     def complete(self) -> bool:

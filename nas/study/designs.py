@@ -12,6 +12,7 @@ from nas.search.objectives import parse_quantity
 from nas.study.folder import Study
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ArchitectureError, nearest
+from search_spaces.named_designs import is_plain
 from search_spaces.published import PUBLISHED, published
 from search_spaces.refit import refit
 from search_spaces.scaling import scale_to_macs
@@ -41,6 +42,12 @@ def describe_origin(result: Mapping[str, Any]) -> str:
     if origin == SAMPLED:
         return ""
     return f"{origin}, published" if result.get("published") else str(origin)
+
+
+def is_baseline(result: Mapping[str, Any]) -> bool:
+    """Return whether a result of retraining is of a design that papers or the user proposed, not the search."""
+    origin = str(result.get("origin", SAMPLED))
+    return bool(result.get("published")) or (origin != SAMPLED and not is_plain(origin))
 
 
 def find_architecture(text: str) -> Architecture:

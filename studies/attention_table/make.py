@@ -25,7 +25,7 @@ from random import Random
 from nas.cluster import ray_cluster
 from nas.cluster.budget import allocate_workers, parse_budget
 from nas.data.dataset import Data, load_data
-from nas.ranking.stratified import named_designs, sample_evenly
+from nas.ranking.stratified import sample_evenly
 from nas.ranking.train_designs import job_folder, train_designs
 from nas.ranking.trained_designs import TrainingTable
 from nas.runtime.console import log
@@ -35,6 +35,7 @@ from nas.study.named_recipes.reader import load_recipe
 from nas.training.retraining_job import RetrainingJob
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import load_declaration
+from search_spaces.named_designs import named_designs
 from search_spaces.space import Space
 
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from nas.ranking.stratified import named_designs, sample_evenly
+from nas.ranking.stratified import sample_evenly
 from nas.ranking.trained_designs import TrainingRun, TrainingTable
 from search_spaces.cost import costs
 from search_spaces.declaration import parse_declaration
@@ -83,16 +83,6 @@ def test_designs_are_drawn_evenly_over_macs_in_every_beginning() -> None:
     for designs in (drawn, drawn[:8]):
         parts = [min(3, int(4 * math.log(costs(d).macs / least) / math.log(most / least))) for d in designs]
         assert sorted(parts) == sorted(list(range(4)) * (len(designs) // 4))
-
-
-def test_named_designs_are_the_ends_and_one_operator_throughout() -> None:
-    named = list(named_designs(small_space()))
-    assert named[0] == ("smallest", small_space().smallest)
-    assert named[1] == ("largest", small_space().largest)
-    for origin, design in named:
-        if " only" in origin:
-            operators = {block.operator for stage in design.stages for block in stage.blocks}
-            assert operators == {origin.split(" only")[0]}
 
 
 def test_a_time_without_end_is_damage(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from nas.search.limits import Limits
 from nas.search.loop import Search, SearchConfig
 from nas.search.objectives import Goal
 from nas.search.samplers import Nsga2Proposer
-from nas.search.trial_store import SMALLEST, TrialRecord
+from nas.search.trial_store import TrialRecord
 from search_spaces.analogues import analogues
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import parse_declaration
 from search_spaces.errors import RequestError
+from search_spaces.named_designs import SMALLEST, initial_designs
 from search_spaces.space import Space
 from tests.golden.values import made_up_top1, nano
 from tests.helpers.latency import FORKED, make_table
@@ -119,6 +120,20 @@ def test_initial_designs_keep_the_limits() -> None:
         names = [name for name, _ in initial]
         assert SMALLEST in names
         assert all(name in names or f"{name}, shrunk" in names for name, _ in analogues(NANO))
+
+
+def test_a_shrunk_design_of_one_operator_keeps_it() -> None:
+    asked = limits(NANO, macs=1.4 * LEAST_MACS)
+    begun = asked.initial_designs(initial_designs(NANO))
+    alone = {name: design for name, design in begun if " only, " in name}
+    for operator in ("cswin", "dwconv", "gsa", "lsa"):
+        name = f"{operator} only, largest, shrunk"
+        for design in [alone[name], alone.get(f"{operator} only, smallest", alone[name])]:
+            assert {block.operator for stage in design.stages for block in stage.blocks} == {operator}
+            assert asked.keeps(design) and NANO.contains(design)
+    # 1.84M MACs hold nothing but depth-wise convolution and GSA alone; what cannot be called so is left out.
+    tight = limits(NANO, macs=1_840_000).initial_designs(initial_designs(NANO))
+    assert {name.split(" only")[0] for name, _ in tight if " only, " in name} == {"dwconv", "gsa"}
 
 
 @pytest.mark.parametrize("seed", range(2))

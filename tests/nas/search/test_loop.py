@@ -14,6 +14,7 @@ from nas.search.objectives import Goal
 from nas.search.pareto import dominates
 from nas.search.trial_store import Store, TrialRecord
 from search_spaces.analogues import analogues
+from search_spaces.architecture import Architecture
 from search_spaces.space import Space
 from tests.helpers.searches import (
     GOALS,
@@ -162,6 +163,53 @@ def test_more_starts_than_a_batch_holds(space: Space) -> None:
     starts = [(f"start{i}", design) for i, design in enumerate(designs.values())]
     rows = run_search(MemoryStore(), space, initial_designs=starts, batch=4, trials=len(starts) + 3)
     assert evaluated_digests(rows)[: len(starts)] == [design.digest for _, design in starts]
+
+
+def distinct_starts(space: Space, count: int) -> list[tuple[str, Architecture]]:
+    designs = {(design := space.sample(Random(i))).digest: design for i in range(2 * count)}
+    return [(f"start{i}", design) for i, design in enumerate(list(designs.values())[:count])]
+
+
+def test_where_a_search_ends_in_its_first_batch_a_third_of_it_are_starts(space: Space) -> None:
+    starts = distinct_starts(space, 6)
+    rows = run_search(store := MemoryStore(), space, initial_designs=starts, batch=14, trials=9)
+    assert [row.origin for row in rows if row.evaluated and row.origin != "sampled"] == [
+        "start0",
+        "start1",
+        "start2",
+    ]
+    assert len(evaluated_digests(rows)) == 9
+    # One that goes on ends as one that was asked for as much at once.
+    longer = run_search(store, space, initial_designs=starts, batch=14, trials=20)
+    at_once = run_search(MemoryStore(), space, initial_designs=starts, batch=14, trials=20)
+    assert comparable(longer) == comparable(at_once)
+
+
+def test_a_third_is_counted_over_interruptions(space: Space) -> None:
+    starts, store = distinct_starts(space, 6), MemoryStore()
+    with pytest.raises(Killed):
+        run_search(store, space, FakeEvaluations(dies_after=2), initial_designs=starts, batch=14, trials=9)
+    again = run_search(store, space, initial_designs=starts, batch=14, trials=9)
+    whole = run_search(MemoryStore(), space, initial_designs=starts, batch=14, trials=9)
+    assert comparable(again) == comparable(whole)
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
+def test_a_study_that_began_with_fewer_designs_goes_on(sampler: str, space: Space) -> None:
+    """Of an earlier version, which began with the analogues alone."""
+    few, many = distinct_starts(space, 3), distinct_starts(space, 9)[::-1]
+    store, before = MemoryStore(), MemoryStore()
+    for each in (store, before):
+        run_search(each, space, initial_designs=few, batch=4, trials=10, sampler=sampler)
+    resumed = run_search(store, space, initial_designs=many, batch=4, trials=16, sampler=sampler)
+    as_before = run_search(before, space, initial_designs=few, batch=4, trials=16, sampler=sampler)
+    assert comparable(resumed) == comparable(as_before)
+    # One that was killed in its first batch takes the new ones where none is stored.
+    killed = MemoryStore()
+    with pytest.raises(Killed):
+        run_search(killed, space, FakeEvaluations(dies_after=2), initial_designs=few, batch=4, trials=10)
+    rows = run_search(killed, space, initial_designs=many, batch=4, trials=16)
+    assert len(evaluated_digests(rows)) == len(set(evaluated_digests(rows))) == 16
 
 
 @pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])

@@ -29,7 +29,7 @@ FLOORS = (
     ("bench",),
     ("pipeline",),
     ("report",),
-    ("export",),
+    ("export", "insight"),
     ("ranking",),
     ("training",),
     ("evaluation",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -143,3 +144,41 @@ def test_it_prints_what_the_notes_quote(
     for line in printed.splitlines():
         if line.startswith("|"):
             assert line in notes, line
+
+
+def test_attention_is_compared_where_it_costs_the_same(
+    query: ModuleType, table: TrainingTable, tmp_path: Path
+) -> None:
+    """Planted: attention in the first stage gains 4 points with each factor e of MACs, and none at 1M."""
+    designs = []
+    for design, origin in table.designs.values():
+        macs = costs(design).macs
+        attention = [query.kind_of(block) == "attention" for block in design.stages[0].blocks]
+        gain = 4 * math.log(macs / 1e6) * sum(attention) / len(attention)
+        value = 50 + math.log(macs) + gain
+        designs.append(
+            TrainedDesign(design, origin, (TrainingRun(design.digest, 0, 10, value, 50, (value,), 1),))
+        )
+    _, _, first, second, _ = query.attention_by_cost(designs, at=(0.5, 1.0))
+    assert "| -2.8 (-2.8 to -2.8) | " in first and ("| +0.0 " in first or "| -0.0 " in first)
+    assert second.count("0.0 (") == 2
+
+
+def test_lengths_compare_convolution_with_attention_of_its_cost(
+    query: ModuleType, make: ModuleType, tmp_path: Path
+) -> None:
+    found = TrainingTable(tmp_path / "table.json", {"images": "images", "epochs": 10})
+    designs = make.choose_designs(make.table_space(), 30)
+    found.add_designs(designs)
+    gains = {"smallest": 3.0, "lsa only, smallest": 1.0, "gsa only, smallest": 0.5}
+    for origin, design in designs:
+        for seed, epochs, luck in ((0, 10, 0), (1, 10, 2), (0, 20, 1)):
+            value = 40 + gains.get(origin, 0.0) + luck
+            run = TrainingRun(design.digest, seed, epochs, value, 50, (value,), 1)
+            found.runs[run.key] = run
+    head, _, smallest, published = query.attention_by_length(found)
+    assert head == "| points, one seed | 10 epochs | 20 epochs |"
+    # 3 - (1 + 0.5 + 0) / 3; a deviation of sqrt(2) over seeds, one design against three: sqrt(2 * 4/3).
+    assert smallest.endswith("| +2.5 ± 1.6 | +2.5 ± 1.6 |")
+    # One against two: sqrt(2 * 3/2).
+    assert published.endswith("| +0.0 ± 1.7 | +0.0 ± 1.7 |")

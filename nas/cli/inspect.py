@@ -12,14 +12,18 @@ from nas.cli.render import data_lines, findings_table, output, print_json, print
 from search_spaces.errors import ArchitectureError, RequestError
 
 
-def report(study: StudyName) -> None:
-    """Write the study's report as one self-contained HTML page."""
+def report(study: StudyName, as_json: Json = False) -> None:
+    """Write the study's report as one self-contained HTML page; with --json print what was learned, too."""
     from nas.report.study_report import write_report
     from nas.study.find import find_study
 
     found = find_study(study)
     found.require()
-    write_report(found)
+    findings = write_report(found)
+    if as_json:
+        lessons, checks = ([each.to_json() for each in part] for part in (findings.lessons, findings.checks))
+        print_json({"page": str(found.report_file), "learned": lessons, "good_practice": checks})
+        return
     output.print(str(found.report_file), soft_wrap=True, markup=False)
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
+from nas.insight.best_practices import Check, check_practices
+from nas.insight.lessons import Lesson, find_lessons
 from nas.search.loop import pareto_records
 from nas.search.objectives import Goal
 from nas.search.ties import with_images
@@ -47,6 +50,16 @@ class Findings:
     def measured(self) -> list[TrialRecord]:
         """Trials that were evaluated on all validation images."""
         return [trial for trial in self.trials if trial.measured]
+
+    @cached_property
+    def lessons(self) -> list[Lesson]:
+        """What its designs teach about choices."""
+        return find_lessons(self.study, self.trials)
+
+    @cached_property
+    def checks(self) -> list[Check]:
+        """How far it keeps to good practice."""
+        return check_practices(self.study, self.trials, self.running_time if self.times else None)
 
     @property
     def finished(self) -> bool:

@@ -117,6 +117,7 @@ main { max-width: 1180px; margin: 0 auto; padding: 28px 20px 48px; }
 h1 { font-size: 30px; margin: 0; letter-spacing: -0.01em; }
 h2 { font-size: 20px; margin: 0 0 4px; }
 p { margin: 0 0 12px; max-width: 85ch; }
+a { color: var(--accent); }
 section > p, footer, .lead { color: var(--soft); }
 .lead { margin: 2px 0 14px; }
 .summary { font-size: 17px; margin: 0 0 18px; }

@@ -12,6 +12,7 @@ from nas.report.choices import plot_operators, plot_positions, select_elite
 from nas.report.findings import Findings, read_findings
 from nas.report.history import plot_history
 from nas.report.html import figure, page, section
+from nas.report.insight_sections import insight_section, practices_section
 from nas.report.ranking_page import ranking_section
 from nas.report.scores import NAMES, format_cost, format_named_score, format_score
 from nas.report.study_tables import analogues_section, digest_code, front_section, retraining_section
@@ -27,8 +28,8 @@ from nas.study.folder import Study
 _PACKAGES = ("torch", "optuna", "ray", "timm")  # whose versions the footer names
 
 
-def write_report(study: Study) -> None:
-    """Write ``report.html`` of a study, finished or not.
+def write_report(study: Study) -> Findings:
+    """Write ``report.html`` of a study, finished or not; return what it says.
 
     Args:
         study: The study.
@@ -36,7 +37,9 @@ def write_report(study: Study) -> None:
     Raises:
         StudyError: If the study or its storage cannot be read.
     """
-    write_text(study.report_file, _page(read_findings(study)))
+    findings = read_findings(study)
+    write_text(study.report_file, _page(findings))
+    return findings
 
 
 def _page(findings: Findings) -> str:
@@ -50,7 +53,9 @@ def _page(findings: Findings) -> str:
             "" if findings.ranking is None else ranking_section(findings.ranking, figures),
             _history_section(findings, figures),
             _choices_section(findings, figures),
+            insight_section(findings.lessons, figures),
             analogues_section(findings),
+            practices_section(findings.checks),
         ]
     sections.append(_footer(findings))
     return page(f"{findings.study.name}: architecture search", sections, figures)

@@ -303,7 +303,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         ),
         "--json": of(("evaluate", "model", "--data", "folder:images"), "--json"),
     },
-    "report": {},
+    "report": {"--json": of(("report", "study"), "--json")},
     "dashboard": {"--port": of(("dashboard", "study"), "--port", "9000")},
     "analyze": {
         "--data": of(("analyze", "study"), "--data", "folder:images"),

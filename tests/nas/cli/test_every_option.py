@@ -12,6 +12,7 @@ import shutil
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -146,7 +147,7 @@ def done(material: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> lis
     design = study.space().smallest
     trial = TrialRecord(0, 0, {}, design, {**analytic_costs(design), "top1": 50.0})
     record("nas.pipeline.run.run_search", [trial])
-    record("nas.report.study_report.write_report")
+    record("nas.report.study_report.write_report", SimpleNamespace(lessons=[], checks=[]))
     record("nas.pipeline.models.retrain", [result])
     record("nas.pipeline.ranking.run_ranking", rank([], {"supernet": {}}))
     record("nas.pipeline.models.read_supernet", Supernet(Study(material / "study").space()))

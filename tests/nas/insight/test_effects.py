@@ -43,7 +43,7 @@ def test_shares_are_of_blocks_and_of_active_knobs_alone() -> None:
     assert shares[Choice(1, "pos")] == {"none": 0.5, "lepe": 0.5}
     assert shares[Choice(1, "stripe_width", "cswin")] == {"2": 0.5, "1": 0.5}
     assert shares[Choice(1, "depth")] == {"2": 1} and shares[Choice(2, "dim")] == {"32": 1}
-    assert not any(choice.operator not in ("", "cswin") for choice in shares)
+    assert {(each.name, each.operator) for each in shares if each.operator} == {("stripe_width", "cswin")}
     pooled = choice_shares(design, by_stage=False)
     assert pooled[Choice(0, "mlp_ratio")] == pytest.approx({"2": 1 / 3, "4": 2 / 3})
     assert Choice(0, "depth") not in pooled

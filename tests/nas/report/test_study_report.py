@@ -77,7 +77,7 @@ def test_a_finished_study_is_reported_in_full(finished: Study) -> None:
     assert set(marks.values()) >= {"both"}
     for digest, mark in marks.items():
         assert re.search(rf"<code>{digest}</code></td>(<td[^>]*>[^<]*</td>){{3}}<td[^>]*>{mark}</td>", text)
-    assert list(figures) == ["tradeoff-macs", "history", "operators", "positions"]
+    assert list(figures) == ["tradeoff-macs", "history", "operators", "positions", "effects-0"]
     assert names(figures["tradeoff-macs"]) == [
         "evaluated design",
         "Pareto front",

@@ -23,7 +23,7 @@ from nas.bench.setup import Setup
 from nas.bench.spaces import load_space
 from nas.search.loop import Search, SearchConfig, analytic_costs
 from nas.search.objectives import Goal
-from nas.search.samplers import Proposer
+from nas.search.proposers import Proposer
 from nas.search.storage import open_storage
 from nas.search.storage_url import sqlite_url
 from nas.search.trial_store import Store, TrialRecord

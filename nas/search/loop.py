@@ -26,9 +26,10 @@ from nas.search.limits import Limits
 from nas.search.objectives import Goal
 from nas.search.pareto import front
 from nas.search.progress import Progress
+from nas.search.proposers import Proposer
 from nas.search.racing import required_top1
 from nas.search.redraw import Redrawer
-from nas.search.samplers import LISTED, ListProposer, Proposer, create_proposer
+from nas.search.samplers import LISTED, ListProposer, create_proposer
 from nas.search.trial_store import Store, TrialRecord, to_constraint_attrs
 from search_spaces.architecture import Architecture
 from search_spaces.space import Space
@@ -48,7 +49,7 @@ class SearchConfig:
 
     Args:
         goal: Objectives and constraints.
-        sampler: ``nsga2``, ``tpe`` or ``random``.
+        sampler: One of `SAMPLERS`.
         batch_size: Proposals made at once; NSGA-II's population.
         trials: Designs to evaluate.
         seconds: Time to stop proposing after; None for no limit.
@@ -161,8 +162,7 @@ class Search:
 
     def create_proposer(self) -> Proposer:
         """Return what proposes the batches of a run."""
-        config = self.config
-        return create_proposer(config.sampler, self.space.choices, config.batch_size, config.goal.directions)
+        return create_proposer(self.config.sampler, self.limits, self.config.batch_size)
 
     def describe_proposal(self, trial: FrozenTrial, batch: int, index: int) -> TrialRecord:
         """Return a proposed trial with its design and analytic scores, and set its constraints."""

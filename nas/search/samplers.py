@@ -1,7 +1,8 @@
-"""What to try next: batches of parameters for NSGA-II, TPE and random search.
+"""What to try next: batches of parameters for NSGA-II, a screened search, TPE and random search.
 
 A batch depends on its seed and on the batches finished before it, so every batch draws from fresh random
-numbers. All three draw what Optuna's ``Study.ask`` and ``Study.tell`` draw with the sampler of that name.
+numbers. NSGA-II, TPE and random search draw what Optuna's ``Study.ask`` and ``Study.tell`` draw with the sampler of
+that name.
 
 NSGA-II and random search are asked directly through the hooks of ``BaseSampler``: with a hundred parameters,
 ``ask`` and ``tell`` would take far longer than the drawing, since they store and copy each parameter by itself.
@@ -11,22 +12,23 @@ TPE looks at all trials of a study, running ones included, and takes so long its
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nas.search.limits import Limits
 from nas.search.nsga2 import Nsga2Sampler
 from nas.search.objectives import Direction
+from nas.search.proposers import DirectProposer, Proposer, RandomProposer
+from nas.search.screening import ScreeningProposer
 from search_spaces.choices import Choice, Value
 from search_spaces.errors import RequestError, nearest
 
-SAMPLERS = ("nsga2", "tpe", "random")
+SAMPLERS = ("nsga2", "screened", "tpe", "random")
 #: The attribute of a trial that says its generation of NSGA-II; databases have it by this name.
 GENERATION = "_Evolution:generation"
 #: The attribute of a trial that no sampler drew: all designs of its search were listed.
@@ -34,152 +36,33 @@ LISTED = "listed"
 _FIXED_PARAMS = "fixed_params"  # the attribute in which Optuna keeps what a trial was enqueued with
 
 
-class Proposer(ABC):
-    """Proposes batches of trials and learns what became of them.
-
-    Args:
-        choices: What every trial draws.
-        directions: ``maximize`` or ``minimize`` for each objective.
-    """
-
-    def __init__(self, choices: Sequence[Choice], directions: Sequence[Direction]) -> None:
-        self._distributions = to_distributions(choices)
-        self._study = optuna.create_study(directions=list(directions))
-
-    @abstractmethod
-    def ask(self, seed: int, count: int, initial: Sequence[Mapping[str, Value]] = ()) -> list[FrozenTrial]:
-        """Return ``count`` running trials that have all their parameters.
-
-        Args:
-            seed: Seed of the batch.
-            count: Trials.
-            initial: Parameters of the first trials, which draw none.
-        """
-
-    @abstractmethod
-    def tell(self, trials: Sequence[FrozenTrial], values: Sequence[Sequence[float] | None]) -> None:
-        """Finish trials that were asked for.
-
-        Args:
-            trials: A whole batch, with its constraints set.
-            values: Objectives of each; None for one that has none: it exceeds a limit, or could not be evaluated.
-        """
-
-    @abstractmethod
-    def resume(
-        self,
-        params: Sequence[Mapping[str, Value]],
-        sampler_attrs: Sequence[Mapping[str, Any]],
-        values: Sequence[Sequence[float] | None],
-    ) -> None:
-        """Go on from a batch that an earlier process proposed and finished.
-
-        Args:
-            params: Parameters of its trials.
-            sampler_attrs: What their ``system_attrs`` were.
-            values: As for `tell`.
-        """
-
-
-def create_proposer(
-    sampler: str, choices: Sequence[Choice], population: int, directions: Sequence[Direction]
-) -> Proposer:
+def create_proposer(sampler: str, limits: Limits, population: int) -> Proposer:
     """Return the proposer of a sampler.
 
     Args:
-        sampler: ``nsga2``, ``tpe`` or ``random``.
-        choices: What every trial draws.
-        population: Trials of a generation of NSGA-II; half of the random ones that TPE begins with.
-        directions: ``maximize`` or ``minimize`` for each objective.
+        sampler: One of `SAMPLERS`.
+        limits: The space, what the search optimises and its limits.
+        population: Trials of a generation of NSGA-II; half of the random ones that others begin with.
 
     Raises:
         RequestError: If there is no such sampler.
     """
+    choices, directions = limits.space.choices, limits.goal.directions
     if sampler == "nsga2":
         return Nsga2Proposer(choices, directions, population)
     if sampler == "tpe":
-        return TpeProposer(choices, directions, 2 * population)
+        # Multivariate, also for several objectives.
+        return StudyProposer(
+            choices, directions, lambda seed: TPESampler(seed=seed, n_startup_trials=2 * population)
+        )
+    if sampler == "screened":
+        return ScreeningProposer(limits, population)
     if sampler == "random":
         return RandomProposer(choices, directions)
     raise RequestError(f"--sampler: unknown sampler '{sampler}' ({nearest(sampler, SAMPLERS)})")
 
 
-def to_distributions(choices: Sequence[Choice]) -> dict[str, CategoricalDistribution]:
-    """Return the choices as Optuna's parameters."""
-    return {choice.name: CategoricalDistribution(choice.options) for choice in choices}
-
-
-class _HookProposer(Proposer):
-    """Calls the hooks of a sampler as ``Study.ask`` and ``Study.tell`` do, and stores no trial.
-
-    For samplers that do not look at the trials of the study.
-    """
-
-    def __init__(self, choices: Sequence[Choice], directions: Sequence[Direction]) -> None:
-        super().__init__(choices, directions)
-        self._count = 0  # trials so far
-
-    @abstractmethod
-    def _start_batch(self, seed: int) -> BaseSampler:
-        """Return the sampler that draws a batch."""
-
-    def ask(self, seed: int, count: int, initial: Sequence[Mapping[str, Value]] = ()) -> list[FrozenTrial]:
-        """See `Proposer.ask`."""
-        sampler = self._start_batch(seed)
-        trials = [self._new_trial(params) for params in initial]
-        return trials + [self._draw(sampler, self._new_trial()) for _ in range(count - len(initial))]
-
-    def _new_trial(self, params: Mapping[str, Value] | None = None) -> FrozenTrial:
-        """Return a running trial with the next number and the parameters that it has already."""
-        number, self._count = self._count, self._count + 1
-        return FrozenTrial(
-            number=number,
-            trial_id=number,
-            state=TrialState.RUNNING,
-            value=None,
-            datetime_start=datetime.now(),
-            datetime_complete=None,
-            params=dict(params or {}),
-            distributions=dict(self._distributions),
-            user_attrs={},
-            system_attrs={},
-            intermediate_values={},
-        )
-
-    def _draw(self, sampler: BaseSampler, trial: FrozenTrial) -> FrozenTrial:
-        """Return a trial with its parameters drawn."""
-        study = self._study
-        sampler.before_trial(study, trial)
-        search_space = sampler.infer_relative_search_space(study, trial)
-        related = sampler.sample_relative(study, trial, search_space)
-        trial.params = {
-            name: related[name]
-            if name in related
-            else sampler.sample_independent(study, trial, name, distribution)
-            for name, distribution in self._distributions.items()
-        }
-        return trial
-
-
-class RandomProposer(_HookProposer):
-    """Random search, which learns nothing from its trials."""
-
-    def _start_batch(self, seed: int) -> BaseSampler:
-        return RandomSampler(seed=seed)
-
-    def tell(self, trials: Sequence[FrozenTrial], values: Sequence[Sequence[float] | None]) -> None:
-        """See `Proposer.tell`."""
-
-    def resume(
-        self,
-        params: Sequence[Mapping[str, Value]],
-        sampler_attrs: Sequence[Mapping[str, Any]],
-        values: Sequence[Sequence[float] | None],
-    ) -> None:
-        """See `Proposer.resume`."""
-
-
-class Nsga2Proposer(_HookProposer):
+class Nsga2Proposer(DirectProposer):
     """NSGA-II, whose sampler remembers what it needs of earlier trials.
 
     Args:
@@ -190,14 +73,16 @@ class Nsga2Proposer(_HookProposer):
 
     def __init__(self, choices: Sequence[Choice], directions: Sequence[Direction], population: int) -> None:
         super().__init__(choices, directions)
-        self._sampler = Nsga2Sampler(self._distributions, population, seed=0)
+        self._sampler = Nsga2Sampler(self.distributions, population, seed=0)
 
-    def _start_batch(self, seed: int) -> BaseSampler:
+    def start_batch(self, seed: int) -> BaseSampler:
+        """See `DirectProposer.start_batch`."""
         self._sampler.reseed(seed)
         return self._sampler
 
-    def _draw(self, sampler: BaseSampler, trial: FrozenTrial) -> FrozenTrial:
-        super()._draw(sampler, trial)
+    def draw(self, sampler: BaseSampler, trial: FrozenTrial) -> FrozenTrial:
+        """See `DirectProposer.draw`; its generation is noted on the trial."""
+        super().draw(sampler, trial)
         trial.system_attrs = {GENERATION: self._sampler.generation_of(trial.number)}
         return trial
 
@@ -208,8 +93,8 @@ class Nsga2Proposer(_HookProposer):
             if state is TrialState.PRUNED:
                 # It takes part by how much it exceeds the limits, which costs nothing to know: constrained
                 # domination looks at objectives of designs within the limits alone.
-                state, objectives = TrialState.COMPLETE, [0.0] * len(self._study.directions)
-            self._sampler.after_trial(self._study, trial, state, objectives)
+                state, objectives = TrialState.COMPLETE, [0.0] * len(self.study.directions)
+            self._sampler.after_trial(self.study, trial, state, objectives)
 
     def resume(
         self,
@@ -218,7 +103,7 @@ class Nsga2Proposer(_HookProposer):
         values: Sequence[Sequence[float] | None],
     ) -> None:
         """See `Proposer.resume`."""
-        trials = [self._new_trial(one) for one in params]
+        trials = [self.new_trial(one) for one in params]
         for trial, attrs in zip(trials, sampler_attrs, strict=True):
             trial.system_attrs = dict(attrs)
             if GENERATION in attrs:
@@ -238,35 +123,38 @@ class _SharedChoice(CategoricalDistribution):
         return self
 
 
-class TpeProposer(Proposer):
-    """TPE, multivariate for one objective; a study in memory holds all trials for it.
+class StudyProposer(Proposer):
+    """Asks a sampler of Optuna that looks at all trials; a study in memory holds them for it.
 
     Args:
         choices: What every trial draws.
         directions: ``maximize`` or ``minimize`` for each objective.
-        random_trials: Trials that are drawn at random before.
+        create_sampler: Returns the sampler of a batch, which knows nothing but its seed and the study.
     """
 
     def __init__(
-        self, choices: Sequence[Choice], directions: Sequence[Direction], random_trials: int
+        self,
+        choices: Sequence[Choice],
+        directions: Sequence[Direction],
+        create_sampler: Callable[[int], BaseSampler],
     ) -> None:
         super().__init__(choices, directions)
         self._shared: dict[str, BaseDistribution] = {
             choice.name: _SharedChoice(choice.options) for choice in choices
         }
-        self._random_trials = random_trials
+        self._create_sampler = create_sampler
         self._running: dict[int, optuna.Trial] = {}
 
     def ask(self, seed: int, count: int, initial: Sequence[Mapping[str, Value]] = ()) -> list[FrozenTrial]:
         """See `Proposer.ask`."""
-        self._study.sampler = TPESampler(seed=seed, n_startup_trials=self._random_trials)
+        self.study.sampler = self._create_sampler(seed)
         for params in initial:
-            self._study.enqueue_trial(dict(params))
-        asked = [self._study.ask(self._shared) for _ in range(count)]
+            self.study.enqueue_trial(dict(params))
+        asked = [self.study.ask(self._shared) for _ in range(count)]
         self._running = {trial.number: trial for trial in asked}
         return [
             _without_fixed_params(trial)
-            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         ]
 
     def tell(self, trials: Sequence[FrozenTrial], values: Sequence[Sequence[float] | None]) -> None:
@@ -275,14 +163,14 @@ class TpeProposer(Proposer):
         if any(running.params != trial.params for running, trial in zip(asked, trials, strict=True)):
             # What was drawn again takes the place of what was asked for, in the order of the batch.
             for running in asked:
-                self._study.tell(running, state=TrialState.FAIL)
+                self.study.tell(running, state=TrialState.FAIL)
             params, attrs = [trial.params for trial in trials], [trial.system_attrs for trial in trials]
             self.resume(params, attrs, values)
             return
         for running, trial, objectives in zip(asked, trials, values, strict=True):
             for name, violation in trial.constraints.items():
                 running.set_constraint(name, violation)
-            self._study.tell(running, objectives, _state_of(trial, objectives))
+            self.study.tell(running, objectives, _state_of(trial, objectives))
 
     def resume(
         self,
@@ -299,7 +187,7 @@ class TpeProposer(Proposer):
                 system_attrs=dict(attrs),
             )
             trial.values, trial.state = objectives, _state_of(trial, objectives)
-            self._study.add_trial(trial)
+            self.study.add_trial(trial)
 
 
 def _state_of(trial: FrozenTrial, objectives: Sequence[float] | None) -> TrialState:
@@ -336,7 +224,7 @@ class ListProposer(RandomProposer):
 
     def ask(self, seed: int, count: int, initial: Sequence[Mapping[str, Value]] = ()) -> list[FrozenTrial]:
         """See `Proposer.ask`; fewer than ``count`` are left at the end."""
-        trials = [self._new_trial(params) for params in self._listed[self._count : self._count + count]]
+        trials = [self.new_trial(params) for params in self._listed[self.count : self.count + count]]
         for trial in trials:
             trial.system_attrs = {LISTED: True}
         return trials

@@ -27,7 +27,7 @@ from nas.runtime.uncertainty import Accuracy, decode_bits, encode_bits
 from nas.search.objectives import OBJECTIVES
 from nas.search.optuna_trials import OtherParametersError, PublicStudyTrials, StoredTrial, StudyTrials
 from nas.search.ownership import TRIAL_ATTR, Owner, check_owner, claim
-from nas.search.samplers import to_distributions
+from nas.search.proposers import to_distributions
 from nas.search.storage import check_objectives, open_storage, refuse_damage
 from nas.search.storage_url import clean
 from search_spaces.architecture import Architecture

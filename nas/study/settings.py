@@ -129,7 +129,12 @@ class Settings:
         default_help="measured here where needed",
         compared=AS_FILE,
     )
-    sampler: str = setting("nsga2", "How designs are proposed.", SEARCH, choices=("nsga2", "tpe", "random"))
+    sampler: str = setting(
+        "nsga2",
+        "How designs are proposed; screened predicts scores from those so far.",
+        SEARCH,
+        choices=("nsga2", "screened", "tpe", "random"),
+    )
     batch: int = setting(32, "Designs proposed at once (NSGA-II's population).", SEARCH, minimum=1)
     policy: str = setting(
         "uniform",

@@ -14,7 +14,7 @@ from nas.search.analytic import AnalyticScores
 from nas.search.limits import Limits
 from nas.search.loop import Search, SearchConfig
 from nas.search.objectives import Goal
-from nas.search.samplers import Nsga2Proposer
+from nas.search.samplers import SAMPLERS, Nsga2Proposer
 from nas.search.trial_store import TrialRecord
 from search_spaces.analogues import analogues
 from search_spaces.architecture import Architecture
@@ -144,7 +144,7 @@ def test_a_limit_near_the_smallest_design_leaves_a_whole_search(seed: int) -> No
     assert any(row.rejected for row in rows)  # what exceeds the limit is kept, and bred from by its excess
 
 
-@pytest.mark.parametrize("sampler", [pytest.param("tpe", marks=pytest.mark.slow), "random"])
+@pytest.mark.parametrize("sampler", [pytest.param("tpe", marks=pytest.mark.slow), "screened", "random"])
 def test_other_samplers_find_designs_within_limits_too(sampler: str) -> None:
     rows = search(NANO, 48, sampler, batch=16, macs=1.05 * LEAST_MACS)
     assert sum(row.evaluated for row in rows) == 48 and len(rows) <= 112
@@ -172,7 +172,7 @@ def test_a_batch_of_one_is_not_lost_near_a_limit(sampler: str) -> None:
     assert sum(row.evaluated for row in rows) == 20
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_killed_and_resumed_under_a_limit_equals_uninterrupted(sampler: str) -> None:
     space = small_space()
     sizes = sorted(SCORES(design)["macs"] for design in space.enumerate())

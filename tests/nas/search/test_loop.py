@@ -12,6 +12,7 @@ import pytest
 from nas.search.loop import analytic_costs, pareto_records
 from nas.search.objectives import Goal
 from nas.search.pareto import dominates
+from nas.search.samplers import SAMPLERS
 from nas.search.trial_store import Store, TrialRecord
 from search_spaces.analogues import analogues
 from search_spaces.architecture import Architecture
@@ -72,7 +73,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     assert len(seen) == len(set(seen)) == 16  # nothing finished was evaluated again
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_no_design_is_proposed_twice_while_there_are_others(sampler: str, space: Space) -> None:
     rows = run_search(MemoryStore(), space, fake := FakeEvaluations(), trials=60, sampler=sampler)
     assert len(fake.seen) == len(set(fake.seen)) == 60
@@ -80,7 +81,7 @@ def test_no_design_is_proposed_twice_while_there_are_others(sampler: str, space:
 
 
 def test_what_is_drawn_again_is_the_same_for_any_kill(space: Space, tmp_path: Path) -> None:
-    for sampler in ("nsga2", "tpe"):
+    for sampler in ("nsga2", "tpe", "screened"):
         whole = run_search(MemoryStore(), space, trials=50, sampler=sampler)
         store = MemoryStore()
         for dies_after in (7, 11, 13):
@@ -119,7 +120,7 @@ def test_time_stops_the_search(space: Space) -> None:
     assert run_search(MemoryStore(), space, fake := FakeEvaluations(), seconds=0.0) == [] and not fake.seen
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_limits_reject_before_evaluation(sampler: str, space: Space) -> None:
     costs = sorted(analytic_costs(space.sample(Random(i)))["macs"] for i in range(50))
     limit = costs[25]
@@ -147,7 +148,7 @@ def test_limit_that_nothing_meets_ends(space: Space) -> None:
     assert run_search(MemoryStore(), space, fake := FakeEvaluations(), goal=goal) == [] and not fake.seen
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_starts_come_first(sampler: str, space: Space) -> None:
     starts = [("small one", space.smallest), ("large one", space.largest), *analogues(space)]
     starts = list({design.digest: (name, design) for name, design in starts}.values())
@@ -194,7 +195,7 @@ def test_a_third_is_counted_over_interruptions(space: Space) -> None:
     assert comparable(again) == comparable(whole)
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_study_that_began_with_fewer_designs_goes_on(sampler: str, space: Space) -> None:
     """Of an earlier version, which began with the analogues alone."""
     few, many = distinct_starts(space, 3), distinct_starts(space, 9)[::-1]
@@ -212,7 +213,7 @@ def test_a_study_that_began_with_fewer_designs_goes_on(sampler: str, space: Spac
     assert len(evaluated_digests(rows)) == len(set(evaluated_digests(rows))) == 16
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("trials", [72, 73, 1000])
 def test_a_small_space_is_listed(trials: int, sampler: str, space: Space) -> None:
     starts = [("large one", space.largest)]
@@ -264,14 +265,14 @@ def test_a_space_of_one_design(space: Space, tmp_path: Path) -> None:
     knobs = (("kernel_size", (3,)), ("dynamic", ("none",)))
     one = replace(space, stages=(replace(stage, operators=(replace(dwconv, knobs=knobs),)),))
     assert one.size == 1
-    for sampler in ("nsga2", "tpe", "random"):
+    for sampler in SAMPLERS:
         rows = run_search(MemoryStore(), one, fake := FakeEvaluations(), sampler=sampler)
         assert [row.architecture for row in rows] == [one.smallest] and len(fake.seen) == 1
     assert len(run_search(tmp_path, one, trials=256)) == len(run_search(tmp_path, one, trials=256)) == 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samplers_and_objectives(sampler: str, count: int, space: Space) -> None:
     goal, memory = GOALS[count], MemoryStore()
     with pytest.raises(Killed):

@@ -21,10 +21,11 @@ SPACE = small_space()
 def revise(designs: list[Architecture], known: set[str], **limited: float) -> list[Architecture]:
     """Return what the proposals ``designs`` become."""
     goal = Goal(("top1", "macs"), tuple(limited.items()))
-    trials = create_proposer("random", SPACE.choices, 4, goal.directions).ask(0, len(designs))
+    limits = Limits(SPACE, goal, analytic_costs)
+    trials = create_proposer("random", limits, 4).ask(0, len(designs))
     for trial, design in zip(trials, designs, strict=True):
         trial.params = SPACE.values(design)
-    Redrawer(Limits(SPACE, goal, analytic_costs)).revise(trials, known, Random(0))
+    Redrawer(limits).revise(trials, known, Random(0))
     return [SPACE.assemble(trial.params) for trial in trials]
 
 

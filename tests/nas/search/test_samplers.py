@@ -12,9 +12,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.search.samplers import create_proposer
+from nas.search.analytic import AnalyticScores
+from nas.search.limits import Limits
+from nas.search.objectives import Goal
+from nas.search.samplers import SAMPLERS, create_proposer
 from search_spaces.errors import RequestError
 from search_spaces.space import Space
+from tests.helpers.searches import small_space
 
 POPULATION = 6
 BATCHES = 12
@@ -89,7 +93,7 @@ def propose(
     earlier: Sequence[Trial] = (),
 ) -> list[Trial]:
     """Return the same of a proposer that goes on from the whole batches ``earlier``."""
-    proposer = create_proposer(sampler, space.choices, POPULATION, DIRECTIONS)
+    proposer = create_proposer(sampler, Limits(space, Goal(), AnalyticScores()), POPULATION)
     proposed = list(earlier)
 
     def find_objectives(params: Mapping[str, Any]) -> list[float] | None:
@@ -115,12 +119,7 @@ def with_short_names(trials: list[Trial]) -> list[Trial]:
     ]
 
 
-@pytest.fixture(scope="module", params=["nsga2", "tpe", "random"])
-def sampler(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
+@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
 @pytest.mark.parametrize("constrained", [False, True])
 def test_trials_are_those_of_optuna(sampler: str, constrained: bool, space: Space) -> None:
     initial = [space.values(space.smallest), space.values(space.largest)]
@@ -131,6 +130,7 @@ def test_trials_are_those_of_optuna(sampler: str, constrained: bool, space: Spac
     assert not constrained or 0 < sum(compute_violation(params) > 0 for params, _ in found) < len(found)
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("constrained", [False, True])
 def test_a_proposer_goes_on_from_any_batch(sampler: str, constrained: bool, space: Space) -> None:
     whole = propose(sampler, space, constrained, [])
@@ -158,4 +158,4 @@ def test_generations_are_noted_by_the_name_that_databases_have(space: Space) -> 
 
 def test_unknown_sampler() -> None:
     with pytest.raises(RequestError, match="did you mean 'nsga2'"):
-        create_proposer("nsga", (), 10, ["maximize"])
+        create_proposer("nsga", Limits(small_space(), Goal(), AnalyticScores()), 10)

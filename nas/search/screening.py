@@ -1,0 +1,136 @@
+"""Proposes children of the Pareto front that a prediction of their scores finds best.
+
+It looks at designs and not at parameters, so inactive choices mean nothing to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from optuna.trial import FrozenTrial
+
+from nas.search.limits import Limits
+from nas.search.pareto import front
+from nas.search.prediction import Prediction, describe
+from nas.search.proposers import RandomProposer
+from search_spaces.architecture import Architecture
+from search_spaces.choices import Value
+
+_CANDIDATES = 16  # children that are looked at for one proposal
+_MOST_LEARNED = 1000  # newest designs that a prediction is made from
+_SHARE_OF_RANDOM = 0.1  # of the candidates
+_CROSSOVER_PROBABILITY = 0.5  # of the others
+_MUTATION_PROBABILITY = 0.5  # of a child that is not known
+_AUGMENTATION = 0.05  # weight of the sum of objectives beside the worst of them
+
+
+class ScreeningProposer(RandomProposer):
+    """Of many children of the front, proposes those that a prediction of their scores finds best.
+
+    What is known of a design beforehand, as its MACs are, is not predicted. Each proposal is the best child for a
+    weighting of the objectives of its own, so a batch spreads over the front: the augmented Chebyshev scalarisation of
+    Knowles 2006, "ParEGO", doi 10.1109/TEVC.2005.851274.
+
+    Args:
+        limits: The space, what the search optimises and its limits.
+        random_trials: Evaluated designs before which proposals are random, at least 1.
+    """
+
+    def __init__(self, limits: Limits, random_trials: int) -> None:
+        super().__init__(limits.space.choices, limits.goal.directions)
+        self.limits, self.random_trials = limits, random_trials
+        self.evaluated: dict[str, Architecture] = {}
+        self.objectives: list[list[float]] = []  # of each of them
+
+    def ask(self, seed: int, count: int, initial: Sequence[Mapping[str, Value]] = ()) -> list[FrozenTrial]:
+        """See `Proposer.ask`."""
+        if len(self.evaluated) < self.random_trials:
+            return super().ask(seed, count, initial)
+        space, rng = self.limits.space, Random(seed)
+        designs = self.breed(count - len(initial), rng)
+        designs += [space.sample(rng) for _ in range(count - len(initial) - len(designs))]
+        return [self.new_trial(params) for params in [*initial, *(space.values(one, rng) for one in designs)]]
+
+    def tell(self, trials: Sequence[FrozenTrial], values: Sequence[Sequence[float] | None]) -> None:
+        """See `Proposer.tell`."""
+        self.resume([trial.params for trial in trials], [], values)
+
+    def resume(
+        self,
+        params: Sequence[Mapping[str, Value]],
+        sampler_attrs: Sequence[Mapping[str, Any]],
+        values: Sequence[Sequence[float] | None],
+    ) -> None:
+        """See `Proposer.resume`."""
+        for one, objectives in zip(params, values, strict=True):
+            design = self.limits.space.assemble(one)
+            if objectives is not None and design.digest not in self.evaluated:
+                self.evaluated[design.digest] = design
+                self.objectives.append(list(objectives))
+
+    def breed(self, count: int, rng: Random) -> list[Architecture]:
+        """Return so many designs to propose, or fewer where no more are found."""
+        children, goal = self._children(_CANDIDATES * count, rng), self.limits.goal
+        if not children:
+            return []
+        losses = self._predict(children) * [-1.0 if one == "maximize" else 1.0 for one in goal.directions]
+        best = losses[front(losses.tolist(), ["minimize"] * len(goal.objectives))]
+        # 0 is the best and 1 the worst that a front of the children would have of an objective.
+        losses = (losses - best.min(axis=0)) / np.maximum(np.ptp(best, axis=0), 1e-12)
+        chosen: list[int] = []
+        for _ in range(min(count, len(children))):
+            # Normalised exponential numbers are even over all weightings.
+            weights = np.array([rng.expovariate(1.0) for _ in goal.objectives])
+            weighted = losses * (weights / weights.sum())
+            loss = weighted.max(axis=1) + _AUGMENTATION * weighted.sum(axis=1)
+            loss[chosen] = np.inf
+            chosen.append(int(loss.argmin()))
+        return [children[index] for index in chosen]
+
+    def parents(self) -> list[Architecture]:
+        """Return the designs of the Pareto front."""
+        designs = list(self.evaluated.values())
+        return [designs[index] for index in front(self.objectives, self.limits.goal.directions)]
+
+    def _predict(self, designs: Sequence[Architecture]) -> npt.NDArray[np.float64]:
+        """Return the objectives of designs ``(n, objectives)``, predicted where they are not known beforehand."""
+        scores = [self.limits.scores(design) for design in designs]
+        features = [describe(design) for design in designs]
+        known = list(self.evaluated.values())[-_MOST_LEARNED:]
+        columns = []
+        for column, name in enumerate(self.limits.goal.objectives):
+            if name in scores[0]:
+                columns.append(np.array([one[name] for one in scores]))
+            else:
+                learned = [values[column] for values in self.objectives[-_MOST_LEARNED:]]
+                columns.append(Prediction([describe(design) for design in known], learned)(features))
+        return np.stack(columns, axis=1)
+
+    def _children(self, count: int, rng: Random) -> list[Architecture]:
+        """Return so many designs within the limits that are not known, or fewer where few are found."""
+        space, parents = self.limits.space, self.parents()
+        found: dict[str, Architecture] = {}
+        to_shrink = count // _CANDIDATES  # as many as are proposed, since shrinking takes long
+        for _ in range(2 * count):
+            if len(found) == count:
+                break
+            if rng.random() < _SHARE_OF_RANDOM:
+                child = space.sample(rng)
+            elif rng.random() < _CROSSOVER_PROBABILITY:
+                child = space.crossover(rng.choice(parents), rng.choice(parents), rng)
+            else:
+                child = rng.choice(parents)
+            if child.digest in self.evaluated or rng.random() < _MUTATION_PROBABILITY:
+                child = space.mutate(child, rng, rng.choice((1, 2, 4)) / len(space.choices))
+            within = self.limits.keeps(child)
+            if not within and to_shrink:
+                to_shrink -= 1
+                child = self.limits.shrink(child, rng)
+                within = self.limits.keeps(child)
+            if within and child.digest not in self.evaluated:
+                found[child.digest] = child
+        return list(found.values())

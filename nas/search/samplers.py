@@ -28,7 +28,7 @@ from nas.search.screening import ScreeningProposer
 from search_spaces.choices import Choice, Value
 from search_spaces.errors import RequestError, nearest
 
-SAMPLERS = ("nsga2", "screened", "tpe", "random")
+SAMPLERS = ("screened", "nsga2", "tpe", "random")
 #: The attribute of a trial that says its generation of NSGA-II; databases have it by this name.
 GENERATION = "_Evolution:generation"
 #: The attribute of a trial that no sampler drew: all designs of its search were listed.

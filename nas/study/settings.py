@@ -130,10 +130,10 @@ class Settings:
         compared=AS_FILE,
     )
     sampler: str = setting(
-        "nsga2",
+        "screened",
         "How designs are proposed; screened predicts scores from those so far.",
         SEARCH,
-        choices=("nsga2", "screened", "tpe", "random"),
+        choices=("screened", "nsga2", "tpe", "random"),
     )
     batch: int = setting(32, "Designs proposed at once (NSGA-II's population).", SEARCH, minimum=1)
     policy: str = setting(

@@ -38,4 +38,4 @@ def test_the_value_that_a_refusal_names_is_possible(search: Nas, space: Space) -
     assert "the only design within the limits" in outcome.err
     outcome = search("--max-macs", int(least * 1.3), "--dry-run")
     assert outcome.code == 0 and "designs, each once, within the limits" in outcome.err
-    assert "256 designs by nsga2" in search("--max-macs", "1G", "--dry-run").err
+    assert "256 designs by screened" in search("--max-macs", "1G", "--dry-run").err

@@ -21,7 +21,7 @@ from nas.cli.options import (
     StudyName,
     is_given,
 )
-from nas.cli.render import output, print_json, results_json, results_table, scores_table
+from nas.cli.render import halving_table, output, print_json, results_json, results_table, scores_table
 from nas.study.teacher_spec import METAVAR as TEACHER
 from search_spaces.errors import RequestError
 
@@ -29,7 +29,16 @@ from search_spaces.errors import RequestError
 def retrain(
     context: typer.Context,
     study: StudyName,
-    top: Annotated[int, typer.Option(min=1, help="How many designs of the front, best first.")] = 1,
+    top: Annotated[int, typer.Option(min=1, help="How many designs of the search to train to the end.")] = 1,
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Train so many designs alone, spread over the costs, and leave out the worse after a quarter and half "
+            "of the epochs until --top are left; as many as --top: the best of the front.",
+            show_default="the study's, or four times --top",
+        ),
+    ] = None,
     arch: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,6 +75,11 @@ def retrain(
         raise RequestError(
             "--top and --arch exclude one another; --arch names the designs to retrain (--baselines takes both)"
         )
+    if candidates is not None and ((arch and not baselines) or inherit):
+        other = "--inherit" if inherit else "--arch"
+        raise RequestError(
+            f"--candidates are trained from scratch to choose among them; leave it out with {other}"
+        )
     if from_scratch and inherit:
         raise RequestError("--from-scratch and --inherit exclude one another; leave both out to do both")
     modes = ("scratch",) if from_scratch else ("inherit",) if inherit else None
@@ -77,6 +91,7 @@ def retrain(
         budget=budget,
         baselines=baselines,
         teacher=teacher,
+        candidates=candidates,
     )
     command = ["nas", *sys.argv[1:]]
     with resumable(command):
@@ -85,6 +100,8 @@ def retrain(
         print_json(results_json(results))
         return
     output.print(results_table(results))
+    if plan.spread and (record := plan.study.halving()):
+        output.print(halving_table(record, results))
     output.print(
         f"next: nas export {shlex.quote(str(plan.study.folder))} --out DIR", soft_wrap=True, markup=False
     )

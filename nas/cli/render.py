@@ -140,6 +140,20 @@ def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def halving_table(record: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Table:
+    """Return what became of the candidates that were trained alone, with what that says of the supernet below."""
+    from nas.report.halving import TITLE, candidate_heads, candidate_rows, describe_fronts
+
+    table = _narrow_table(TITLE)
+    table.caption = escape(" ".join(describe_fronts(record, results)))
+    table.caption_justify = "left"
+    for head in candidate_heads(record):
+        table.add_column(head, no_wrap=head == "digest")
+    for row in candidate_rows(record, results, errors=False):
+        table.add_row(*map(escape, row))
+    return table
+
+
 def results_json(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the results of retraining for JSON: without the bits of images, but with the ties they show."""
     from nas.runtime.uncertainty import Accuracy, is_tie
@@ -260,6 +274,7 @@ def summary(
     return {
         "study": str(study.folder),
         "front": front_entries(front),
+        "halving": study.halving() if results else None,
         "retrained": results_json(results),
         "exported": None if exported is None else str(exported),
     }

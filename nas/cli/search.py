@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli.options import with_setting_options
-from nas.cli.render import front_notes, front_table, next_steps, output, print_json, summary
+from nas.cli.render import front_notes, front_table, halving_table, next_steps, output, print_json, summary
 from nas.study.setting import OUTPUT, RUN
 from search_spaces.errors import RequestError
 
@@ -73,7 +73,8 @@ def search(
         ),
     ] = None,
     retrain: Annotated[
-        int, typer.Option(min=0, help="Then retrain this many of the front.", rich_help_panel=OUTPUT)
+        int,
+        typer.Option(min=0, help="Then retrain this many designs alone, to the end.", rich_help_panel=OUTPUT),
     ] = 0,
     baselines: Annotated[
         bool,
@@ -101,8 +102,9 @@ def search(
     ] = False,
 ) -> None:
     """Train a supernet, search it, and print the Pareto front; run again, it resumes."""
+    from nas.pipeline.candidates import count_candidates
     from nas.pipeline.following import Following
-    from nas.pipeline.models import best_of_search, export_result, plan_front_retraining, run_retraining
+    from nas.pipeline.models import best_of_search, export_result, plan_retraining_after, run_retraining
     from nas.pipeline.plan import describe_plan, plan_search
     from nas.pipeline.plan_json import plan_to_json
     from nas.pipeline.request import SearchRequest
@@ -117,6 +119,8 @@ def search(
         raise RequestError("--export exports a retrained design; add --retrain 1")
     if baselines and not retrain:
         raise RequestError("--baselines are retrained beside designs of the front; add --retrain 1")
+    if "candidates" in given and not retrain:
+        raise RequestError("--candidates are those of which --retrain chooses; add --retrain 1")
     plan = plan_search(SearchRequest(given, config, budget, study, storage, storage_file, from_study))
     if gate is not None and not plan.settings.needs_supernet:
         raise RequestError("--gate judges a supernet, and this search trains none; leave it out")
@@ -125,6 +129,7 @@ def search(
             f"--gate judges an order, which takes {LEAST_DESIGNS} designs or more, and of space {plan.space.name} "
             f"there are {plan.space.size}; leave it out"
         )
+    count_candidates(plan.settings, retrain, given.get("candidates"))
     following = Following(retrain, baselines, export, gate)
     for line in [*describe_plan(plan), *following.describe(plan)]:
         log.say(line)
@@ -137,13 +142,15 @@ def search(
         return
     command = ["nas", *sys.argv[1:]]
     results: list[dict[str, Any]] = []
-    exported = None
+    exported, halved = None, False
     with resumable(command), plan.study.lock.hold(command):
         front = run_search(plan, command, gate)
         if retrain:
-            results = run_retraining(plan_front_retraining(plan, front[:retrain], baselines=baselines))
+            results = run_retraining(
+                plan_retraining_after(plan, retrain, baselines=baselines), command=command
+            )
             if export:
-                best = best_of_search(results)
+                best = best_of_search(plan.study, results)
                 exported = plan.study.export_folder(best["digest"])
                 export_result(plan.study, best, exported, ("pt2", "onnx"))
         write_report(plan.study)
@@ -154,4 +161,6 @@ def search(
     output.print(front_notes(front, plan.study.count_evaluated()), soft_wrap=True, markup=False)
     for trial in front:
         output.print(f"{trial.architecture.digest}  {trial.architecture}", soft_wrap=True, markup=False)
+    if halved and (record := plan.study.halving()):
+        output.print(halving_table(record, results))
     output.print(next_steps(plan.study, results, exported), soft_wrap=True, markup=False)

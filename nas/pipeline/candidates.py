@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.search.trial_store import TrialRecord
+from nas.search.halving import CANDIDATES_EACH, Spread, choose_spread
 from nas.study.designs import SAMPLED, Design, find_design
 from nas.study.folder import Study
+from nas.study.settings import Settings
 from nas.training.retraining import MODES, Candidate
 from search_spaces.analogues import analogues
 from search_spaces.architecture import Architecture
@@ -41,12 +42,43 @@ def choose_candidates(
     return to_candidates(study, designs, modes)
 
 
-def candidates_of_front(
-    study: Study, front: Sequence[TrialRecord], *, baselines: bool = False
-) -> list[Candidate]:
-    """Return what to retrain of a front that a search has just found."""
-    designs = [Design(trial.architecture, trial.origin) for trial in front]
-    return to_candidates(study, [*designs, *(list_baselines(study.space()) if baselines else ())], None)
+def choose_to_halve(study: Study, keep: int, candidates: int | None = None) -> list[Spread]:
+    """Return the candidates of which a halving leaves ``keep``; none where the best of the front are taken as they are.
+
+    Args:
+        study: A study whose search is finished.
+        keep: Designs that will be trained to the end.
+        candidates: How many there are; None for as many as the study's settings say.
+
+    Raises:
+        RequestError: If they are fewer than ``keep``.
+    """
+    count = count_candidates(study.settings(), keep, candidates)
+    if count == keep:
+        return []
+    spread = choose_spread(study.records(), study.goal(), count)
+    return spread if len(spread) > keep else []
+
+
+def count_candidates(settings: Settings, keep: int, candidates: int | None = None) -> int:
+    """Return of how many candidates ``keep`` designs are to be chosen; ``keep`` where nothing scored designs.
+
+    Raises:
+        RequestError: If they are fewer than ``keep``, or nothing scored them.
+    """
+    asked = settings.candidates if candidates is None else candidates
+    if asked is not None and asked < keep:
+        raise RequestError(
+            f"--candidates {asked} are fewer than the {keep} designs to be retrained; give {keep} or more"
+        )
+    if not settings.needs_supernet:
+        if candidates is not None:
+            raise RequestError(
+                "--candidates are chosen by their accuracy with the supernet's weights, and this search trains no "
+                "supernet; leave it out"
+            )
+        return keep
+    return CANDIDATES_EACH * keep if asked is None else asked
 
 
 def list_baselines(space: Space) -> list[Design]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from nas.cluster.teams import Teams, plan_teams
 from nas.data.batching import usable_shards
+from nas.pipeline.candidates import count_candidates
 from nas.pipeline.gate import GATE_DESIGNS
 from nas.pipeline.plan import SearchPlan
+from nas.search.halving import Rung, plan_rungs
 from nas.training.retraining import MODES
 from search_spaces.analogues import analogues
 
@@ -17,7 +20,7 @@ class Following:
     """A gate before a search, retraining and export after it.
 
     Args:
-        retrain: Designs of the front to retrain.
+        retrain: Designs to retrain to the end.
         baselines: Whether analogues of published designs are retrained as well.
         export: Whether the best of them is exported.
         gate: Kendall's tau that is asked of the supernet's order before it is searched, or None.
@@ -38,19 +41,76 @@ class Following:
             )
         if not self.retrain:
             return lines
-        designs = "the best design" if self.retrain == 1 else f"{self.retrain} designs of the front"
-        beside = " and the analogues of published designs" if self.baselines else ""
         return [
             *lines,
-            f"then      retrain {designs}{beside}" + (", export the best" if self.export else ""),
-            f"          {plan_retraining_teams(plan, self)}",
+            f"then      {self._describe_retraining(plan)}" + (", export the best" if self.export else ""),
+            f"          {plan_retraining_stages(plan, self)[0].teams}",
         ]
 
+    def _describe_retraining(self, plan: SearchPlan) -> str:
+        rungs, epochs = plan_rungs_after(plan, self), plan.settings.retraining.epochs
+        beside = " and the analogues of published designs" if self.baselines else ""
+        if not rungs:
+            designs = "the best design" if self.retrain == 1 else f"{self.retrain} designs of the front"
+            return f"retrain {designs}{beside}"
+        going = ", ".join(f"{rung.keep} after {rung.epochs}" for rung in rungs)
+        return (
+            f"train {_count_candidates(plan, self)} designs alone, spread over the costs{beside}; {going} of {epochs} "
+            "epochs go on; the best also from the supernet's weights"
+        )
 
-def plan_retraining_teams(plan: SearchPlan, following: Following) -> Teams:
-    """Return how the workers are divided for what is retrained after the search; for one design where nothing is."""
+
+@dataclass(frozen=True)
+class Stage:
+    """Trainings side by side.
+
+    Args:
+        epochs: Epochs of each.
+        teams: How the workers are divided for them.
+    """
+
+    epochs: int
+    teams: Teams
+
+    def to_json(self) -> dict[str, int]:
+        """Return it as JSON."""
+        teams = self.teams
+        return {
+            "epochs": self.epochs,
+            "trainings": teams.jobs,
+            "at_once": teams.count,
+            "size": teams.size,
+        }
+
+
+def _count_candidates(plan: SearchPlan, following: Following) -> int:
+    """Return how many designs are trained alone at first; no more than the search can evaluate."""
+    most = plan.search_config.trials if plan.num_listed is None else plan.num_listed
+    return min(most, count_candidates(plan.settings, following.retrain))
+
+
+def plan_rungs_after(plan: SearchPlan, following: Following) -> list[Rung]:
+    """Return the rungs of the halving that follows a search; none where the best of the front are retrained."""
+    if not following.retrain:
+        return []
+    candidates = _count_candidates(plan, following)
+    return plan_rungs(candidates, following.retrain, plan.settings.retraining.epochs)
+
+
+def plan_retraining_stages(plan: SearchPlan, following: Following) -> list[Stage]:
+    """Return what is trained alone after the search, one stage after another; one design where nothing is."""
     baselines = len(analogues(plan.space)) if following.baselines else 0
     modes = len(MODES) if plan.settings.needs_supernet else 1
-    jobs = max(1, following.retrain + baselines) * modes
     shards = usable_shards(len(plan.data.train), plan.settings.retraining.shards)
-    return plan_teams(jobs, shards, plan.allocation, one_machine=not plan.cluster.running)
+
+    def stage(epochs: int, jobs: int) -> Stage:
+        teams = plan_teams(jobs, shards, plan.allocation, one_machine=not plan.cluster.running)
+        return Stage(epochs, teams)
+
+    rungs, epochs = plan_rungs_after(plan, following), plan.settings.retraining.epochs
+    if not rungs:
+        return [stage(epochs, max(1, following.retrain + baselines) * modes)]
+    ends = [0, *(rung.epochs for rung in rungs), epochs]
+    left = [_count_candidates(plan, following), *(rung.keep for rung in rungs)]
+    stages = [stage(end - begin, jobs) for (begin, end), jobs in zip(pairwise(ends), left, strict=True)]
+    return [*stages, *([stage(epochs, baselines * modes)] if baselines else []), stage(epochs, 1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from nas.cluster.ray_cluster import Cluster
 from nas.data.dataset import Data
 from nas.export.model_card import accuracy_metrics
 from nas.export.writer import export_model
-from nas.pipeline.candidates import candidates_of_front, choose_candidates
+from nas.pipeline.candidates import choose_candidates, choose_to_halve, to_candidates
 from nas.pipeline.images import load_study_data
 from nas.pipeline.plan import SearchPlan
 from nas.pipeline.preflight import examine_machine, examine_retraining
@@ -27,14 +27,15 @@ from nas.runtime.console import log, progress_callback
 from nas.runtime.files import require_writable, sweep_scratch
 from nas.runtime.provenance import provenance
 from nas.runtime.uncertainty import Accuracy
+from nas.search.halving import Spread
 from nas.search.loop import analytic_costs
-from nas.search.trial_store import TrialRecord
-from nas.study.designs import describe_origin, is_baseline
+from nas.study.designs import Design, describe_origin, is_baseline
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
 from nas.study.recipes import retraining_recipe
 from nas.training.compiled import require_compiler
-from nas.training.retraining import Candidate, retrain
+from nas.training.halving import halve
+from nas.training.retraining import Candidate, Trainer, retrain
 from nas.training.retraining_result import trained_network
 from nas.training.stored_answers import require_to_fit
 from nas.training.supernet_checkpoint import read_supernet
@@ -55,6 +56,9 @@ class RetrainingPlan:
         allocation: The workers that the trainings share.
         cluster: Where they run.
         teacher: What teaches beside the labels, or None.
+        spread: Candidates of which a halving leaves ``keep``, beside the others.
+        keep: Designs that it leaves.
+        best_inherits: Whether the best of those is also trained from the supernet's weights.
     """
 
     study: Study
@@ -63,6 +67,16 @@ class RetrainingPlan:
     allocation: WorkerAllocation
     cluster: Cluster
     teacher: Teacher | None = None
+    spread: tuple[Spread, ...] = ()
+    keep: int = 0
+    best_inherits: bool = True
+
+    @property
+    def architectures(self) -> list[Architecture]:
+        """Every design that is trained, however long."""
+        return [each.architecture for each in self.candidates] + [
+            each.trial.architecture for each in self.spread
+        ]
 
 
 def plan_retraining(
@@ -74,17 +88,20 @@ def plan_retraining(
     budget: str = "auto",
     baselines: bool = False,
     teacher: str | None = None,
+    candidates: int | None = None,
 ) -> RetrainingPlan:
     """Check everything that can be wrong with a retraining before anything is written.
 
     Args:
         study: The study.
-        named: Designs by digest, published name or file; where there is none, the front is retrained.
-        top: How many designs of the front, best first.
+        named: Designs by digest, published name or file; where there is none, what the search found is retrained.
+        top: How many designs of the search.
         modes: From which weights; None leaves it to each design.
         budget: What may be used.
         baselines: Whether the analogues of published designs are retrained as well.
         teacher: What teaches beside the labels, as ``--teacher`` takes it; None for the study's own, if it has one.
+        candidates: Of how many candidates ``top`` are chosen by training them alone; None for what the study says. If
+            they are as many, or only inherit, they are the best of the front.
 
     Raises:
         RequestError: If something is wrong; the message says what.
@@ -97,41 +114,54 @@ def plan_retraining(
             f"--budget {budget}: a retraining is as long as its recipe says; leave the limits of time and trials out"
         )
     allocation = allocate_workers(parsed, cluster.cpus, cluster.gpus, where=cluster.where)
-    candidates = choose_candidates(study, named=named, top=top, modes=modes, baselines=baselines)
+    from_front = not named or baselines
+    spread: list[Spread] = []
+    if from_front and modes != ("inherit",):
+        study.front()  # says so where there is none yet
+        spread = choose_to_halve(study, top, candidates)
+    chosen = choose_candidates(study, named=named, top=0 if spread else top, modes=modes, baselines=baselines)
     preflight = examine_machine(study.folder, None, cluster, allocation)
+    designs = [each.architecture for each in chosen] + [each.trial.architecture for each in spread]
     preflight += examine_retraining(
         study.folder,
-        [analytic_costs(each.architecture)["params"] for each in candidates],
-        max(len(each.modes) for each in candidates),
+        [analytic_costs(design)["params"] for design in designs],
+        max((len(each.modes) for each in chosen), default=1),
     )
     preflight.require()
     for warning in preflight.warnings:
         log.say(f"warning   {warning}")
     data = load_study_data(study.settings(), study)
     study.require_images(data)
-    found = _find_teacher(teacher or study.settings().teacher, data, study, candidates)
-    return RetrainingPlan(study, candidates, data, allocation, cluster, found)
+    plan = RetrainingPlan(
+        study, chosen, data, allocation, cluster, None, tuple(spread), top, best_inherits=modes is None
+    )
+    return _with_teacher(plan, teacher or study.settings().teacher)
 
 
-def _find_teacher(
-    text: str | None, data: Data, study: Study, candidates: Sequence[Candidate]
-) -> Teacher | None:
-    """Return the teacher of a retraining, and say what it costs; None where nobody teaches."""
-    teacher = find_teacher(text, data, study)
-    if teacher is not None and candidates:
-        teacher = with_known_accuracy(teacher, study, data)
-        macs = [analytic_costs(each.architecture)["macs"] for each in candidates]
+def _with_teacher(plan: RetrainingPlan, text: str | None) -> RetrainingPlan:
+    """Return a retraining with its teacher, and say what that costs; as it is where nobody teaches."""
+    teacher = find_teacher(text, plan.data, plan.study)
+    if teacher is not None and plan.architectures:
+        teacher = with_known_accuracy(teacher, plan.study, plan.data)
+        macs = [analytic_costs(design)["macs"] for design in plan.architectures]
         log.say(f"teacher   {describe_teacher(teacher, sum(macs) / len(macs))}")
-    return teacher
+    return replace(plan, teacher=teacher)
 
 
-def plan_front_retraining(
-    plan: SearchPlan, front: Sequence[TrialRecord], *, baselines: bool = False
-) -> RetrainingPlan:
-    """Return the retraining of designs that a search has just found."""
-    candidates = candidates_of_front(plan.study, front, baselines=baselines)
-    teacher = _find_teacher(plan.settings.teacher, plan.data, plan.study, candidates)
-    return RetrainingPlan(plan.study, candidates, plan.data, plan.allocation, plan.cluster, teacher)
+def plan_retraining_after(plan: SearchPlan, top: int, *, baselines: bool = False) -> RetrainingPlan:
+    """Return the retraining of designs that a search has just found.
+
+    Args:
+        plan: The search.
+        top: Designs to train to the end.
+        baselines: Whether the analogues of published designs are trained too.
+    """
+    spread = choose_to_halve(plan.study, top)
+    chosen = choose_candidates(plan.study, top=0 if spread else top, baselines=baselines)
+    retraining = RetrainingPlan(
+        plan.study, chosen, plan.data, plan.allocation, plan.cluster, None, tuple(spread), top
+    )
+    return _with_teacher(retraining, plan.settings.teacher)
 
 
 def run_retraining(
@@ -161,7 +191,7 @@ def run_retraining(
         require_to_fit(numbers, "retraining", len(plan.data.train), len(plan.data.class_names))
     _require_memory(plan, numbers)
     with plan.study.lock.hold(command):
-        return _run_retraining(plan, numbers, compile)
+        return _run_retraining(plan, numbers, compile, command)
 
 
 def _require_memory(plan: RetrainingPlan, recipe: Recipe) -> None:
@@ -175,11 +205,14 @@ def _require_memory(plan: RetrainingPlan, recipe: Recipe) -> None:
         design = each.architecture
         own = asdict(for_params(recipe, costs(design).params))
         waiting += [design for mode in each.modes if finished.get((design.digest, mode)) != own]
+    waiting += [each.trial.architecture for each in plan.spread]
     teacher_params = 0 if plan.teacher is None else plan.teacher.params
     require_memory(waiting, recipe, len(plan.data.train), plan.allocation, plan.cluster, teacher_params)
 
 
-def _run_retraining(plan: RetrainingPlan, recipe: Recipe, compile: bool) -> list[dict[str, Any]]:
+def _run_retraining(
+    plan: RetrainingPlan, recipe: Recipe, compile: bool, command: Sequence[str]
+) -> list[dict[str, Any]]:
     """Retrain in a study's folder that is locked."""
     study, settings = plan.study, plan.study.settings()
     log.to(study.log_file)
@@ -192,23 +225,35 @@ def _run_retraining(plan: RetrainingPlan, recipe: Recipe, compile: bool) -> list
     teacher = prepare_teacher(
         plan.teacher, recipe, study, plan.data, plan.allocation, one_machine=one_machine
     )
-    inherited: dict[str, dict[str, Tensor]] = {}
-    heirs = [each.architecture for each in plan.candidates if "inherit" in each.modes]
-    if heirs:
-        weights = Path(settings.supernet) if settings.supernet else study.supernet_file
-        supernet = read_supernet(study.space(), settings.sharing, weights)
-        inherited = {design.digest: supernet.extract(design).state_dict() for design in heirs}
-    return retrain(
-        study,
-        plan.candidates,
-        recipe,
-        plan.data,
-        inherited,
-        plan.allocation,
-        compile,
-        one_machine=one_machine,
-        teacher=teacher,
-    )
+    trainer = Trainer(study, recipe, plan.data, plan.allocation, compile, one_machine, teacher)
+    if not plan.spread:
+        return retrain(trainer, plan.candidates, _inherited_weights(study, plan.candidates))
+    kept = halve(trainer, plan.spread, study.goal(), plan.keep, command)
+    others = _inherited_weights(study, plan.candidates)
+    results = retrain(trainer, [*(Candidate(each, ("scratch",)) for each in kept), *plan.candidates], others)
+    if plan.best_inherits:
+        (heir,) = to_candidates(study, [_best_of(kept, results)], None)
+        if "inherit" in heir.modes:
+            heir = Candidate(heir.design, ("inherit",))
+            results += retrain(trainer, [heir], _inherited_weights(study, [heir]))
+    return sorted(results, key=lambda result: -result["val_top1"])
+
+
+def _best_of(designs: Sequence[Design], results: Sequence[Mapping[str, Any]]) -> Design:
+    """Return the design whose result comes first."""
+    by_digest = {design.architecture.digest: design for design in designs}
+    return next(by_digest[result["digest"]] for result in results if result["digest"] in by_digest)
+
+
+def _inherited_weights(study: Study, candidates: Sequence[Candidate]) -> dict[str, dict[str, Tensor]]:
+    """Return the supernet's weights by digest, of the candidates that inherit them."""
+    heirs = [each.architecture for each in candidates if "inherit" in each.modes]
+    if not heirs:
+        return {}
+    settings = study.settings()
+    weights = Path(settings.supernet) if settings.supernet else study.supernet_file
+    supernet = read_supernet(study.space(), settings.sharing, weights)
+    return {design.digest: supernet.extract(design).state_dict() for design in heirs}
 
 
 def find_best_result(study: Study, digest: str | None = None) -> dict[str, Any]:
@@ -225,15 +270,20 @@ def find_best_result(study: Study, digest: str | None = None) -> dict[str, Any]:
             ["nas", "retrain", str(study.folder), *([] if digest is None else ["--arch", digest])]
         )
         raise RequestError(f"study {study.folder} has no retrained design{named}; run: {command}")
-    return best_of_search(results)
+    return best_of_search(study, results)
 
 
-def best_of_search(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def best_of_search(study: Study, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the first of results, best first, that is of no published design; the first where there is none.
 
-    Baselines are trained to be compared with: one of them is exported where it is named, or alone.
+    Baselines are trained to be compared with: one of them is exported where it is named, or alone, or where a halving
+    chose it.
     """
-    return next((result for result in results if not is_baseline(result)), results[0])
+    halving = study.halving() or {"candidates": []}
+    kept = {each["digest"] for each in halving["candidates"] if each["out_after"] is None}
+    return next(
+        (result for result in results if result["digest"] in kept or not is_baseline(result)), results[0]
+    )
 
 
 def require_export_folder(folder: Path, study: Study | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from nas.pipeline.following import Following, plan_retraining_teams
+from nas.pipeline.following import Following, plan_retraining_stages
 from nas.pipeline.plan import SearchPlan, describe_plan
 from nas.pipeline.time_estimate import TimeEstimate
 
@@ -62,11 +62,9 @@ def plan_to_json(plan: SearchPlan, following: Following, time: TimeEstimate) -> 
 
 
 def _teams_to_json(plan: SearchPlan, following: Following) -> dict[str, Any]:
-    """Return how the workers train together; null for what is not trained."""
-    retraining = plan_retraining_teams(plan, following) if following.retrain else None
+    """Return how the workers train together; in retraining stage by stage."""
+    stages = plan_retraining_stages(plan, following) if following.retrain else []
     return {
         "supernet": plan.supernet_ranks if plan.settings.trains_supernet else None,
-        "retraining": None
-        if retraining is None
-        else {"trainings": retraining.jobs, "at_once": retraining.count, "size": retraining.size},
+        "retraining": [stage.to_json() for stage in stages],
     }

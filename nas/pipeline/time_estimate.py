@@ -18,7 +18,7 @@ from nas.cluster.teams import Teams, allocate_team
 from nas.data.batching import SHARD_IMAGES, batch_sizes, usable_shards
 from nas.data.images import InMemoryImages
 from nas.evaluation.population import CALIBRATION_IMAGES
-from nas.pipeline.following import Following, plan_retraining_teams
+from nas.pipeline.following import Following, Stage, plan_retraining_stages
 from nas.pipeline.gate import GATE_DESIGNS
 from nas.pipeline.plan import DEFAULT_TRIALS, SearchPlan
 from nas.runtime.console import duration
@@ -147,14 +147,15 @@ def estimate_time(plan: SearchPlan, following: Following) -> TimeEstimate:
     nothing = TimeEstimate({}, devices, "GPU" if has_gpus else "core")
     if not plan.settings.needs_supernet and not following.retrain:
         return nothing
-    teams = plan_retraining_teams(plan, following)
+    stages = plan_retraining_stages(plan, following)
+    team = stages[0].teams
     request = TimingRequest(
         plan.space,
         plan.settings,
         plan.data,
         plan.allocation.device,
         _supernet_team(plan) if plan.settings.needs_supernet else None,
-        Team(teams.size, teams.allocation.threads),
+        Team(team.size, team.allocation.threads),
         plan.allocation.threads,
     )
     try:
@@ -165,14 +166,16 @@ def estimate_time(plan: SearchPlan, following: Following) -> TimeEstimate:
         return replace(nothing, reason="this machine has no GPU, and the workers' are elsewhere")
     return replace(
         nothing,
-        phases=extrapolate(plan, following, teams, times),
-        one_retraining=None if following.retrain else estimate_retraining(plan, teams, times),
+        phases=extrapolate(plan, following, stages, times),
+        one_retraining=None if following.retrain else estimate_retraining(plan, stages, times),
         hardware=f"this machine's {times.device}",
         notes=(*_describe_missing(plan), *_describe_busy_machine(times)),
     )
 
 
-def extrapolate(plan: SearchPlan, following: Following, teams: Teams, times: StepTimes) -> dict[str, Span]:
+def extrapolate(
+    plan: SearchPlan, following: Following, stages: Sequence[Stage], times: StepTimes
+) -> dict[str, Span]:
     """Return the phases that are still to be done, from what was timed."""
     phases: dict[str, Span] = {}
     start = Span(START_SECONDS, START_SECONDS, START_SECONDS)
@@ -184,7 +187,7 @@ def extrapolate(plan: SearchPlan, following: Following, teams: Teams, times: Ste
         alone = Teams(
             GATE_DESIGNS, min(GATE_DESIGNS, workers), 1, workers, replace(plan.allocation, workers=1)
         )
-        phases["gate"] = estimate_retraining(plan, alone, times)
+        phases["gate"] = estimate_retraining(plan, [Stage(settings.retraining.epochs, alone)], times)
     if settings.needs_supernet:
         workers = plan.allocation.workers
         one = (
@@ -195,22 +198,32 @@ def extrapolate(plan: SearchPlan, following: Following, teams: Teams, times: Ste
         search = start + one.times(_designs_to_do(plan) / workers)
         phases["search"] = search if plan.budget.seconds is None else search.at_most(plan.budget.seconds)
     if following.retrain:
-        phases["retraining"] = estimate_retraining(plan, teams, times)
+        phases["retraining"] = estimate_retraining(plan, stages, times)
     return phases
 
 
-def estimate_retraining(plan: SearchPlan, teams: Teams, times: StepTimes) -> Span:
-    """Return what all retrainings take: about as long as the typical design's, at most as the largest's."""
-    recipe, data = plan.settings.retraining, plan.data
+def estimate_retraining(plan: SearchPlan, stages: Sequence[Stage], times: StepTimes) -> Span:
+    """Return what all stages of retraining take: about as long as the typical design's, at most as the largest's.
+
+    A team of the first stage was timed; one of twice its size takes half of that.
+    """
+    recipe, data, start = (
+        plan.settings.retraining,
+        plan.data,
+        Span(START_SECONDS, START_SECONDS, START_SECONDS),
+    )
     shards = usable_shards(len(data.train), recipe.shards)
     steps = len(batch_sizes(len(data.train), recipe.batch_size, SHARD_IMAGES * shards))
     small, typical, large = (
-        recipe.epochs * (steps * step + len(data.val) * image)
+        steps * step + len(data.val) * image
         for step, image in zip(times.retraining, times.validation, strict=True)
     )
-    waves = math.ceil(teams.jobs / teams.count)
-    start = Span(START_SECONDS, START_SECONDS, START_SECONDS)
-    return start + Span(typical, min(small, typical), max(typical, large)).times(waves)
+    epoch = Span(typical, min(small, typical), max(typical, large))
+    size, total = stages[0].teams.size, Span(0, 0, 0)
+    for stage in stages:
+        waves = math.ceil(stage.teams.jobs / stage.teams.count)
+        total += start + epoch.times(stage.epochs * waves * size / stage.teams.size)
+    return total
 
 
 def _supernet_team(plan: SearchPlan) -> Team:

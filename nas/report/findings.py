@@ -31,6 +31,7 @@ class Findings:
         results: Results of retraining, best first.
         times: When each trial was completed.
         ranking: How well the supernet orders designs, where that was measured.
+        halving: How candidates were trained alone, where they were.
     """
 
     study: Study
@@ -40,6 +41,7 @@ class Findings:
     results: list[dict[str, Any]]
     times: list[datetime]
     ranking: dict[str, Any] | None = None
+    halving: dict[str, Any] | None = None
 
     @property
     def evaluated(self) -> list[TrialRecord]:
@@ -88,6 +90,5 @@ def read_findings(study: Study) -> Findings:
             f"the {study.front_trials()} trials of study {study.folder} are no longer in {study.url}, and nothing is "
             "written over what was reported of them; restore the database"
         )
-    return Findings(
-        study, goal, trials, pareto_records(trials, goal), study.results(), times, study.ranking()
-    )
+    front = pareto_records(trials, goal)
+    return Findings(study, goal, trials, front, study.results(), times, study.ranking(), study.halving())

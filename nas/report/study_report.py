@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from nas.report.choices import plot_operators, plot_positions, select_elite
 from nas.report.findings import Findings, read_findings
+from nas.report.halving import halving_section
 from nas.report.history import plot_history
 from nas.report.html import figure, page, section
 from nas.report.insight_sections import insight_section, practices_section
@@ -49,6 +50,7 @@ def _page(findings: Findings) -> str:
         sections += [
             _tradeoff_section(findings, figures),
             front_section(findings),
+            "" if findings.halving is None else halving_section(findings.halving, findings.results),
             retraining_section(findings),
             "" if findings.ranking is None else ranking_section(findings.ranking, figures),
             _history_section(findings, figures),

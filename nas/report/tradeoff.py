@@ -150,6 +150,14 @@ def _retrained_points(
         traces.append(
             go.Scatter(x=lines_x, y=lines_y, mode="lines", line=dots, hoverinfo="skip", showlegend=False)
         )
+    alone = [(x, result["val_top1"]) for x, result in points if result["mode"] == "scratch"]
+    steps = sorted(
+        alone[i] for i in front([(top1, x) for x, top1 in alone], ("maximize", OBJECTIVES[cost][0]))
+    )
+    if len(steps) > 1:
+        line = {"color": GREEN, "width": 2, "shape": "hv" if OBJECTIVES[cost][0] == "minimize" else "vh"}
+        x, y = zip(*steps, strict=True)
+        traces.append(go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", name="retrained front"))
     for mode, (words, symbol, colour) in _MODES.items():
         of_mode = [(x, result) for x, result in points if result["mode"] == mode]
         if of_mode:

@@ -122,6 +122,41 @@ class RankingRecord(TypedDict):
     designs: list[RankedDesign]
 
 
+class RungRecord(TypedDict):
+    """A pause of all trainings: after so many epochs, and how many designs went on."""
+
+    epochs: Annotated[int, Field(ge=1)]
+    keep: Annotated[int, Field(ge=1)]
+
+
+class HalvingCandidate(TypedDict):
+    """A design that was trained alone until it fell out, or to the end."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    digest: str
+    origin: str
+    why: str
+    design: str
+    macs: float
+    cost: float
+    supernet_top1: Percent
+    on_front: bool
+    val_top1: dict[str, Percent]
+    out_after: int | None
+
+
+class HalvingRecord(TypedDict):
+    """``halving.json``."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    epochs: Annotated[int, Field(ge=1)]
+    keep: Annotated[int, Field(ge=1)]
+    rungs: list[RungRecord]
+    cost: str
+    val_images: Annotated[int, Field(ge=1)]
+    candidates: Annotated[list[HalvingCandidate], Field(min_length=1)]
+
+
 class Provenance(TypedDict):
     """``provenance.json``, of which any part may be absent."""
 

@@ -21,7 +21,7 @@ from nas.search.ties import front_entries
 from nas.search.trial_store import Store, TrialRecord
 from nas.study.database import StudyDatabase
 from nas.study.dataset_info import DatasetInfo, is_of
-from nas.study.documents import Front, Provenance, RankingRecord, Result
+from nas.study.documents import Front, HalvingRecord, Provenance, RankingRecord, Result
 from nas.study.fingerprint import (
     DifferentStudyError,
     Fingerprint,
@@ -57,6 +57,7 @@ class Study:
         self.teacher_folder = folder / "teacher"
         self.latency_file = folder / "latency.json"
         self.ranking_file = folder / "ranking.json"
+        self.halving_file = folder / "halving.json"
         self.lock = FolderLock(folder)
 
     @property
@@ -102,6 +103,17 @@ class Study:
         if not self.ranking_file.exists():
             return None
         found: dict[str, Any] = read_document(self.ranking_file, RankingRecord)
+        return found
+
+    def halving(self) -> dict[str, Any] | None:
+        """Return how candidates were trained alone, and which of them to the end; None where they were not.
+
+        Raises:
+            StudyError: If the file is damaged.
+        """
+        if not self.halving_file.exists():
+            return None
+        found: dict[str, Any] = read_document(self.halving_file, HalvingRecord)
         return found
 
     def export_folder(self, digest: str) -> Path:

@@ -18,6 +18,7 @@ from nas.study.setting import (
     AS_TEACHER,
     DATA,
     NOT_COMPARED,
+    OUTPUT,
     RUN,
     SEARCH,
     SPACE,
@@ -181,6 +182,14 @@ class Settings:
         "Stop designs that are dominated, at this risk of being wrong, e.g. 0.05.",
         SEARCH,
         check=_check_risk,
+    )
+    candidates: int | None = setting(
+        None,
+        "Train so many designs alone, spread over the costs, and leave out the worse until --retrain are left.",
+        OUTPUT,
+        minimum=1,
+        default_help="four times --retrain",
+        compared=NOT_COMPARED,
     )
     recipe: Recipe = setting(Recipe(), "How the supernet is trained.")
     retraining: Recipe = setting(Recipe(), "How designs of the front are retrained.", compared=NOT_COMPARED)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from nas.study.recipe import Recipe
 from nas.study.recipes import RecipeOverrides
-from nas.study.setting import DATA, RUN, SEARCH, SPACE, TRAINING, Setting, declared_settings
+from nas.study.setting import DATA, OUTPUT, RUN, SEARCH, SPACE, TRAINING, Setting, declared_settings
 from nas.study.settings import Settings
 
 
@@ -20,7 +20,7 @@ def settings_to_markdown() -> str:
             _format_default(each),
             each.description,
         )
-        for panel in (SPACE, DATA, TRAINING, SEARCH, RUN)
+        for panel in (SPACE, DATA, TRAINING, SEARCH, RUN, OUTPUT)
         for each in options
         if each.panel == panel
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from nas.runtime.uncertainty import Accuracy, format_accuracy
 from nas.study.designs import Design
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
+from nas.training.epoch_history import FILE_NAME, read_history
 from nas.training.retraining_job import RetrainingJob
 from nas.training.stored_answers import TrainingTeacher
 from nas.training.subnet import train_one
@@ -47,84 +48,121 @@ class Candidate:
         return self.design.architecture
 
 
+@dataclass(frozen=True)
+class Trainer:
+    """What trainings of one study have in common, and how they are run side by side.
+
+    Args:
+        study: Where results are kept.
+        recipe: How to train; its drop path may be by each design's size.
+        data: Images; the test split is read once, by the last evaluation of each network.
+        allocation: The workers of the budget, which the trainings share.
+        compile: Whether blocks are compiled.
+        one_machine: Whether all workers are on one machine.
+        teacher: What teaches them beside the labels, or None.
+    """
+
+    study: Study
+    recipe: Recipe
+    data: Data
+    allocation: WorkerAllocation
+    compile: bool = False
+    one_machine: bool = True
+    teacher: TrainingTeacher | None = None
+
+    def job(
+        self, design: Design, mode: str, weights: Mapping[str, Tensor] | None = None, until: int | None = None
+    ) -> RetrainingJob:
+        """Return the training of a design in a mode, of inherited weights if it has some, to an epoch or the end."""
+        digest = design.architecture.digest
+        return RetrainingJob(
+            design,
+            mode,
+            # Tune's trials run in folders of their own, where a relative path would mean another file.
+            self.study.retraining_folder(digest, mode).absolute(),
+            for_params(self.recipe, costs(design.architecture).params),
+            self.study.images_digest(self.data),
+            None if weights is None else digest_weights(weights),
+            self.compile,
+            None if self.teacher is None else self.teacher.digest,
+            until,
+        )
+
+    def train(
+        self,
+        jobs: Sequence[RetrainingJob],
+        title: str,
+        inherited: Mapping[str, Mapping[str, Tensor]] | None = None,
+        on_epoch: Callable[[RetrainingJob, int, float], None] = lambda job, epoch, top1: None,
+    ) -> None:
+        """Train to the end of every job, each from where it stopped if it was begun.
+
+        Args:
+            jobs: What to train; all end after equally many epochs.
+            title: What the bar is called.
+            inherited: Weights by digest, of every design that inherits.
+            on_epoch: Called with a job, the epoch that it has done, and its validation accuracy in percent.
+        """
+        if not jobs:
+            return
+        shards = usable_shards(len(self.data.train), self.recipe.shards)
+        teams = plan_teams(len(jobs), shards, self.allocation, one_machine=self.one_machine)
+        log.say(f"{title} {teams}")
+        weights = {
+            digest: {name: weight.numpy() for name, weight in state.items()}
+            for digest, state in (inherited or {}).items()
+        }
+        tune_folder = self.study.folder.absolute() / "retrained" / ".tune"
+        shutil.rmtree(tune_folder, ignore_errors=True)  # Tune's own records; the jobs resume themselves
+        by_name = {job.name: job for job in jobs}
+        epochs = {job.name: _epochs_done(job) for job in jobs}
+        with bar(title, sum(job.last_epoch for job in jobs), sum(epochs.values())) as progress:
+            rates: dict[str, float] = {}  # images/s of those that are in training
+
+            def on_result(result: Mapping[str, Any]) -> None:
+                name, epochs[result["name"]] = result["name"], result["epoch"]
+                info = f"{name} {format_accuracy(result['top1'], len(self.data.val))} val"
+                if rate := result["images_per_second"]:
+                    rates[name] = rate
+                    info += f", {sum(rates.values()):,.0f} images/s"
+                if result["epoch"] == by_name[name].last_epoch:
+                    rates.pop(name, None)
+                on_epoch(by_name[name], result["epoch"], result["top1"])
+                progress.update(sum(epochs.values()), info)
+
+            payload = {"data": self.data, "inherited": weights, "teacher": self.teacher}
+            run_trials(train_one, list(jobs), payload, teams, str(tune_folder), on_result)
+        shutil.rmtree(tune_folder, ignore_errors=True)
+
+
+def _epochs_done(job: RetrainingJob) -> int:
+    """Return how many epochs a job has behind it, for people."""
+    if not job.checkpoint_file.exists():
+        return 0
+    return min(job.last_epoch, max((row.epoch for row in read_history(job.folder / FILE_NAME)), default=0))
+
+
 def retrain(
-    study: Study,
+    trainer: Trainer,
     candidates: Sequence[Candidate],
-    recipe: Recipe,
-    data: Data,
     inherited: Mapping[str, Mapping[str, Tensor]],
-    allocation: WorkerAllocation,
-    compile: bool = False,
-    *,
-    one_machine: bool = True,
-    teacher: TrainingTeacher | None = None,
 ) -> list[dict[str, Any]]:
     """Train designs and return their results, best validation accuracy first.
 
     Finished ones are taken from the study; a design that was interrupted goes on where it stopped.
 
     Args:
-        study: Where results are kept.
+        trainer: How to train, and where results are kept.
         candidates: What to train.
-        recipe: How to train; its drop path may be by each design's size.
-        data: Images; the test split is read once, by the last evaluation of each network.
         inherited: Weights from the supernet by digest, of every design that inherits.
-        allocation: The workers of the budget, which the trainings share.
-        compile: Whether blocks are compiled.
-        one_machine: Whether all workers are on one machine.
-        teacher: What teaches them beside the labels, or None.
     """
-    images = study.images_digest(data)
-    # Tune's trials run in folders of their own, where a relative path would mean another file.
     jobs = [
-        RetrainingJob(
-            each.design,
-            mode,
-            study.retraining_folder(each.architecture.digest, mode).absolute(),
-            for_params(recipe, costs(each.architecture).params),
-            images,
-            digest_weights(inherited[each.architecture.digest]) if mode == "inherit" else None,
-            compile,
-            None if teacher is None else teacher.digest,
-        )
+        trainer.job(each.design, mode, inherited[each.architecture.digest] if mode == "inherit" else None)
         for each in candidates
         for mode in each.modes
     ]
-    waiting = [job for job in jobs if not job.is_finished]
-    if waiting:
-        shards = usable_shards(len(data.train), recipe.shards)
-        teams = plan_teams(len(waiting), shards, allocation, one_machine=one_machine)
-        log.say(f"retraining {teams}")
-        weights = {
-            digest: {name: weight.numpy() for name, weight in state.items()}
-            for digest, state in inherited.items()
-        }
-        tune_folder = study.folder.absolute() / "retrained" / ".tune"
-        shutil.rmtree(tune_folder, ignore_errors=True)  # Tune's own records; the jobs resume themselves
-        with bar("retraining", len(waiting) * recipe.epochs) as progress:
-            epochs: dict[str, int] = {}
-            rates: dict[str, float] = {}  # images/s of those that are in training
-
-            def on_result(result: Mapping[str, Any]) -> None:
-                name, epochs[result["name"]] = result["name"], result["epoch"]
-                info = f"{name} {format_accuracy(result['top1'], len(data.val))} val"
-                if rate := result["images_per_second"]:
-                    rates[name] = rate
-                    info += f", {sum(rates.values()):,.0f} images/s"
-                if result["epoch"] == recipe.epochs:
-                    rates.pop(name, None)
-                progress.update(sum(epochs.values()), info)
-
-            run_trials(
-                train_one,
-                waiting,
-                {"data": data, "inherited": weights, "teacher": teacher},
-                teams,
-                str(tune_folder),
-                on_result,
-            )
-        shutil.rmtree(tune_folder, ignore_errors=True)
-    results = [study.read_result(job.result_file) for job in jobs]
+    trainer.train([job for job in jobs if not job.is_finished], "retraining", inherited)
+    results = [trainer.study.read_result(job.result_file) for job in jobs]
     for result in results:
         log.say(
             f"retrained {result['digest']} ({result['mode']}): {Accuracy.from_result(result, 'val')} validation, "

@@ -24,6 +24,7 @@ class RetrainingJob:
         weights: Digest of the weights that it starts from, where it inherits some.
         compile: Whether its blocks are compiled.
         teacher: Digest of what teaches it beside the labels, where something does.
+        until: Epochs after which it is paused, to go on later or not; None trains to the end.
     """
 
     design: Design
@@ -34,6 +35,7 @@ class RetrainingJob:
     weights: str | None = None
     compile: bool = False
     teacher: str | None = None
+    until: int | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -61,6 +63,16 @@ class RetrainingJob:
         """What its result depends on beside design, mode and recipe."""
         taught = {} if self.teacher is None else {"teacher": self.teacher}
         return {"images": self.images, "weights": self.weights, **taught}
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """Where its state is kept while it is not finished."""
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch after which it is paused or finished."""
+        return self.recipe.epochs if self.until is None else self.until
 
     @property
     def result_file(self) -> Path:

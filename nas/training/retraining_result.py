@@ -68,7 +68,7 @@ def write_result(
             "provenance": provenance(job.recipe.seed, []),
         },
     )
-    (job.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    job.checkpoint_file.unlink(missing_ok=True)
 
 
 def describe_teacher(teacher: TrainingTeacher) -> dict[str, Any]:

@@ -37,6 +37,8 @@ def train_one(
 ) -> None:
     """Train one design, from where it stopped if it was begun; runs in a worker, or in each of a team.
 
+    A job that pauses has the schedule of its whole length, so going on gives what an uninterrupted training gives.
+
     Shards, not workers, decide what is computed: two ranks give what one process gives, bit for bit, if each has one
     thread; more than two add floats in another order. The first rank evaluates and writes.
 
@@ -56,8 +58,9 @@ def train_one(
     shards = usable_shards(len(data.train), recipe.shards)
     sizes = batch_sizes(len(data.train), recipe.batch_size, SHARD_IMAGES * shards)
     steps_per_epoch, batch_size = len(sizes), fmean(sizes)
-    checkpoint = job.folder / "checkpoint.safetensors"
-    training = Training(network, recipe, steps_per_epoch, checkpoint, job.identity, job.former_identities)
+    training = Training(
+        network, recipe, steps_per_epoch, job.checkpoint_file, job.identity, job.former_identities
+    )
     sum_over_workers = meet_workers(world)
     teacher: TrainingTeacher | None = payload.get("teacher")
     run_step = subnet_step(
@@ -107,9 +110,12 @@ def train_one(
         losses.clear()
         started = time.monotonic()
 
-    if (
-        training.step == training.total_steps
-    ):  # stopped after its last step; Tune wants a report of every trial
+    end = job.last_epoch * steps_per_epoch
+    if training.step > end:  # it went on before, so that what it had reached by then is in its history
+        if rank == 0:
+            top1 = next(row.val_top1 for row in history.epochs if row.epoch == job.last_epoch)
+            on_result({"name": job.name, "epoch": job.last_epoch, "top1": top1, "images_per_second": None})
+    elif training.step == end:  # stopped after its last step; Tune wants a report of every trial
         report_epoch()
     training.run(
         run_step,
@@ -117,9 +123,10 @@ def train_one(
         on_progress=lambda step, loss: losses.append(loss),
         on_epoch=report_epoch,
         save_checkpoints=rank == 0,
+        until=end,
     )
     interrupt.check()
-    if rank == 0:
+    if rank == 0 and training.step == training.total_steps:
         write_result(job, training.averaged_network, data, device, teacher)
 
 

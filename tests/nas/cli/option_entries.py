@@ -177,6 +177,15 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         ),
         "--gate": of(RUN, "--gate", "0.5", refusals=[(*COSTS, "--gate", "0.5"), (*FEW, "--gate", "0.5")]),
         "--retrain": of(SEARCH, "--retrain", "2"),
+        "--candidates": of(
+            (*SEARCH, "--retrain", "2"),
+            *("--candidates", "5"),
+            refusals=[
+                (*SEARCH, "--candidates", "5"),
+                (*SEARCH, "--retrain", "2", "--candidates", "1"),
+                (*COSTS, "--retrain", "2", "--candidates", "5"),
+            ],
+        ),
         "--baselines": of((*SEARCH, "--retrain", "1"), "--baselines", refusals=[(*SEARCH, "--baselines")]),
         "--export": of((*SEARCH, "--retrain", "1"), "--export", refusals=[(*SEARCH, "--export")]),
         "--dry-run": of(RUN, "--dry-run"),
@@ -184,6 +193,15 @@ ENTRIES: dict[str, dict[str, Entry]] = {
     },
     "retrain": {
         "--top": of(RETRAIN, "--top", "2", refusals=[(*RETRAIN, "--top", "1", "--arch", DIGEST)]),
+        "--candidates": of(
+            RETRAIN,
+            *("--candidates", "2"),
+            refusals=[
+                (*RETRAIN, "--top", "3", "--candidates", "2"),
+                (*RETRAIN, "--arch", DIGEST, "--candidates", "2"),
+                (*RETRAIN, "--inherit", "--candidates", "2"),
+            ],
+        ),
         "--arch": of(RETRAIN, "--arch", "dwnet_tiny", refusals=[(*RETRAIN, "--arch", "dwnet_tinny")]),
         "--baselines": of(RETRAIN, "--baselines"),
         "--from-scratch": of(RETRAIN, "--from-scratch", refusals=[(*RETRAIN, "--from-scratch", "--inherit")]),

@@ -31,6 +31,7 @@ from nas.ranking.trained_designs import TrainingRun, TrainingTable
 from nas.runtime.files import write_json
 from nas.search.loop import analytic_costs
 from nas.search.trial_store import TrialRecord
+from nas.study.designs import Design
 from nas.study.folder import Study
 from search_spaces.architecture import Architecture
 from search_spaces.published import PUBLISHED
@@ -149,6 +150,7 @@ def done(material: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> lis
     record("nas.pipeline.run.run_search", [trial])
     record("nas.report.study_report.write_report", SimpleNamespace(lessons=[], checks=[]))
     record("nas.pipeline.models.retrain", [result])
+    record("nas.pipeline.models.halve", [Design(Architecture.from_json(result["architecture"]))])
     record("nas.pipeline.ranking.run_ranking", rank([], {"supernet": {}}))
     record("nas.pipeline.models.read_supernet", Supernet(Study(material / "study").space()))
     record("nas.pipeline.models.export_model", {"model.py": 0.0})

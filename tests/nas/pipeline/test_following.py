@@ -14,25 +14,48 @@ from nas.pipeline.time_estimate import TimeEstimate
 from tests.helpers.command_line import TINY_SPACE, paint_folder
 
 
+def stage(epochs: int, trainings: int, at_once: int, size: int) -> dict[str, int]:
+    return {"epochs": epochs, "trainings": trainings, "at_once": at_once, "size": size}
+
+
 @pytest.mark.parametrize(
-    ("budget", "retrain", "together", "line", "teams"),
+    ("budget", "retrain", "candidates", "together", "lines", "teams"),
     [
-        # From scratch and inheriting: two trainings of each design, of one shard each.
+        # Eight candidates; of 3 epochs half of them go on after one and two of them after two; the best inherits. One
+        # training takes two workers together.
         (
             "2cpu",
             2,
+            None,
             "2 shards on 2 workers together",
-            "4 trainings one each, 2 at a time: 2 of 2 CPU cores busy",
-            {"supernet": 2, "retraining": {"trainings": 4, "at_once": 2, "size": 1}},
+            [
+                "train 8 designs alone, spread over the costs; 4 after 1, 2 after 2 of 3 epochs go on; the best also "
+                "from the supernet's weights",
+                "8 trainings one each, 2 at a time: 2 of 2 CPU cores busy",
+            ],
+            {
+                "supernet": 2,
+                "retraining": [stage(1, 8, 2, 1), stage(1, 4, 2, 1), stage(1, 2, 2, 1), stage(3, 1, 1, 2)],
+            },
         ),
-        ("1cpu", 0, "2 shards, policy", None, {"supernet": 1, "retraining": None}),
+        # The best of the front as they are, from scratch and inheriting: two trainings of each.
+        (
+            "2cpu",
+            2,
+            2,
+            "2 shards on 2 workers together",
+            ["retrain 2 designs of the front", "4 trainings one each, 2 at a time: 2 of 2 CPU cores busy"],
+            {"supernet": 2, "retraining": [stage(3, 4, 2, 1)]},
+        ),
+        ("1cpu", 0, None, "2 shards, policy", [], {"supernet": 1, "retraining": []}),
     ],
 )
 def test_teams_are_in_the_plan(
     budget: str,
     retrain: int,
+    candidates: int | None,
     together: str,
-    line: str | None,
+    lines: list[str],
     teams: object,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -40,10 +63,11 @@ def test_teams_are_in_the_plan(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(TINY_SPACE)
     paint_folder(tmp_path / "images", images=40)
-    given = {"space": "tiny.yaml", "data": "folder:images", "batch_size": 32}
+    given = {"space": "tiny.yaml", "data": "folder:images", "batch_size": 32, "retrain_epochs": 3}
+    given |= {} if candidates is None else {"candidates": candidates}
     plan = plan_search(SearchRequest(given, budget=budget, study="./study"))
     following = Following(retrain)
     assert together in next(text for text in describe_plan(plan) if text.startswith("supernet"))
-    assert [text.strip() for text in following.describe(plan)[1:]] == ([] if line is None else [line])
+    assert [text.removeprefix("then").strip() for text in following.describe(plan)] == lines
     told = plan_to_json(plan, following, TimeEstimate({}, 2.0, "core", reason="not asked"))
     assert told["teams"] == teams

@@ -213,7 +213,19 @@ def test_ctrl_c_in_retraining_is_resumed(whole: Command, tmp_path: Path) -> None
 
     def run(*, first: bool) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "nas", "retrain", "study", "--from-scratch", "--epochs", "100", "--json"],
+            [
+                sys.executable,
+                "-m",
+                "nas",
+                "retrain",
+                "study",
+                "--candidates",
+                "1",
+                "--from-scratch",
+                "--epochs",
+                "100",
+                "--json",
+            ],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from scipy import stats
 
+from nas.study.folder import Study
 from tests.helpers.command_line import TINY_SPACE
 
 CLASSES = ("dark", "light", "middle")
@@ -62,7 +63,7 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """Run the main job: the best design is retrained in both modes and exported."""
+    """Run the main job: of four candidates one is trained to the end, in both modes, and exported."""
     folder = tmp_path_factory.mktemp("job")
     paint(folder / "images")
     (folder / "tiny.yaml").write_text(TINY_SPACE)
@@ -80,6 +81,49 @@ def test_the_best_design_is_retrained_in_both_modes(finished: tuple[Path, dict[s
     assert front["front"] and len(results) == 2
     assert {result["mode"] for result in results} == {"scratch", "inherit"}
     assert {(r["val_images"], r["test_images"]) for r in results} == {(27, 33)}
+
+
+def test_candidates_were_trained_alone_and_the_better_ones_went_on(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, outcome = finished
+    study = folder / "studies/study"
+    record, results = json.loads((study / "halving.json").read_text()), read_results(folder)
+    # Four candidates of one design that is trained to the end: 3 epochs are paused after the first and the second.
+    assert (record["epochs"], record["rungs"]) == (3, [{"epochs": 1, "keep": 2}, {"epochs": 2, "keep": 1}])
+    assert sorted((each["out_after"] or 3, len(each["val_top1"])) for each in record["candidates"]) == [
+        (1, 1), (1, 1), (2, 2), (3, 2),
+    ]  # fmt: skip
+    by_epoch = [
+        {
+            each["digest"]: each["val_top1"][epoch]
+            for each in record["candidates"]
+            if epoch in each["val_top1"]
+        }
+        for epoch in ("1", "2")
+    ]
+    assert all(max(known, key=lambda digest: known[digest]) in following
+               for known, following in zip(by_epoch, [by_epoch[1], {r["digest"] for r in results}], strict=True)
+               if list(known.values()).count(max(known.values())) == 1)  # fmt: skip
+    (winner,) = {each["digest"] for each in record["candidates"] if each["out_after"] is None}
+    assert {result["digest"] for result in results} == {winner}
+    # What it had reached at its pauses is in the history of the training that went on.
+    history = (study / f"retrained/{winner}/scratch/history.csv").read_text().splitlines()[1:]
+    assert [float(line.split(",")[1]) for line in history[:2]] == [known[winner] for known in by_epoch]
+    front = {entry["digest"] for entry in json.loads((study / "front.json").read_text())["front"]}
+    assert {each["digest"] for each in record["candidates"] if each["on_front"]} <= front
+    assert {each["why"] for each in record["candidates"]} >= {"front's best"}
+    assert outcome["halving"] == record
+    page = (study / "report.html").read_text()
+    assert "Supernet's front and retrained front" in page and all(
+        each["digest"] in page for each in record["candidates"]
+    )
+
+
+def test_a_search_begins_with_what_anybody_would_try(finished: tuple[Path, dict[str, Any]]) -> None:
+    """Eight designs are fewer than the starts: a third of them at most are such, the smallest first."""
+    trials = [trial for trial in Study(finished[0] / "studies/study").records() if trial.evaluated]
+    assert [trial.origin for trial in trials] == ["smallest", "gsa only, smallest"] + ["sampled"] * 6
 
 
 def test_the_best_on_validation_images_is_exported_with_its_own_accuracies(

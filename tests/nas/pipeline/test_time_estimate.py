@@ -45,7 +45,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[TimingRequest]:
 
 
 def plan(budget: str = "2cpu,20trials", **given: Any) -> SearchPlan:
-    given = {"epochs": 2, "batch_size": 32, "retrain_epochs": 3, **given}
+    given = {"epochs": 2, "batch_size": 32, "retrain_epochs": 3, "candidates": 2, **given}
     settings = {name: value for name, value in given.items() if value is not None}
     settings |= {"space": "tiny.yaml", "data": "folder:images"}
     return plan_search(SearchRequest(settings, budget=budget, study="./study"))
@@ -76,6 +76,15 @@ def test_the_phases_by_hand(asked: list[TimingRequest]) -> None:
 
 
 @pytest.mark.usefixtures("asked")
+def test_a_halving_is_counted_stage_by_stage() -> None:
+    estimate = estimate_time(plan(candidates=None), Following(retrain=2)).phases["retraining"]
+    # Of 3 epochs: 8 designs for one, 4 for one, 2 for one, on two workers 4 + 2 + 1 epochs; then the best inherits, for
+    # 3 epochs on both workers together. An epoch is 3 steps and 12 images; each stage begins with 10 s.
+    small, typical, large = (40 + (4 + 2 + 1 + 3 / 2) * (3 * step + 1.2) for step in (1, 2, 4))
+    assert estimate == near(typical, small, large)
+
+
+@pytest.mark.usefixtures("asked")
 def test_only_what_is_left_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time_estimate, "read_progress", lambda file: (4, 6))
     assert estimate_time(plan(), Following()).phases["supernet"].seconds == pytest.approx(10 + 2)
@@ -93,7 +102,9 @@ def test_a_time_limit_ends_the_search() -> None:
 
 
 def test_a_search_without_weights_has_nothing_to_time(asked: list[TimingRequest]) -> None:
-    costs_alone = plan(objectives="macs,params", epochs=None, batch_size=None, retrain_epochs=None)
+    costs_alone = plan(
+        objectives="macs,params", epochs=None, batch_size=None, retrain_epochs=None, candidates=None
+    )
     assert estimate_time(costs_alone, Following()).lines() == [] == asked
     retrained = estimate_time(costs_alone, Following(retrain=1))
     assert list(retrained.phases) == ["retraining"] and asked[0].supernet is None

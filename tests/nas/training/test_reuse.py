@@ -117,7 +117,7 @@ def test_drop_path_is_by_the_size_of_each_design(
     candidates = [retraining.Candidate(Design(design), ("scratch",)) for design in designs]
     allocation = allocate_workers(parse_budget("1cpu"), 1, 0)
     with pytest.raises(Stop):
-        retraining.retrain(Study(tmp_path), candidates, recipe, data, {}, allocation)
+        retraining.retrain(retraining.Trainer(Study(tmp_path), recipe, data, allocation), candidates, {})
     assert [each.drop_path for each in recipes] == [0.1, 0.3]
     # What a finished result is compared with has been through JSON.
     assert all(json.loads(json.dumps(asdict(each))) == asdict(each) for each in recipes)

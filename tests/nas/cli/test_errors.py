@@ -202,7 +202,7 @@ CASES = [
     Case("learning rate 0", SEARCH + " --lr 0", "lr must be a positive number, not 0"),
     Case("learning rate NaN", SEARCH + " --lr nan", "lr must be a positive number, not nan"),
     Case("racing at a toss", SEARCH + " --racing 0.5", "--racing must be a probability above 0"),
-    Case("racing without accuracy", SEARCH + " --racing 0.1 --objective macs", "name it in --objective"),
+    Case("racing without accuracy", SEARCH + " --racing 0.1 --objective macs", "give --objective top1,macs"),
     Case("negative seed", SEARCH + " --seed=-1", "--seed must be between 0"),
     # studies
     Case("file in the way", SEARCH + "/a", "is a file", text("study", "")),
@@ -210,7 +210,7 @@ CASES = [
     Case("folder of something else", SEARCH, "holds no study", text("study/notes.txt", "mine")),
     Case("occupied study", OWN + " --seed 1", "was made with seed=0, not 1", studied()),
     Case("occupied study, recipe", OWN + " --lr 0.5", "recipe.lr=0.003, not 0.5", studied()),
-    Case("raced from now on", OWN + " --racing 0.1", "made with racing=None, not 0.1", studied()),
+    Case("raced from now on", OWN + " --racing 0.1 --objective top1,macs", "racing=None, not 0.1", studied()),
     Case("other images, same name", OWN, "made with other images", studied(more_images)),
     Case("damaged study.yaml", OWN, "study.yaml", studied(text("study/study.yaml", "space: [\n"))),
     Case("bad storage URL", SEARCH + " --storage nonsense", "cannot open the storage nonsense"),

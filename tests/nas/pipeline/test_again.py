@@ -57,7 +57,7 @@ def test_space_images_supernet_and_recipes_are_those_of_the_study(nas: Nas, plac
     assert settings["data"].endswith("images") and settings["space"].endswith("study/space.yaml")
     assert settings["supernet"].endswith("study/supernet/checkpoint.safetensors")
     assert settings["recipe"]["epochs"] == stored.recipe.epochs and settings["max_macs"] == "3M"
-    assert settings["objectives"] == "top1,macs"  # searched for anew: a default, not that of the study
+    assert settings["objectives"] == "loss,macs"  # searched for anew: a default, not that of the study
     assert plan["study"] == "study-max-macs-3M"
     assert tree(place) == before
 

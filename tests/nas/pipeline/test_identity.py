@@ -155,7 +155,7 @@ def test_other_images_under_the_same_path_are_refused(change: Callable[[], None]
     [
         ({"seed": 1}, "seed=0, not 1"),
         ({"max_macs": "3M"}, "max_macs=None, not 3000000.0"),
-        ({"objectives": "macs,top1"}, "objectives=top1, macs, not macs, top1"),
+        ({"objectives": "macs,top1"}, "objectives=loss, macs, not macs, top1"),
         ({"image_size": 32}, "another space, scale or image size"),
         ({"batch_size": 16}, "recipe.batch_size=64, not 16"),
         ({"validation_images": 5}, "validation_images=2000, not 5"),

@@ -25,6 +25,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
+from random import Random
 from statistics import fmean, stdev
 from typing import Any
 
@@ -42,6 +43,7 @@ from nas.data.dataset import Data  # noqa: E402
 from nas.evaluation.accuracy import Batch, accuracy, recalibrate  # noqa: E402
 from nas.evaluation.population import validation_and_calibration  # noqa: E402
 from nas.ranking.agreement import Agreement, judge, noise_ceiling, size_baselines  # noqa: E402
+from nas.ranking.calibration import calibrate  # noqa: E402
 from nas.ranking.trained_designs import TrainedDesign, TrainingTable  # noqa: E402
 from nas.runtime.files import write_json  # noqa: E402
 from nas.runtime.provenance import provenance  # noqa: E402
@@ -51,6 +53,8 @@ from search_spaces.architecture import Architecture  # noqa: E402
 VALIDATION_IMAGES = 1500
 #: Ways of which every design is trained on before it is scored too, and what that is called without a supernet.
 TRAINED_ON, ALONE = ("default",), "one epoch from random weights"
+#: The way whose scores are calibrated too, by how many designs, each trained once, drawn how often.
+CALIBRATED, BY_DESIGNS, DRAWS = "default", (16, 24, 40), 20
 #: Scores of a design: in percent, and the loss with its sign turned, so that more is better.
 Scores = dict[str, tuple[float, float]]
 
@@ -167,10 +171,32 @@ def to_table(rows: Sequence[Mapping[str, Any]], designs: Sequence[TrainedDesign]
                 lines.append(
                     f"| {title} | {len(own)} | {own[0]['epochs'] or ''} | {seconds}{each} | {to_cells(found, designs)} |"
                 )
+        if name == CALIBRATED:
+            lines += calibrated_rows(own, designs)
     for each in size_baselines(designs):
         lines.append(f"| {each.predictor} | | | | | {_agreement_cells([each])} | |")
     if between := noise_ceiling(designs):
         lines.append(f"| one training's seed against another's | {len(between)} | | | | {_agreement_cells(between)} | |")
+    return lines
+
+
+def calibrated_rows(rows: Sequence[Mapping[str, Any]], designs: Sequence[TrainedDesign]) -> list[str]:
+    """Return rows of scores by loss that some designs, each trained once, have calibrated, judged on the others.
+
+    The deviation is over seeds and over which designs were drawn.
+    """
+    lines = []
+    for count in (count for count in BY_DESIGNS if count < len(designs)):
+        judged = []
+        for row in rows:
+            losses = {digest: both[1] for digest, both in row["scores"].items()}
+            for draw in range(DRAWS):
+                drawn = Random(f"{row['seed']}-{draw}").sample(list(designs), count)
+                once = [replace(each, runs=each.runs[:1]) for each in drawn]
+                rest = [each for each in designs if each not in drawn]
+                judged.append(judge("", rest, calibrate(losses, [each.architecture for each in rest], once)))
+        title = f"{CALIBRATED}, calibrated by {count} trainings"
+        lines.append(f"| {title} | {len(rows)} | {rows[0]['epochs']} | | | {_agreement_cells(judged)} | |")
     return lines
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nas.pipeline.ranking import SCORE_NAMES, supernet_weights, trainings_file
+from nas.ranking.calibration import LEAST_TRAINED, calibrate
+from nas.ranking.trained_designs import TrainingTable
+from nas.runtime.console import log
 from nas.search.halving import CANDIDATES_EACH, Spread, choose_spread
+from nas.search.trial_store import TrialRecord
 from nas.study.designs import SAMPLED, Design, find_design
 from nas.study.folder import Study
 from nas.study.settings import Settings
@@ -56,8 +61,29 @@ def choose_to_halve(study: Study, keep: int, candidates: int | None = None) -> l
     count = count_candidates(study.settings(), keep, candidates)
     if count == keep:
         return []
-    spread = choose_spread(study.records(), study.goal(), count)
+    records = study.records()
+    spread = choose_spread(records, study.goal(), count, calibrated_merits(study, records))
     return spread if len(spread) > keep else []
+
+
+def calibrated_merits(study: Study, records: Sequence[TrialRecord]) -> dict[str, float] | None:
+    """Return the accuracies that a study's designs are predicted to reach alone, by digest.
+
+    None where a gate or ``nas rank`` has trained too few designs of the study to correct the supernet's scores by.
+    """
+    ranking, goal = study.ranking(), study.goal()
+    if ranking is None or ranking.get("supernet") != str(supernet_weights(study)):
+        return None
+    table, epochs = TrainingTable(trainings_file(study), {}), int(ranking["epochs"])
+    scores = {each["digest"]: each["scores"].get(SCORE_NAMES[goal.quality]) for each in ranking["designs"]}
+    measured = [record for record in records if record.measured]
+    known = {digest: score for digest, score in scores.items() if score is not None}
+    known |= {record.architecture.digest: goal.merit(record.scores) for record in measured}
+    trained = [each for each in table.trained(epochs) if each.architecture.digest in known]
+    if len(trained) < LEAST_TRAINED:
+        return None
+    log.say(f"candidates by the supernet's scores, corrected by {len(trained)} designs trained alone")
+    return calibrate(known, [record.architecture for record in measured], trained)
 
 
 def count_candidates(settings: Settings, keep: int, candidates: int | None = None) -> int:

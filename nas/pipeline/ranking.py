@@ -28,7 +28,6 @@ from nas.runtime.documents import read_document
 from nas.runtime.files import write_json
 from nas.runtime.provenance import provenance
 from nas.search.evaluations import Failure
-from nas.search.objectives import parse_objectives
 from nas.study.designs import Design
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
@@ -41,6 +40,8 @@ from search_spaces.errors import RequestError, WorkError
 
 #: What the supernet's two scores are called, accuracy in percent and loss with its sign turned: higher is better.
 SUPERNET, SUPERNET_LOSS = "supernet", "supernet loss"
+#: By what a search compares trained designs by.
+SCORE_NAMES = {"top1": SUPERNET, "loss": SUPERNET_LOSS}
 
 
 @dataclass(frozen=True)
@@ -238,9 +239,14 @@ def open_table(study: Study, recipe: Recipe, data: Data) -> TrainingTable:
         StudyError: If its table is damaged or of another recipe.
     """
     about = {"images": data.digest, "epochs": recipe.epochs, "recipe": asdict(recipe)}
-    table = TrainingTable(study.folder / "ranking" / "trainings.json", about)
+    table = TrainingTable(trainings_file(study), about)
     _adopt_retrained(study, table, recipe, data)
     return table
+
+
+def trainings_file(study: Study) -> Path:
+    """Return the file of what a study has trained alone."""
+    return study.folder / "ranking" / "trainings.json"
 
 
 def supernet_weights(study: Study) -> Path:
@@ -290,7 +296,11 @@ def run_ranking(plan: RankingPlan, command: Sequence[str] = ()) -> Ranking:
         trained = tuple(d for d in plan.table.trained(plan.epochs) if space.contains(d.architecture))
         scores = {**score_with_supernet(plan, [each.architecture for each in trained]), **plan.scores}
         ranking = rank(trained, scores)
-        content = {"epochs": plan.epochs, "provenance": provenance(plan.study.settings().seed, command)}
+        content = {
+            "epochs": plan.epochs,
+            "supernet": str(plan.supernet),
+            "provenance": provenance(plan.study.settings().seed, command),
+        }
         write_json(plan.study.ranking_file, {**ranking.to_json(), **content})
         return ranking
 
@@ -349,6 +359,6 @@ def score_with_supernet(plan: RankingPlan, designs: Sequence[Architecture]) -> d
                 progress.update(len(top1))
     finally:
         population.close()
-    if "loss" in parse_objectives(settings.objectives):
+    if plan.study.goal().quality == "loss":
         return {SUPERNET_LOSS: loss, SUPERNET: top1}
     return {SUPERNET: top1, SUPERNET_LOSS: loss}

@@ -1,8 +1,8 @@
 """Scores of a supernet, corrected by what a few designs reach when they are trained alone.
 
-A supernet is wrong about operators in one direction: those that learn fast among shared weights look better than they are
-alone. A few trainings alone show by how much. Ridge regression (Hoerl & Kennard 1970) predicts the accuracy alone from the
-supernet's score, the logarithms of MACs and parameters, and the share of each operator among the blocks of each stage.
+A supernet is wrong about operators in one direction: those that learn fast among shared weights look better than they
+are alone. A few trainings alone show by how much. Ridge regression (Hoerl & Kennard 1970) predicts the accuracy alone
+from the supernet's score, the logarithms of MACs and parameters, and the share of each operator in each stage's blocks.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def describe_fronts(record: Mapping[str, Any], results: Sequence[Mapping[str, An
 
 def _describe_order(record: Mapping[str, Any], final: Mapping[str, float]) -> str:
     """Return Kendall's tau between the supernet's scores and the accuracies at every pause and at the end."""
-    scores = {each["digest"]: each["supernet_top1"] for each in record["candidates"]}
+    scores = {each["digest"]: each["merit"] for each in record["candidates"]}
     columns: list[tuple[int, Mapping[str, float]]] = []
     for rung in record["rungs"]:
         known = {

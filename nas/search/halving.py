@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from nas.search.loop import pareto_records
 from nas.search.nsga2 import Individual, select_parents
-from nas.search.objectives import Goal
+from nas.search.objectives import QUALITIES, Goal
 from nas.search.trial_store import TrialRecord
 from search_spaces.named_designs import is_plain
 
@@ -44,11 +44,13 @@ class Spread:
         trial: Its trial.
         why: Why it is among the candidates.
         on_front: Whether it is on the front by the supernet's weights.
+        merit: What it was preferred to others by: more is better.
     """
 
     trial: TrialRecord
     why: str
     on_front: bool = False
+    merit: float = 0.0
 
     @property
     def digest(self) -> str:
@@ -76,44 +78,48 @@ def plan_rungs(candidates: int, keep: int, epochs: int) -> list[Rung]:
 
 
 def cost_of(goal: Goal) -> str:
-    """Return the score that candidates are spread over: the goal's first objective that is no accuracy, else MACs."""
-    return next((name for name in goal.objectives if name != "top1"), "macs")
+    """Return the score that candidates are spread over: the goal's first objective that is a cost, else MACs."""
+    return next((name for name in goal.objectives if name not in QUALITIES), "macs")
 
 
-def choose_spread(trials: Sequence[TrialRecord], goal: Goal, count: int) -> list[Spread]:
+def choose_spread(
+    trials: Sequence[TrialRecord], goal: Goal, count: int, merits: Mapping[str, float] | None = None
+) -> list[Spread]:
     """Return ``count`` evaluated designs to be trained alone, the costliest first; all where they are no more.
 
     The supernet's scores are not trusted with the choice among costs, only among designs of a like cost:
 
-    1. the most accurate of the front by the supernet's weights;
-    2. the most accurate start that no paper proposed: the space's smallest or largest, or one operator throughout;
+    1. the best of the front by the supernet's weights;
+    2. the best start that no paper proposed: the space's smallest or largest, or one operator throughout;
     3. the cheapest design of all;
-    4. the most accurate of each of as many strata as are left to choose, of equally many of the other designs by cost.
+    4. the best of each of as many strata as are left to choose, of equally many of the other designs by cost.
 
     Args:
-        trials: Trials of a search that compares accuracies.
+        trials: Trials of a search that compares accuracies or losses.
         goal: Its objectives.
         count: Designs to choose.
+        merits: By digest how good designs are, where that is known better than by the goal; more is better.
     """
     cost, measured = cost_of(goal), [trial for trial in trials if trial.measured]
     front = pareto_records(measured, goal)
     on_front = {trial.architecture.digest for trial in front}
 
     def merit(trial: TrialRecord) -> tuple[float, float]:
-        return trial.scores["top1"], -trial.scores[cost]
+        own = goal.merit(trial.scores) if merits is None else merits[trial.architecture.digest]
+        return own, -trial.scores[cost]
 
     plain = [trial for trial in measured if is_plain(trial.origin)]
     first = [
         ("front's best", front, merit),
         ("best plain start", plain, merit),
-        ("cheapest", measured, lambda trial: (-trial.scores[cost], trial.scores["top1"])),
+        ("cheapest", measured, lambda trial: (-trial.scores[cost], merit(trial)[0])),
     ]
     chosen: dict[str, Spread] = {}
     for why, among, key in first[:count]:
         if among:
             best = max(among, key=key)
             digest = best.architecture.digest
-            chosen.setdefault(digest, Spread(best, why, digest in on_front))
+            chosen.setdefault(digest, Spread(best, why, digest in on_front, merit(best)[0]))
     others = sorted(
         (trial for trial in measured if trial.architecture.digest not in chosen),
         key=lambda trial: (trial.scores[cost], trial.architecture.digest),
@@ -124,7 +130,7 @@ def choose_spread(trials: Sequence[TrialRecord], goal: Goal, count: int) -> list
         best = max(others[low:high], key=merit)
         why = f"stratum {number + 1} of {strata}"
         digest = best.architecture.digest
-        chosen[digest] = Spread(best, why, digest in on_front)
+        chosen[digest] = Spread(best, why, digest in on_front, merit(best)[0])
     return sorted(chosen.values(), key=lambda each: -each.trial.scores[cost])
 
 

@@ -76,6 +76,16 @@ class Goal:
         return [OBJECTIVES[name][0] for name in self.objectives]
 
     @property
+    def quality(self) -> str:
+        """What trained designs are compared by: the first objective that says how good one is, else ``top1``."""
+        return next((name for name in self.objectives if name in QUALITIES), "top1")
+
+    def merit(self, scores: Mapping[str, float]) -> float:
+        """Return the quality in ``scores``, its sign turned where less is better."""
+        name = self.quality
+        return float(scores[name] if OBJECTIVES[name][0] == "maximize" else -scores[name])
+
+    @property
     def needs_latency(self) -> bool:
         """Whether latencies have to be known."""
         return "latency_ms" in (*self.objectives, *dict(self.constraints))

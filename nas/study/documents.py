@@ -140,6 +140,7 @@ class HalvingCandidate(TypedDict):
     macs: float
     cost: float
     supernet_top1: Percent
+    merit: float
     on_front: bool
     val_top1: dict[str, Percent]
     out_after: int | None

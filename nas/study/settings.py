@@ -198,8 +198,10 @@ class Settings:
         for each in declared_settings(Settings):
             each.validate(getattr(self, each.name))
         if self.racing is not None and "top1" not in parse_objectives(self.objectives):
-            raise RequestError(f"--racing stops designs by their top1, and --objective is {self.objectives}; give --objective top1,macs, "
-                "or leave --racing out")
+            raise RequestError(
+                f"--racing stops designs by their top1, and --objective is {self.objectives}; give --objective "
+                "top1,macs, or leave --racing out"
+            )
         if self.policy == "fair" and self.paths != "by-choice":
             raise RequestError(
                 f"--policy fair gives operators their turns and cannot draw paths {self.paths}; take --policy uniform"

@@ -117,6 +117,7 @@ class _Record:
                     "macs": each.trial.scores["macs"],
                     "cost": each.trial.scores[cost],
                     "supernet_top1": each.trial.scores["top1"],
+                    "merit": each.merit,
                     "on_front": each.on_front,
                     "val_top1": dict(known.get(each.digest, {})),
                     "out_after": None,

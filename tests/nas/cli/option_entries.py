@@ -95,7 +95,9 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--validation-images": of(
             SEARCH, "--validation-images", "5", refusals=[(*COSTS, "--validation-images", "5")]
         ),
-        "--racing": of(SEARCH, "--racing", "0.1", "--objective", "top1,macs", refusals=[(*COSTS, "--racing", "0.1")]),
+        "--racing": of(
+            SEARCH, "--racing", "0.1", "--objective", "top1,macs", refusals=[(*COSTS, "--racing", "0.1")]
+        ),
         "--policy": of(
             SEARCH,
             *("--policy", "fair"),

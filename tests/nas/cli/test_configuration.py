@@ -175,9 +175,9 @@ def test_every_option_without_a_config_takes_effect(
             replace(base, **{each.name: value}),
             RecipeOverrides(),
         )
-    assert {name: request.given[name] for name in request.given if name != "objectives" or name == each.name} == {
-        each.name: value
-    }
+    assert {
+        name: request.given[name] for name in request.given if name != "objectives" or name == each.name
+    } == {each.name: value}
 
 
 def test_a_smaller_batch_beside_a_config_has_fewer_shards(

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from nas.pipeline.candidates import choose_candidates
+from nas.pipeline.candidates import calibrated_merits, choose_candidates, choose_to_halve
+from nas.pipeline.ranking import rank, supernet_weights, trainings_file
+from nas.ranking.trained_designs import TrainingRun, TrainingTable
+from nas.runtime.files import write_json
 from nas.study.designs import SAMPLED, find_design
 from nas.study.folder import Study
 from search_spaces.analogues import analogues
@@ -83,3 +86,43 @@ def test_without_a_supernet_all_are_trained_from_scratch(tmp_path: Path) -> None
     assert {each.modes for each in choose_candidates(costs_alone)} == {("scratch",)}
     with pytest.raises(RequestError, match="the search trained no supernet"):
         choose_candidates(costs_alone, modes=("inherit",))
+
+
+def test_trainings_of_a_gate_correct_the_scores_that_candidates_are_chosen_by(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "s", 40)
+    records = study.records()
+    assert calibrated_merits(study, records) is None  # nothing was trained alone
+    measured = [record for record in records if record.measured]
+    # Trained alone, designs are the better the worse the supernet finds them.
+    truth = {record.architecture.digest: 60 - record.scores["top1"] / 2 for record in measured}
+    trainings_file(study).parent.mkdir()
+    table = TrainingTable(trainings_file(study), {"images": "images", "epochs": 2})
+
+    def train(count: int, supernet: Path) -> None:
+        table.add_designs([("sampled", record.architecture) for record in measured[:count]])
+        for record in measured[:count]:
+            digest = record.architecture.digest
+            table.add_run(TrainingRun(digest, 0, 2, truth[digest], truth[digest], (truth[digest],), 1))
+        scores = {record.architecture.digest: record.scores["top1"] for record in measured[:count]}
+        content = {"epochs": 2, "supernet": str(supernet)}
+        write_json(study.ranking_file, {**rank(table.trained(2), {"supernet": scores}).to_json(), **content})
+
+    train(15, supernet_weights(study))
+    assert calibrated_merits(study, records) is None
+    train(24, tmp_path / "another.safetensors")  # whose scores are not those of the search
+    assert calibrated_merits(study, records) is None
+    train(24, supernet_weights(study))
+    merits = calibrated_merits(study, records)
+    assert merits is not None and merits.keys() == truth.keys()
+    rest = [record.architecture.digest for record in measured[24:]]
+    best, worst = max(rest, key=lambda digest: truth[digest]), min(rest, key=lambda digest: truth[digest])
+    assert merits[best] > merits[worst]
+    # Of the front the design with the best prediction is taken first, not the one with the best score.
+    front = [entry["digest"] for entry in study.front()]
+    (first,) = [each.digest for each in choose_to_halve(study, 1, 6) if each.why == "front's best"]
+    assert first == max(front, key=lambda digest: (merits[digest], -study_macs(study, digest)))
+
+
+def study_macs(study: Study, digest: str) -> float:
+    (scores,) = [entry["scores"] for entry in study.front() if entry["digest"] == digest]
+    return float(scores["macs"])

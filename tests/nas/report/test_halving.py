@@ -38,6 +38,7 @@ def record() -> dict[str, Any]:
                 "macs": macs,
                 "cost": macs,
                 "supernet_top1": supernet,
+                "merit": supernet,
                 "on_front": on_front,
                 "val_top1": {"4": first} | ({} if second is None else {"8": second}),
                 "out_after": None if last is not None else 4 if second is None else 8,

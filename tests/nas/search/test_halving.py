@@ -120,6 +120,22 @@ def test_the_cost_is_the_goal_s_own_and_stopped_designs_are_none(space: Space) -
     assert indices(stopped, GOALS[2], 4) == [2, 1, 0]
 
 
+def test_the_loss_decides_where_the_goal_names_it_and_better_knowledge_always(space: Space) -> None:
+    losses = [3.0, 2.0, 1.0, 4.0, 5.0, 6.0]
+    trials = [
+        replace(trial, scores={**trial.scores, "loss": loss})
+        for trial, loss in zip(trials_of(space, [(50, 10 * n) for n in range(1, 7)]), losses, strict=True)
+    ]
+    goal = Goal(("loss", "macs"))
+    # 2 has the least loss and is the front's best, 0 the cheapest; of 1 3 4 5 in two parts 1 and 4.
+    assert indices(trials, goal, 4) == [4, 2, 1, 0]
+    assert [each.merit for each in choose_spread(trials, goal, 4)] == [-5.0, -1.0, -2.0, -3.0]
+    known = {trial.architecture.digest: float(trial.index_in_batch) for trial in trials}
+    spread = choose_spread(trials, goal, 4, known)
+    # The front is that of losses, of which 2 is now the best too; of each part the last.
+    assert [each.merit for each in spread] == [5.0, 3.0, 2.0, 0.0]
+
+
 def test_one_that_is_chosen_twice_leaves_its_place_to_a_stratum(space: Space) -> None:
     trials = trials_of(space, [(90, 10), (60, 20), (70, 30), (50, 40)], {0: "smallest"})
     # It is the front's best, the best start and the cheapest; the others are [20, 30] and [40] by cost.

@@ -94,6 +94,9 @@ def choose_spread(
     3. the cheapest design of all;
     4. the best of each of as many strata as are left to choose, of equally many of the other designs by cost.
 
+    Where the goal names no cost, the third is left out and the last are the best of all others: what is cheap is worth
+    nothing by itself then.
+
     Args:
         trials: Trials of a search that compares accuracies or losses.
         goal: Its objectives.
@@ -109,11 +112,10 @@ def choose_spread(
         return own, -trial.scores[cost]
 
     plain = [trial for trial in measured if is_plain(trial.origin)]
-    first = [
-        ("front's best", front, merit),
-        ("best plain start", plain, merit),
-        ("cheapest", measured, lambda trial: (-trial.scores[cost], merit(trial)[0])),
-    ]
+    has_cost = not set(goal.objectives) <= set(QUALITIES)
+    first = [("front's best", front, merit), ("best plain start", plain, merit)]
+    if has_cost:
+        first.append(("cheapest", measured, lambda trial: (-trial.scores[cost], merit(trial)[0])))
     chosen: dict[str, Spread] = {}
     for why, among, key in first[:count]:
         if among:
@@ -125,6 +127,11 @@ def choose_spread(
         key=lambda trial: (trial.scores[cost], trial.architecture.digest),
     )
     strata = min(count - len(chosen), len(others))
+    if not has_cost:
+        for best in sorted(others, key=merit, reverse=True)[:strata]:
+            digest = best.architecture.digest
+            chosen[digest] = Spread(best, "next by the supernet", digest in on_front, merit(best)[0])
+        strata = 0
     for number in range(strata):
         low, high = (round(end * len(others) / strata) for end in (number, number + 1))
         best = max(others[low:high], key=merit)

@@ -61,7 +61,7 @@ def halve(
             _remove(jobs[digest])
         left = {digest: left[digest] for digest in kept}
     if len(left) > keep:  # too few epochs to be paused: there is the supernet's word alone
-        known = {digest: record.supernet_top1(digest) for digest in left}
+        known = {each.digest: each.merit for each in spread if each.digest in left}
         kept = select_survivors(known, costs, keep)
         for digest in left.keys() - set(kept):
             record.drop(digest, 0)
@@ -136,10 +136,6 @@ class _Record:
         """Return the validation accuracy of a design after an epoch, or None where it is not known."""
         found: float | None = self._entries[digest]["val_top1"].get(str(epoch))
         return found
-
-    def supernet_top1(self, digest: str) -> float:
-        """Return a design's accuracy with the supernet's weights."""
-        return float(self._entries[digest]["supernet_top1"])
 
     def add(self, job: RetrainingJob, epoch: int, top1: float) -> None:
         """Note the accuracy of a design where it pauses."""

@@ -47,7 +47,7 @@ from search_spaces.declaration import load_declaration
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "attention_table"
 #: How a search proposes, and how it then decides; what is found is the best of what the latter trains.
-SEARCH_OPTIONS = ("--objective", "top1,macs")
+SEARCH_OPTIONS = ("--objective", "loss")
 DECISION_OPTIONS = ("--retrain", "3")
 #: Of a training by the default recipe and of a search, on one core; for the plan alone.
 TRAINING_SECONDS, SEARCH_SECONDS = 20, 480

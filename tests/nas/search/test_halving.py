@@ -136,6 +136,17 @@ def test_the_loss_decides_where_the_goal_names_it_and_better_knowledge_always(sp
     assert [each.merit for each in spread] == [5.0, 3.0, 2.0, 0.0]
 
 
+def test_without_a_cost_among_the_objectives_the_best_of_all_are_taken(space: Space) -> None:
+    trials = trials_of(space, [(50, 10), (60, 20), (70, 30), (90, 40), (80, 50)], {0: "smallest"})
+    goal = Goal(("top1",))
+    assert sorted(indices(trials, goal, 3)) == [0, 3, 4]  # the best, the plain start, the next best
+    assert [each.why for each in choose_spread(trials, goal, 3)] == [
+        "next by the supernet",
+        "front's best",
+        "best plain start",
+    ]
+
+
 def test_one_that_is_chosen_twice_leaves_its_place_to_a_stratum(space: Space) -> None:
     trials = trials_of(space, [(90, 10), (60, 20), (70, 30), (50, 40)], {0: "smallest"})
     # It is the front's best, the best start and the cheapest; the others are [20, 30] and [40] by cost.

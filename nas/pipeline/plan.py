@@ -32,7 +32,7 @@ from nas.study.fingerprint import IMAGES
 from nas.study.folder import Study
 from nas.study.identity import StudyIdentity
 from nas.study.recipes import default_recipes, stored_recipes
-from nas.study.settings import Settings, read_settings
+from nas.study.settings import Settings, keep_former_defaults, read_settings
 from nas.training.compiled import require_compiler
 from nas.training.pretrained import PretrainedStart, read_pretrained_starts
 from nas.training.supernet import count_shards, steps_per_epoch
@@ -175,7 +175,9 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     has_begun = study.settings_file.exists()
     if request.config is None and request.source is None:
         if has_begun:
-            settings = stored_recipes(settings, request.overrides, study.settings())
+            stored = study.settings()
+            settings = keep_former_defaults(settings, request.given, stored)
+            settings = stored_recipes(settings, request.overrides, stored)
         else:
             gpus = allocation.workers if allocation.gpus_per_worker else 0
             settings = default_recipes(settings, request.overrides, data.image_size, gpus)

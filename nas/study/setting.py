@@ -46,6 +46,7 @@ class Setting:
         is_path: Whether its text is a path.
         overrides: Keys of the settings that it sets, where it is an option but no setting of its own.
         compared: How values of two studies are compared.
+        former: Its defaults in earlier versions.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Setting:
     is_path: bool = False
     overrides: tuple[str, ...] = ()
     compared: str = AS_VALUE
+    former: tuple[Any, ...] = ()
 
     @property
     def flag(self) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,7 @@ class Settings:
         f"What to optimise, comma separated: {', '.join(OBJECTIVES)}.",
         SEARCH,
         option="--objective",
+        former=("top1,macs",),
         check=_check_objectives,
     )
     max_macs: str | None = setting(
@@ -135,6 +137,7 @@ class Settings:
         "How designs are proposed; screened predicts scores from those so far.",
         SEARCH,
         choices=("screened", "nsga2", "tpe", "random"),
+        former=("nsga2",),
     )
     batch: int = setting(32, "Designs proposed at once (NSGA-II's population).", SEARCH, minimum=1)
     policy: str = setting(
@@ -239,6 +242,22 @@ class Settings:
     def to_yaml(self) -> str:
         """Return the text of ``study.yaml``."""
         return yaml.safe_dump(asdict(self), sort_keys=False)
+
+
+def keep_former_defaults(settings: Settings, given: Collection[str], stored: Settings) -> Settings:
+    """Return settings in which a study keeps the defaults of an earlier version that it began with.
+
+    Args:
+        settings: What is asked for now.
+        given: Names of the settings that the user gave.
+        stored: The study's.
+    """
+    kept = {
+        each.name: getattr(stored, each.name)
+        for each in declared_settings(Settings)
+        if each.name not in given and getattr(stored, each.name) in each.former
+    }
+    return replace(settings, **kept)
 
 
 def read_settings(path: Path) -> Settings:

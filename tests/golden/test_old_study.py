@@ -20,7 +20,6 @@ TRIALS = 12
 SEARCH = (
     *("search", "--space", "tiny.yaml", "--data", "folder:images", "--study", "./study", "--seed", "0"),
     *("--objective", "top1,macs,latency_ms", "--epochs", "1", "--batch", "6", "--batch-size", "8"),
-    *("--sampler", "nsga2"),  # the default of its time
 )
 
 

@@ -168,6 +168,19 @@ def test_other_settings_are_refused(given: dict[str, Any], said: str, begin: Beg
         begin(**given)
 
 
+def test_a_study_keeps_the_defaults_of_the_version_that_began_it(begin: Begin) -> None:
+    first = begin(objectives="top1,macs", sampler="nsga2")
+    again = begin()
+    assert is_resumed(first, again)
+    assert (again.settings.objectives, again.settings.sampler) == ("top1,macs", "nsga2")
+    # What the user asks for is asked for, and a value that was never a default is not kept.
+    with pytest.raises(StudyError, match="sampler=nsga2, not screened"):
+        begin(sampler="screened")
+    begin(study="./other", objectives="top1,params")
+    with pytest.raises(StudyError, match="objectives=top1, params, not loss, macs"):
+        begin(study="./other")
+
+
 def test_two_studies_of_one_name_share_nothing(begin: Begin, tmp_path: Path) -> None:
     paint_folder(Path("two"), images=14)
     url = f"sqlite:///{tmp_path}/shared.db"

@@ -71,7 +71,7 @@ def test_every_setting_that_decides_a_score_tells_studies_apart(
 
 def test_what_is_not_compared_by_itself_is_compared_by_what_it_names(space: Space) -> None:
     assert {each.name for each in declared_settings(Settings)} - {each.name for each in COMPARED} == {
-        *("space", "scale", "data", "data_dir", "image_size", "skip_broken", "retraining")
+        *("space", "scale", "data", "data_dir", "image_size", "skip_broken", "retraining", "candidates")
     }
     stored = compute_fingerprint(Settings(), space, "1" * 64)
     spelled = Settings(space="./a.yaml", data="folder:b", data_dir="c", retraining=Recipe(epochs=9))

@@ -49,6 +49,7 @@ OTHER = Settings(
     compile=True,
     seed=2**32 - 1,
     racing=0.05,
+    candidates=9,
     recipe=Recipe(epochs=3, lr=1e-5),
     retraining=Recipe(epochs=4, drop_path=0.3),
 )

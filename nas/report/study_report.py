@@ -192,7 +192,12 @@ def _tradeoff_section(findings: Findings, figures: dict[str, go.Figure]) -> str:
         name = f"tradeoff-{cost}"
         figures[name] = plot_tradeoff(findings.trials, findings.goal, cost, findings.results)
         parts.append(figure(name, figures))
-    text = "Accuracies are those of paths of the supernet on validation images; bars are one standard error. "
+        if first == "loss" and findings.results:  # whose accuracies compare with accuracies alone
+            name = f"accuracy-{cost}"
+            figures[name] = plot_tradeoff(findings.trials, findings.goal, cost, findings.results, "top1")
+            parts.append(figure(name, figures))
+    what = "Losses and accuracies" if first == "loss" else "Accuracies"
+    text = f"{what} are those of paths of the supernet on validation images; bars are one standard error. "
     if any(trace.name == "within noise of the best" for figure in figures.values() for trace in figure.data):
         text += "Filled designs of the front are within noise of its most accurate one. "
     if findings.results:

@@ -41,9 +41,13 @@ _PLOT_SHARE = 0.68  # of the figure's height that the vertical axis takes
 
 
 def plot_tradeoff(
-    trials: Sequence[TrialRecord], goal: Goal, cost: str, results: Sequence[Mapping[str, Any]]
+    trials: Sequence[TrialRecord],
+    goal: Goal,
+    cost: str,
+    results: Sequence[Mapping[str, Any]],
+    gain: str | None = None,
 ) -> go.Figure:
-    """Plot the first objective over ``cost``: all measured designs, the front, analogues, retrained ones.
+    """Plot a score over ``cost``: all measured designs, the front, analogues, and retrained ones over accuracy.
 
     Accuracies of the front and of retrained designs have bars of one standard error, and those designs of the front
     are filled that are within noise of the most accurate one.
@@ -54,14 +58,15 @@ def plot_tradeoff(
         goal: Its objectives.
         cost: Score on the horizontal axis.
         results: Results of retraining.
+        gain: Score on the vertical axis; None for the first objective.
     """
-    gain = goal.objectives[0]
+    gain = gain or goal.objectives[0]
     plotted = [trial for trial in trials if trial.measured and gain in trial.scores and cost in trial.scores]
     best = [plotted[i] for i in front([goal.values(trial.scores) for trial in plotted], goal.directions)]
     analogues = [trial for trial in plotted if trial.is_analogue]
     traces = [
         _sampled_points([trial for trial in plotted if not trial.is_analogue], cost, gain),
-        _front_points(best, goal, cost),
+        _front_points(best, goal, cost, gain),
     ]
     if analogues:
         star = {"size": 13, "color": BLUE, "symbol": "star", "line": RIM}
@@ -98,8 +103,7 @@ def _sampled_points(trials: Sequence[TrialRecord], cost: str, gain: str) -> go.S
     return scatter_trials(trials, cost, gain, name="evaluated design", marker=marker)
 
 
-def _front_points(best: Sequence[TrialRecord], goal: Goal, cost: str) -> go.Scatter:
-    gain = goal.objectives[0]
+def _front_points(best: Sequence[TrialRecord], goal: Goal, cost: str, gain: str) -> go.Scatter:
     # With a third objective the front is a surface: a line through its projection would mean nothing.
     mode = "lines+markers" if set(goal.objectives) == {gain, cost} else "markers"
     by_cost = sorted(best, key=lambda trial: trial.scores[cost])

@@ -172,6 +172,30 @@ def test_a_design_retrained_from_elsewhere(tmp_path: Path) -> None:
     assert (points["error_y"]["array"], points["error_y"]["arrayminus"]) == ([0.0], [0.0])
 
 
+def test_a_search_by_loss_shows_losses_and_beside_them_accuracies_with_those_alone(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", 12, "loss,macs")
+    text, figures = page(study)
+    assert "tradeoff-macs" in figures and "accuracy-macs" not in figures  # nothing was trained alone
+    losses = {trial.scores["loss"] for trial in study.records()}
+    shown = figures["tradeoff-macs"]["data"][0]  # type: ignore[index]
+    assert losses == set(shown["y"]) and max(losses) < 0.41
+    digest = study.front()[0]["digest"]
+    design = next(t.architecture for t in study.records() if t.architecture.digest == digest)
+    write_result(study, design, "scratch", {"val_top1": 97.0, "val_images": 500, "test_top1": 96.0})
+    text, figures = page(study)
+    assert "Losses and accuracies" in text and "lowest loss" in text
+    assert not any("retrained" in (trace.get("name") or "") for trace in figures["tradeoff-macs"]["data"])  # type: ignore[attr-defined]
+    (alone,) = [t for t in figures["accuracy-macs"]["data"] if "retrained" in (t.get("name") or "")]  # type: ignore[attr-defined]
+    assert alone["y"] == [97.0]
+    # Its line leads from the accuracy with the supernet's weights, not from the loss.
+    dotted = [
+        trace
+        for trace in figures["accuracy-macs"]["data"]
+        if trace["mode"] == "lines" and not trace.get("name")
+    ]  # type: ignore[attr-defined]
+    assert dotted[0]["y"][0] > 80
+
+
 def test_retrained_baselines_within_noise_of_the_first_are_marked(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study", 6)
     space = study.space()

@@ -8,7 +8,8 @@ the schedule of its whole length, so that one that goes on is the training that 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas.search.loop import pareto_records
@@ -94,8 +95,9 @@ def choose_spread(
     3. the cheapest design of all;
     4. the best of each of as many strata as are left to choose, of equally many of the other designs by cost.
 
-    Where the goal names no cost, the third is left out and the last are the best of all others: what is cheap is worth
-    nothing by itself then.
+    Where the goal names no cost, what is cheap is worth nothing by itself: the third is left out, and the last are the
+    best of all others by turns of operators. For a search exploits what the supernet is wrong about: its best designs
+    are alike, and share an operator that shared weights flatter.
 
     Args:
         trials: Trials of a search that compares accuracies or losses.
@@ -128,9 +130,10 @@ def choose_spread(
     )
     strata = min(count - len(chosen), len(others))
     if not has_cost:
-        for best in sorted(others, key=merit, reverse=True)[:strata]:
-            digest = best.architecture.digest
-            chosen[digest] = Spread(best, "next by the supernet", digest in on_front, merit(best)[0])
+        ranked = sorted(others, key=merit, reverse=True)
+        for best in take_turns(ranked, main_operators)[:strata]:
+            digest, why = best.architecture.digest, f"best of {' then '.join(main_operators(best))}"
+            chosen[digest] = Spread(best, why, digest in on_front, merit(best)[0])
         strata = 0
     for number in range(strata):
         low, high = (round(end * len(others) / strata) for end in (number, number + 1))
@@ -139,6 +142,22 @@ def choose_spread(
         digest = best.architecture.digest
         chosen[digest] = Spread(best, why, digest in on_front, merit(best)[0])
     return sorted(chosen.values(), key=lambda each: -each.trial.scores[cost])
+
+
+def main_operators(trial: TrialRecord) -> tuple[str, ...]:
+    """Return of each stage the operator that most of its blocks have, the first of several."""
+    operators = ([block.operator for block in stage.blocks] for stage in trial.architecture.stages)
+    return tuple(max(of_stage, key=of_stage.count) for of_stage in operators)
+
+
+def take_turns(ranked: Sequence[TrialRecord], kind: Callable[[TrialRecord], Hashable]) -> list[TrialRecord]:
+    """Return the first of each kind in their order, then the second of each, and so on."""
+    seen = Counter[Hashable]()
+    turns = []
+    for place, trial in enumerate(ranked):
+        turns.append((seen[kind(trial)], place))
+        seen[kind(trial)] += 1
+    return [ranked[place] for _, place in sorted(turns)]
 
 
 def select_survivors(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from random import Random
 
 import pytest
 
-from nas.search.halving import Rung, choose_spread, plan_rungs, select_survivors
+from nas.search.halving import Rung, choose_spread, main_operators, plan_rungs, select_survivors
 from nas.search.objectives import Goal
 from nas.search.trial_store import TrialRecord
+from search_spaces.declaration import load_declaration
+from search_spaces.published import published
 from search_spaces.space import Space
 from tests.helpers.searches import GOALS, small_space
 
@@ -136,15 +140,41 @@ def test_the_loss_decides_where_the_goal_names_it_and_better_knowledge_always(sp
     assert [each.merit for each in spread] == [5.0, 3.0, 2.0, 0.0]
 
 
-def test_without_a_cost_among_the_objectives_the_best_of_all_are_taken(space: Space) -> None:
-    trials = trials_of(space, [(50, 10), (60, 20), (70, 30), (90, 40), (80, 50)], {0: "smallest"})
+def test_without_a_cost_among_the_objectives_operators_take_turns() -> None:
+    declaration = load_declaration(Path(__file__).parents[3] / "studies/attention_table/space.yaml")
+    wide, rng = declaration.space(None, 16, 3, 10), Random(0)
+    trials = [
+        TrialRecord(0, n, {}, wide.sample(rng), {"top1": 90.0 - n, "macs": 10.0 + n},
+                    origin="smallest" if n == 39 else "sampled")
+        for n in range(40)
+    ]  # fmt: skip
+    kinds = [main_operators(trial) for trial in trials]
+    assert len(set(kinds)) > 2
     goal = Goal(("top1",))
-    assert sorted(indices(trials, goal, 3)) == [0, 3, 4]  # the best, the plain start, the next best
-    assert [each.why for each in choose_spread(trials, goal, 3)] == [
-        "next by the supernet",
-        "front's best",
-        "best plain start",
-    ]
+    count = len(set(kinds)) + 3
+    spread = choose_spread(trials, goal, count)
+    chosen = {each.trial.index_in_batch for each in spread}
+    # The best, the plain start, then the best of each kind of what is left, then the second best of the first kind.
+    others = range(1, 39)
+    firsts = {kind: next(n for n in others if kinds[n] == kind) for kind in {kinds[n] for n in others}}
+    assert {0, 39, *firsts.values()} <= chosen and len(chosen) == count
+    order = sorted(firsts.values())
+    later = ([n for n in others if kinds[n] == kinds[first] and n > first] for first in order)
+    seconds = sorted(of_kind[0] for of_kind in later if of_kind)
+    assert chosen - {0, 39, *firsts.values()} == set(seconds[: count - 2 - len(firsts)])
+    why = {each.trial.index_in_batch: each.why for each in spread}
+    assert (why[0], why[39]) == ("front's best", "best plain start")
+    assert why[order[0]] == f"best of {' then '.join(kinds[order[0]])}"
+
+
+def test_the_main_operator_of_a_stage_is_that_of_most_blocks() -> None:
+    design = published("twins_svt_small")
+    trial = TrialRecord(0, 0, {}, design, {})
+    # Twins-SVT alternates LSA and GSA, from LSA on; without its first block the last stage has two of GSA.
+    assert main_operators(trial) == ("lsa", "lsa", "lsa", "lsa")
+    *stages, last = design.stages
+    fewer = replace(design, stages=(*stages, replace(last, blocks=last.blocks[1:])))
+    assert main_operators(replace(trial, architecture=fewer)) == ("lsa", "lsa", "lsa", "gsa")
 
 
 def test_one_that_is_chosen_twice_leaves_its_place_to_a_stratum(space: Space) -> None:

@@ -145,11 +145,12 @@ def halving_table(record: Mapping[str, Any], results: Sequence[Mapping[str, Any]
     from nas.report.halving import TITLE, candidate_heads, candidate_rows, describe_fronts
 
     table = _narrow_table(TITLE)
-    table.caption = escape(" ".join(describe_fronts(record, results)))
+    sentences = ["S: on the supernet's front, R: on the retrained one.", *describe_fronts(record, results)]
+    table.caption = escape(" ".join(sentences))
     table.caption_justify = "left"
-    for head in candidate_heads(record):
+    for head in candidate_heads(record, short=True):
         table.add_column(head, no_wrap=head == "digest")
-    for row in candidate_rows(record, results, errors=False):
+    for row in candidate_rows(record, results, short=True):
         table.add_row(*map(escape, row))
     return table
 

@@ -16,29 +16,32 @@ TITLE = "Supernet's front and retrained front"
 _NONE = "–"
 
 
-def candidate_heads(record: Mapping[str, Any]) -> list[str]:
+def candidate_heads(record: Mapping[str, Any], *, short: bool = False) -> list[str]:
     """Return the headings of the candidates' table: digest, accuracies over the trainings, fronts, and why they are."""
-    rungs = [f"epoch {rung['epochs']}" for rung in record["rungs"]]
+    noun = "ep." if short else "epoch"
+    pauses = [
+        f"{noun} {epochs}" for epochs in (*(rung["epochs"] for rung in record["rungs"]), record["epochs"])
+    ]
     costs = ["MACs"] if record["cost"] == "macs" else ["MACs", record["cost"]]
-    return ["digest", *costs, "supernet", *rungs, f"epoch {record['epochs']}", "on front", "as"]
+    return ["digest", *costs, "supernet", *pauses, "front" if short else "on front", "as"]
 
 
 def candidate_rows(
-    record: Mapping[str, Any], results: Sequence[Mapping[str, Any]], *, errors: bool = True
+    record: Mapping[str, Any], results: Sequence[Mapping[str, Any]], *, short: bool = False
 ) -> list[list[str]]:
     """Return a row for every candidate, those that went farthest first, as `candidate_heads` has them.
 
     Args:
         record: What ``halving.json`` holds.
         results: Results of retraining.
-        errors: Whether accuracies have their standard errors beside them.
+        short: Whether a terminal has to hold it: accuracies without errors, letters for the fronts.
     """
     final, images = final_accuracies(record, results), record["val_images"]
 
     def show(top1: float | None) -> str:
         if top1 is None:
             return _NONE
-        return format_accuracy(top1, images) if errors else f"{top1:.1f}"
+        return f"{top1:.1f}" if short else format_accuracy(top1, images)
 
     retrained = set(retrained_front(record, results))
 
@@ -55,17 +58,17 @@ def candidate_rows(
             for rung in record["rungs"]
         ]
         accuracies = [show(top1) for top1 in (*rungs, final.get(digest))]
-        on = [each["on_front"], digest in retrained]
-        marks = "both" if all(on) else "supernet's" if on[0] else "retrained" if on[1] else ""
+        fronts = (("supernet's", each["on_front"]), ("retrained", digest in retrained))
+        marks = [name[0].upper() if short else name for name, is_on in fronts if is_on]
         origin = "" if each["origin"] == "sampled" else f"{each['origin']}: "
         rows.append(
             [
                 digest,
                 quantity(each["macs"]),
                 *([] if record["cost"] == "macs" else [f"{each['cost']:.4g}"]),
-                f"{each['supernet_top1']:.1f}{'%' * errors}",
+                f"{each['supernet_top1']:.1f}{'' if short else '%'}",
                 *accuracies,
-                marks,
+                ", ".join(marks),
                 f"{origin}{each['why']}",
             ]
         )

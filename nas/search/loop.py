@@ -11,6 +11,7 @@ each design is evaluated once, in an order that the seed draws.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -192,9 +193,9 @@ class Search:
         return unique
 
     def _size_of_batch(self, number: int) -> int:
-        """Return how many proposals a batch has."""
+        """Return how many proposals a batch has; of the first two thirds at most are designs to begin with."""
         size = self.config.batch_size
-        return size if number else max(size, len(self._unique_initial_designs))
+        return size if number else max(size, math.ceil(1.5 * len(self._unique_initial_designs)))
 
     def _is_whole(self, number: int, stored: Mapping[int, Mapping[int, TrialRecord]]) -> bool:
         """Return whether all of a batch is stored; an earlier version may have begun with fewer designs."""
@@ -256,8 +257,8 @@ class Search:
     ) -> Sequence[TrialRecord]:
         """Return which proposals of a batch are evaluated where there is ``room`` for so many.
 
-        Where the search ends within a batch, designs to begin with get a third of all its evaluations at most, the
-        first of them first, unless nothing else was proposed.
+        Where the search ends within its first batch, designs to begin with get a third of its evaluations, the first of
+        them first, and more only once all others are evaluated.
         """
         if len(waiting) <= room:
             return waiting

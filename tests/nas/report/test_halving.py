@@ -109,7 +109,7 @@ def test_page_and_terminal_say_the_same() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(halving_table(record(), results()))
     text = " ".join(console.export_text().split())
-    assert "60.0 76.0 87.0 98.0 retrained stratum 1 of 5" in text  # 80 columns hold it
+    assert "60.0 76.0 87.0 98.0 R stratum 1 of 5" in text and "88.0 60.0 – – S" in text  # in 80 columns
     for name in ROWS:
         assert name * 12 in page and name * 12 in text
     assert (

@@ -152,7 +152,7 @@ def test_limit_that_nothing_meets_ends(space: Space) -> None:
 def test_starts_come_first(sampler: str, space: Space) -> None:
     starts = [("small one", space.smallest), ("large one", space.largest), *analogues(space)]
     starts = list({design.digest: (name, design) for name, design in starts}.values())
-    rows = run_search(MemoryStore(), space, initial_designs=starts, sampler=sampler, trials=15)
+    rows = run_search(MemoryStore(), space, initial_designs=starts, sampler=sampler, trials=25)
     head = rows[: len(starts)]
     assert [row.architecture for row in head] == [design for _, design in starts]
     assert [row.origin for row in head] == [name for name, _ in starts]
@@ -162,8 +162,11 @@ def test_starts_come_first(sampler: str, space: Space) -> None:
 def test_more_starts_than_a_batch_holds(space: Space) -> None:
     designs = {(design := space.sample(Random(i))).digest: design for i in range(12)}
     starts = [(f"start{i}", design) for i, design in enumerate(designs.values())]
-    rows = run_search(MemoryStore(), space, initial_designs=starts, batch=4, trials=len(starts) + 3)
+    rows = run_search(MemoryStore(), space, initial_designs=starts, batch=4, trials=2 * len(starts))
     assert evaluated_digests(rows)[: len(starts)] == [design.digest for _, design in starts]
+    assert (
+        sum(row.batch == 0 for row in rows) == len(starts) + (len(starts) + 1) // 2
+    )  # a third of it are others
 
 
 def distinct_starts(space: Space, count: int) -> list[tuple[str, Architecture]]:

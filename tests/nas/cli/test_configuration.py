@@ -79,6 +79,8 @@ def arguments(each: Setting, value: Any) -> list[object]:
     """Return an option as it is typed."""
     if isinstance(value, bool):
         return [each.flag]
+    if each.name == "candidates":
+        return [each.flag, value, "--retrain", 1]  # which chooses among them
     if isinstance(value, tuple):
         return [word for text in value for word in (each.flag, text)]
     return [each.flag, value]

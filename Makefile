@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-SEARCH ?= --space twins_cswin --data mnist5k --budget auto --study studies/first --retrain 1 --export
+SEARCH ?= --space twins_cswin --data mnist5k --budget auto --study studies/first --retrain 2 --candidates 4 --retrain-epochs 12 --export
 OUT    ?= gpu-results
 PYTEST ?= -n 2 --dist loadfile -m "not slow"
 

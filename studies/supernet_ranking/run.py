@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from random import Random
 from statistics import fmean, stdev
@@ -42,7 +42,14 @@ from supernets import WAYS, TrainedSupernets, equal_epochs, table_recipe, train_
 from nas.data.dataset import Data  # noqa: E402
 from nas.evaluation.accuracy import Batch, accuracy, recalibrate  # noqa: E402
 from nas.evaluation.population import validation_and_calibration  # noqa: E402
-from nas.ranking.agreement import Agreement, judge, noise_ceiling, size_baselines  # noqa: E402
+from nas.ranking.agreement import (  # noqa: E402
+    Agreement,
+    judge,
+    kendall_tau,
+    noise_ceiling,
+    regret_at,
+    size_baselines,
+)
 from nas.ranking.calibration import calibrate  # noqa: E402
 from nas.ranking.trained_designs import TrainedDesign, TrainingTable  # noqa: E402
 from nas.runtime.files import write_json  # noqa: E402
@@ -175,7 +182,8 @@ def to_table(rows: Sequence[Mapping[str, Any]], designs: Sequence[TrainedDesign]
             lines += calibrated_rows(own, designs)
     for each in size_baselines(designs):
         lines.append(f"| {each.predictor} | | | | | {_agreement_cells([each])} | |")
-    if between := noise_ceiling(designs):
+    # A pair of seeds that few designs have says little of quartiles.
+    if between := [each for each in noise_ceiling(designs) if 2 * each.designs >= len(designs)]:
         lines.append(f"| one training's seed against another's | {len(between)} | | | | {_agreement_cells(between)} | |")
     return lines
 
@@ -187,17 +195,28 @@ def calibrated_rows(rows: Sequence[Mapping[str, Any]], designs: Sequence[Trained
     """
     lines = []
     for count in (count for count in BY_DESIGNS if count < len(designs)):
-        judged = []
+        judged = list[tuple[float, float, float]]()
         for row in rows:
             losses = {digest: both[1] for digest, both in row["scores"].items()}
             for draw in range(DRAWS):
                 drawn = Random(f"{row['seed']}-{draw}").sample(list(designs), count)
                 once = [replace(each, runs=each.runs[:1]) for each in drawn]
                 rest = [each for each in designs if each not in drawn]
-                judged.append(judge("", rest, calibrate(losses, [each.architecture for each in rest], once)))
+                judged.append(_agreement(rest, calibrate(losses, [each.architecture for each in rest], once)))
         title = f"{CALIBRATED}, calibrated by {count} trainings"
-        lines.append(f"| {title} | {len(rows)} | {rows[0]['epochs']} | | | {_agreement_cells(judged)} | |")
+        cells = " | ".join(map(format_spread, zip(*judged, strict=True), (2, 2, 1)))
+        lines.append(f"| {title} | {len(rows)} | {rows[0]['epochs']} | | | {cells} | |")
     return lines
+
+
+def _agreement(designs: Sequence[TrainedDesign], scores: Mapping[str, float]) -> tuple[float, float, float]:
+    """Return Kendall's tau, its mean within quartiles of MACs, and regret@10, without their intervals."""
+    rows = sorted((each.macs, scores[each.architecture.digest], each.val_top1) for each in designs)
+    edges = [round(quarter * len(rows) / 4) for quarter in range(5)]
+    parts = [rows[low:high] for low, high in pairwise(edges)]
+    taus = [kendall_tau([row[1] for row in part], [row[2] for row in part]) for part in (rows, *parts)]
+    regret = regret_at(10, [row[1] for row in rows], [row[2] for row in rows])
+    return taus[0], fmean(taus[1:]), regret
 
 
 def to_cells(found: Sequence[Mapping[str, Sequence[float]]], designs: Sequence[TrainedDesign]) -> str:

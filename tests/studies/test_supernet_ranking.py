@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from types import ModuleType
 from typing import Any
 
@@ -116,3 +118,30 @@ def test_the_table_has_mean_and_deviation_over_seeds(study: ModuleType) -> None:
     )
     assert lines[3].startswith("| MACs | | | | | 1.00 | ")  # they rise with the accuracies here
     assert all(line.count("|") == lines[0].count("|") for line in lines)
+
+
+def test_calibration_is_judged_on_designs_that_it_has_not_seen(study: ModuleType) -> None:
+    space, designs = study.table_space(), []
+    for number in range(40):
+        design = space.sample(Random(number))
+        top1 = 40 + number / 4
+        designs.append(
+            TrainedDesign(design, "sampled", (TrainingRun(design.digest, 0, 10, top1, 40, (40,), 1),))
+        )
+    scores = {each.architecture.digest: (0.0, each.val_top1) for each in designs}
+    rows = study.calibrated_rows([{"seed": 0, "epochs": 4, "scores": scores}], designs)
+    assert [row.split("|")[1].strip() for row in rows] == [
+        "default, calibrated by 16 trainings",
+        "default, calibrated by 24 trainings",  # 40 would leave none
+    ]
+    # Of scores that are the truth much is left of their order, though features that say nothing join them.
+    assert all(float(row.split("|")[6].split("±")[0]) > 0.6 for row in rows)
+
+
+@pytest.mark.skipif(not (FOLDER / "results.json").exists(), reason="the study has not been run yet")
+def test_notes_have_the_tables_of_the_results(study: ModuleType) -> None:
+    content = json.loads((FOLDER / "results.json").read_text())
+    table = study.TrainingTable(study.TABLE / "table.json")
+    notes = (FOLDER / "NOTES.md").read_text()
+    missing = [line for line in study.to_table(content["rows"], table.trained(10)) if line not in notes]
+    assert not missing

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from torch import nn
@@ -14,6 +15,9 @@ from search_spaces.errors import WorkError
 from tests.helpers.command_line import Nas, Outcome
 
 torch.set_num_threads(1)
+# How long an example takes is the machine's affair, which may be busy.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
 from nas.insight.choice_shares import OPERATOR, Choice, Shares, choice_shares
@@ -69,6 +68,9 @@ def find_importances(designs: Iterable[tuple[Architecture, float]]) -> list[Impo
     if not columns or len(set(gains)) < 2:
         return []
     space: dict[str, BaseDistribution] = dict.fromkeys(columns, FloatDistribution(-1, 1))
+    # It loads scikit-learn, which sets environment variables.
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
     study = optuna.create_study(direction="maximize")
     study.add_trials(
         create_trial(value=gain, params={name: columns[name][row] for name in space}, distributions=space)

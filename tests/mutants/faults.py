@@ -108,8 +108,8 @@ FAULTS = (
     Fault(
         "drop path is the same for designs of every size",
         "nas/training/retraining.py",
-        "for_params(recipe, costs(each.architecture).params)",
-        "recipe",
+        "for_params(self.recipe, costs(design.architecture).params)",
+        "self.recipe",
         (f"{TRAINING}/test_reuse.py",),
     ),
     Fault(

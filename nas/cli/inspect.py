@@ -21,8 +21,11 @@ def report(study: StudyName, as_json: Json = False) -> None:
     found.require()
     findings = write_report(found)
     if as_json:
-        lessons, checks = ([each.to_json() for each in part] for part in (findings.lessons, findings.checks))
-        print_json({"page": str(found.report_file), "learned": lessons, "good_practice": checks})
+        lessons, checks, spent = (
+            [each.to_json() for each in part] for part in (findings.lessons, findings.checks, findings.spent)
+        )
+        page = str(found.report_file)
+        print_json({"page": page, "learned": lessons, "good_practice": checks, "spent": spent})
         return
     output.print(str(found.report_file), soft_wrap=True, markup=False)
 

@@ -13,12 +13,12 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
+from nas.insight.spent_time import compute_spent_times, is_supernet_complete
 from nas.runtime.console import duration
 from nas.search.trial_store import TrialRecord
 from nas.study.fingerprint import IMAGES, SPACE, find_differences
 from nas.study.folder import Study
 from nas.study.settings import Settings
-from nas.training.epoch_history import FILE_NAME, read_history
 from search_spaces.errors import NasError
 
 COMPLIES, FAILS, UNKNOWN = "complies", "does not", "cannot be known"
@@ -294,15 +294,17 @@ def _tuning(records: Records) -> _Verdict:
 
 
 def _whole_time(records: Records) -> _Verdict:
-    files = "the trials, retrained/*/*/history.csv"
-    paths = sorted(records.study.folder.glob(f"retrained/*/*/{FILE_NAME}"))
-    retraining = sum(epoch.seconds for path in paths for epoch in read_history(path))
-    parts = [] if records.searching is None else [f"search {duration(records.searching.total_seconds())}"]
-    parts += [f"retraining {duration(retraining)}"] if retraining else []
-    known = _list(parts) or "nothing"
-    if not records.settings.needs_supernet and parts:
-        return COMPLIES, f"{known}; there is no supernet", files
-    return FAILS, f"recorded: {known}; the time of the supernet's training is in no record", files
+    study, settings = records.study, records.settings
+    spent = compute_spent_times(study, records.searching)
+    files = ", ".join(dict.fromkeys(each.record for each in spent)) or "times.json"
+    known = _list([f"{each.phase} {duration(each.seconds)}" for each in spent]) or "nothing"
+    if not spent:
+        return FAILS, "no time is recorded", files
+    if settings.trains_supernet and not is_supernet_complete(study):
+        return FAILS, f"recorded: {known}; the time of the supernet's training is not, or not whole", files
+    if settings.needs_supernet and not settings.trains_supernet:
+        return FAILS, f"recorded: {known}; the supernet was trained elsewhere, its time is not here", files
+    return COMPLIES, known if settings.trains_supernet else f"{known}; there is no supernet", files
 
 
 def _setup(records: Records) -> _Verdict:

@@ -33,6 +33,7 @@ from nas.study.designs import Design, describe_origin, is_baseline
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
 from nas.study.recipes import retraining_recipe
+from nas.study.time_sheet import record_phase
 from nas.training.compiled import require_compiler
 from nas.training.halving import halve
 from nas.training.retraining import Candidate, Trainer, retrain
@@ -226,6 +227,12 @@ def _run_retraining(
         plan.teacher, recipe, study, plan.data, plan.allocation, one_machine=one_machine
     )
     trainer = Trainer(study, recipe, plan.data, plan.allocation, compile, one_machine, teacher)
+    with record_phase(study.folder, "retraining", plan.allocation):
+        return _train_candidates(plan, trainer, command)
+
+
+def _train_candidates(plan: RetrainingPlan, trainer: Trainer, command: Sequence[str]) -> list[dict[str, Any]]:
+    study = plan.study
     if not plan.spread:
         return retrain(trainer, plan.candidates, _inherited_weights(study, plan.candidates))
     kept = halve(trainer, plan.spread, study.goal(), plan.keep, command)

@@ -32,6 +32,7 @@ from nas.study.designs import Design
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
 from nas.study.recipes import retraining_recipe
+from nas.study.time_sheet import record_phase
 from nas.training.retraining_job import RetrainingJob
 from nas.training.supernet_checkpoint import read_supernet
 from search_spaces.architecture import Architecture
@@ -277,7 +278,7 @@ def run_ranking(plan: RankingPlan, command: Sequence[str] = ()) -> Ranking:
         RequestError: If a design does not fit its device, or somebody else works on the study.
         WorkError: If a training failed, or a design could not be scored.
     """
-    with plan.study.lock.hold(command):
+    with plan.study.lock.hold(command), record_phase(plan.study.folder, "ranking", plan.allocation):
         log.to(plan.study.log_file)
         if plan.recipe is not None:
             plan.table.refresh()  # another run may have trained since it was read

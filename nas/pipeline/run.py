@@ -29,6 +29,7 @@ from nas.search.limits import Limits
 from nas.search.loop import Search, pareto_records
 from nas.search.ties import with_images
 from nas.search.trial_store import TrialRecord
+from nas.study.time_sheet import record_phase
 from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank
 from nas.training.supernet_checkpoint import read_progress, read_supernet
 from nas.training.supernet_progress import progress_bar
@@ -108,7 +109,11 @@ def _search(
         log.say(f"{len(search.listed)} designs keep the limits; each is evaluated once")
     try:
         goal = config.trials if search.listed is None else len(search.listed)
-        with lease.hold(), bar("searching", goal, evaluated_before) as progress:
+        with (
+            lease.hold(),
+            record_phase(plan.study.folder, "search", plan.allocation),
+            bar("searching", goal, evaluated_before) as progress,
+        ):
             best: Accuracy | None = None
 
             def on_result(trial: TrialRecord, evaluated: int) -> None:
@@ -191,13 +196,16 @@ def obtain_latencies(plan: SearchPlan) -> LatencyTable | None:
 
 
 def _measure_latencies(plan: SearchPlan) -> LatencyTable:
-    with progress_callback("measuring latencies") as progress:
+    one = replace(plan.allocation, workers=1)
+    with (
+        record_phase(plan.study.folder, "latencies", one),
+        progress_callback("measuring latencies") as progress,
+    ):
         if plan.allocation.device == "cpu":
             cpu = planned_device("cpu")
             return measure_table(plan.space, cpu, *usual_conditions(cpu), on_progress=progress)
         ray_cluster.start(plan.cluster)
         file = plan.study.latency_file.absolute()
-        one = replace(plan.allocation, workers=1)
         run_distributed(measure_as_rank, LatencyTask(plan.space, file), one, lambda done: progress(*done))
         return LatencyTable.from_json(read_json(file))
 
@@ -226,7 +234,10 @@ def _train_supernet(plan: SearchPlan) -> Supernet:
             teacher,
         )
         all_steps = settings.recipe.epochs * steps_per_epoch(settings, plan.data)
-        with progress_bar(done, all_steps) as on_progress:
+        with (
+            record_phase(plan.study.folder, "supernet", plan.allocation),
+            progress_bar(done, all_steps) as on_progress,
+        ):
             team = allocate_team(plan.allocation, ranks, one_machine=one_machine)
             run_distributed(train_rank, task, team, on_progress)
     return read_supernet(plan.space, settings.sharing, checkpoint)

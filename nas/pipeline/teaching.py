@@ -11,6 +11,7 @@ from nas.data.dataset import Data
 from nas.runtime.console import bar, log
 from nas.study.folder import Study
 from nas.study.recipe import Recipe
+from nas.study.time_sheet import record_phase
 from nas.training.stored_answers import TrainingTeacher, read_answers
 from nas.training.teacher import Teacher
 from nas.training.teacher_examination import Examination, examine_teacher
@@ -55,7 +56,10 @@ def prepare_teacher(
     # Workers may run elsewhere, where a relative path would mean another file.
     examination = Examination(teacher, data, study.teacher_folder.absolute(), keeps_answers)
     if total := examination.total:
-        with bar("asking the teacher", total) as progress:
+        with (
+            record_phase(study.folder, "teacher", replace(allocation, workers=1)),
+            bar("asking the teacher", total) as progress,
+        ):
             alone = allocate_team(allocation, 1, one_machine=one_machine)
             run_distributed(examine_teacher, examination, alone, progress.update)
             progress.update(total)

@@ -15,7 +15,7 @@ from nas.data.dataset import Data
 from nas.ranking.trained_designs import TrainingRun
 from nas.runtime.console import bar, log
 from nas.study.folder import Study
-from nas.training.epoch_history import FILE_NAME, read_history
+from nas.training.epoch_history import FILE_NAME, Epoch, read_history
 from nas.training.retraining_job import RetrainingJob
 from nas.training.subnet import train_one
 from search_spaces.errors import WorkError
@@ -40,7 +40,7 @@ class DesignTrainer:
 
 def finished_run(job: RetrainingJob) -> TrainingRun:
     """Return the training that a finished job's folder tells of, however often it was interrupted."""
-    result, epochs = Study.read_result(job.result_file), read_history(job.folder / FILE_NAME)
+    result, epochs = Study.read_result(job.result_file), read_history(job.folder / FILE_NAME, Epoch)
     return TrainingRun(
         result["digest"],
         job.recipe.seed,

@@ -9,6 +9,7 @@ from typing import Any
 
 from nas.insight.best_practices import Check, check_practices
 from nas.insight.lessons import Lesson, find_lessons
+from nas.insight.spent_time import SpentTime, compute_spent_times
 from nas.search.loop import pareto_records
 from nas.search.objectives import Goal
 from nas.search.ties import with_images
@@ -62,6 +63,11 @@ class Findings:
     def checks(self) -> list[Check]:
         """How far it keeps to good practice."""
         return check_practices(self.study, self.trials, self.running_time if self.times else None)
+
+    @cached_property
+    def spent(self) -> list[SpentTime]:
+        """What it has cost, phase by phase."""
+        return compute_spent_times(self.study, self.running_time if self.times else None)
 
     @property
     def finished(self) -> bool:

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from nas.insight.spent_time import is_supernet_complete
 from nas.report.choices import plot_operators, plot_positions, select_elite
+from nas.report.cost_section import cost_section, describe_total
 from nas.report.findings import Findings, read_findings
 from nas.report.halving import halving_section
 from nas.report.history import plot_history
 from nas.report.html import figure, page, section
 from nas.report.insight_sections import insight_section, practices_section
+from nas.report.learning_curves import learning_section
 from nas.report.ranking_page import ranking_section
 from nas.report.scores import NAMES, format_cost, format_named_score, format_score
 from nas.report.study_tables import analogues_section, digest_code, front_section, retraining_section
@@ -53,10 +56,12 @@ def _page(findings: Findings) -> str:
             "" if findings.halving is None else halving_section(findings.halving, findings.results),
             retraining_section(findings),
             "" if findings.ranking is None else ranking_section(findings.ranking, figures),
+            learning_section(findings.study, findings.results, figures),
             _history_section(findings, figures),
             _choices_section(findings, figures),
             insight_section(findings.lessons, figures),
             analogues_section(findings),
+            _cost_section(findings),
             practices_section(findings.checks),
         ]
     sections.append(_footer(findings))
@@ -181,7 +186,10 @@ def _describe_time(findings: Findings) -> str:
     seconds = [trial.scores["seconds"] for trial in findings.evaluated if "seconds" in trial.scores]
     each = f", {sum(seconds) / len(seconds):.2g} s a design on one worker" if seconds else ""
     running = duration(findings.running_time.total_seconds())
-    return f"{running} of searching{each}; last trial {findings.times[-1]:%Y-%m-%d %H:%M}"
+    whole = (
+        f"{describe_total(findings.spent)} in all, " if any(s.device_hours for s in findings.spent) else ""
+    )
+    return f"{whole}{running} of searching{each}; last trial {findings.times[-1]:%Y-%m-%d %H:%M}"
 
 
 def _tradeoff_section(findings: Findings, figures: dict[str, go.Figure]) -> str:
@@ -228,6 +236,12 @@ def _choices_section(findings: Findings, figures: dict[str, go.Figure]) -> str:
     ) + section(
         "Which positional encoding was chosen where", "The same for encodings.", figure("positions", figures)
     )
+
+
+def _cost_section(findings: Findings) -> str:
+    study = findings.study
+    unknown = study.settings().trains_supernet and not is_supernet_complete(study)
+    return cost_section(findings.spent, supernet_unknown=unknown)
 
 
 def _footer(findings: Findings) -> str:

@@ -20,7 +20,7 @@ from nas.runtime.uncertainty import format_accuracy
 from nas.search.halving import Rung, Spread, cost_of, plan_rungs, select_survivors
 from nas.search.objectives import Goal
 from nas.study.designs import Design
-from nas.training.epoch_history import FILE_NAME, read_history
+from nas.training.epoch_history import FILE_NAME, Epoch, read_history
 from nas.training.retraining import Trainer
 from nas.training.retraining_job import RetrainingJob
 
@@ -146,7 +146,7 @@ class _Record:
     def take_over(self, job: RetrainingJob) -> None:
         """Note what a training that was finished before had reached where it would have paused."""
         if job.is_finished:
-            for row in read_history(job.folder / FILE_NAME):
+            for row in read_history(job.folder / FILE_NAME, Epoch):
                 self.add(job, row.epoch, row.val_top1)
 
     def drop(self, digest: str, epoch: int) -> None:

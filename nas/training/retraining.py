@@ -19,7 +19,7 @@ from nas.runtime.uncertainty import Accuracy, format_accuracy
 from nas.study.designs import Design
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
-from nas.training.epoch_history import FILE_NAME, read_history
+from nas.training.epoch_history import FILE_NAME, Epoch, read_history
 from nas.training.retraining_job import RetrainingJob
 from nas.training.stored_answers import TrainingTeacher
 from nas.training.subnet import train_one
@@ -139,7 +139,9 @@ def _epochs_done(job: RetrainingJob) -> int:
     """Return how many epochs a job has behind it, for people."""
     if not job.checkpoint_file.exists():
         return 0
-    return min(job.last_epoch, max((row.epoch for row in read_history(job.folder / FILE_NAME)), default=0))
+    return min(
+        job.last_epoch, max((row.epoch for row in read_history(job.folder / FILE_NAME, Epoch)), default=0)
+    )
 
 
 def retrain(

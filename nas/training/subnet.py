@@ -91,7 +91,7 @@ def train_one(
             world=world,
         )
 
-    history = EpochHistory(job.folder / FILE_NAME, training.step // steps_per_epoch)
+    history = EpochHistory(job.folder / FILE_NAME, training.step // steps_per_epoch, Epoch)
     losses: list[float] = []
     started = time.monotonic()
 

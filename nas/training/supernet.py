@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from nas.data.batching import SHARD_IMAGES, batch_sizes, usable_shards
 from nas.data.dataset import Data
 from nas.study.settings import Settings
 from nas.training.augmentation import recipe_augmentation
+from nas.training.epoch_history import FILE_NAME, EpochHistory, SupernetEpoch
 from nas.training.loop import EpochBatches, Training
 from nas.training.pretrained import PretrainedStart, initialize_supernet
 from nas.training.sharded_step import meet_workers
@@ -78,14 +81,45 @@ def train_rank(
     batches = _epoch_batches(task, device, rank, world)
     shards = count_shards(task.settings, task.data)
     teaching = None if task.teacher is None else task.teacher.on(device, task.data)
+    record = _EpochRecord(training)
+    on_step = with_image_rates(training, batches, on_progress)
+
+    def on_step_recorded(step: int, loss: float) -> None:
+        record.losses.append(loss)
+        on_step(step, loss)
+
     training.run(
         supernet_step(
             supernet, task.settings, device, shards // world, shards, rank, sum_over_workers, teaching
         ),
         batches,
-        on_progress=with_image_rates(training, batches, on_progress),
+        on_progress=on_step_recorded,
+        on_epoch=record.write if rank == 0 else record.losses.clear,
         save_checkpoints=rank == 0,
     )
+
+
+class _EpochRecord:
+    """Keeps the losses of a supernet's epoch, and writes them into the table beside its checkpoint.
+
+    Args:
+        training: The training; it may have done some epochs before.
+    """
+
+    def __init__(self, training: Training) -> None:
+        self._training, self.losses = training, list[float]()
+        done = training.step // training.steps_per_epoch
+        self._history = EpochHistory(training.checkpoint.with_name(FILE_NAME), done, SupernetEpoch)
+        self._started = time.monotonic()
+
+    def write(self) -> None:
+        """Write the epoch that has just ended, and begin the next."""
+        training, now = self._training, time.monotonic()
+        lr = training.optimizer.param_groups[0]["lr"]
+        epoch = training.step // training.steps_per_epoch
+        self._history.add(SupernetEpoch(epoch, fmean(self.losses), lr, now - self._started))
+        self.losses.clear()
+        self._started = now
 
 
 def steps_per_epoch(settings: Settings, data: Data) -> int:

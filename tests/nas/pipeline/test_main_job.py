@@ -120,6 +120,20 @@ def test_candidates_were_trained_alone_and_the_better_ones_went_on(
     )
 
 
+def test_the_report_shows_how_all_learned_and_what_it_cost(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder = finished[0] / "studies/study"
+    times = json.loads((folder / "times.json").read_text())
+    assert [each["phase"] for each in times] == ["supernet", "search", "retraining"]
+    assert all((each["device"], each["devices"]) == ("cpu", 1) and each["seconds"] > 0 for each in times)
+    losses = [row.split(",")[:2] for row in (folder / "supernet/history.csv").read_text().splitlines()]
+    assert [row[0] for row in losses] == ["epoch", "1", "2"]
+    page = (folder / "report.html").read_text()
+    assert "Learning curves" in page and '"learning-supernet"' in page and '"learning-retrained"' in page
+    spent = run(finished[0], "report", "study")["spent"]
+    (supernet, *_) = spent
+    assert supernet["device_hours"]["cpu"] == pytest.approx(times[0]["seconds"] / 3600)
+
+
 def test_a_search_begins_with_what_anybody_would_try(finished: tuple[Path, dict[str, Any]]) -> None:
     """Eight designs are fewer than the starts: a third of them at most are such, the smallest first."""
     trials = [trial for trial in Study(finished[0] / "studies/study").records() if trial.evaluated]

@@ -46,7 +46,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RetrainingJob:
 
     def train(job: RetrainingJob, *_: Any) -> None:
         job.folder.mkdir(exist_ok=True)
-        history = EpochHistory(job.folder / FILE_NAME, 0)
+        history = EpochHistory(job.folder / FILE_NAME, 0, Epoch)
         for number in (1, 2):
             history.add(Epoch(number, 20.0 * number, 1.0, 0.1, float(number)))
         design = job.architecture

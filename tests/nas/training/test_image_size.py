@@ -16,7 +16,7 @@ from nas.data.dataset import Data
 from nas.runtime.documents import read_json
 from nas.study.designs import Design
 from nas.study.recipe import Recipe
-from nas.training.epoch_history import FILE_NAME, read_history
+from nas.training.epoch_history import FILE_NAME, Epoch, read_history
 from nas.training.retraining_job import RetrainingJob
 from nas.training.subnet import train_one
 from nas.training.subnet_step import subnet_step
@@ -100,7 +100,7 @@ def test_a_retraining_trains_and_reports_on_images_made_smaller(network: Network
     ((images, labels),) = data.train.batches(TRAIN, shuffle_seed=seed, augment=augment)
     expected, of_full = (loss_of(network, each, labels) for each in (smaller(images), images))
     assert abs(expected - of_full) > 0.02
-    (epoch,) = read_history(tmp_path / FILE_NAME)
+    (epoch,) = read_history(tmp_path / FILE_NAME, Epoch)
     assert epoch.loss == pytest.approx(expected, rel=1e-5)
 
     result = read_json(job.result_file)

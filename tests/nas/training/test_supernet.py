@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import pytest
@@ -12,10 +15,14 @@ from torch import Tensor, multiprocessing
 
 from nas.data.augment import Augmentation
 from nas.data.dataset import Data, load_data
+from nas.runtime import interrupt
+from nas.runtime.interrupt import Interrupted
 from nas.study.recipe import Recipe
 from nas.study.settings import Settings
-from nas.training.supernet import SupernetTask
+from nas.training.epoch_history import FILE_NAME, SupernetEpoch, read_history
+from nas.training.supernet import SupernetTask, train_rank
 from nas.training.supernet_checkpoint import read_progress, read_supernet
+from nas.training.supernet_progress import TrainingProgress
 from search_spaces.errors import CheckpointError
 from search_spaces.space import Space
 from supernet.sampling import POLICIES
@@ -131,3 +138,27 @@ def test_training_images_and_paths_are_varied_as_the_recipe_says(
         Augmentation(augmentation), replace(recipe, **number), space, tmp_path / "varied"
     )
     assert equal_tensors(plain, again) and not equal_tensors(plain, varied)
+
+
+def test_every_epoch_is_recorded_over_an_interruption(
+    space: Space, settings: Settings, data: Data, tmp_path: Path
+) -> None:
+    losses: list[float] = []
+
+    def stop_in_the_second_epoch(progress: TrainingProgress) -> None:
+        losses.append(progress.loss)
+        if progress.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    folder = tmp_path / "supernet"
+    task = SupernetTask(space, settings, data, folder / "checkpoint.safetensors")
+    with interrupt.graceful(), pytest.raises(Interrupted):
+        train_rank(task, CPU, stop_in_the_second_epoch)
+    (first,) = read_history(folder / FILE_NAME, SupernetEpoch)
+    train_rank(task, CPU, lambda progress: losses.append(progress.loss))
+    epochs = read_history(folder / FILE_NAME, SupernetEpoch)
+    assert epochs[0] == first and [epoch.epoch for epoch in epochs] == [1, 2, 3]
+    # Four steps an epoch; of the second, the process that ended it made two.
+    means = [fmean(losses[0:4]), fmean(losses[6:8]), fmean(losses[8:12])]
+    assert [epoch.loss for epoch in epochs] == pytest.approx(means)
+    assert epochs[1].lr > epochs[2].lr > 0 and all(epoch.seconds > 0 for epoch in epochs)

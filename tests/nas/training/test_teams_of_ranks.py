@@ -101,7 +101,7 @@ def new_payload() -> dict[str, Any]:
 
 def read(job: RetrainingJob, epochs: list[dict[str, Any]]) -> Trained:
     result = {name: value for name, value in read_json(job.result_file).items() if "top" in name}
-    history = [replace(epoch, seconds=0.0) for epoch in read_history(job.folder / FILE_NAME)]
+    history = [replace(epoch, seconds=0.0) for epoch in read_history(job.folder / FILE_NAME, Epoch)]
     return Trained(load_tensors(job.folder / "model.safetensors")[0], result, epochs, history)
 
 

@@ -148,7 +148,7 @@ def done(material: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> lis
     design = study.space().smallest
     trial = TrialRecord(0, 0, {}, design, {**analytic_costs(design), "top1": 50.0})
     record("nas.pipeline.run.run_search", [trial])
-    record("nas.report.study_report.write_report", SimpleNamespace(lessons=[], checks=[]))
+    record("nas.report.study_report.write_report", SimpleNamespace(lessons=[], checks=[], spent=[]))
     record("nas.pipeline.models.retrain", [result])
     record("nas.pipeline.models.halve", [Design(Architecture.from_json(result["architecture"]))])
     record("nas.pipeline.ranking.run_ranking", rank([], {"supernet": {}}))

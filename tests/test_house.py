@@ -26,6 +26,7 @@ BANNED = {"search_spaces": {"torch", "optuna"}}
 # The rooms of ``nas`` from top to bottom: each imports from lower floors and from itself.
 FLOORS = (
     ("cli",),
+    ("api",),
     ("bench",),
     ("pipeline",),
     ("report",),

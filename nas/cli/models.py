@@ -23,7 +23,6 @@ from nas.cli.options import (
 )
 from nas.cli.render import halving_table, output, print_json, results_json, results_table, scores_table
 from nas.study.teacher_spec import METAVAR as TEACHER
-from search_spaces.errors import RequestError
 
 
 def retrain(
@@ -67,44 +66,31 @@ def retrain(
     as_json: Json = False,
 ) -> None:
     """Train designs of a study by themselves, from scratch and from the supernet's weights."""
-    from nas.pipeline.models import plan_retraining, run_retraining
-    from nas.pipeline.resumable import resumable
+    from nas.api.retrain import RetrainRequest, run_retrain
     from nas.study.find import find_study
 
-    if arch and is_given(context, "top") and not baselines:
-        raise RequestError(
-            "--top and --arch exclude one another; --arch names the designs to retrain (--baselines takes both)"
-        )
-    if candidates is not None and ((arch and not baselines) or inherit):
-        other = "--inherit" if inherit else "--arch"
-        raise RequestError(
-            f"--candidates are trained from scratch to choose among them; leave it out with {other}"
-        )
-    if from_scratch and inherit:
-        raise RequestError("--from-scratch and --inherit exclude one another; leave both out to do both")
-    modes = ("scratch",) if from_scratch else ("inherit",) if inherit else None
-    plan = plan_retraining(
-        find_study(study),
-        named=arch or (),
-        top=top,
-        modes=modes,
-        budget=budget,
-        baselines=baselines,
-        teacher=teacher,
-        candidates=candidates,
+    request = RetrainRequest(
+        top if is_given(context, "top") else None,
+        tuple(arch or ()),
+        baselines,
+        candidates,
+        from_scratch,
+        inherit,
+        epochs,
+        recipe,
+        teacher,
+        compile,
+        budget,
     )
-    command = ["nas", *sys.argv[1:]]
-    with resumable(command):
-        results = run_retraining(plan, epochs=epochs, recipe=recipe, compile=compile, command=command)
+    found = find_study(study)
+    results, halving = run_retrain(found, request, ["nas", *sys.argv[1:]])
     if as_json:
         print_json(results_json(results))
         return
     output.print(results_table(results))
-    if plan.spread and (record := plan.study.halving()):
-        output.print(halving_table(record, results))
-    output.print(
-        f"next: nas export {shlex.quote(str(plan.study.folder))} --out DIR", soft_wrap=True, markup=False
-    )
+    if halving is not None:
+        output.print(halving_table(halving, results))
+    output.print(f"next: nas export {shlex.quote(str(found.folder))} --out DIR", soft_wrap=True, markup=False)
 
 
 def export(
@@ -120,19 +106,14 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a retrained design as a standalone model and verify it."""
-    from nas.export.formats import parse_formats
-    from nas.pipeline.models import export_result, find_best_result, require_export_folder
+    from nas.api.export import export_design
     from nas.study.find import find_study
 
-    chosen, found = parse_formats(formats), find_study(study)
-    best = find_best_result(found, arch)
-    folder = out or found.export_folder(best["digest"])
-    require_export_folder(folder, found)
-    differences = export_result(found, best, folder, chosen)
+    exported = export_design(find_study(study), arch, out, formats)
     if as_json:
-        print_json({"folder": str(folder), "digest": best["digest"], "max_abs_difference": differences})
+        print_json(exported.to_json())
     else:
-        output.print(f"exported to {folder}", soft_wrap=True, markup=False)
+        output.print(f"exported to {exported.folder}", soft_wrap=True, markup=False)
 
 
 def import_checkpoint(

@@ -11,7 +11,6 @@ import typer
 from nas.cli.options import with_setting_options
 from nas.cli.render import front_notes, front_table, halving_table, next_steps, output, print_json, summary
 from nas.study.setting import OUTPUT, RUN
-from search_spaces.errors import RequestError
 
 
 @with_setting_options
@@ -102,65 +101,31 @@ def search(
     ] = False,
 ) -> None:
     """Train a supernet, search it, and print the Pareto front; run again, it resumes."""
-    from nas.pipeline.candidates import count_candidates
+    from nas.api.search import prepare_search
     from nas.pipeline.following import Following
-    from nas.pipeline.models import best_of_search, export_result, plan_retraining_after, run_retraining
-    from nas.pipeline.plan import describe_plan, plan_search
-    from nas.pipeline.plan_json import plan_to_json
     from nas.pipeline.request import SearchRequest
-    from nas.pipeline.resumable import resumable
-    from nas.pipeline.run import run_search
-    from nas.pipeline.time_estimate import estimate_time
-    from nas.ranking.agreement import LEAST_DESIGNS
-    from nas.report.study_report import write_report
     from nas.runtime.console import log
 
-    if export and not retrain:
-        raise RequestError("--export exports a retrained design; add --retrain 1")
-    if baselines and not retrain:
-        raise RequestError("--baselines are retrained beside designs of the front; add --retrain 1")
-    if "candidates" in given and not retrain:
-        raise RequestError("--candidates are those of which --retrain chooses; add --retrain 1")
-    plan = plan_search(SearchRequest(given, config, budget, study, storage, storage_file, from_study))
-    if gate is not None and not plan.settings.needs_supernet:
-        raise RequestError("--gate judges a supernet, and this search trains none; leave it out")
-    if gate is not None and plan.space.size < LEAST_DESIGNS:
-        raise RequestError(
-            f"--gate judges an order, which takes {LEAST_DESIGNS} designs or more, and of space {plan.space.name} "
-            f"there are {plan.space.size}; leave it out"
-        )
-    count_candidates(plan.settings, retrain, given.get("candidates"))
-    following = Following(retrain, baselines, export, gate)
-    for line in [*describe_plan(plan), *following.describe(plan)]:
+    request = SearchRequest(given, config, budget, study, storage, storage_file, from_study)
+    job = prepare_search(request, Following(retrain, baselines, export, gate))
+    for line in job.describe():
         log.say(line)
     if dry_run:
-        time = estimate_time(plan, following)
+        time = job.estimate()
         for line in time.lines():
             log.say(line)
         if as_json:
-            print_json(plan_to_json(plan, following, time))
+            print_json(job.to_json(time))
         return
-    command = ["nas", *sys.argv[1:]]
-    results: list[dict[str, Any]] = []
-    exported, halved = None, False
-    with resumable(command), plan.study.lock.hold(command):
-        front = run_search(plan, command, gate)
-        if retrain:
-            results = run_retraining(
-                plan_retraining_after(plan, retrain, baselines=baselines), command=command
-            )
-            if export:
-                best = best_of_search(plan.study, results)
-                exported = plan.study.export_folder(best["digest"])
-                export_result(plan.study, best, exported, ("pt2", "onnx"))
-        write_report(plan.study)
+    found, folder = job.run(["nas", *sys.argv[1:]]), job.plan.study
+    front, results = found.front, found.results
     if as_json:
-        print_json(summary(plan.study, front, results, exported))
+        print_json(summary(folder, front, results, found.exported))
         return
     output.print(front_table(front, results))
-    output.print(front_notes(front, plan.study.count_evaluated()), soft_wrap=True, markup=False)
+    output.print(front_notes(front, folder.count_evaluated()), soft_wrap=True, markup=False)
     for trial in front:
         output.print(f"{trial.architecture.digest}  {trial.architecture}", soft_wrap=True, markup=False)
-    if halved and (record := plan.study.halving()):
-        output.print(halving_table(record, results))
-    output.print(next_steps(plan.study, results, exported), soft_wrap=True, markup=False)
+    if found.halving is not None:
+        output.print(halving_table(found.halving, results))
+    output.print(next_steps(folder, results, found.exported), soft_wrap=True, markup=False)

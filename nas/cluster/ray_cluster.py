@@ -121,7 +121,8 @@ def is_connected() -> bool:
 def survey() -> Cluster:
     """Return the resources there are, connecting to a running Ray cluster if there is one.
 
-    A cluster is one that ``RAY_ADDRESS`` names or that ``ray start`` made on this machine.
+    A cluster is one that ``RAY_ADDRESS`` names or that ``ray start`` made on this machine. One that this process has
+    started for an earlier search is this machine still.
 
     Raises:
         BudgetError: If ``RAY_ADDRESS`` names a cluster that does not answer.
@@ -133,6 +134,8 @@ def survey() -> Cluster:
         _connect(address)
     ray = load_ray()
     resources = ray.cluster_resources()
+    if is_private():
+        return Cluster(resources.get("CPU", 0), resources.get("GPU", 0), "this machine", running=False)
     nodes = len([node for node in ray.nodes() if node["Alive"]])
     where = f"the Ray cluster of {nodes} node{'s' if nodes > 1 else ''}"
     return Cluster(resources.get("CPU", 0), resources.get("GPU", 0), where, running=True)

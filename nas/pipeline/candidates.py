@@ -23,7 +23,7 @@ from search_spaces.space import Space
 def choose_candidates(
     study: Study,
     *,
-    named: Sequence[str] = (),
+    named: Sequence[str | Architecture] = (),
     top: int = 1,
     modes: tuple[str, ...] | None = None,
     baselines: bool = False,
@@ -32,7 +32,7 @@ def choose_candidates(
 
     Args:
         study: The study.
-        named: Designs by digest, published name or file.
+        named: Designs by digest, published name, file or value.
         top: How many designs of the front, best first; none of them where designs are named without baselines.
         modes: From which weights; None trains from both where the supernet has them, else from scratch.
         baselines: Whether the analogues of published designs are retrained too, and the front beside named designs.

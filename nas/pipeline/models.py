@@ -83,7 +83,7 @@ class RetrainingPlan:
 def plan_retraining(
     study: Study,
     *,
-    named: Sequence[str] = (),
+    named: Sequence[str | Architecture] = (),
     top: int = 1,
     modes: tuple[str, ...] | None = None,
     budget: str = "auto",
@@ -95,7 +95,8 @@ def plan_retraining(
 
     Args:
         study: The study.
-        named: Designs by digest, published name or file; where there is none, what the search found is retrained.
+        named: Designs by digest, published name, file or value; where there is none, what the search found is
+            retrained.
         top: How many designs of the search.
         modes: From which weights; None leaves it to each design.
         budget: What may be used.
@@ -263,14 +264,23 @@ def _inherited_weights(study: Study, candidates: Sequence[Candidate]) -> dict[st
     return {design.digest: supernet.extract(design).state_dict() for design in heirs}
 
 
-def find_best_result(study: Study, digest: str | None = None) -> dict[str, Any]:
+def find_best_result(study: Study, digest: str | None = None, mode: str | None = None) -> dict[str, Any]:
     """Return the best result of retraining a design that the search proposed, or the best of one design.
+
+    Args:
+        study: The study.
+        digest: The design; None for what the search proposed.
+        mode: Which of `MODES` it was trained in; None for any.
 
     Raises:
         RequestError: If there is none.
     """
     study.require()
-    results = [result for result in study.results() if digest is None or result["digest"] == digest]
+    results = [
+        result
+        for result in study.results()
+        if digest in (None, result["digest"]) and mode in (None, result["mode"])
+    ]
     if not results:
         named = "" if digest is None else f" '{digest}'"
         command = shlex.join(

@@ -11,8 +11,12 @@ from nas.runtime.secrets import redact_command
 
 
 @contextlib.contextmanager
-def resumable(command: Sequence[str]) -> Iterator[None]:
-    """Save what is done where the user interrupts the block, and name the command that resumes it.
+def resumable(command: Sequence[str], how: str | None = None) -> Iterator[None]:
+    """Save what is done where the user interrupts the block, and say how to resume it.
+
+    Args:
+        command: The command line that resumes it.
+        how: What to say instead, where no command line does.
 
     Raises:
         Interrupted: If the user did.
@@ -21,6 +25,5 @@ def resumable(command: Sequence[str]) -> Iterator[None]:
         with graceful():
             yield
     except Interrupted:
-        raise Interrupted(
-            f"interrupted; everything done is saved, resume with: {shlex.join(redact_command(command))}"
-        ) from None
+        how = how or f"resume with: {shlex.join(redact_command(command))}"
+        raise Interrupted(f"interrupted; everything done is saved, {how}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -45,9 +46,15 @@ def check() -> None:
 
 @contextlib.contextmanager
 def graceful() -> Iterator[None]:
-    """Handle SIGINT and SIGTERM as described above while the block runs."""
+    """Handle SIGINT and SIGTERM as described above while the block runs.
+
+    Python lets the main thread alone handle signals: in another one the block runs without.
+    """
     global _requested
     _requested = False
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def handle(number: int, frame: FrameType | None) -> None:
         global _requested

@@ -103,15 +103,16 @@ def _read_architecture(text: str) -> Architecture:
         raise ArchitectureError(f"{path}: {error}") from None
 
 
-def find_design(text: str, study: Study) -> Design:
-    """Return the design that ``text`` names in a study: a digest of it, else what `find_architecture` finds.
+def find_design(named: str | Architecture, study: Study) -> Design:
+    """Return the design that is named in a study: one of its own, else what `find_architecture` finds.
 
-    The latter takes the channels, classes and size of the study's images.
+    The latter, and an architecture that is not of the study, take the channels, classes and size of its images.
 
     Raises:
         ArchitectureError: If there is no such design, or it cannot take those images.
         StudyError: If there is no such study.
     """
+    text = named.digest if isinstance(named, Architecture) else named
     for trial in study.records():
         if trial.architecture.digest == text:
             return Design(trial.architecture, trial.origin)
@@ -119,6 +120,8 @@ def find_design(text: str, study: Study) -> Design:
         if result["digest"] == text:
             architecture = Architecture.from_json(result["architecture"])
             return Design(architecture, result.get("origin", SAMPLED), result.get("published", False))
+    if isinstance(named, Architecture):
+        return refit_to_study(named, text, study)
     name, macs = split_budget(text)
     if not Path(name).exists() and name not in PUBLISHED:
         raise ArchitectureError(

@@ -147,7 +147,8 @@ def done(material: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> lis
     study = make_study(tmp_path / "made", 1)
     design = study.space().smallest
     trial = TrialRecord(0, 0, {}, design, {**analytic_costs(design), "top1": 50.0})
-    record("nas.pipeline.run.run_search", [trial])
+    record("nas.api.search.run_search", [trial])
+    record("nas.api.search.write_report")
     record("nas.report.study_report.write_report", SimpleNamespace(lessons=[], checks=[], spent=[]))
     record("nas.pipeline.models.retrain", [result])
     record("nas.pipeline.models.halve", [Design(Architecture.from_json(result["architecture"]))])

@@ -115,7 +115,7 @@ def test_debugging_prints_the_traceback(
         ("nas.study.designs.find_architecture", "show swin_tiny"),
         ("nas.cluster.doctor.examine", "doctor"),
         ("nas.report.similarity.analyze", "analyze x"),
-        ("nas.pipeline.plan.plan_search", "search"),
+        ("nas.api.search.plan_search", "search"),
         ("nas.export.evaluate_export.evaluate_folder", "evaluate x --data mnist5k"),
         ("nas.bench.command.run", "bench search"),
     ],

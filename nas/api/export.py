@@ -1,0 +1,92 @@
+"""Retrained designs as standalone models."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.api.keywords import PathText
+from nas.api.result import Retrained, SearchResult
+from nas.api.session import session
+from nas.export.formats import parse_formats
+from nas.pipeline.models import export_result, find_best_result, require_export_folder
+from nas.study.find import find_study
+from nas.study.folder import Study
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model that was exported and verified.
+
+    Args:
+        folder: Where it lies: ``model.py``, weights, ``config.json``, a model card and what was verified.
+        digest: What identifies its design.
+        max_abs_difference: Largest difference of its logits to the trained network's, by file.
+    """
+
+    folder: Path
+    digest: str
+    max_abs_difference: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "folder": str(self.folder),
+            "digest": self.digest,
+            "max_abs_difference": self.max_abs_difference,
+        }
+
+
+def export_design(
+    study: Study, digest: str | None, out: Path | None, formats: str, mode: str | None = None
+) -> Exported:
+    """Export a retrained design of a study and verify it.
+
+    Args:
+        study: The study.
+        digest: The design; None for the best that the search proposed.
+        out: Folder to write; None for its own in the study.
+        formats: ``all``, ``source``, or a list of ``pt2``, ``onnx``.
+        mode: Which training of it, ``scratch`` or ``inherit``; None for the better.
+
+    Raises:
+        RequestError: If there is no such design, or the folder may not be written.
+    """
+    chosen = parse_formats(formats)
+    best = find_best_result(study, digest, mode)
+    folder = out or study.export_folder(best["digest"])
+    require_export_folder(folder, study)
+    return Exported(folder, best["digest"], export_result(study, best, folder, chosen))
+
+
+def export(
+    study: SearchResult | Retrained | PathText,
+    out: PathText | None = None,
+    *,
+    design: str | None = None,
+    formats: str = "all",
+    quiet: bool = False,
+) -> Exported:
+    """Write a retrained design as a standalone model and verify it.
+
+    Args:
+        study: What `search` returned, the study's folder or name, or one of what `retrain` returned.
+        out: Folder to write; ``exports/DIGEST`` in the study where it is left out.
+        design: Digest of a retrained design; the best that the search proposed where it is left out.
+        formats: ``all``, ``source``, or a list of ``pt2``, ``onnx``.
+        quiet: Whether nothing is printed meanwhile.
+
+    Raises:
+        RequestError: If there is no such design, or the folder may not be written.
+    """
+    mode = None
+    if isinstance(study, Retrained):
+        place: PathText = study.study
+        design, mode = study.digest, study.mode
+    else:
+        place = study.path if isinstance(study, SearchResult) else study
+    with session(quiet=quiet):
+        found = find_study(os.fspath(place))
+        return export_design(found, design, None if out is None else Path(out), formats, mode)

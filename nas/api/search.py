@@ -1,0 +1,194 @@
+"""A search from its request to its report: training, searching, and what follows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import Unpack
+
+from nas.api.keywords import PathText, SearchSettings, read_settings
+from nas.api.result import SearchResult
+from nas.api.session import format_call, session
+from nas.pipeline.candidates import count_candidates
+from nas.pipeline.following import Following
+from nas.pipeline.models import best_of_search, export_result, plan_retraining_after, run_retraining
+from nas.pipeline.plan import SearchPlan, describe_plan, plan_search
+from nas.pipeline.plan_json import plan_to_json
+from nas.pipeline.request import SearchRequest
+from nas.pipeline.resumable import resumable
+from nas.pipeline.run import run_search
+from nas.pipeline.time_estimate import TimeEstimate, estimate_time
+from nas.ranking.agreement import LEAST_DESIGNS
+from nas.report.study_report import write_report
+from nas.runtime.console import log
+from nas.search.trial_store import TrialRecord
+from search_spaces.errors import RequestError
+
+_OWN = ("space", "data", "budget", "study", "storage", "storage_file", "config", "from_study")
+_FOLLOWING = ("gate", "retrain", "baselines", "export", "quiet")
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """What a search and what followed it gave.
+
+    Args:
+        front: The Pareto front, best first.
+        results: Results of retraining, best validation accuracy first.
+        exported: Folder of the exported model, or None.
+        halving: How candidates were trained alone for it, or None where the best of the front were taken.
+    """
+
+    front: list[TrialRecord]
+    results: list[dict[str, Any]]
+    exported: Path | None
+    halving: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class SearchJob:
+    """A search, and what follows it, that was found to be possible; nothing is written yet.
+
+    Args:
+        plan: The search.
+        following: What comes before and after it.
+    """
+
+    plan: SearchPlan
+    following: Following
+
+    def describe(self) -> list[str]:
+        """Return it in lines for people."""
+        return [*describe_plan(self.plan), *self.following.describe(self.plan)]
+
+    def estimate(self) -> TimeEstimate:
+        """Return how long it will take, from a few steps that are timed."""
+        return estimate_time(self.plan, self.following)
+
+    def to_json(self, time: TimeEstimate) -> dict[str, Any]:
+        """Return it as plain data."""
+        return plan_to_json(self.plan, self.following, time)
+
+    def run(self, command: Sequence[str], how_to_resume: str | None = None) -> SearchOutcome:
+        """Train, search, retrain, export and report, or go on with what of that is not done.
+
+        Args:
+            command: The command line, for the study's provenance.
+            how_to_resume: What to say where no command line resumes it.
+
+        Raises:
+            Interrupted: If the user asked to stop; everything finished is stored.
+            NasError: If something fails; the sentence says what.
+        """
+        plan, following, study = self.plan, self.following, self.plan.study
+        results: list[dict[str, Any]] = []
+        exported, halving = None, None
+        with resumable(command, how_to_resume), study.lock.hold(command):
+            front = run_search(plan, command, following.gate)
+            if following.retrain:
+                retraining = plan_retraining_after(plan, following.retrain, baselines=following.baselines)
+                results = run_retraining(retraining, command=command)
+                halving = study.halving() if retraining.spread else None
+                if following.export:
+                    best = best_of_search(study, results)
+                    exported = study.export_folder(best["digest"])
+                    export_result(study, best, exported, ("pt2", "onnx"))
+            write_report(study)
+        return SearchOutcome(front, results, exported, halving)
+
+
+def prepare_search(request: SearchRequest, following: Following) -> SearchJob:
+    """Check everything that can be wrong with a search and what follows it before anything is written.
+
+    Raises:
+        RequestError: If something is; the message says what.
+    """
+    retrain, gate = following.retrain, following.gate
+    if following.export and not retrain:
+        raise RequestError("--export exports a retrained design; add --retrain 1")
+    if following.baselines and not retrain:
+        raise RequestError("--baselines are retrained beside designs of the front; add --retrain 1")
+    if "candidates" in request.given and not retrain:
+        raise RequestError("--candidates are those of which --retrain chooses; add --retrain 1")
+    plan = plan_search(request)
+    if gate is not None and not plan.settings.needs_supernet:
+        raise RequestError("--gate judges a supernet, and this search trains none; leave it out")
+    if gate is not None and plan.space.size < LEAST_DESIGNS:
+        raise RequestError(
+            f"--gate judges an order, which takes {LEAST_DESIGNS} designs or more, and of space {plan.space.name} "
+            f"there are {plan.space.size}; leave it out"
+        )
+    count_candidates(plan.settings, retrain, request.given.get("candidates"))
+    return SearchJob(plan, following)
+
+
+def search(
+    space: PathText | None = None,
+    data: str | None = None,
+    *,
+    budget: str = "auto",
+    study: PathText | None = None,
+    storage: str | None = None,
+    storage_file: PathText | None = None,
+    config: PathText | None = None,
+    from_study: PathText | None = None,
+    gate: float | None = None,
+    retrain: int = 0,
+    baselines: bool = False,
+    export: bool = False,
+    quiet: bool = False,
+    **settings: Unpack[SearchSettings],
+) -> SearchResult:
+    """Train a supernet, search it, and return what was found; called again, it resumes.
+
+    Ctrl-C, or the stop button of a notebook, saves what is done; the same call goes on with it. Whatever `nas search`
+    takes as an option is a keyword here, checked in the same way.
+
+    Args:
+        space: Name of a space, or a YAML file; ``twins_cswin`` where it is left out.
+        data: ``mnist5k``, ``folder:PATH``, or a name that timm knows; ``mnist5k`` where it is left out.
+        budget: What may be used: ``auto``, ``8gpu``, ``2cpu``; optionally ``,12h`` and ``,500trials``.
+        study: Folder, or name under ``studies/``; the names of space and images where it is left out.
+        storage: Optuna storage URL, without a password.
+        storage_file: File with the storage URL, readable by its owner alone.
+        config: A ``study.yaml`` with the defaults of all settings.
+        from_study: A study whose trained supernet is searched again, in a study of its own.
+        gate: Kendall's tau that is asked of the supernet's order of 16 designs, which are trained alone first.
+        retrain: Designs to retrain alone, to the end.
+        baselines: Whether the analogues of the published designs are retrained as well.
+        export: Whether the best retrained design is exported.
+        quiet: Whether nothing is printed meanwhile; the study's ``log.txt`` has it all the same.
+        **settings: Settings of the search, see `SearchSettings`.
+
+    Raises:
+        RequestError: If something is wrong with the request; nothing is written.
+        Interrupted: If the user asked to stop.
+        WorkError: If the work failed.
+
+    Example:
+        >>> from nas import search
+        >>> found = search("twins_cswin", "mnist5k", budget="2cpu,64trials", retrain=1)  # doctest: +SKIP
+        >>> found.best.architecture  # doctest: +SKIP
+    """
+    keywords = {"space": space, "data": data, **settings}
+    with session(quiet=quiet):
+        given = read_settings(keywords, (*_OWN, *_FOLLOWING))
+        request = SearchRequest(
+            given,
+            None if config is None else Path(config),
+            budget,
+            None if study is None else os.fspath(study),
+            storage,
+            None if storage_file is None else Path(storage_file),
+            None if from_study is None else os.fspath(from_study),
+        )
+        job = prepare_search(request, Following(retrain, baselines, export, gate))
+        for line in job.describe():
+            log.say(line)
+        call = format_call("search", **keywords, budget=budget, study=study, from_study=from_study)
+        job.run(call, "the same call goes on with it")
+    return SearchResult(job.plan.study)

@@ -1,4 +1,4 @@
-"""Measuring an export folder: the model as others will use it, on the test images of a data set."""
+"""Measuring an exported model on the test images of a data set."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from nas.data.dataset import Data, load_data
 from nas.evaluation.accuracy import accuracy, throughput
-from nas.export.config import ExportConfig, read_export_config
-from nas.export.source_module import load_source
+from nas.export.config import ExportConfig
+from nas.export.load_export import load_export
 from nas.runtime.device import default_device
-from nas.runtime.error_text import first_line
-from nas.runtime.files import load_tensors
 from nas.runtime.uncertainty import error_fields
-from search_spaces.errors import CheckpointError, DataError, RequestError
+from search_spaces.errors import DataError, RequestError
 
 _BATCH_SIZE = 250
 
@@ -28,7 +25,7 @@ def evaluate_folder(
     """Return the scores of an exported model on the test split of ``data``.
 
     Args:
-        folder: An export folder; its ``model.py`` is run.
+        folder: An export folder; its ``model.py`` is not run.
         data: What ``load_data`` understands.
         data_dir: Where timm's data sets lie.
         skip_broken: Go on without image files that cannot be read.
@@ -38,12 +35,15 @@ def evaluate_folder(
         ``images_per_second`` and ``device``.
 
     Raises:
-        RequestError: If the folder holds no export.
-        CheckpointError: If its weights or its source are damaged.
+        RequestError: If the folder holds no export, or one of images that are not square.
+        CheckpointError: If its weights are damaged.
         DataError: If the images are not of the kind that the model was trained on.
     """
-    config = _read_config(folder)
-    network = _load_network(folder)
+    export = load_export(folder)
+    config, network = export.config, export.network
+    _, height, width = config.input_size
+    if height != width:
+        raise RequestError(f"{folder} takes images of {height}x{width} px; only square ones can be evaluated")
     # By the rules of its training, or images that it was trained on would be among those to test.
     images = load_data(
         data,
@@ -70,31 +70,6 @@ def evaluate_folder(
         "images_per_second": throughput(network, batch),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     }
-
-
-def _read_config(folder: Path) -> ExportConfig:
-    missing = [name for name in ("config.json", "model.py") if not (folder / name).is_file()]
-    if missing:
-        raise RequestError(
-            f"{folder} is not an export folder (no {' and no '.join(missing)}); give one that nas export made"
-        )
-    config = read_export_config(folder)
-    _, height, width = config.input_size
-    if height != width:
-        raise RequestError(f"{folder} takes images of {height}x{width} px; only square ones can be evaluated")
-    return config
-
-
-def _load_network(folder: Path) -> nn.Module:
-    load_tensors(folder / "model.safetensors")  # reports a damaged file in one sentence
-    try:
-        network: nn.Module = load_source(folder).load_model()
-    except Exception as error:
-        # The file may be edited, foreign or of another version, so it may raise anything.
-        raise CheckpointError(
-            f"{folder / 'model.py'} cannot load its weights ({first_line(error)}); export the model again"
-        ) from error
-    return network
 
 
 def _require_same_kind(folder: Path, config: ExportConfig, spec: str, images: Data) -> None:

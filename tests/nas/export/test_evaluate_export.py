@@ -94,7 +94,7 @@ def test_scores_are_those_of_the_model_on_test_images(exported: Path, tmp_path: 
     json.dumps(scores)
 
 
-@pytest.mark.parametrize("missing", ["config.json", "model.py"])
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
 def test_not_an_export_folder(exported: Path, missing: str) -> None:
     (exported / missing).unlink()
     with pytest.raises(RequestError, match=f"is not an export folder .no {missing}."):
@@ -102,7 +102,9 @@ def test_not_an_export_folder(exported: Path, missing: str) -> None:
 
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"is not an export folder .no config.json and no model.py."):
+    with pytest.raises(
+        RequestError, match=r"is not an export folder .no config.json and no model.safetensors."
+    ):
         evaluate_folder(tmp_path / "nothing", "mnist5k", None)
 
 
@@ -117,6 +119,7 @@ def test_a_config_that_is_none(exported: Path, content: str) -> None:
 
 def test_images_that_are_not_square(exported: Path) -> None:
     config = json.loads((exported / "config.json").read_text())
+    config["architecture"]["image_size"] = [8, 16]
     (exported / "config.json").write_text(json.dumps({**config, "input_size": [3, 8, 16]}))
     with pytest.raises(RequestError, match="8x16 px; only square"):
         evaluate_folder(exported, "mnist5k", None)
@@ -133,13 +136,32 @@ def test_weights_of_another_model(exported: Path) -> None:
     from nas.runtime.files import save_tensors
 
     save_tensors(exported / "model.safetensors", {"other": torch.zeros(3)})
-    with pytest.raises(CheckpointError, match=r"cannot load its weights .* export the model again"):
+    with pytest.raises(
+        CheckpointError, match=r"model\.safetensors: its parameters do not match: .* export the model"
+    ):
         evaluate_folder(exported, "mnist5k", None)
 
 
-def test_a_source_that_is_damaged(exported: Path) -> None:
-    (exported / "model.py").write_text("def load_model(:")
-    with pytest.raises(CheckpointError, match=r"model\.py cannot load"):
+def test_the_source_of_the_folder_is_not_run(exported: Path, tmp_path: Path) -> None:
+    (exported / "model.py").write_text("raise SystemExit('this was run')")
+    spec = f"folder:{folder_of_images(tmp_path / 'images', ('ant', 'bee', 'fly'))}"
+    assert evaluate_folder(exported, spec, None)["images"] == 6
+
+
+def test_a_config_that_contradicts_its_design(exported: Path) -> None:
+    config = json.loads((exported / "config.json").read_text())
+    (exported / "config.json").write_text(json.dumps({**config, "input_size": [3, 16, 16]}))
+    with pytest.raises(
+        RequestError, match=r"contradicts itself: .* are \(3, 16, 16\) and 3, those of its design"
+    ):
+        evaluate_folder(exported, "mnist5k", None)
+
+
+def test_a_design_that_cannot_be_built(exported: Path) -> None:
+    config = json.loads((exported / "config.json").read_text())
+    config["architecture"]["stem"] = "tree"
+    (exported / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RequestError, match=r"is no export that can be used: .*unknown stem 'tree'"):
         evaluate_folder(exported, "mnist5k", None)
 
 

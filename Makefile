@@ -8,7 +8,7 @@ OUT    ?= gpu-results
 PYTEST ?= -n 2 --dist loadfile -m "not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test slow mutants gpu check table clean
+.PHONY: help setup search test slow mutants gpu check docs table clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,7 +43,10 @@ check: $(STAMP) ## Lint, format and types, changing nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-table: $(STAMP) ## Write the tables of published designs and settings, and what the README quotes
+docs: $(STAMP) ## Build the documentation into build/docs; a dead link is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs -d build/docs.trees . build/docs
+
+table: $(STAMP) ## Write the tables of published designs and settings, the page of the commands, and quoted files
 	$(BIN)/python -m search_spaces.published_table > PUBLISHED.tmp && mv PUBLISHED.tmp search_spaces/PUBLISHED.md
 	$(BIN)/python -m tests.docs.documents
 

@@ -12,10 +12,13 @@ from typing import Any
 import typer.main
 
 from nas.cli.main import app
+from tests.docs.cli_reference import cli_document
 
 ROOT = Path(__file__).parents[2]
+#: The pages of the documentation, by path.
+PAGES = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))]
 #: First parts of a path of this repository; everything else with a slash is an example.
-TOP = {"search_spaces", "supernet", "nas", "studies", "tests", ".ci"}
+TOP = {"search_spaces", "supernet", "nas", "studies", "tests", "docs", ".ci"}
 COMMAND = typer.main.get_command(app)
 
 _FENCE = re.compile(
@@ -140,8 +143,10 @@ def parse_command(words: list[str], strict: bool = True) -> None:
 
 
 def main() -> None:
-    """Write what documents repeat: quoted files in the README, and the tables of settings and recipes."""
-    (ROOT / "README.md").write_text(with_current_quotes(read("README.md")), encoding="utf-8")
+    """Write what documents repeat: quoted files, the page of the commands, and the tables of settings and recipes."""
+    for document in ("README.md", *PAGES):
+        (ROOT / document).write_text(with_current_quotes(read(document)), encoding="utf-8")
+    (ROOT / "docs" / "reference" / "cli.md").write_text(cli_document(), encoding="utf-8")
     (ROOT / "studies" / "SETTINGS.md").write_text(settings_document(), encoding="utf-8")
     (ROOT / "studies" / "RECIPES.md").write_text(recipes_document(), encoding="utf-8")
 

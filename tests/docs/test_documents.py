@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
+import torch
 
 from search_spaces.declaration import parse_declaration
 from tests.docs import documents
 from tests.docs.documents import (
     COMMAND,
+    PAGES,
     ROOT,
     code_blocks,
     code_spans,
@@ -20,7 +23,7 @@ from tests.docs.documents import (
 )
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "studies/SETTINGS.md", "studies/RECIPES.md"]
-DOCUMENTS += ["tests/golden/old_study/README.md"]
+DOCUMENTS += ["tests/golden/old_study/README.md", *PAGES]
 DOCUMENTS += [str(path.relative_to(ROOT)) for path in sorted((ROOT / "studies").glob("*/NOTES.md"))]
 
 
@@ -56,7 +59,7 @@ def test_paths_exist(document: str) -> None:
     assert absent == set()
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("document", ["docs/concepts/search.md", "CONTRIBUTING.md"])
 def test_trees_name_every_room(document: str) -> None:
     rooms = {f"nas/{path.parent.name}/" for path in (ROOT / "nas").glob("*/__init__.py")}
     named = set(documents.tree_paths(read(document)))
@@ -93,11 +96,37 @@ def test_the_tables_of_recipes_are_those_of_their_files() -> None:
     assert read("studies/RECIPES.md") == documents.recipes_document()
 
 
-def test_the_readme_shows_the_whole_example_of_an_operator() -> None:
+def test_the_page_of_the_commands_is_what_they_declare() -> None:
+    assert read("docs/reference/cli.md") == documents.cli_document()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_python_compiles(document: str) -> None:
+    for block in code_blocks(read(document)):
+        if block.language == "python":
+            compile(block.text, document, "exec")
+
+
+def test_the_snippet_of_the_tutorial_runs_in_an_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The export is of an earlier version: what it is used by stays as it is."""
+    (export,) = (ROOT / "tests" / "golden" / "old_study" / "exports").iterdir()
+    blocks = code_blocks(read("docs/tutorial.md"))
+    (snippet,) = (block.text for block in blocks if block.language == "python" and "from model" in block.text)
+    monkeypatch.syspath_prepend(export)
+    monkeypatch.delitem(sys.modules, "model", raising=False)
+    names: dict[str, object] = {}
+    exec(snippet, names)
+    monkeypatch.delitem(sys.modules, "model")
+    probabilities = names["probabilities"]
+    assert isinstance(probabilities, torch.Tensor)
+    assert probabilities.shape == (1, 3) and probabilities.sum().item() == pytest.approx(1)
+
+
+def test_the_docs_show_the_whole_example_of_an_operator() -> None:
     """Were a file left out, whoever follows the recipe would miss it."""
     example = ROOT / "tests" / "examples" / "new_operator"
     files = {
         str(path.relative_to(ROOT)) for path in example.rglob("*") if path.suffix in (".py", ".toml", ".yaml")
     }
-    quoted = {block.quotes for block in code_blocks(read("README.md"))}
+    quoted = {block.quotes for block in code_blocks(read("docs/howto/operator.md"))}
     assert {file for file in files if read(file).strip()} <= quoted

@@ -37,15 +37,18 @@ def describe_parameters(callback: Callable[..., Any]) -> list[str]:
 def describe(parameter: inspect.Parameter) -> str:
     """Return name, kind, range and default of a parameter."""
     kind, info = get_args(parameter.annotation)
-    if isinstance(info, ArgumentInfo):
-        name = info.metavar or parameter.name
-    else:
-        declared = [info.default, *(info.param_decls or ())]
-        flags = [each for each in declared if isinstance(each, str) and each.startswith("--")]
-        name = ", ".join(flags) or f"--{parameter.name.replace('_', '-')}"
+    is_argument = isinstance(info, ArgumentInfo)
+    name = (info.metavar or parameter.name) if is_argument else flags_of(parameter.name, info)
     limits = [f"{word} {value}" for word in ("min", "max") if (value := getattr(info, word)) is not None]
     default = "required" if parameter.default is parameter.empty else f"= {parameter.default!r}"
     return " ".join(["   ", name, f"<{name_kind(kind)}>", *limits, default])
+
+
+def flags_of(name: str, info: Any) -> str:
+    """Return an option as it is typed, by the name of its parameter where it has no name of its own."""
+    declared = [info.default, *(info.param_decls or ())]
+    flags = [each for each in declared if isinstance(each, str) and each.startswith("--")]
+    return ", ".join(flags) or f"--{name.replace('_', '-')}"
 
 
 def name_kind(kind: Any) -> str:

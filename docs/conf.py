@@ -5,7 +5,12 @@ The source is the whole repository, so that one relative link works here, on the
 
 from __future__ import annotations
 
+import re
 from importlib import metadata
+from types import ModuleType
+from typing import Any
+
+import nas
 
 project = "nas"
 copyright = "the authors of nas, Apache-2.0"
@@ -41,4 +46,32 @@ mermaid_output_format = "raw"
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
-nitpicky = False
+
+
+def list_public_names(app: Any, document: str, source: list[str]) -> None:
+    """Put a directive for every name of ``nas`` in place of ``{public names}``, functions first."""
+    if "{public names}" in source[0]:
+        names = sorted(nas.__all__, key=lambda name: isinstance(getattr(nas, name), type))
+        source[0] = source[0].replace("{public names}", "\n".join(map(directive, names)))
+
+
+def directive(name: str) -> str:
+    """Return what documents one public name."""
+    value = getattr(nas, name)
+    if isinstance(value, ModuleType):  # a package that is called as the function of its name is
+        return f".. autofunction:: nas.api.{name}.{name}\n"
+    if isinstance(value, type):
+        return f".. autoclass:: {value.__module__}.{name}\n   :members:\n"
+    return f".. autofunction:: {value.__module__}.{name}\n"
+
+
+def mark_code(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """Turn single backticks of docstrings, which stand for code, into reStructuredText's double ones."""
+    text = re.sub(r"(?<!`)`([^`]+)`(?=\w)", r"``\1``\\ ", "\n".join(lines))
+    lines[:] = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", text).split("\n")
+
+
+def setup(app: Any) -> None:
+    """Connect the functions above."""
+    app.connect("source-read", list_public_names)
+    app.connect("autodoc-process-docstring", mark_code)

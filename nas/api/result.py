@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.data.sources.source import Source
 from nas.report.study_report import write_report
 from nas.runtime.console import quantity
 from nas.runtime.uncertainty import Accuracy
@@ -105,10 +106,11 @@ class SearchResult:
 
     Args:
         folder: The study.
+        images: Its images where they were given as data sets, for what follows; None where it knows where they are.
     """
 
-    def __init__(self, folder: Study) -> None:
-        self._study = folder
+    def __init__(self, folder: Study, images: Source | None = None) -> None:
+        self._study, self.images = folder, images
 
     @property
     def path(self) -> Path:

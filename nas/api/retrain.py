@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nas.api.data import find_origin
 from nas.api.keywords import PathText
 from nas.api.result import Retrained, SearchResult
 from nas.api.session import format_call, session
+from nas.data.dataset import Data
+from nas.data.sources.own_dataset import Items
+from nas.data.sources.source import Source
 from nas.pipeline.models import plan_retraining, run_retraining
 from nas.pipeline.resumable import resumable
 from nas.study.find import find_study
 from nas.study.folder import Study
 from search_spaces.architecture import Architecture
-from search_spaces.errors import RequestError
+from search_spaces.errors import DataError, RequestError
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class RetrainRequest:
         teacher: What teaches beside the labels; None for the study's own, if it has one.
         compile: Whether blocks are compiled by region.
         budget: What may be used.
+        images: The study's images where they were given as such; None where its settings say where they are.
     """
 
     top: int | None = None
@@ -47,6 +52,7 @@ class RetrainRequest:
     teacher: str | None = None
     compile: bool = False
     budget: str = "auto"
+    images: Source | None = None
 
     def require_consistent(self) -> None:
         """Refuse what excludes one another.
@@ -99,6 +105,7 @@ def run_retrain(
         baselines=request.baselines,
         teacher=request.teacher,
         candidates=request.candidates,
+        images=request.images,
     )
     with resumable(command, how_to_resume):
         results = run_retraining(
@@ -110,6 +117,7 @@ def run_retrain(
 def retrain(
     study: SearchResult | PathText,
     *designs: str | Architecture,
+    data: Data | Items | Mapping[str, Items] | None = None,
     top: int | None = None,
     baselines: bool = False,
     candidates: int | None = None,
@@ -128,6 +136,7 @@ def retrain(
         study: What `search` returned, or the study's folder or name.
         *designs: Digests, published names, files or `Architecture`s; where there is none, what the search found.
             What is not of the study takes its images' size, channels and classes.
+        data: The study's images, where it was given them as data sets; the study knows where others are.
         top: How many designs of the search; one where it is left out.
         baselines: Whether the analogues of published designs are retrained as well.
         candidates: Train so many designs alone and leave out the worse after a quarter and half of the epochs until
@@ -163,7 +172,28 @@ def retrain(
             teacher,
             compile,
             budget,
+            _find_images(found, study, data),
         )
         call = format_call("retrain", study=str(found.folder), top=top, budget=budget)
         results, _ = run_retrain(found, request, call, "the same call goes on with it")
     return [Retrained(found.folder, result) for result in results]
+
+
+def _find_images(
+    found: Study, study: object, data: Data | Items | Mapping[str, Items] | None
+) -> Source | None:
+    """Return the study's images as they were given; None where its settings say where they are.
+
+    Raises:
+        RequestError: If those given are others, or are no images.
+    """
+    if data is None:
+        return study.images if isinstance(study, SearchResult) else None
+    if isinstance(data, str):
+        raise DataError(
+            f"data {data!r} says where images are, which study {found.folder} knows; leave it out"
+        )
+    if isinstance(data, Data):
+        found.require()
+        found.require_images(data)
+    return find_origin(data).source

@@ -10,6 +10,7 @@ from typing import Any
 
 from typing_extensions import Unpack
 
+from nas.api.data import Images, find_origin, to_keywords
 from nas.api.keywords import PathText, SearchSettings, read_settings
 from nas.api.result import SearchResult
 from nas.api.session import format_call, session
@@ -128,7 +129,7 @@ def prepare_search(request: SearchRequest, following: Following) -> SearchJob:
 
 def search(
     space: PathText | None = None,
-    data: str | None = None,
+    data: Images | None = None,
     *,
     budget: str = "auto",
     study: PathText | None = None,
@@ -150,7 +151,8 @@ def search(
 
     Args:
         space: Name of a space, or a YAML file; ``twins_cswin`` where it is left out.
-        data: ``mnist5k``, ``folder:PATH``, or a name that timm knows; ``mnist5k`` where it is left out.
+        data: ``mnist5k``, ``folder:PATH``, a name that timm knows, what `load_data` returned, one's own data set, or a
+            mapping of data sets called ``train``, ``validation`` and ``test``; ``mnist5k`` where it is left out.
         budget: What may be used: ``auto``, ``8gpu``, ``2cpu``; optionally ``,12h`` and ``,500trials``.
         study: Folder, or name under ``studies/``; the names of space and images where it is left out.
         storage: Optuna storage URL, without a password.
@@ -174,8 +176,12 @@ def search(
         >>> found = search("twins_cswin", "mnist5k", budget="2cpu,64trials", retrain=1)  # doctest: +SKIP
         >>> found.best.architecture  # doctest: +SKIP
     """
-    keywords = {"space": space, "data": data, **settings}
     with session(quiet=quiet):
+        origin = None if data is None else find_origin(data)
+        is_known = from_study is not None and origin is not None and origin.source is not None
+        # The study whose supernet is searched again says what its images are; those given are compared with them.
+        images = {} if origin is None or is_known else to_keywords(origin)
+        keywords = {"space": space, **images, **settings}
         given = read_settings(keywords, (*_OWN, *_FOLLOWING))
         request = SearchRequest(
             given,
@@ -185,10 +191,11 @@ def search(
             storage,
             None if storage_file is None else Path(storage_file),
             None if from_study is None else os.fspath(from_study),
+            None if origin is None else origin.source,
         )
         job = prepare_search(request, Following(retrain, baselines, export, gate))
         for line in job.describe():
             log.say(line)
         call = format_call("search", **keywords, budget=budget, study=study, from_study=from_study)
         job.run(call, "the same call goes on with it")
-    return SearchResult(job.plan.study)
+    return SearchResult(job.plan.study, request.images)

@@ -34,6 +34,27 @@ ChooseSide = Callable[[int | None, int], int]
 
 
 @dataclass(frozen=True)
+class DataOrigin:
+    """What a data set was loaded by, from which it can be loaded in another size.
+
+    Attributes:
+        spec: As of `load_data`, like the others.
+        data_dir: Where timm's data sets lie.
+        image_size: Side that was asked for, in pixels; None where none was.
+        skip_broken: Whether files that cannot be read were left out.
+        test_crop: Share of the shorter side that is shown outside training.
+        source: Images that were given as such.
+    """
+
+    spec: str
+    data_dir: Path | None = None
+    image_size: int | None = None
+    skip_broken: bool = False
+    test_crop: float = 1.0
+    source: Source | None = None
+
+
+@dataclass(frozen=True)
 class Data:
     """A data set, split.
 
@@ -53,6 +74,7 @@ class Data:
         reading: By which rules (`nas.data.reading`).
         test_crop: Share of the shorter side that is shown outside training.
         train_order: SHA-256 of the training images' contents in their order, which names of files may have decided.
+        origin: What it was loaded by; copies that are sent to workers do without.
     """
 
     name: str
@@ -70,6 +92,10 @@ class Data:
     _test: Split = field(repr=False)
     test_crop: float = 1.0
     train_order: str = ""
+    origin: DataOrigin | None = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "origin": None}
 
     def final_test(self) -> Split:
         """Return the test split, which nothing but the final report of a finished network may touch."""
@@ -118,6 +144,7 @@ def survey_data(
     seed: int = SPLIT_SEED,
     cache_dir: Path | None = None,
     options: ReadOptions | None = None,
+    source: Source | None = None,
 ) -> Survey:
     """Find images and split them; decode none to use it.
 
@@ -129,6 +156,7 @@ def survey_data(
         seed: Of the split.
         cache_dir: For what was found of each file.
         options: How a folder is read.
+        source: Images that were given as such.
 
     Raises:
         DataError: The images cannot be found, read or split.
@@ -138,7 +166,8 @@ def survey_data(
             f"images of {image_size} pixels are too small; give a side of at least 8, for example 32"
         )
     options = options or ReadOptions()
-    source = find_source(spec, data_dir, find_cache_dir(cache_dir), options)
+    if source is None:
+        source = find_source(spec, data_dir, find_cache_dir(cache_dir), options)
     indices = split_indices(source, seed)
     own_side, channels = find_side_and_channels(source)
     if image_size is None:
@@ -182,6 +211,7 @@ def load_data(
     on_inspect: OnProgress | None = None,
     on_progress: OnProgress | None = None,
     memory_limit: int = MEMORY_LIMIT,
+    source: Source | None = None,
 ) -> Data:
     """Find, split and, where they fit, decode images.
 
@@ -199,11 +229,13 @@ def load_data(
         on_inspect: Called with ``(done, total)`` while files are looked at.
         on_progress: Called with ``(done, total)`` while images are decoded.
         memory_limit: Bytes of decoded images above which they are streamed from disk instead.
+        source: Images that were given as such, which ``spec`` is only a name of.
 
     Raises:
         DataError: The images cannot be found, read or split.
     """
     cache_dir = find_cache_dir(cache_dir)
+    origin = DataOrigin(spec, data_dir, image_size, skip_broken, test_crop, source)
     options = ReadOptions(skip_broken, skip_broken, reading, on_inspect)
     survey = survey_data(
         spec,
@@ -213,6 +245,7 @@ def load_data(
         seed=seed,
         cache_dir=cache_dir,
         options=options,
+        source=source,
     )
     source, channels = survey.source, survey.in_channels
     large = survey.image_size >= LARGE_SIDE
@@ -256,6 +289,7 @@ def load_data(
         _test=splits["test"],
         test_crop=test_crop,
         train_order=_digest_order(source, survey.indices["train"]),
+        origin=origin,
     )
 
 

@@ -9,6 +9,7 @@ from nas.data.dataset import ChooseSide, Data, load_data, survey_data
 from nas.data.decoding import usual_side
 from nas.data.reading import FIRST_READING, READING, Reading
 from nas.data.sources.folder import ReadOptions
+from nas.data.sources.source import Source
 from nas.data.summary import DataSummary
 from nas.runtime.console import progress_callback
 from nas.study.folder import Study
@@ -23,6 +24,7 @@ def load_study_data(
     source: Study | None = None,
     large_test_crop: float | None = None,
     choose_side: ChooseSide | None = None,
+    images: Source | None = None,
 ) -> Data:
     """Load the images of a study by the rules it began with, with progress where files are read.
 
@@ -32,6 +34,7 @@ def load_study_data(
         source: The study whose supernet it searches, if there is one.
         large_test_crop: The test crop of a recipe that was chosen, which is for large images.
         choose_side: What chooses another side than the usual where the settings have none.
+        images: The images where they were given as such.
 
     Raises:
         DataError: If they cannot be loaded, or the study was made when some of them were misread.
@@ -52,6 +55,7 @@ def load_study_data(
             large_test_crop=large_test_crop,
             on_inspect=on_inspect,
             on_progress=on_progress,
+            source=images,
         )
     if reading == FIRST_READING and data.summary.read_otherwise:
         raise DataError(

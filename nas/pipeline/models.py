@@ -14,6 +14,7 @@ from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation, allocate_workers, parse_budget
 from nas.cluster.ray_cluster import Cluster
 from nas.data.dataset import Data
+from nas.data.sources.source import Source
 from nas.export.model_card import accuracy_metrics
 from nas.export.writer import export_model
 from nas.pipeline.candidates import choose_candidates, choose_to_halve, to_candidates
@@ -90,6 +91,7 @@ def plan_retraining(
     baselines: bool = False,
     teacher: str | None = None,
     candidates: int | None = None,
+    images: Source | None = None,
 ) -> RetrainingPlan:
     """Check everything that can be wrong with a retraining before anything is written.
 
@@ -104,6 +106,7 @@ def plan_retraining(
         teacher: What teaches beside the labels, as ``--teacher`` takes it; None for the study's own, if it has one.
         candidates: Of how many candidates ``top`` are chosen by training them alone; None for what the study says. If
             they are as many, or only inherit, they are the best of the front.
+        images: The study's images where they were given as such; None where its settings say where they are.
 
     Raises:
         RequestError: If something is wrong; the message says what.
@@ -132,7 +135,7 @@ def plan_retraining(
     preflight.require()
     for warning in preflight.warnings:
         log.say(f"warning   {warning}")
-    data = load_study_data(study.settings(), study)
+    data = load_study_data(study.settings(), study, images=images)
     study.require_images(data)
     plan = RetrainingPlan(
         study, chosen, data, allocation, cluster, None, tuple(spread), top, best_inherits=modes is None

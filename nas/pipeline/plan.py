@@ -166,7 +166,9 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     preflight = examine_machine(study.folder, url, cluster, allocation)
     preflight.require()
     choose_side = side_within_scales(declaration) if settings.scale is None else None
-    data = load_study_data(settings, study, request.source, request.recipe_test_crop, choose_side)
+    data = load_study_data(
+        settings, study, request.source, request.recipe_test_crop, choose_side, request.images
+    )
     is_asked = settings.image_size is not None
     resizing = None if is_asked else describe_resizing(data.summary, declaration.name)
     settings = replace(settings, test_crop=data.test_crop, image_size=_side_to_keep(settings, data))

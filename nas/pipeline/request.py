@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nas.data.sources.find import is_folder
+from nas.data.sources.own_dataset import PREFIX as OWN
+from nas.data.sources.source import Source
 from nas.pipeline.again import name_another_search, settings_from_study
 from nas.search.storage_url import VARIABLE, clean, read_storage_file
 from nas.study.find import find_default_study, find_study
@@ -39,6 +41,7 @@ class SearchRequest:
         storage: Storage URL; None for the study's own.
         storage_file: File that holds the storage URL, or None.
         from_study: A study whose trained supernet is searched again in a new one, or None.
+        images: The images where they were given as such, and ``data`` is only their name; None where it says all.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -48,6 +51,7 @@ class SearchRequest:
     storage: str | None = None
     storage_file: Path | None = None
     from_study: str | None = None
+    images: Source | None = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -146,7 +150,7 @@ def require_data_dir_to_count(data: str, data_dir: object) -> None:
     Raises:
         RequestError: If there is one.
     """
-    if data_dir is not None and (data == "mnist5k" or data.startswith("folder:")):
+    if data_dir is not None and (data == "mnist5k" or data.startswith(("folder:", OWN))):
         raise RequestError(
             f"--data-dir says where timm's data sets lie, and {data} is none of them; leave it out"
         )

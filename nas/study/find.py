@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from nas.data.sources.own_dataset import PREFIX as OWN
 from nas.study.folder import Study
 from nas.study.place import STUDIES, find_place
 from nas.study.settings import Settings
@@ -49,4 +50,6 @@ def default_study_name(settings: Settings) -> str:
 
 def _images_name(settings: Settings) -> str:
     kind, _, path = settings.data.partition(":")
-    return Path(path).expanduser().resolve().name if kind == "folder" else Path(settings.data).name
+    if kind == "folder":
+        return Path(path).expanduser().resolve().name
+    return re.sub(r"[^\w.-]+", "_", path) if f"{kind}:" == OWN else Path(settings.data).name

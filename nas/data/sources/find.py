@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nas.data.sources.folder import ReadOptions, read_folder
 from nas.data.sources.mnist5k import read_mnist5k
+from nas.data.sources.own_dataset import PREFIX as OWN
 from nas.data.sources.source import Source
 from nas.data.sources.timm_set import is_timm_name, read_timm_set
 from nas.data.sources.tree import printable
@@ -34,6 +35,11 @@ def find_source(
     options = options or ReadOptions()
     if spec == "mnist5k":
         return read_mnist5k(cache_dir)
+    if spec.startswith(OWN):
+        raise DataError(
+            f"--data {printable(spec)} is a data set of a Python program; give it there as data= of nas.search or "
+            "nas.retrain"
+        )
     if spec.startswith(_PREFIX):
         return read_folder(_to_path(spec.removeprefix(_PREFIX)), cache_dir, options)
     if spec.lower() in _FOLDER_NAMES:

@@ -41,7 +41,8 @@ def model_source(
     blueprint = network_blueprint(architecture)
     collector = _Collector({_package(call.target) for call in _all_calls(blueprint)} - {"torch"})
     collector.add_all(blueprint)
-    imports = collector.imports | {("pathlib", "Path"), ("torch", ""), ("torch", "Tensor"), ("torch", "nn")}
+    imports = collector.imports | {("json", ""), ("zlib", ""), ("pathlib", "Path")}
+    imports |= {("torch", ""), ("torch", "Tensor"), ("torch", "nn")}
     height, width = architecture.image_size
     constants = {"IMAGE_SIZE": (height, width), "MEAN": tuple(mean), "STD": tuple(std)}
     head = [
@@ -298,11 +299,22 @@ _LOAD = '''def load_model(weights: str | Path | None = None) -> Network:
 
     Args:
         weights: A safetensors file; ``model.safetensors`` beside this file where it is left out.
-    """
-    from safetensors.torch import load_file
 
+    Raises:
+        ValueError: If the file is not what was written: its header has the CRC-32 of all of it.
+    """
+    from safetensors.torch import load
+
+    content = Path(weights or Path(__file__).with_name("model.safetensors")).read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    stored = json.loads(content[8:start]).get("__metadata__", {}).get("file_crc32")
+    if stored is not None:
+        # It was computed with zeros in its own place.
+        header = content[:start].replace(f'"file_crc32":"{stored}"'.encode(), b'"file_crc32":"00000000"')
+        if zlib.crc32(memoryview(content)[start:], zlib.crc32(header)) != int(stored, 16):
+            raise ValueError("the file of weights is damaged: its checksum is another one; copy it again")
     model = create_model()
-    model.load_state_dict(load_file(str(weights or Path(__file__).with_name("model.safetensors"))))
+    model.load_state_dict(load(content))
     return model.eval()
 
 

@@ -34,6 +34,7 @@ from nas.study.identity import StudyIdentity
 from nas.study.recipes import default_recipes, stored_recipes
 from nas.study.settings import Settings, keep_former_defaults, read_settings
 from nas.training.compiled import require_compiler
+from nas.training.former_checkpoint import former_checkpoint
 from nas.training.pretrained import PretrainedStart, read_pretrained_starts
 from nas.training.supernet import count_shards, steps_per_epoch
 from nas.training.supernet_checkpoint import format_identity, read_progress, read_supernet
@@ -186,7 +187,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     space = declaration.space(settings.scale, data.image_size, data.in_channels, len(data.class_names))
     teacher = find_teacher_of_supernet(settings, study, data)
     footprint: Footprint | None = None
-    done, total = read_progress(study.supernet_file)
+    done, total = read_progress(study.supernet_file, verify=True)
     if settings.trains_supernet and not 0 < total <= done:
         keeps_recipes = has_begun or request.config is not None or request.source is not None
         settings, footprint = plan_memory(
@@ -224,7 +225,9 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         cluster,
         allocation,
         trains=settings.trains_supernet,
-        has_checkpoint=study.supernet_file.exists(),
+        checkpoints=sum(
+            path.exists() for path in (study.supernet_file, former_checkpoint(study.supernet_file))
+        ),
     )
     preflight.require()
     return SearchPlan(

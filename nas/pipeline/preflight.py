@@ -106,7 +106,7 @@ def examine_search(
     allocation: WorkerAllocation,
     *,
     trains: bool,
-    has_checkpoint: bool,
+    checkpoints: int,
 ) -> Preflight:
     """Look at what the size of a search's supernet and of its images needs.
 
@@ -117,11 +117,11 @@ def examine_search(
         cluster: Where it will run.
         allocation: Its workers.
         trains: Whether the supernet is trained.
-        has_checkpoint: Whether a checkpoint lies there already.
+        checkpoints: How many lie there already.
     """
     network = count_supernet_parameters(space) * _FLOAT
-    # A checkpoint is written beside the one before it.
-    needed = _TENSORS * network * (2 - has_checkpoint) if trains else 0
+    # A checkpoint is written beside the two before it.
+    needed = _TENSORS * network * (3 - checkpoints) if trains else 0
     checks: list[Callable[[], str | None]] = [
         lambda: describe_little_disk(folder, needed, "the checkpoints of the supernet") if needed else None
     ]
@@ -139,7 +139,8 @@ def examine_retraining(folder: Path, parameters: list[float], modes: int) -> Pre
         parameters: Of each design.
         modes: Trainings of each.
     """
-    needed = int(_TENSORS * _FLOAT * (sum(parameters) * modes + max(parameters, default=0)))
+    # The last two of each are kept, and a third is written beside them.
+    needed = int(_TENSORS * _FLOAT * (2 * sum(parameters) * modes + max(parameters, default=0)))
     return Preflight(
         _sentences([lambda: describe_little_disk(folder, needed, "the checkpoints of the retrained designs")])
     )

@@ -30,6 +30,7 @@ from nas.search.loop import Search, pareto_records
 from nas.search.ties import with_images
 from nas.search.trial_store import TrialRecord
 from nas.study.time_sheet import record_phase
+from nas.training.former_checkpoint import restore_checkpoint
 from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank
 from nas.training.supernet_checkpoint import read_progress, read_supernet
 from nas.training.supernet_progress import progress_bar
@@ -216,6 +217,7 @@ def _train_supernet(plan: SearchPlan) -> Supernet:
     It trains in processes of its own also where there is one worker: their memory is free for the search then.
     """
     checkpoint, settings = plan.study.supernet_file.absolute(), plan.settings
+    restore_checkpoint(checkpoint)
     done, total = read_progress(checkpoint)
     if not total or done < total:
         one_machine = not plan.cluster.running

@@ -70,7 +70,7 @@ def find_teacher_of_supernet(settings: Settings, study: Study, data: Data) -> Te
         return None
     images, classes = len(data.train), len(data.class_names)
     require_to_fit(settings.retraining, "retraining", images, classes)
-    done, total = read_progress(study.supernet_file)
+    done, total = read_progress(study.supernet_file, verify=True)
     # Once the supernet is trained, the files of its teacher may be gone.
     if settings.teacher == LARGEST or 0 < total <= done:
         return None

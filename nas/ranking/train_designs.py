@@ -16,6 +16,7 @@ from nas.ranking.trained_designs import TrainingRun
 from nas.runtime.console import bar, log
 from nas.study.folder import Study
 from nas.training.epoch_history import FILE_NAME, Epoch, read_history
+from nas.training.former_checkpoint import restore_checkpoint
 from nas.training.retraining_job import RetrainingJob
 from nas.training.subnet import train_one
 from search_spaces.errors import WorkError
@@ -70,6 +71,8 @@ def train_designs(
         Interrupted: If the user asked to stop; what was begun goes on from its checkpoint.
         WorkError: If a training failed; the others are done.
     """
+    for job in jobs:
+        restore_checkpoint(job.checkpoint_file)
     pool, failures = Pool(allocation, DesignTrainer, {"data": data}), []
     try:
         with bar("training designs alone", len(jobs)) as progress:

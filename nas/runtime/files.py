@@ -26,14 +26,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from nas.runtime.checksum import CHECKSUM_KEY, PLACEHOLDER, find_checksum, read_header, write_checksum
 from nas.runtime.error_text import first_line
 from search_spaces.errors import CheckpointError, StudyError, WorkError
 
 #: ``.<target>.<where>-<process>.<random>.tmp``; earlier versions did not say where.
 _SCRATCH = re.compile(r"\..+\.(?:([0-9a-f]{8})-)?(\d+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
 _STALE_SECONDS = 86_400.0
-#: Bytes; the limit of the format.
-_LONGEST_HEADER = 100_000_000
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -62,9 +61,12 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def save_tensors(
-    path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+    path: Path | str,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+    former: Path | None = None,
 ) -> None:
-    """Write tensors as safetensors, atomically.
+    """Write tensors as safetensors with a checksum of the file, atomically.
 
     Views and tied tensors are stored as copies of their own, since the format knows neither.
 
@@ -72,6 +74,7 @@ def save_tensors(
         path: The file.
         tensors: Name to tensor, on any device.
         metadata: Strings kept in the file's header.
+        former: Where the file goes that is replaced, if one is; it is lost where this is left out.
 
     Raises:
         WorkError: The file cannot be written; what stood there before is intact.
@@ -85,44 +88,72 @@ def save_tensors(
             copy = copy.clone()
         storages.add(copy.untyped_storage().data_ptr())
         copies[name] = copy
-    with _replacement(Path(path)) as temporary:
-        save_file(copies, temporary, dict(metadata or {}))
+    with _replacement(Path(path), former) as temporary:
+        save_file(copies, temporary, {**(metadata or {}), CHECKSUM_KEY: PLACEHOLDER})
+        write_checksum(temporary)
 
 
 def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file into CPU tensors.
 
+    Files without a checksum, as other programs and earlier versions write them, are read without one.
+
     Returns:
-        The tensors by name, and the header's strings.
+        The tensors by name, and the header's strings but for the checksum.
 
     Raises:
-        CheckpointError: The file is absent, truncated or not safetensors.
+        CheckpointError: The file is absent, truncated, not safetensors, or not what was written.
     """
-    if Path(path).is_dir():
-        raise CheckpointError(f"{path} is a folder; give a safetensors file")
+    metadata = verify_tensors(path)
     with _explaining_damage(path), safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+        return {name: file.get_tensor(name) for name in file.keys()}, metadata
+
+
+def verify_tensors(path: Path | str) -> dict[str, str]:
+    """Check that a safetensors file is what was written, reading all of it; return the header's strings.
+
+    Raises:
+        CheckpointError: As `load_tensors` does.
+    """
+    metadata = _read_strings(path)
+    if (stored := metadata.pop(CHECKSUM_KEY, None)) is not None:
+        with _explaining_damage(path), open(path, "rb") as file:
+            found = find_checksum(file, stored)
+        if found != stored:
+            raise CheckpointError(
+                f"{path} is damaged (its checksum is {found}, and {stored} when it was written); copy it again, or "
+                "delete it and make it anew"
+            )
+    return metadata
 
 
 def load_metadata(path: Path | str) -> dict[str, str]:
-    """Read the header's strings of a safetensors file, and none of its tensors.
+    """Read the header's strings of a safetensors file but for the checksum, and none of its tensors.
 
     safetensors itself would map the whole file as memory of its own, which fails for one larger than the memory.
 
     Raises:
         CheckpointError: The file is absent, truncated or not safetensors.
     """
+    metadata = _read_strings(path)
+    metadata.pop(CHECKSUM_KEY, None)
+    return metadata
+
+
+def _read_strings(path: Path | str) -> dict[str, str]:
+    """Return the header's strings of a safetensors file that is as long as its header says."""
+    if Path(path).is_dir():
+        raise CheckpointError(f"{path} is a folder; give a safetensors file")
     with _explaining_damage(path), open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > _LONGEST_HEADER:
-            raise ValueError("it does not begin with a header")
-        header = json.loads(file.read(length))
+        content = read_header(file)
         try:
-            metadata = dict(header.pop("__metadata__", {}))
+            header = json.loads(content[8:])
+            strings = header.pop("__metadata__", None) or {}
+            metadata = {str(name): str(value) for name, value in strings.items()}
             end = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
-        except (AttributeError, LookupError, TypeError) as error:
+        except (AttributeError, LookupError, TypeError, RecursionError) as error:
             raise ValueError("its header does not list tensors") from error
-        if os.fstat(file.fileno()).st_size != 8 + length + end:
+        if os.fstat(file.fileno()).st_size != len(content) + end:
             raise ValueError("its length is not what its header says")
     return metadata
 
@@ -214,8 +245,11 @@ def _process_place() -> str:
 
 
 @contextlib.contextmanager
-def _replacement(path: Path) -> Iterator[Path]:
-    """Yield a temporary name; rename what is written there over ``path`` when the block ends well."""
+def _replacement(path: Path, former: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary name; rename what is written there over ``path`` when the block ends well.
+
+    What stood there goes to ``former``, if that is given, after it was replaced: a kill loses neither.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # safetensors writes a temporary file of its own beside what it is given.
@@ -224,13 +258,29 @@ def _replacement(path: Path) -> Iterator[Path]:
             yield temporary
             temporary.chmod(0o666 & ~_umask())  # safetensors makes files for their owner alone
             _sync(temporary)
+            replaced = None if former is None else _second_name(path, folder)
             os.replace(temporary, path)
+            if replaced is not None and former is not None:
+                os.replace(replaced, former)
         _sync(path.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise WorkError(
             f"{path} cannot be written ({reason}); free some space or choose another folder"
         ) from error
+
+
+def _second_name(path: Path, folder: Path) -> Path | None:
+    """Give a file a second name in a folder of its disk, or copy it where links are unknown; None if there is none."""
+    name = folder / f"{path.name}.former"
+    if not path.exists():
+        return None
+    try:
+        os.link(path, name)
+    except OSError:
+        shutil.copyfile(path, name)
+        _sync(name)
+    return name
 
 
 def _umask() -> int:

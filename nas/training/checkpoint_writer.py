@@ -1,4 +1,4 @@
-"""Checkpoints that are written beside the training that they are of.
+"""Checkpoints that are written beside the training that they are of, the last two of which are kept.
 
 The training waits while its state is copied to the host's memory and no longer; a thread writes the copy. How long a
 copy takes decides how often there is one.
@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from nas.runtime.files import save_tensors
+from nas.training.former_checkpoint import former_checkpoint
 
 #: Largest share of the time that a training spends on copying its state.
 _LARGEST_SHARE = 0.03
 
 
 class CheckpointWriter:
-    """Writes the checkpoints of a training, one at a time, each atomically.
+    """Writes the checkpoints of a training, one at a time, each atomically; the one before it stays beside it.
 
     The host's memory holds one more copy of the state from the first checkpoint on, page-locked for one on a GPU.
 
@@ -98,7 +99,7 @@ class CheckpointWriter:
 
     def _write(self, copies: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         try:
-            save_tensors(self._path, copies, metadata)
+            save_tensors(self._path, copies, metadata, former_checkpoint(self._path))
         except Exception as error:  # the training's thread raises it
             self._failure = error
 

@@ -20,6 +20,7 @@ from nas.study.designs import Design
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
 from nas.training.epoch_history import FILE_NAME, Epoch, read_history
+from nas.training.former_checkpoint import restore_checkpoint
 from nas.training.retraining_job import RetrainingJob
 from nas.training.stored_answers import TrainingTeacher
 from nas.training.subnet import train_one
@@ -114,6 +115,8 @@ class Trainer:
         }
         tune_folder = self.study.folder.absolute() / "retrained" / ".tune"
         shutil.rmtree(tune_folder, ignore_errors=True)  # Tune's own records; the jobs resume themselves
+        for job in jobs:
+            restore_checkpoint(job.checkpoint_file)
         by_name = {job.name: job for job in jobs}
         epochs = {job.name: _epochs_done(job) for job in jobs}
         with bar(title, sum(job.last_epoch for job in jobs), sum(epochs.values())) as progress:

@@ -15,6 +15,7 @@ from nas.runtime.files import load_tensors, save_tensors, write_json
 from nas.runtime.provenance import provenance
 from nas.runtime.uncertainty import encode_bits, error_fields
 from nas.study.folder import Study
+from nas.training.former_checkpoint import remove_checkpoints
 from nas.training.retraining_job import RetrainingJob
 from nas.training.stored_answers import TrainingTeacher
 from search_spaces.architecture import Architecture
@@ -68,7 +69,7 @@ def write_result(
             "provenance": provenance(job.recipe.seed, []),
         },
     )
-    job.checkpoint_file.unlink(missing_ok=True)
+    remove_checkpoints(job.checkpoint_file)
 
 
 def describe_teacher(teacher: TrainingTeacher) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from nas.data.dataset import Data
-from nas.runtime.files import load_metadata, load_tensors
+from nas.runtime.files import load_tensors
 from nas.study.fingerprint import compute_fingerprint
 from nas.study.settings import Settings
+from nas.training.former_checkpoint import checkpoint_metadata
 from search_spaces.errors import CheckpointError
 from search_spaces.space import Space
 from supernet.supernet import Supernet
@@ -37,16 +38,27 @@ def format_identity(space: Space, settings: Settings, images: str, starts: Seque
     return "/".join(map(str, parts))
 
 
-def read_progress(checkpoint: Path) -> tuple[int, int]:
+def read_progress(checkpoint: Path, *, verify: bool = False) -> tuple[int, int]:
     """Return the steps that a checkpoint has done and those of its whole training; zeros where there is none.
 
+    Where it is damaged, they are those of the one before it, which then takes its place.
+
+    Args:
+        checkpoint: The file.
+        verify: Whether all of it is read, to compare its checksum.
+
     Raises:
-        CheckpointError: If it is damaged.
+        CheckpointError: If it is damaged, and so is the one before it.
     """
     if not checkpoint.exists():
         return 0, 0
-    metadata = load_metadata(checkpoint)
-    return int(metadata.get("step", 0)), int(metadata.get("total", 0))
+    metadata = checkpoint_metadata(checkpoint, verify=verify)
+    try:
+        return int(metadata.get("step", 0)), int(metadata.get("total", 0))
+    except ValueError:
+        raise CheckpointError(
+            f"{checkpoint} does not say how many steps it has done; delete it to train anew"
+        ) from None
 
 
 def read_supernet(space: Space, sharing: str, path: Path) -> Supernet:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -103,3 +104,18 @@ def test_an_export_that_differs_is_refused_and_leaves_what_was_there(
 
 def test_every_operator_has_a_design() -> None:
     assert set(BLOCKS) == set(OPERATORS)
+
+
+def test_the_exported_loader_notices_a_flipped_bit(tmp_path: Path) -> None:
+    network = export("lsa", tmp_path / "model")
+    weights, module = tmp_path / "model" / "model.safetensors", load_source(tmp_path / "model")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ValueError, match="the file of weights is damaged"):
+        module.load_model()
+    # What others saved has no checksum.
+    safetensors.torch.save_file(network.state_dict(), tmp_path / "other")
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert torch.equal(module.load_model(tmp_path / "other")(images), network(images))

@@ -133,34 +133,29 @@ def test_checkpoints_and_memory_by_the_size_of_the_supernet(
     space = load_declaration("twins_cswin").space("nano", 28, 1, 10)
     parameters = sum(parameter.numel() for parameter in Supernet(space).parameters())
     assert count_supernet_parameters(space) == parameters
-    both = 4 * 4 * parameters * 2 + 100 * MIB
+    one = 4 * 4 * parameters  # the last two are kept, and a third is written beside them
+    all_three = 3 * one + 100 * MIB
 
-    def problems(free: int, *, trains: bool = True, has_checkpoint: bool = False) -> tuple[str, ...]:
+    def problems(free: int, *, trains: bool = True, checkpoints: int = 0) -> tuple[str, ...]:
         monkeypatch.setattr(preflight, "measure_disk", lambda folder: Amount(GIB, free))
         monkeypatch.setattr(preflight, "measure_memory", lambda: Amount(GIB, 64 * GIB))
-        found = examine_search(
-            tmp_path, space, data, HERE, FOUR, trains=trains, has_checkpoint=has_checkpoint
-        )
+        found = examine_search(tmp_path, space, data, HERE, FOUR, trains=trains, checkpoints=checkpoints)
         assert found.warnings == ()
         return found.problems
 
-    assert problems(both) == problems(0, trains=False) == ()
-    assert "are wanted for the checkpoints of the supernet" in problems(both - 1)[0]
-    assert problems(both - 1, has_checkpoint=True) == ()
+    assert problems(all_three) == problems(0, trains=False) == ()
+    assert "are wanted for the checkpoints of the supernet" in problems(all_three - 1)[0]
+    assert problems(all_three - one, checkpoints=1) == () != problems(all_three - one - 1, checkpoints=1)
+    assert problems(all_three - 2 * one, checkpoints=2) == ()
     monkeypatch.setattr(preflight, "measure_memory", lambda: Amount(GIB, GIB + 200 * MIB))
-    (warning,) = examine_search(
-        tmp_path, space, data, HERE, FOUR, trains=False, has_checkpoint=False
-    ).warnings
+    (warning,) = examine_search(tmp_path, space, data, HERE, FOUR, trains=False, checkpoints=0).warnings
     assert warning.startswith("4 workers want about 2.0 GiB of memory and 1.2 GiB are free")
     assert "--budget 2cpu" in warning
-    assert (
-        examine_search(tmp_path, space, data, ELSEWHERE, FOUR, trains=False, has_checkpoint=False)
-        == Preflight()
-    )
+    assert examine_search(tmp_path, space, data, ELSEWHERE, FOUR, trains=False, checkpoints=0) == Preflight()
 
 
 def test_retrained_designs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    wanted = 16 * (2 * 3_000_000 + 2_000_000) + 100 * MIB
+    wanted = 16 * (2 * 2 * 3_000_000 + 2_000_000) + 100 * MIB
     monkeypatch.setattr(preflight, "measure_disk", lambda folder: Amount(GIB, wanted - 1))
     (problem,) = examine_retraining(tmp_path, [1_000_000, 2_000_000], 2).problems
     assert "are wanted for the checkpoints of the retrained designs" in problem

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
+import safetensors
+import safetensors.torch
 import torch
 
 from nas.runtime import files
@@ -189,6 +193,7 @@ def test_tensors_larger_than_the_memory_are_one_sentence(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("unable to mmap 68719476870 bytes: Cannot allocate memory (12)\nand more")
 
+    files.save_tensors(tmp_path / "w", {"w": torch.ones(1)})
     monkeypatch.setattr(files, "safe_open", fail)
     with pytest.raises(CheckpointError, match=r"w cannot be read \(unable to mmap .*\); free some memory$"):
         files.load_tensors(tmp_path / "w")
@@ -223,6 +228,60 @@ def test_damaged_weights_are_one_sentence(tmp_path: Path, damage: str) -> None:
         with pytest.raises(CheckpointError, match=r"w\.safetensors") as caught:
             load(path)
         assert "\n" not in str(caught.value) and "; " in str(caught.value)
+
+
+def test_the_checksum_is_the_crc_of_the_file_with_zeros_in_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    files.save_tensors(path, {"w": torch.arange(300.0)}, {"note": '"file_crc32":"00000000"'})
+    content = path.read_bytes()
+    (stored,) = re.findall(rb'[,{]"file_crc32":"([0-9a-f]{8})"', content)
+    assert int(stored, 16) == zlib.crc32(content.replace(stored, b"0" * 8))
+    # Anyone can read it, beside what the caller keeps there; ours is not the caller's.
+    with safetensors.safe_open(path, framework="pt") as file:
+        assert file.metadata() == {"note": '"file_crc32":"00000000"', "file_crc32": stored.decode()}
+    assert files.load_metadata(path) == {"note": '"file_crc32":"00000000"'}
+
+
+def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    files.save_tensors(
+        path, {"w": torch.arange(8.0), "half": torch.ones(3, dtype=torch.float16)}, {"step": "3"}
+    )
+    content = path.read_bytes()
+    key = content.index(b"file_crc32")
+    for place in range(len(content)):
+        if key <= place < key + len(b"file_crc32"):
+            continue  # without its name the checksum is a note like any other, and the tensors are sound
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(
+            CheckpointError, match=r"w\.safetensors is (damaged \(its checksum|truncated or not)"
+        ):
+            files.load_tensors(path)
+    path.write_bytes(content)
+    assert files.load_tensors(path)[0]["w"].tolist() == list(range(8))
+
+
+def test_files_of_others_have_no_checksum(tmp_path: Path) -> None:
+    safetensors.torch.save_file({"w": torch.ones(2)}, tmp_path / "w", {"format": "pt"})
+    assert files.load_tensors(tmp_path / "w")[1] == files.verify_tensors(tmp_path / "w") == {"format": "pt"}
+    safetensors.torch.save_file({"w": torch.ones(2)}, tmp_path / "w", None)
+    assert files.load_tensors(tmp_path / "w")[1] == {}
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_is_replaced_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")  # as file systems without links do
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    path, former = tmp_path / "w", tmp_path / "former"
+    for step in range(3):
+        files.save_tensors(path, {"w": torch.tensor(step)}, former=former)
+        assert names(tmp_path) == (["former", "w"] if step else ["w"])
+    assert files.load_tensors(path)[0]["w"] == 2 and files.load_tensors(former)[0]["w"] == 1
 
 
 def test_require_writable_accepts_folders_to_be_and_leaves_nothing(tmp_path: Path) -> None:

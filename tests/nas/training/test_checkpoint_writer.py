@@ -30,9 +30,11 @@ class Gate:
     def __init__(self) -> None:
         self.opened, self.written = threading.Event(), list[str]()
 
-    def save(self, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    def save(
+        self, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], former: Path
+    ) -> None:
         assert self.opened.wait(30)
-        save_tensors(path, tensors, metadata)
+        save_tensors(path, tensors, metadata, former)
         self.written.append(metadata["step"])
 
 
@@ -132,9 +134,9 @@ def test_a_training_saves_beside_its_steps_and_waits_for_the_last(
 ) -> None:
     written: list[tuple[str, str]] = []
 
-    def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], former: Path) -> None:
         written.append((metadata["step"], threading.current_thread().name))
-        save_tensors(path, tensors, metadata)
+        save_tensors(path, tensors, metadata, former)
 
     monkeypatch.setattr(checkpoint_writer, "save_tensors", save)
     monkeypatch.setattr(CheckpointWriter, "is_due", lambda self, least_seconds: self.wait() or True)

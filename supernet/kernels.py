@@ -14,6 +14,11 @@ from torch.nn import functional as F
 MASK_LOGIT = 1000.0
 
 
+def is_symbolic(*sizes: int) -> bool:
+    """Return whether a size is a symbol: a network is recorded for several, so none of them decides."""
+    return any(isinstance(size, torch.SymInt) for size in sizes)
+
+
 def attention(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, scale: float | None = None
 ) -> Tensor:

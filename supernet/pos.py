@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supernet.cached_tensors import cached_by_size
+from supernet.kernels import is_symbolic
 
 
 class AbsolutePosition(nn.Module):
@@ -25,7 +26,7 @@ class AbsolutePosition(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Add the positions to ``(B, H, W, C)``; the table is interpolated to maps of other sizes."""
         table: Tensor = self.table
-        if table.shape[1:3] != x.shape[1:3]:
+        if is_symbolic(*x.shape[1:3]) or table.shape[1:3] != x.shape[1:3]:
             table = F.interpolate(table.permute(0, 3, 1, 2), size=x.shape[1:3], mode="bilinear")
             table = table.permute(0, 2, 3, 1)
         return x + table

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from supernet.kernels import is_symbolic
+
 
 class ConvStem(nn.Module):
     """A strided convolution and LayerNorm: patchify (Twins, Swin) or overlapping patches (CSWin).
@@ -85,7 +87,7 @@ class TokenStem(nn.Module):
     def sequence(self, x: Tensor) -> Tensor:
         """Map ``(B, H, W, C)`` to a sequence; positions are interpolated to maps of other sizes."""
         table: Tensor = self.table
-        if x.shape[1:3] != self.size:
+        if is_symbolic(*x.shape[1:3]) or x.shape[1:3] != self.size:
             positions = table[:, 0, 1:].unflatten(1, self.size).permute(0, 3, 1, 2)
             positions = F.interpolate(positions, size=x.shape[1:3], mode="bilinear")
             table = torch.cat([table[:, :, :1], positions.flatten(2).transpose(1, 2).unsqueeze(1)], dim=2)

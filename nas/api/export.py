@@ -11,6 +11,7 @@ from nas.api.keywords import PathText
 from nas.api.result import Retrained, SearchResult
 from nas.api.session import session
 from nas.export.formats import parse_formats
+from nas.export.options import Input, parse_options
 from nas.pipeline.models import export_result, find_best_result, require_export_folder
 from nas.study.find import find_study
 from nas.study.folder import Study
@@ -40,7 +41,15 @@ class Exported:
 
 
 def export_design(
-    study: Study, digest: str | None, out: Path | None, formats: str, mode: str | None = None
+    study: Study,
+    digest: str | None,
+    out: Path | None,
+    formats: str,
+    mode: str | None = None,
+    *,
+    input: str = "normalized",
+    dynamic_size: bool = False,
+    opset: int | None = None,
 ) -> Exported:
     """Export a retrained design of a study and verify it.
 
@@ -50,15 +59,19 @@ def export_design(
         out: Folder to write; None for its own in the study.
         formats: ``all``, ``source``, or a list of ``pt2``, ``onnx``.
         mode: Which training of it, ``scratch`` or ``inherit``; None for the better.
+        input: What the files take: ``normalized`` or ``uint8`` images.
+        dynamic_size: Whether they take other heights and widths too.
+        opset: Version of ONNX's operators; None for the usual one.
 
     Raises:
-        RequestError: If there is no such design, or the folder may not be written.
+        RequestError: If there is no such design, an option would change nothing, or the folder may not be written.
     """
     chosen = parse_formats(formats)
+    options = parse_options(input, dynamic_size, opset, chosen)
     best = find_best_result(study, digest, mode)
     folder = out or study.export_folder(best["digest"])
     require_export_folder(folder, study)
-    return Exported(folder, best["digest"], export_result(study, best, folder, chosen))
+    return Exported(folder, best["digest"], export_result(study, best, folder, chosen, options))
 
 
 def export(
@@ -67,6 +80,9 @@ def export(
     *,
     design: str | None = None,
     formats: str = "all",
+    input: Input = "normalized",
+    dynamic_size: bool = False,
+    opset: int | None = None,
     quiet: bool = False,
 ) -> Exported:
     """Write a retrained design as a standalone model and verify it.
@@ -76,10 +92,13 @@ def export(
         out: Folder to write; ``exports/DIGEST`` in the study where it is left out.
         design: Digest of a retrained design; the best that the search proposed where it is left out.
         formats: ``all``, ``source``, or a list of ``pt2``, ``onnx``.
+        input: What those files take: ``normalized`` images, or ``uint8`` ones as they are decoded.
+        dynamic_size: Whether they take other heights and widths too, where the design's operators can be recorded so.
+        opset: Version of ONNX's operators; 20 where it is left out.
         quiet: Whether nothing is printed meanwhile.
 
     Raises:
-        RequestError: If there is no such design, or the folder may not be written.
+        RequestError: If there is no such design, an option would change nothing, or the folder may not be written.
     """
     mode = None
     if isinstance(study, Retrained):
@@ -89,4 +108,7 @@ def export(
         place = study.path if isinstance(study, SearchResult) else study
     with session(quiet=quiet):
         found = find_study(os.fspath(place))
-        return export_design(found, design, None if out is None else Path(out), formats, mode)
+        folder = None if out is None else Path(out)
+        return export_design(
+            found, design, folder, formats, mode, input=input, dynamic_size=dynamic_size, opset=opset
+        )

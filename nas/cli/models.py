@@ -13,8 +13,11 @@ from nas.cli.options import (
     Budget,
     Compile,
     DataDir,
+    DynamicSize,
     Formats,
+    Input,
     Json,
+    Opset,
     RetrainingEpochs,
     RetrainingRecipe,
     SkipBroken,
@@ -103,13 +106,18 @@ def export(
         typer.Option(help="Digest of a retrained design.", show_default="the best that the search proposed"),
     ] = None,
     formats: Formats = "all",
+    input: Input = "normalized",
+    dynamic_size: DynamicSize = False,
+    opset: Opset = None,
     as_json: Json = False,
 ) -> None:
     """Write a retrained design as a standalone model and verify it."""
     from nas.api.export import export_design
     from nas.study.find import find_study
 
-    exported = export_design(find_study(study), arch, out, formats)
+    exported = export_design(
+        find_study(study), arch, out, formats, input=input, dynamic_size=dynamic_size, opset=opset
+    )
     if as_json:
         print_json(exported.to_json())
     else:
@@ -121,16 +129,21 @@ def import_checkpoint(
     name: Annotated[str, typer.Option("--as", help="The published network that it is of.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     formats: Formats = "source",
+    input: Input = "normalized",
+    dynamic_size: DynamicSize = False,
+    opset: Opset = None,
     as_json: Json = False,
 ) -> None:
     """Turn a checkpoint of a paper's authors or of timm into a standalone model of ours and verify it."""
     from nas.export import importer
     from nas.export.formats import parse_formats
+    from nas.export.options import parse_options
     from nas.pipeline.models import require_export_folder
 
     chosen = parse_formats(formats)
+    options = parse_options(input, dynamic_size, opset, chosen)
     require_export_folder(out)
-    result = importer.import_checkpoint(file, name, out, chosen, ["nas", *sys.argv[1:]])
+    result = importer.import_checkpoint(file, name, out, chosen, ["nas", *sys.argv[1:]], options)
     if as_json:
         print_json(result)
         return

@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_origin
 
 import typer
 
+from nas.export.options import NEWEST_OPSET, OLDEST_OPSET, OPSET
 from nas.study.recipes import RecipeOverrides
 from nas.study.setting import DATA, OUTPUT, RUN, SEARCH, SPACE, TRAINING, Setting, declared_settings
 from nas.study.settings import Settings
@@ -41,6 +42,30 @@ SkipBroken = Annotated[
 ]
 DataDir = Annotated[Path | None, typer.Option(help="Where timm's data sets lie.")]
 Formats = Annotated[str, typer.Option("--format", help="all, source, or a list of pt2, onnx.")]
+Input = Annotated[
+    str,
+    typer.Option(
+        help="What the files of --format take: normalized images, or uint8 ones as they are decoded, which the file "
+        "normalises itself."
+    ),
+]
+DynamicSize = Annotated[
+    bool,
+    typer.Option(
+        "--dynamic-size",
+        help="Let the files of --format take other heights and widths too, multiples of what the design's windows and "
+        "patches fill; the model card says of what.",
+    ),
+]
+Opset = Annotated[
+    int | None,
+    typer.Option(
+        min=OLDEST_OPSET,
+        max=NEWEST_OPSET,
+        help="Version of the operators in model.onnx.",
+        show_default=str(OPSET),
+    ),
+]
 Space = Annotated[str, typer.Option(help="Name of a space, or a YAML file.")]
 Scale = Annotated[
     str | None,

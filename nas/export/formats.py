@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from nas.export.image_sizes import ImageSizes
 from nas.runtime.error_text import first_line
 from search_spaces.errors import RequestError, WorkError, nearest
-
-_MAX_BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -26,28 +25,35 @@ class _Format:
 
     Args:
         title: Name of its exporter, for error messages.
-        write: Writes ``(network, path, images)``; the images show the shape, their number may vary.
+        write: Writes ``(network, path, images, dimensions, opset)``; the images show shape and type, ``dimensions``
+            which of their sides may vary.
         run: Returns the logits of the file at ``path`` for images.
     """
 
     title: str
-    write: Callable[[nn.Module, Path, Tensor], None]
+    write: Callable[[nn.Module, Path, Tensor, dict[int, object], int], None]
     run: Callable[[Path, Tensor], Tensor]
 
 
-def _write_program(network: nn.Module, path: Path, images: Tensor) -> None:
-    batch = torch.export.Dim("batch", min=1, max=_MAX_BATCH)
-    program = torch.export.export(network, (images,), dynamic_shapes={"images": {0: batch}})
+def write_program(
+    network: nn.Module, path: Path, images: Tensor, dimensions: dict[int, object], opset: int
+) -> None:
+    """Write a ``torch.export`` program; ``opset`` is ONNX's and means nothing here."""
+    program = torch.export.export(network, (images,), dynamic_shapes={"images": dimensions})
     torch.export.save(program, path)
 
 
 @torch.inference_mode()
-def _run_program(path: Path, images: Tensor) -> Tensor:
+def run_program(path: Path, images: Tensor) -> Tensor:
+    """Return what a ``torch.export`` program gives for images."""
     logits: Tensor = torch.export.load(path).module()(images)
     return logits
 
 
-def _write_onnx(network: nn.Module, path: Path, images: Tensor) -> None:
+def write_onnx(
+    network: nn.Module, path: Path, images: Tensor, dimensions: dict[int, object], opset: int
+) -> None:
+    """Write an ONNX file with an input ``images`` and an output ``logits``."""
     with sdpa_kernel(SDPBackend.MATH):  # the decompositions of the others do not know additive masks
         torch.onnx.export(
             network,
@@ -57,12 +63,14 @@ def _write_onnx(network: nn.Module, path: Path, images: Tensor) -> None:
             external_data=False,
             input_names=["images"],
             output_names=["logits"],
-            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1, max=_MAX_BATCH)}},
+            opset_version=opset,
+            dynamic_shapes={"images": dimensions},
             verbose=False,
         )
 
 
-def _run_onnx(path: Path, images: Tensor) -> Tensor:
+def run_onnx(path: Path, images: Tensor) -> Tensor:
+    """Return what ONNX Runtime gives for images on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -72,8 +80,8 @@ def _run_onnx(path: Path, images: Tensor) -> Tensor:
 
 
 _BY_NAME = {
-    "pt2": _Format("torch.export", _write_program, _run_program),
-    "onnx": _Format("ONNX", _write_onnx, _run_onnx),
+    "pt2": _Format("torch.export", write_program, run_program),
+    "onnx": _Format("ONNX", write_onnx, run_onnx),
 }
 #: File formats beside the source and the weights, which are always written.
 FORMATS = tuple(_BY_NAME)
@@ -96,23 +104,63 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return names
 
 
-def write_and_run(network: nn.Module, folder: Path, images: Tensor, format_name: str) -> Tensor:
-    """Write ``model.<format>`` into a folder and return the logits that the file gives for ``images``.
+def write_file(
+    network: nn.Module, path: Path, images: Tensor, format_name: str, sizes: ImageSizes, opset: int
+) -> ImageSizes:
+    """Write a network as a file.
+
+    Args:
+        network: Maps images to logits.
+        path: The file.
+        images: Two images or more of the size ``sizes.own`` and the type that the file takes.
+        format_name: One of ``FORMATS``.
+        sizes: The heights and widths that it should take.
+        opset: Version of ONNX's operators.
+
+    Returns:
+        Those that it takes: its own alone where its operators could not be recorded for others, or not for both.
 
     Raises:
-        WorkError: If the format's exporter fails or its file cannot be run.
+        WorkError: If the format's exporter fails.
     """
+    if sizes.step is not None:
+        shape = (2, images.shape[1], *sizes.example)
+        try:
+            _write(network, path, torch.zeros(shape, dtype=images.dtype), format_name, sizes, opset)
+            run_file(path, images, format_name)
+            return sizes
+        except WorkError as error:
+            sizes = sizes.fixed(str(error))
+    _write(network, path, images, format_name, sizes, opset)
+    return sizes
+
+
+def _write(
+    network: nn.Module, path: Path, images: Tensor, format_name: str, sizes: ImageSizes, opset: int
+) -> None:
     file_format = _BY_NAME[format_name]
-    path = folder / f"model.{format_name}"
+    with _one_sentence(f"{file_format.title} could not export this model"), _without_gradients(network):
+        file_format.write(network, path, images, sizes.dimensions, opset)
+
+
+def run_file(path: Path, images: Tensor, format_name: str) -> Tensor:
+    """Return the logits that a file gives for ``images``.
+
+    Raises:
+        WorkError: If it cannot be run.
+    """
+    with _one_sentence(f"the exported {path.name} cannot be run"):
+        return _BY_NAME[format_name].run(path, images)
+
+
+@contextlib.contextmanager
+def _one_sentence(what: str) -> Iterator[None]:
+    """Turn whatever an exporter or a runtime raises into one sentence, and keep its messages off the terminal."""
     try:
-        with _silence(), _without_gradients(network):
-            file_format.write(network, path, images)
-            return file_format.run(path, images)
+        with _silence():
+            yield
     except Exception as error:
-        # Exporters raise anything; whatever it is, the user gets one sentence and nothing half-made.
-        raise WorkError(
-            f"{file_format.title} could not export this model ({first_line(error)}); leave it out with --format"
-        ) from error
+        raise WorkError(f"{what} ({first_line(error)}); leave it out with --format") from error
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.export.options import DEFAULT_OPTIONS, FileOptions
 from nas.export.writer import export_model
 from nas.runtime.console import progress_callback
 from nas.runtime.provenance import provenance
@@ -15,7 +16,12 @@ from search_spaces.published import published
 
 
 def import_checkpoint(
-    path: Path, name: str, folder: Path, formats: tuple[str, ...], command: Sequence[str]
+    path: Path,
+    name: str,
+    folder: Path,
+    formats: tuple[str, ...],
+    command: Sequence[str],
+    options: FileOptions = DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
     """Write the export folder of a published network with the weights of a checkpoint.
 
@@ -25,6 +31,7 @@ def import_checkpoint(
         folder: Where to write; replaced if it is there.
         formats: Formats beside source and weights.
         command: The command line, for the folder's provenance.
+        options: How those formats are written.
 
     Returns:
         ``folder``, ``name``, ``digest``, ``num_classes``, ``parameters`` and ``max_abs_difference`` of
@@ -58,6 +65,7 @@ def import_checkpoint(
             metrics={"weights": f"imported from {file.name}", "SHA-256 of that file": _digest(file)},
             provenance=provenance(0, command),
             formats=formats,
+            options=options,
             description=f"of the published design {name}, with the weights of a checkpoint",
             on_progress=on_progress,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nas.export.card_sections import files_section
 from nas.export.formats import FORMATS
 from nas.runtime.console import quantity
 from nas.runtime.uncertainty import Accuracy, error_fields
@@ -65,7 +66,7 @@ logits = load_model()(normalise(images))  # images: uint8 (B, {channels}, {heigh
 {files}
 
 Largest difference of the logits to the network that was exported: {differences}.
-"""
+{files_section(verification)}"""
 
 
 def _describe_resizing(side: int, test_crop: float) -> str:

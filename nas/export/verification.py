@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from nas.export.formats import FORMATS, write_and_run
+from nas.export.card_sections import describe_sizes
+from nas.export.formats import FORMATS, run_file, write_file
+from nas.export.graph_input import PixelNetwork, to_pixels
+from nas.export.image_sizes import ImageSizes
+from nas.export.onnx_metadata import add_metadata, onnx_metadata, require_metadata
+from nas.export.options import DEFAULT_OPTIONS, FileOptions
 from nas.export.source_module import load_source
 from search_spaces.errors import WorkError
 from supernet.block import Network
@@ -30,6 +36,9 @@ def write_and_verify(
     folder: Path,
     images: Tensor,
     formats: tuple[str, ...],
+    config: Mapping[str, Any],
+    sizes: ImageSizes,
+    options: FileOptions = DEFAULT_OPTIONS,
     on_progress: OnProgress = ignore_progress,
 ) -> dict[str, Any]:
     """Write the formats of an export whose source and weights are written, and compare all of it with the network.
@@ -39,36 +48,103 @@ def write_and_verify(
         folder: The export folder with ``model.py`` and its weights.
         images: Normalised images ``(B, C, H, W)``.
         formats: Formats beside source and weights.
+        config: Content of its ``config.json``.
+        sizes: The heights and widths that the formats should take.
+        options: How they are written.
         on_progress: Called with ``(files done, files)``, the source being the first.
 
     Returns:
         The content of ``verification.json``: among others ``max_abs_difference`` of the logits by file.
 
     Raises:
-        WorkError: If a file cannot be made or its logits differ.
+        WorkError: If a file cannot be made, its logits differ, or it does not say what it should.
     """
     on_progress(0, 1 + len(formats))
-    with torch.inference_mode():
-        expected = network(images)
-        outputs = {"model.py": load_source(folder).load_model()(images)}
-    for name in FORMATS:
-        if name in formats:
-            on_progress(len(outputs), 1 + len(formats))
-            outputs[f"model.{name}"] = write_and_run(network, folder, images, name)
-    on_progress(len(outputs), 1 + len(formats))
-    largest_logit = float(expected.abs().max())
-    allowed = TOLERANCE * max(1.0, largest_logit)
-    differences = {}
-    for file, output in outputs.items():
-        differences[file] = float((output - expected).abs().max())
-        if not differences[file] <= allowed:
-            raise WorkError(
-                f"the exported {file} differs from the subnet by {differences[file]:.2g} (allowed {allowed:.2g}); "
-                "nothing was exported"
-            )
+    source = load_source(folder)
+    model = source.load_model()
+    check = _Check(network)
+    check.compare("model.py", model, images)
+    written: dict[str, ImageSizes] = {}
+    mean, std = tuple(config["mean"]), tuple(config["std"])
+    files: nn.Module = network
+    given = images
+    if options.input == "uint8":
+        files, given = PixelNetwork(network, mean, std).eval(), to_pixels(images, mean, std)
+    check.normalise = source.normalise if options.input == "uint8" else None
+    for name in (each for each in FORMATS if each in formats):
+        on_progress(1 + len(written), 1 + len(formats))
+        path = folder / f"model.{name}"
+        written[name] = write_file(files, path, given, name, sizes, options.opset)
+        if name == "onnx":
+            properties = onnx_metadata(config, options, describe_sizes(written[name].to_json()))
+            add_metadata(path, properties)
+            require_metadata(path, properties, options)
+        run = partial(run_file, path, format_name=name)
+        check.compare(path.name, run, given)
+        if written[name].step is not None:
+            check.compare_at_other_size(path.name, run, _resize(given, sizes.other))
+    on_progress(1 + len(formats), 1 + len(formats))
     return {
         "images": list(images.shape),
-        "largest_logit": largest_logit,
-        "allowed": allowed,
-        "max_abs_difference": differences,
+        "input": options.input,
+        "opset": options.opset if "onnx" in formats else None,
+        "sizes": {f"model.{name}": each.to_json() for name, each in written.items()},
+        "largest_logit": check.largest_logit,
+        "allowed": check.allowed,
+        "max_abs_difference": check.differences,
+        "max_abs_difference_at_other_size": check.differences_at_other_size,
     }
+
+
+def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return two of the images, repeated over ``size``: what they show does not matter, their values do."""
+    repeats = [-(-side // own) for side, own in zip(size, images.shape[2:], strict=True)]
+    return images[:2].repeat(1, 1, *repeats)[:, :, : size[0], : size[1]].contiguous()
+
+
+class _Check:
+    """Compares the logits of files with those of the network.
+
+    Args:
+        network: The network, which takes normalised images.
+
+    Attributes:
+        normalise: Turns what the files take into what the network takes; None where that is the same.
+        largest_logit: Largest logit of the network at its own size.
+        differences: Largest difference of the logits by file.
+        differences_at_other_size: The same at another height and width.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.normalise: Callable[[Tensor], Tensor] | None = None
+        self.largest_logit, self.allowed = 0.0, TOLERANCE
+        self.differences: dict[str, float] = {}
+        self.differences_at_other_size: dict[str, float] = {}
+
+    def compare(self, file: str, run: Callable[[Tensor], Tensor], images: Tensor) -> None:
+        """Compare a file at the size that the network is for; raise where it differs."""
+        expected = self._expect(images)
+        self.largest_logit = max(self.largest_logit, float(expected.abs().max()))
+        self.allowed = TOLERANCE * max(1.0, self.largest_logit)
+        self.differences[file] = self._compare(file, run, images, expected)
+
+    def compare_at_other_size(self, file: str, run: Callable[[Tensor], Tensor], images: Tensor) -> None:
+        """Compare a file at another size; raise where it differs."""
+        self.differences_at_other_size[file] = self._compare(file, run, images, self._expect(images))
+
+    @torch.inference_mode()
+    def _expect(self, images: Tensor) -> Tensor:
+        return self.network(images if self.normalise is None else self.normalise(images))
+
+    @torch.inference_mode()
+    def _compare(self, file: str, run: Callable[[Tensor], Tensor], images: Tensor, expected: Tensor) -> float:
+        difference = float((run(images) - expected).abs().max())
+        allowed = TOLERANCE * max(1.0, self.largest_logit, float(expected.abs().max()))
+        if not difference <= allowed:
+            height, width = images.shape[2:]
+            raise WorkError(
+                f"the exported {file} differs from the subnet by {difference:.2g} (allowed {allowed:.2g}) at "
+                f"{height} x {width} pixels; nothing was exported"
+            )
+        return difference

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from nas.data.reading import READING, Reading
 from nas.export.formats import FORMATS
+from nas.export.image_sizes import image_sizes
 from nas.export.model_card import model_card
+from nas.export.options import DEFAULT_OPTIONS, FileOptions
 from nas.export.verification import OnProgress, ignore_progress, write_and_verify
 from nas.runtime.files import save_tensors, scratch_folder, write_json, write_text
 from search_spaces.architecture import Architecture
@@ -33,6 +35,7 @@ def export_model(
     metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
     formats: tuple[str, ...] = FORMATS,
+    options: FileOptions = DEFAULT_OPTIONS,
     images: Tensor | None = None,
     reading: Reading = READING,
     test_crop: float = 1.0,
@@ -55,6 +58,7 @@ def export_model(
         metrics: Its scores and where they are from, for the model card.
         provenance: Code, versions and command that it comes from.
         formats: Formats beside source and weights.
+        options: How those formats are written.
         images: Normalised images ``(B, C, H, W)`` to verify on; random ones where they are left out.
         reading: By which rules its images were read and split (`nas.data.reading`).
         test_crop: Share of an image's shorter side that it is shown outside training.
@@ -98,7 +102,16 @@ def export_model(
             "provenance": dict(provenance),
         }
         write_json(draft / "config.json", config)
-        verification = write_and_verify(network, draft, images, formats, on_progress)
+        verification = write_and_verify(
+            network,
+            draft,
+            images,
+            formats,
+            config,
+            image_sizes(architecture, options.dynamic_size),
+            options,
+            on_progress,
+        )
         write_json(draft / "verification.json", verification)
         write_text(draft / "README.md", model_card(config, verification, formats, description))
         if folder.exists():

@@ -16,6 +16,7 @@ from nas.cluster.ray_cluster import Cluster
 from nas.data.dataset import Data
 from nas.data.sources.source import Source
 from nas.export.model_card import accuracy_metrics
+from nas.export.options import DEFAULT_OPTIONS, FileOptions
 from nas.export.writer import export_model
 from nas.pipeline.candidates import choose_candidates, choose_to_halve, to_candidates
 from nas.pipeline.images import load_study_data
@@ -350,7 +351,11 @@ def _describe_teacher(result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def export_result(
-    study: Study, result: dict[str, Any], folder: Path, formats: tuple[str, ...]
+    study: Study,
+    result: dict[str, Any],
+    folder: Path,
+    formats: tuple[str, ...],
+    options: FileOptions = DEFAULT_OPTIONS,
 ) -> dict[str, float]:
     """Export a retrained design; return the measured differences by file."""
     design, dataset = Architecture.from_json(result["architecture"]), study.dataset()
@@ -376,6 +381,7 @@ def export_result(
             metrics=metrics,
             provenance=provenance(study.settings().seed, []),
             formats=formats,
+            options=options,
             description=_describe_design(result),
             on_progress=on_progress,
         )

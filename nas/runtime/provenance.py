@@ -48,7 +48,7 @@ def provenance(seed: int, command: Sequence[str]) -> dict[str, Any]:
     return {
         "commit": commit,
         "dirty": dirty,
-        "packages": {name: version for name in _PACKAGES if (version := _find_version(name)) is not None},
+        "packages": {name: version for name in _PACKAGES if (version := find_version(name)) is not None},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
@@ -81,7 +81,8 @@ def _run_git(root: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _find_version(name: str) -> str | None:
+def find_version(name: str) -> str | None:
+    """Return the version of an installed package; None where it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
+
+from tests.nas.cli.model_file_entries import MODEL_FILES
+from tests.nas.cli.option_entry import Entry, of
 
 OLD = Path(__file__).parents[2] / "golden" / "old_study"
 DIGEST = "ce7caaf679bc"
@@ -21,27 +22,6 @@ RANK = ("rank", "study", "--designs", "4", "--budget", "1cpu")
 TABLE = ("rank", "study", "--table", "trainings.json")
 BENCH = ("bench", "operators", "search", "compile")
 WHOLE = ("search", "--budget", "1cpu,4trials", "--study", "./new", "--lr", "0.001", "--dry-run", "--json")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """How the effect of an option is seen.
-
-    Args:
-        typed: The option as it is typed, with its value.
-        base: The command line that it is added to; it then does something else, or says something else.
-        refused: What the sentence says where it is refused instead; the option is named there.
-        refusals: Command lines in which it could change nothing, and which are refused.
-    """
-
-    typed: tuple[str, ...]
-    base: tuple[str, ...]
-    refused: str | None = None
-    refusals: tuple[tuple[str, ...], ...] = field(default=())
-
-
-def of(base: tuple[str, ...], *typed: str, refused: str | None = None, refusals: Any = ()) -> Entry:
-    return Entry(typed, base, refused, tuple(refusals))
 
 
 AGAIN = ("search", "--from-study", "study", "--budget", "1cpu")
@@ -285,30 +265,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         ),
         "--json": of(RANK, "--json"),
     },
-    "export": {
-        "--out": of(
-            ("export", "study"),
-            *("--out", "model"),
-            refusals=[
-                ("export", "study", "--out", "study"),
-                ("export", "study", "--out", "study/retrained/mine"),
-                ("export", "study", "--out", "images"),
-            ],
-        ),
-        "--arch": of(("export", "study"), "--arch", "abc", refused="--arch abc"),
-        "--format": of(("export", "study"), "--format", "onnx"),
-        "--json": of(("export", "study"), "--json"),
-    },
-    "import": {
-        "--as": of(
-            ("import", "small.pth", "--out", "model", "--as", "small"),
-            *("--as", "dwnet_tiny"),
-            refused="do not match",
-        ),
-        "--out": of(("import", "small.pth", "--as", "small", "--out", "model"), "--out", "model2"),
-        "--format": of(("import", "small.pth", "--as", "small", "--out", "model"), "--format", "onnx"),
-        "--json": of(("import", "small.pth", "--as", "small", "--out", "model"), "--json"),
-    },
+    **MODEL_FILES,
     "evaluate": {
         "--data": of(("evaluate", "model", "--data", "folder:images"), "--data", "mnist5k"),
         "--data-dir": of(

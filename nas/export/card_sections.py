@@ -1,0 +1,51 @@
+"""Sections of a model card that say what its files take and give, from what was verified of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_INPUTS = {
+    "normalized": "normalised float32 images, as `normalise` of `model.py` returns them",
+    "uint8": "uint8 images as they are decoded, which they normalise by themselves; `model.py` takes normalised ones",
+}
+
+
+def files_section(verification: Mapping[str, Any]) -> str:
+    """Return what is to be known of the files beside the source; empty where there is none.
+
+    Args:
+        verification: Content of the export's ``verification.json``.
+    """
+    sizes: Mapping[str, Mapping[str, Any]] = verification.get("sizes", {})
+    if not sizes:
+        return ""
+    other = verification["max_abs_difference_at_other_size"]
+    lines = [
+        f"- `{file}`: {describe_sizes(each)}"
+        + (f"; difference at another size {other[file]:.1e}" if file in other else "")
+        for file, each in sizes.items()
+    ]
+    opset = verification["opset"]
+    text = f"""
+Input `images` of {" and ".join(f"`{file}`" for file in sizes)}: (B, C, H, W), {_INPUTS[verification["input"]]}.
+Output `logits`: (B, classes). Heights and widths:
+
+{chr(10).join(lines)}
+"""
+    if opset is not None:
+        text += f"""
+`model.onnx` has opset {opset}, and in its metadata the names of the classes and how images are prepared.
+"""
+    return text
+
+
+def describe_sizes(sizes: Mapping[str, Any]) -> str:
+    """Return in words which heights and widths a file takes."""
+    if sizes["multiples_of"] is not None:
+        return (
+            f"height and width any multiples of {sizes['multiples_of']} pixels, at least {sizes['smallest']}"
+        )
+    height, width = sizes["own"]
+    why = sizes.get("why_fixed")
+    return f"{height} x {width} pixels only" + (f" ({why})" if why else "")

@@ -1,0 +1,27 @@
+"""How it is seen that an option does something: what is typed, and what it is added to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How the effect of an option is seen.
+
+    Args:
+        typed: The option as it is typed, with its value.
+        base: The command line that it is added to; it then does something else, or says something else.
+        refused: What the sentence says where it is refused instead; the option is named there.
+        refusals: Command lines in which it could change nothing, and which are refused.
+    """
+
+    typed: tuple[str, ...]
+    base: tuple[str, ...]
+    refused: str | None = None
+    refusals: tuple[tuple[str, ...], ...] = field(default=())
+
+
+def of(base: tuple[str, ...], *typed: str, refused: str | None = None, refusals: Any = ()) -> Entry:
+    return Entry(typed, base, refused, tuple(refusals))

@@ -36,8 +36,8 @@ class Following:
         lines = []
         if self.gate is not None:
             lines.append(
-                f"gate      {GATE_DESIGNS} designs trained alone before the search; a Kendall tau surely above "
-                f"{self.gate:g} is asked of the supernet's order of them"
+                f"gate      {min(GATE_DESIGNS, plan.space.size)} designs trained alone before the search; a Kendall "
+                f"tau surely above {self.gate:g} is asked of the supernet's order of them"
             )
         if not self.retrain:
             return lines

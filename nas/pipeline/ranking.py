@@ -41,7 +41,7 @@ from search_spaces.errors import RequestError, WorkError
 
 #: What the supernet's two scores are called, accuracy in percent and loss with its sign turned: higher is better.
 SUPERNET, SUPERNET_LOSS = "supernet", "supernet loss"
-#: By what a search compares trained designs by.
+#: The predictor that stands for what a search compares trained designs by.
 SCORE_NAMES = {"top1": SUPERNET, "loss": SUPERNET_LOSS}
 
 

@@ -137,8 +137,8 @@ class SearchRequest:
             if not settings.needs_supernet and name in self.given:
                 flag = name.replace("_", "-")
                 raise RequestError(
-                    f"--objective {settings.objectives} compares no accuracies, so that no supernet is trained or "
-                    f"used; leave --{flag} out, or add top1 to --objective"
+                    f"--objective {settings.objectives} compares neither losses nor accuracies, so that no "
+                    f"supernet is trained or used; leave --{flag} out, or add loss to --objective"
                 )
         require_data_dir_to_count(settings.data, self.given.get("data_dir"))
         require_skip_broken_to_count(settings.data, self.given.get("skip_broken"))

@@ -99,7 +99,7 @@ def truncated_weights(tmp: Path) -> None:
 
 def damaged_export(tmp: Path) -> None:
     text("export/config.json", "{}")(tmp)
-    text("export/model.py", "")(tmp)
+    text("export/model.safetensors", "")(tmp)
 
 
 def damaged_result(tmp: Path) -> None:

@@ -71,3 +71,19 @@ def test_teams_are_in_the_plan(
     assert [text.removeprefix("then").strip() for text in following.describe(plan)] == lines
     told = plan_to_json(plan, following, TimeEstimate({}, 2.0, "core", reason="not asked"))
     assert told["teams"] == teams
+
+
+def test_the_gate_trains_no_more_designs_than_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "few.yaml").write_text(
+        "name: few\nsummary: two windows in two blocks\n"
+        "blocks: {mlp_ratio: [1], operators: {lsa: {window_size: [2, 4], pos: [none]}}}\n"
+        "scales: {nano: {images: [16, 32], stem: conv3x3_s2, stages: [{dim: 8, num_heads: 1, depth: [2]}]}}\n"
+    )
+    paint_folder(tmp_path / "images", images=40)
+    given = {"space": "few.yaml", "data": "folder:images", "batch_size": 32}
+    plan = plan_search(SearchRequest(given, budget="1cpu", study="./study"))
+    assert plan.space.size == 4
+    assert Following(gate=0.5).describe(plan)[0].startswith("gate      4 designs trained alone")

@@ -10,12 +10,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from search_spaces.block import Block
 from search_spaces.checks import is_int
 from search_spaces.errors import ArchitectureError, SpaceError, nearest
 from search_spaces.geometry import downsample_geometry, downsampled_size, stem_geometry, stem_size
-from search_spaces.operators import FeatureMap, import_operator, operator_reference
+from search_spaces.limits import CHANNELS, DEPTH, SIDE, STAGES, Limit
+from search_spaces.operators import FeatureMap, import_operator, is_operator, operator_reference
 from search_spaces.skeleton import Style
 from search_spaces.walk import walk_blocks
 
@@ -167,12 +169,17 @@ class Architecture:
         }
 
     @classmethod
-    def from_json(cls, value: object) -> Architecture:
+    def from_json(cls, value: object, *, trusted: bool = True) -> Architecture:
         """Read what ``to_json`` wrote.
 
+        Args:
+            value: The plain object.
+            trusted: Whether modules that it names may be imported, which runs their code; else operators must be
+                known already.
+
         Raises:
-            ArchitectureError: If a key is missing or unknown, a value is wrong, an operator cannot be imported,
-                or the format is newer.
+            ArchitectureError: If a key is missing or unknown, a value is wrong or larger than a limit allows, an
+                operator cannot be imported, or the format is newer.
         """
         if not isinstance(value, Mapping):
             raise ArchitectureError(f"an architecture must be a JSON object, not {type(value).__name__}")
@@ -189,12 +196,13 @@ class Architecture:
         for name in known:
             if name not in value:
                 raise ArchitectureError(f"an architecture needs the key '{name}'")
-        _import_operators(value.get("operators", {}))
+        _import_operators(value.get("operators", {}), trusted=trusted)
         size, stages = value["image_size"], value["stages"]
         if not isinstance(size, list | tuple) or len(size) != 2:
             raise ArchitectureError(f"image_size must be [height, width], not {size!r}")
         if not isinstance(stages, list | tuple):
             raise ArchitectureError(f"stages must be a list, not {stages!r}")
+        _require_sizes(value)
         return cls(
             stages=tuple(_stage(number, stage) for number, stage in enumerate(stages, start=1)),
             image_size=(size[0], size[1]),
@@ -216,11 +224,38 @@ class Architecture:
         return " | ".join(" ".join(str(block) for block in stage.blocks) for stage in self.stages)
 
 
-def _import_operators(value: object) -> None:
+def _require_sizes(value: Mapping[str, Any]) -> None:
+    """Refuse numbers and lists of an architecture's JSON that no network has; their kinds are checked elsewhere.
+
+    Raises:
+        ArchitectureError: If there is one.
+    """
+    stages = [stage for stage in value["stages"] if isinstance(stage, Mapping)]
+    blocks = [stage.get("blocks") for stage in stages]
+    sizes: list[tuple[Limit, str, object]] = [
+        (STAGES, "stages", len(value["stages"])),
+        *((DEPTH, "blocks", len(each)) for each in blocks if isinstance(each, list | tuple)),
+        *((CHANNELS, name, stage.get(name)) for stage in stages for name in ("dim", "num_heads")),
+        *((CHANNELS, name, value[name]) for name in ("in_channels", "num_classes")),
+        *((SIDE, "image_size", side) for side in value["image_size"]),
+    ]
+    for limit, name, size in sizes:
+        if isinstance(size, int) and (why := limit.refusal(size)):
+            raise ArchitectureError(f"'{name}' is too large: {why}")
+
+
+def _import_operators(value: object, *, trusted: bool) -> None:
     """Import the operators that an architecture's JSON names by ``module:NAME``."""
     if not isinstance(value, Mapping):
         raise ArchitectureError(f"operators must map names to module:NAME, not {value!r}")
     for name, reference in value.items():
+        if not trusted and not is_operator(str(name)):
+            raise ArchitectureError(
+                f"its operator '{name}' lies in the module of '{reference}', and a file alone has none imported; "
+                "install the package with its entry point, or set NAS_TRUST=1 if you trust the file"
+            )
+        if not trusted:
+            continue
         try:
             spec = import_operator(str(reference))
         except SpaceError as error:

@@ -18,6 +18,7 @@ from typing import Any
 from search_spaces.choices import OperatorChoices, StageChoices
 from search_spaces.errors import ArchitectureError, SpaceError, nearest
 from search_spaces.geometry import downsample_geometry, stem_geometry
+from search_spaces.limits import CHANNELS, DEPTH, SIDE, STAGES
 from search_spaces.operators import Knob, OperatorSpec, import_operator, is_operator, operator, operator_names
 from search_spaces.skeleton import Style
 from search_spaces.space import Space
@@ -114,6 +115,8 @@ class Declaration:
             raise self._reader.error(f"{key}.style", str(error)) from None
         if not isinstance(node["stages"], list) or not node["stages"]:
             raise self._reader.error(f"{key}.stages", "must be a list of at least one stage")
+        if why := STAGES.refusal(len(node["stages"])):
+            raise self._reader.error(f"{key}.stages", f"is too long: {why}")
         stages = tuple(
             self._stage(stage, f"{key}.stages[{number}]", number == 1)
             for number, stage in enumerate(node["stages"], start=1)
@@ -135,6 +138,8 @@ class Declaration:
             raise self._reader.error("name", f"must be a word, not {self.content['name']!r}")
         if not isinstance(self.content["scales"], dict) or not self.content["scales"]:
             raise self._reader.error("scales", "must map at least one scale's name to its skeleton")
+        if why := STAGES.refusal(len(self.content["scales"])):
+            raise self._reader.error("scales", f"are too many: {why}")
         for scale in self.content["scales"]:
             if not isinstance(scale, str):
                 raise self._reader.error(
@@ -159,13 +164,13 @@ class Declaration:
         return self._images_of(node, key)
 
     def _images_of(self, node: Mapping[str, Any], key: str) -> tuple[int, int]:
-        return self._reader.side_range(node["images"], f"{key}.images")
+        return self._reader.side_range(node["images"], f"{key}.images", SIDE)
 
     def _sides(self, node: Mapping[str, Any], key: str, given: int | None) -> tuple[int, ...]:
         """Return the sides in pixels that a design may be for, where images of side ``given`` are there."""
         if "image_size" not in node:
             return (self._images_of(node, key)[0] if given is None else given,)
-        declared = self._reader.counts(node["image_size"], f"{key}.image_size")
+        declared = self._reader.counts(node["image_size"], f"{key}.image_size", SIDE)
         sides = tuple(side for side in declared if given is None or side <= given)
         if not sides:
             raise self._reader.error(
@@ -219,7 +224,7 @@ class Declaration:
             raise self._reader.error(f"{key}.operators", "leaves no operator to choose")
         return StageChoices(
             widths=self._widths(node, key),
-            depths=self._reader.counts(node["depth"], f"{key}.depth"),
+            depths=self._reader.counts(node["depth"], f"{key}.depth", DEPTH),
             operators=tuple(
                 self._operator(name, options, f"{key}.operators.{name}") for name, options in merged.items()
             ),
@@ -232,9 +237,9 @@ class Declaration:
     def _widths(self, node: Mapping[str, Any], key: str) -> WidthChoices:
         if "width" in node:
             return self._listed_widths(node, key)
-        dims = self._reader.counts(node["dim"], f"{key}.dim")
+        dims = self._reader.counts(node["dim"], f"{key}.dim", CHANNELS)
         knob = self._head_knob(node, key)
-        heads = self._reader.counts(node[knob], f"{key}.{knob}")
+        heads = self._reader.counts(node[knob], f"{key}.{knob}", CHANNELS)
         try:
             return CombinedWidths(dims, **{"num_heads" if knob == "num_heads" else "head_dims": heads})
         except SpaceError as error:
@@ -248,7 +253,9 @@ class Declaration:
             place = f"{key}.width[{number}]"
             width = self._reader.mapping(value, place, _WIDTH, ("dim",))
             knob = self._head_knob(width, place)
-            dim, count = (self._reader.count(width[name], f"{place}.{name}") for name in ("dim", knob))
+            dim, count = (
+                self._reader.count(width[name], f"{place}.{name}", CHANNELS) for name in ("dim", knob)
+            )
             if dim % count:
                 heads = f"{count} heads" if knob == "num_heads" else f"heads of {count} channels"
                 raise self._reader.error(

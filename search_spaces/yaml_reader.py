@@ -10,9 +10,7 @@ import yaml
 
 from search_spaces.checks import is_int, is_number
 from search_spaces.errors import ArchitectureError, SpaceError, nearest
-
-#: Values of one file, those that aliases repeat included.
-_MOST_VALUES = 1_000_000
+from search_spaces.limits import OPTIONS, YAML_BYTES, YAML_VALUES, Limit
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,10 @@ class YamlReader:
         """Return the plain values of ``text``.
 
         Raises:
-            SpaceError: If it is not YAML, or writes a key twice.
+            SpaceError: If it is not YAML, writes a key twice, or is too large.
         """
+        if why := YAML_BYTES.refusal(len(text)):
+            raise SpaceError(f"{self.source}: {why}")
         try:
             content = yaml.load(text, Loader=_UniqueKeys)  # a SafeLoader: builds plain values only
             size = _count_values(content, {})
@@ -42,8 +42,8 @@ class YamlReader:
             OverflowError,
         ) as error:  # dates such as 2026-13-45 are ValueErrors
             raise SpaceError(f"{self.source}: not valid YAML: {' '.join(str(error).split())}") from None
-        if size > _MOST_VALUES:
-            raise SpaceError(f"{self.source}: its aliases (*name) repeat more than {_MOST_VALUES:,} values")
+        if why := YAML_VALUES.refusal(size):
+            raise SpaceError(f"{self.source}: {why}")
         return content
 
     def error(self, key: str, what: str) -> SpaceError:
@@ -69,6 +69,8 @@ class YamlReader:
         options = value if isinstance(value, list) else [value]
         if not options:
             raise self.error(key, "must offer at least one option")
+        if why := OPTIONS.refusal(len(options)):
+            raise self.error(key, f"is too long: {why}")
         for number, option in enumerate(options):
             if option in options[:number]:
                 raise self.error(key, f"offers {option!r} twice")
@@ -84,19 +86,25 @@ class YamlReader:
                 raise SpaceError(f"{self.source}: {key}: {error}") from None
         return tuple(options)
 
-    def count(self, value: Any, key: str) -> int:
-        """Return one positive integer."""
+    def count(self, value: Any, key: str, most: Limit) -> int:
+        """Return one positive integer within a limit."""
         if not is_int(value) or value < 1:
             raise self.error(key, f"must be one positive integer, not {value!r}")
+        self._require_within(value, key, most)
         return value
 
-    def counts(self, value: Any, key: str) -> tuple[int, ...]:
-        """Return options that are positive integers, ascending."""
+    def counts(self, value: Any, key: str, most: Limit) -> tuple[int, ...]:
+        """Return options that are positive integers within a limit, ascending."""
         options = self.options(value, key)
         for option in options:
             if not is_int(option) or option < 1:
                 raise self.error(key, f"must be positive integers, not {option!r}")
+            self._require_within(option, key, most)
         return tuple(sorted(options))
+
+    def _require_within(self, value: int, key: str, most: Limit) -> None:
+        if why := most.refusal(value):
+            raise self.error(key, f"is too large: {why}")
 
     def ratios(self, value: Any, key: str) -> tuple[float, ...]:
         """Return options that are numbers above 0 and at most 16, ascending."""
@@ -106,12 +114,13 @@ class YamlReader:
                 raise self.error(key, f"must be numbers above 0 and at most 16, not {option!r}")
         return tuple(sorted(float(option) for option in options))
 
-    def side_range(self, value: Any, key: str) -> tuple[int, int]:
+    def side_range(self, value: Any, key: str, most: Limit) -> tuple[int, int]:
         """Return the smallest and largest side of images in pixels; one number is both."""
         sides = [value, value] if isinstance(value, int) else value
         ok = isinstance(sides, list) and len(sides) == 2 and all(is_int(side) and side > 0 for side in sides)
         if not ok or sides[0] > sides[1]:
             raise self.error(key, f"must be [smallest, largest] side in pixels, not {sides!r}")
+        self._require_within(sides[1], key, most)
         return sides[0], sides[1]
 
 

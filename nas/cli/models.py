@@ -164,6 +164,12 @@ def evaluate(
     data: Annotated[str, typer.Option(help="mnist5k, folder:PATH, or a name timm knows.")],
     data_dir: DataDir = None,
     skip_broken: SkipBroken = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="Run the folder's model.py, whatever it does; else nothing of the folder is run."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure an exported model's accuracy on the test images and its throughput."""
@@ -172,7 +178,7 @@ def evaluate(
 
     require_data_dir_to_count(data, data_dir)
     require_skip_broken_to_count(data, skip_broken)
-    scores = evaluate_folder(model, data, data_dir, skip_broken=skip_broken)
+    scores = evaluate_folder(model, data, data_dir, skip_broken=skip_broken, trust=trust)
     if as_json:
         print_json(scores)
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from PIL import Image, ImageOps
 
+from search_spaces.limits import IMAGE_PIXELS
+
 #: Modes of Pillow that are shades of grey.
 GREY_MODES = ("1", "L", "LA", "La")
 #: What shows through where an image is transparent.
@@ -18,7 +20,7 @@ def find_refusal(image: Image.Image) -> str | None:
     """Return why an image cannot be used, or None."""
     if image.mode.startswith(("I", "F")):
         return f"it has more than 8 bits per channel (mode {image.mode}); convert it to 8 bits"
-    return None
+    return IMAGE_PIXELS.refusal(image.width * image.height)
 
 
 def is_turned(image: Image.Image) -> bool:

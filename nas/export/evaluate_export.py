@@ -7,28 +7,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from nas.data.dataset import Data, load_data
 from nas.evaluation.accuracy import accuracy, throughput
-from nas.export.config import ExportConfig
-from nas.export.load_export import load_export
+from nas.export.config import ExportConfig, read_export_config
+from nas.export.load_export import CONFIG, WEIGHTS, load_export
+from nas.export.source_module import load_source
 from nas.runtime.device import default_device
+from nas.runtime.error_text import first_line
+from nas.runtime.files import verify_tensors
 from nas.runtime.uncertainty import error_fields
-from search_spaces.errors import DataError, RequestError
+from search_spaces.errors import CheckpointError, DataError, RequestError
 
 _BATCH_SIZE = 250
 
 
 def evaluate_folder(
-    folder: Path, data: str, data_dir: Path | None, *, skip_broken: bool = False
+    folder: Path, data: str, data_dir: Path | None, *, skip_broken: bool = False, trust: bool = False
 ) -> dict[str, Any]:
     """Return the scores of an exported model on the test split of ``data``.
 
     Args:
-        folder: An export folder; its ``model.py`` is not run.
+        folder: An export folder.
         data: What ``load_data`` understands.
         data_dir: Where timm's data sets lie.
         skip_broken: Go on without image files that cannot be read.
+        trust: Run the folder's ``model.py``, whatever it does, in place of rebuilding the network.
 
     Returns:
         ``top1`` and ``top5`` in percent with standard errors and intervals, ``loss``, ``images``,
@@ -39,8 +44,7 @@ def evaluate_folder(
         CheckpointError: If its weights are damaged.
         DataError: If the images are not of the kind that the model was trained on.
     """
-    export = load_export(folder)
-    config, network = export.config, export.network
+    config, network = _run_source(folder) if trust else _rebuild(folder)
     _, height, width = config.input_size
     if height != width:
         raise RequestError(f"{folder} takes images of {height}x{width} px; only square ones can be evaluated")
@@ -70,6 +74,29 @@ def evaluate_folder(
         "images_per_second": throughput(network, batch),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     }
+
+
+def _rebuild(folder: Path) -> tuple[ExportConfig, nn.Module]:
+    export = load_export(folder)
+    return export.config, export.network
+
+
+def _run_source(folder: Path) -> tuple[ExportConfig, nn.Module]:
+    if missing := [name for name in (CONFIG, WEIGHTS, "model.py") if not (folder / name).is_file()]:
+        raise RequestError(
+            f"{folder} is not an export folder (no {' and no '.join(missing)}); give one that nas export made"
+        )
+    config = read_export_config(folder)
+    verify_tensors(folder / WEIGHTS)
+    try:
+        network: nn.Module = load_source(folder).load_model()
+    except Exception as error:
+        # The file may be edited, foreign or of another version, so it may raise anything.
+        raise CheckpointError(
+            f"{folder / 'model.py'} cannot load its weights ({first_line(error)}); leave --trust out, or export the "
+            "model again"
+        ) from error
+    return config, network
 
 
 def _require_same_kind(folder: Path, config: ExportConfig, spec: str, images: Data) -> None:

@@ -164,6 +164,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     cluster = ray_cluster.survey()
     allocation = allocate_workers(budget, cluster.cpus, cluster.gpus, where=cluster.where)
     url = request.storage_url
+    request.require_storage_to_exist()
     preflight = examine_machine(study.folder, url, cluster, allocation)
     preflight.require()
     choose_side = side_within_scales(declaration) if settings.scale is None else None

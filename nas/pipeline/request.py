@@ -13,6 +13,7 @@ from nas.data.sources.find import is_folder
 from nas.data.sources.own_dataset import PREFIX as OWN
 from nas.data.sources.source import Source
 from nas.pipeline.again import name_another_search, settings_from_study
+from nas.search.storage import open_storage_for_reading
 from nas.search.storage_url import VARIABLE, clean, read_storage_file
 from nas.study.find import find_default_study, find_study
 from nas.study.folder import Study
@@ -118,6 +119,25 @@ class SearchRequest:
         if given is None and (variable := os.environ.get(VARIABLE)):
             return clean(variable)
         return given or study.url
+
+    def require_storage_to_exist(self) -> None:
+        """Refuse to make a database that nobody asked for but a file of a study that has begun.
+
+        Raises:
+            StudyError: If ``storage.txt`` of the study leads to a database that is not there, or holds no tables.
+        """
+        study = self.study_folder
+        if not (study.settings_file.exists() and study.storage_file.exists()):
+            return
+        typed = self.storage is not None or self.storage_file is not None
+        variable, url = os.environ.get(VARIABLE), study.url
+        if typed or url == study.default_url or (variable and clean(variable) == url):
+            return
+        if open_storage_for_reading(url) is None:
+            raise StudyError(
+                f"the database {url} that {study.storage_file} names is not there; put it back, or give it as "
+                "--storage to begin it anew"
+            )
 
     def _given_of(self, kind: type) -> dict[str, Any]:
         names = {each.name for each in declared_settings(kind)}

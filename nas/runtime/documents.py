@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.runtime.error_text import first_line
 from search_spaces.errors import NasError, StudyError
+from search_spaces.limits import DOCUMENT_BYTES
 
 if TYPE_CHECKING:  # a machine that only measures may lack it
     from pydantic import TypeAdapter, ValidationError
@@ -91,6 +93,9 @@ def type_adapter(kind: Any) -> TypeAdapter[Any]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            if why := DOCUMENT_BYTES.refusal(os.fstat(file.fileno()).st_size):
+                raise StudyError(f"cannot read {path}: {why}")
+            return file.read()
     except OSError as error:
         raise StudyError(f"cannot read {path}: {error.strerror or first_line(error)}") from None

@@ -5,7 +5,7 @@ Each names what readers rely on; files hold more, and keys that are not named he
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import AfterValidator, ConfigDict, Field
 from typing_extensions import TypedDict  # that of typing is not understood by pydantic before Python 3.12
@@ -26,6 +26,12 @@ def _require_architecture(value: dict[str, Any]) -> dict[str, Any]:
 
 #: The JSON of a design that can be built.
 ArchitectureJson = Annotated[dict[str, Any], AfterValidator(_require_architecture)]
+#: What a design is told by; folders are called so, hence no path and nothing else.
+Digest = Annotated[str, Field(pattern=r"^[0-9a-z]{1,64}$")]
+#: The name of a file in the folder of what names it.
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}$")]
+#: From which weights a design was trained; folders are called so.
+Mode = Literal["scratch", "inherit"]
 #: A share of images in percent.
 Percent = Annotated[float, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=0)]
@@ -35,8 +41,8 @@ class Result(TypedDict):
     """``result.json`` of a retrained design."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
-    digest: str
-    mode: str
+    digest: Digest
+    mode: Mode
     architecture: ArchitectureJson
     macs: Count
     val_top1: Percent
@@ -44,7 +50,7 @@ class Result(TypedDict):
     test_images: Annotated[int, Field(ge=1)]
     val_images: NotRequired[Annotated[int, Field(ge=1)] | None]
     test_correct: NotRequired[str | None]
-    weights: str
+    weights: FileName
     recipe: dict[str, Any]
     origin: NotRequired[str]
     published: NotRequired[bool]
@@ -55,7 +61,7 @@ class TeacherRecord(TypedDict):
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     name: str
-    digest: str
+    digest: Digest
     images: str
     val_top1: Percent
     val_images: Annotated[int, Field(ge=1)]
@@ -65,7 +71,7 @@ class FrontEntry(TypedDict):
     """A design of ``front.json``."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
-    digest: str
+    digest: Digest
     architecture: ArchitectureJson
     scores: dict[str, float]
 
@@ -103,7 +109,7 @@ class RankedDesign(TypedDict):
     """A design that was trained alone."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
-    digest: str
+    digest: Digest
     origin: str
     design: str
     macs: Count
@@ -133,7 +139,7 @@ class HalvingCandidate(TypedDict):
     """A design that was trained alone until it fell out, or to the end."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
-    digest: str
+    digest: Digest
     origin: str
     why: str
     design: str

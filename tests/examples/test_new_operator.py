@@ -94,6 +94,7 @@ def test_a_search_with_two_workers_and_what_comes_after_it(
                 "PYTHONPATH": os.pathsep.join(map(str, (ROOT, folder))),
                 "RAY_ADDRESS": "local",
                 "NAS_CACHE_DIR": str(tmp_path / "cache"),
+                "NAS_TRUST": "1",  # design.json below names the module
             },
         )
         assert done.returncode == 0, done.stderr

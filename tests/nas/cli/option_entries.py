@@ -278,6 +278,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
             "--skip-broken",
             refusals=[("evaluate", "model", "--data", "mnist5k", "--skip-broken")],
         ),
+        "--trust": of(("evaluate", "model", "--data", "folder:images"), "--trust"),
         "--json": of(("evaluate", "model", "--data", "folder:images"), "--json"),
     },
     "report": {"--json": of(("report", "study"), "--json")},

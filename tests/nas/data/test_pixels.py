@@ -33,6 +33,22 @@ def read(path: Path, channels: int = 3) -> np.ndarray:  # type: ignore[type-arg]
     return np.asarray(read_image(ImageFiles(PathList.from_texts([str(path)])), 0, channels)).astype(int)
 
 
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few kilobytes of zeros may declare more pixels than the memory holds."""
+    paint_classes(tmp_path / "set", {"a": 4, "b": 4})
+    Image.new("L", (9000, 8000)).save(tmp_path / "set" / "b" / "huge.png")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("it was decoded"))
+    says = r"huge.png .*pixels of an image file may be 64,000,000 at most, not 72,000,000; set NAS_LIMIT_IMAGE_PIXELS"
+    with pytest.raises(DataError, match=says):
+        load_data(f"folder:{tmp_path / 'set'}")
+    monkeypatch.undo()
+    monkeypatch.setenv("NAS_LIMIT_IMAGE_PIXELS", "255")
+    with pytest.raises(DataError, match="not 256; set"):
+        load_data(f"folder:{paint_classes(tmp_path / 'small', {'a': 4, 'b': 4}, size=(16, 16))}")
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("ending", ["png", "jpg", "tif", "webp"])
 def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, ending: str) -> None:

@@ -148,6 +148,36 @@ def test_the_source_of_the_folder_is_not_run(exported: Path, tmp_path: Path) -> 
     assert evaluate_folder(exported, spec, None)["images"] == 6
 
 
+def test_the_source_is_run_where_it_is_trusted(exported: Path, tmp_path: Path) -> None:
+    spec = f"folder:{folder_of_images(tmp_path / 'images', ('ant', 'bee', 'fly'))}"
+    assert (
+        evaluate_folder(exported, spec, None, trust=True)["top1"]
+        == evaluate_folder(exported, spec, None)["top1"]
+    )
+    (exported / "model.py").write_text("raise KeyError('this was run')")
+    with pytest.raises(CheckpointError, match=r"model.py cannot load its weights .*this was run"):
+        evaluate_folder(exported, spec, None, trust=True)
+
+
+def test_modules_that_a_config_names_are_not_imported(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "planted.py").write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = json.loads((exported / "config.json").read_text())
+    config["architecture"]["operators"] = {"planted": "planted:OPERATOR"}
+    (exported / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        RequestError, match=r"'planted:OPERATOR', and a file alone has none imported; .*NAS_TRUST=1"
+    ):
+        evaluate_folder(exported, "mnist5k", None)
+    assert not (tmp_path / "ran").exists()
+    monkeypatch.setenv("NAS_TRUST", "1")
+    with pytest.raises(RequestError, match="'planted:OPERATOR' is not an OperatorSpec"):
+        evaluate_folder(exported, "mnist5k", None)
+    assert (tmp_path / "ran").exists()
+
+
 def test_a_config_that_contradicts_its_design(exported: Path) -> None:
     config = json.loads((exported / "config.json").read_text())
     (exported / "config.json").write_text(json.dumps({**config, "input_size": [3, 16, 16]}))

@@ -216,6 +216,20 @@ def test_a_database_that_is_gone_is_said_and_the_search_goes_on(
     assert "are no longer in sqlite:" in capsys.readouterr().err
 
 
+def test_a_storage_that_a_file_names_is_not_made_where_none_was(begin: Begin, tmp_path: Path) -> None:
+    begin()
+    elsewhere, url = tmp_path / "planted.db", f"sqlite:///{tmp_path}/planted.db"
+    Path("study/storage.txt").write_text(f"{url}\n")
+    with pytest.raises(
+        StudyError, match=r"planted.db that study/storage.txt names is not there; .* --storage to"
+    ):
+        begin()
+    assert not elsewhere.exists()
+    begin(storage=url).study.open_store()  # whoever types it wants it
+    assert elsewhere.exists()
+    begin()
+
+
 def test_a_folder_that_is_gone_leaves_its_trials_alone(begin: Begin, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/shared.db"
     first = begin(storage=url)

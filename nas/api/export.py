@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from nas.api.keywords import PathText
 from nas.api.result import Retrained, SearchResult
 from nas.api.session import session
 from nas.export.formats import parse_formats
-from nas.export.options import Input, parse_options
+from nas.export.options import DEFAULT_OPTIONS, FileOptions, Input, parse_options
+from nas.latency.runtime_names import Runtime
 from nas.pipeline.models import export_result, find_best_result, require_export_folder
 from nas.study.find import find_study
 from nas.study.folder import Study
@@ -44,12 +46,9 @@ def export_design(
     study: Study,
     digest: str | None,
     out: Path | None,
-    formats: str,
+    formats: tuple[str, ...],
+    options: FileOptions = DEFAULT_OPTIONS,
     mode: str | None = None,
-    *,
-    input: str = "normalized",
-    dynamic_size: bool = False,
-    opset: int | None = None,
 ) -> Exported:
     """Export a retrained design of a study and verify it.
 
@@ -57,21 +56,17 @@ def export_design(
         study: The study.
         digest: The design; None for the best that the search proposed.
         out: Folder to write; None for its own in the study.
-        formats: ``all``, ``source``, or a list of ``pt2``, ``onnx``.
+        formats: Formats beside source and weights.
+        options: How they are written and measured.
         mode: Which training of it, ``scratch`` or ``inherit``; None for the better.
-        input: What the files take: ``normalized`` or ``uint8`` images.
-        dynamic_size: Whether they take other heights and widths too.
-        opset: Version of ONNX's operators; None for the usual one.
 
     Raises:
-        RequestError: If there is no such design, an option would change nothing, or the folder may not be written.
+        RequestError: If there is no such design, or the folder may not be written.
     """
-    chosen = parse_formats(formats)
-    options = parse_options(input, dynamic_size, opset, chosen)
     best = find_best_result(study, digest, mode)
     folder = out or study.export_folder(best["digest"])
     require_export_folder(folder, study)
-    return Exported(folder, best["digest"], export_result(study, best, folder, chosen, options))
+    return Exported(folder, best["digest"], export_result(study, best, folder, formats, options))
 
 
 def export(
@@ -83,6 +78,8 @@ def export(
     input: Input = "normalized",
     dynamic_size: bool = False,
     opset: int | None = None,
+    targets: Sequence[Runtime] = (),
+    threads: int | None = None,
     quiet: bool = False,
 ) -> Exported:
     """Write a retrained design as a standalone model and verify it.
@@ -91,10 +88,12 @@ def export(
         study: What `search` returned, the study's folder or name, or one of what `retrain` returned.
         out: Folder to write; ``exports/DIGEST`` in the study where it is left out.
         design: Digest of a retrained design; the best that the search proposed where it is left out.
-        formats: ``all``, ``source``, or a list of ``pt2``, ``onnx``.
+        formats: ``all``, ``source``, or a list of ``pt2``, ``onnx``, ``openvino``.
         input: What those files take: ``normalized`` images, or ``uint8`` ones as they are decoded.
         dynamic_size: Whether they take other heights and widths too, where the design's operators can be recorded so.
         opset: Version of ONNX's operators; 20 where it is left out.
+        targets: Runtimes in which the latency of the files is measured: ``torch``, ``onnxruntime``, ``openvino``.
+        threads: How many threads they may use; one where it is left out.
         quiet: Whether nothing is printed meanwhile.
 
     Raises:
@@ -109,6 +108,8 @@ def export(
     with session(quiet=quiet):
         found = find_study(os.fspath(place))
         folder = None if out is None else Path(out)
-        return export_design(
-            found, design, folder, formats, mode, input=input, dynamic_size=dynamic_size, opset=opset
+        chosen = parse_formats(formats)
+        options = parse_options(
+            chosen, input=input, dynamic_size=dynamic_size, opset=opset, targets=targets, threads=threads
         )
+        return export_design(found, design, folder, chosen, options, mode)

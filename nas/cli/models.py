@@ -22,6 +22,8 @@ from nas.cli.options import (
     RetrainingRecipe,
     SkipBroken,
     StudyName,
+    Targets,
+    Threads,
     is_given,
 )
 from nas.cli.render import halving_table, output, print_json, results_json, results_table, scores_table
@@ -109,15 +111,21 @@ def export(
     input: Input = "normalized",
     dynamic_size: DynamicSize = False,
     opset: Opset = None,
+    target: Targets = None,
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Write a retrained design as a standalone model and verify it."""
     from nas.api.export import export_design
+    from nas.export.formats import parse_formats
+    from nas.export.options import parse_options
     from nas.study.find import find_study
 
-    exported = export_design(
-        find_study(study), arch, out, formats, input=input, dynamic_size=dynamic_size, opset=opset
+    chosen = parse_formats(formats)
+    options = parse_options(
+        chosen, input=input, dynamic_size=dynamic_size, opset=opset, targets=target or (), threads=threads
     )
+    exported = export_design(find_study(study), arch, out, chosen, options)
     if as_json:
         print_json(exported.to_json())
     else:
@@ -132,6 +140,8 @@ def import_checkpoint(
     input: Input = "normalized",
     dynamic_size: DynamicSize = False,
     opset: Opset = None,
+    target: Targets = None,
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Turn a checkpoint of a paper's authors or of timm into a standalone model of ours and verify it."""
@@ -141,7 +151,9 @@ def import_checkpoint(
     from nas.pipeline.models import require_export_folder
 
     chosen = parse_formats(formats)
-    options = parse_options(input, dynamic_size, opset, chosen)
+    options = parse_options(
+        chosen, input=input, dynamic_size=dynamic_size, opset=opset, targets=target or (), threads=threads
+    )
     require_export_folder(out)
     result = importer.import_checkpoint(file, name, out, chosen, ["nas", *sys.argv[1:]], options)
     if as_json:

@@ -41,7 +41,13 @@ SkipBroken = Annotated[
     bool, typer.Option("--skip-broken", help="Go on without image files that cannot be read.")
 ]
 DataDir = Annotated[Path | None, typer.Option(help="Where timm's data sets lie.")]
-Formats = Annotated[str, typer.Option("--format", help="all, source, or a list of pt2, onnx.")]
+Formats = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="all (pt2, onnx), source, or a list of pt2, onnx, openvino; the last needs an extra package.",
+    ),
+]
 Input = Annotated[
     str,
     typer.Option(
@@ -65,6 +71,16 @@ Opset = Annotated[
         help="Version of the operators in model.onnx.",
         show_default=str(OPSET),
     ),
+]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        help="Measure the files' latency in torch, onnxruntime or openvino on this CPU, side by side; repeatable.",
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads that each --target may use.", show_default="1")
 ]
 Space = Annotated[str, typer.Option(help="Name of a space, or a YAML file.")]
 Scale = Annotated[

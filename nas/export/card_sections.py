@@ -37,7 +37,29 @@ Output `logits`: (B, classes). Heights and widths:
         text += f"""
 `model.onnx` has opset {opset}, and in its metadata the names of the classes and how images are prepared.
 """
+    if "latency" in verification:
+        text += _latency_table(verification["latency"])
     return text
+
+
+def _latency_table(latency: Mapping[str, Any]) -> str:
+    """Return the section on the latency of the files, side by side."""
+    threads = "1 thread" if latency["threads"] == 1 else f"{latency['threads']} threads"
+    height, width = latency["image_size"]
+    rows = "\n".join(
+        f"| `{each['file']}` | {each['runtime']} {each['version']} | {each['median_ms']:.3g} | "
+        f"{each['quartiles_ms'][0]:.3g}-{each['quartiles_ms'][1]:.3g} |"
+        for each in latency["results"]
+    )
+    return f"""
+## Latency
+
+One image of {height} x {width} on {latency["device"]} with {threads}, in turn over {latency["rounds"]} rounds:
+
+| file | runtime | median ms | quartiles |
+|---|---|---|---|
+{rows}
+"""
 
 
 def describe_sizes(sizes: Mapping[str, Any]) -> str:

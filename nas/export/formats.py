@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nas.export.image_sizes import ImageSizes
+from nas.latency.onnx_writer import constant_weights, silence, write_onnx
+from nas.latency.runtime_names import require_runtime
+from nas.latency.runtimes import open_file, write_openvino
 from nas.runtime.error_text import first_line
 from search_spaces.errors import RequestError, WorkError, nearest
 
@@ -25,21 +24,23 @@ class _Format:
 
     Args:
         title: Name of its exporter, for error messages.
+        file: What its file is called.
         write: Writes ``(network, path, images, dimensions, opset)``; the images show shape and type, ``dimensions``
             which of their sides may vary.
         run: Returns the logits of the file at ``path`` for images.
     """
 
     title: str
-    write: Callable[[nn.Module, Path, Tensor, dict[int, object], int], None]
+    file: str
+    write: Callable[[nn.Module, Path, Tensor, Mapping[int, object], int], None]
     run: Callable[[Path, Tensor], Tensor]
 
 
 def write_program(
-    network: nn.Module, path: Path, images: Tensor, dimensions: dict[int, object], opset: int
+    network: nn.Module, path: Path, images: Tensor, dimensions: Mapping[int, object], opset: int
 ) -> None:
     """Write a ``torch.export`` program; ``opset`` is ONNX's and means nothing here."""
-    program = torch.export.export(network, (images,), dynamic_shapes={"images": dimensions})
+    program = torch.export.export(network, (images,), dynamic_shapes=(dict(dimensions),))
     torch.export.save(program, path)
 
 
@@ -50,58 +51,62 @@ def run_program(path: Path, images: Tensor) -> Tensor:
     return logits
 
 
-def write_onnx(
-    network: nn.Module, path: Path, images: Tensor, dimensions: dict[int, object], opset: int
-) -> None:
-    """Write an ONNX file with an input ``images`` and an output ``logits``."""
-    with sdpa_kernel(SDPBackend.MATH):  # the decompositions of the others do not know additive masks
-        torch.onnx.export(
-            network,
-            (images,),
-            path,
-            dynamo=True,
-            external_data=False,
-            input_names=["images"],
-            output_names=["logits"],
-            opset_version=opset,
-            dynamic_shapes={"images": dimensions},
-            verbose=False,
-        )
-
-
 def run_onnx(path: Path, images: Tensor) -> Tensor:
     """Return what ONNX Runtime gives for images on the CPU."""
-    import onnxruntime
+    return open_file(path, "onnxruntime")(images)
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+def write_intermediate(
+    network: nn.Module, path: Path, images: Tensor, dimensions: Mapping[int, object], opset: int
+) -> None:
+    """Write OpenVINO's intermediate representation, by way of an ONNX file that does not stay."""
+    passing = path.with_suffix(".passing.onnx")
+    write_onnx(network, passing, images, dimensions, opset)
+    write_openvino(passing, path)
+    passing.unlink()
+
+
+def run_intermediate(path: Path, images: Tensor) -> Tensor:
+    """Return what OpenVINO gives for images on the CPU."""
+    return open_file(path, "openvino")(images)
 
 
 _BY_NAME = {
-    "pt2": _Format("torch.export", write_program, run_program),
-    "onnx": _Format("ONNX", write_onnx, run_onnx),
+    "pt2": _Format("torch.export", "model.pt2", write_program, run_program),
+    "onnx": _Format("ONNX", "model.onnx", write_onnx, run_onnx),
+    "openvino": _Format("OpenVINO", "model.xml", write_intermediate, run_intermediate),
 }
 #: File formats beside the source and the weights, which are always written.
-FORMATS = tuple(_BY_NAME)
+FORMATS = ("pt2", "onnx")
+#: Those that need a package which is not always there, and are written where they are named.
+EXTRA_FORMATS = ("openvino",)
+KNOWN_FORMATS = (*FORMATS, *EXTRA_FORMATS)
+
+
+def file_name(format_name: str) -> str:
+    """Return what the file of a format is called."""
+    return _BY_NAME[format_name].file
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
     """Read ``all``, ``source`` or a list such as ``pt2,onnx``.
 
     Raises:
-        RequestError: If a format is unknown.
+        RequestError: If a format is unknown, or its package is not installed.
     """
-    if text == "all":
-        return FORMATS
-    names = tuple(part.strip() for part in text.split(",") if part.strip() != "source")
-    for name in names:
-        if name not in FORMATS:
+    names: list[str] = []
+    for name in (part.strip() for part in text.split(",")):
+        if name in ("all", "source"):
+            names += FORMATS if name == "all" else ()
+        elif name not in KNOWN_FORMATS:
             raise RequestError(
-                f"--format: unknown format '{name}' ({nearest(name, ('all', 'source', *FORMATS))})"
+                f"--format: unknown format '{name}' ({nearest(name, ('all', 'source', *KNOWN_FORMATS))})"
             )
-    return names
+        else:
+            names.append(name)
+    if "openvino" in names:
+        require_runtime("openvino", "--format")
+    return tuple(dict.fromkeys(names))
 
 
 def write_file(
@@ -113,7 +118,7 @@ def write_file(
         network: Maps images to logits.
         path: The file.
         images: Two images or more of the size ``sizes.own`` and the type that the file takes.
-        format_name: One of ``FORMATS``.
+        format_name: One of ``KNOWN_FORMATS``.
         sizes: The heights and widths that it should take.
         opset: Version of ONNX's operators.
 
@@ -139,7 +144,7 @@ def _write(
     network: nn.Module, path: Path, images: Tensor, format_name: str, sizes: ImageSizes, opset: int
 ) -> None:
     file_format = _BY_NAME[format_name]
-    with _one_sentence(f"{file_format.title} could not export this model"), _without_gradients(network):
+    with _one_sentence(f"{file_format.title} could not export this model"), constant_weights(network):
         file_format.write(network, path, images, sizes.dimensions, opset)
 
 
@@ -157,36 +162,7 @@ def run_file(path: Path, images: Tensor, format_name: str) -> Tensor:
 def _one_sentence(what: str) -> Iterator[None]:
     """Turn whatever an exporter or a runtime raises into one sentence, and keep its messages off the terminal."""
     try:
-        with _silence():
+        with silence():
             yield
     except Exception as error:
         raise WorkError(f"{what} ({first_line(error)}); leave it out with --format") from error
-
-
-@contextlib.contextmanager
-def _without_gradients(network: nn.Module) -> Iterator[None]:
-    """Make parameters constants: the ONNX exporter cannot decompose attention with a trainable bias."""
-    trainable = [parameter.requires_grad for parameter in network.parameters()]
-    network.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter, flag in zip(network.parameters(), trainable, strict=True):
-            parameter.requires_grad_(flag)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the exporters' messages off the terminal; those that matter become errors."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from nas.latency.onnx_writer import any_batch_size
 from search_spaces.architecture import Architecture
 from search_spaces.geometry import ConvolutionalPatches, stem_geometry
 from search_spaces.walk import BlockPart, walk
@@ -70,7 +71,7 @@ class ImageSizes:
     @property
     def dimensions(self) -> dict[int, object]:
         """The dynamic dimensions of images ``(B, C, H, W)``, as ``torch.export`` takes them."""
-        dimensions: dict[int, object] = {0: torch.export.Dim("batch", min=1, max=_LARGEST)}
+        dimensions = any_batch_size()
         if self.step is not None:
             for axis, name in ((2, "height"), (3, "width")):
                 dimensions[axis] = self.step * torch.export.Dim(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas.export.card_sections import files_section
-from nas.export.formats import FORMATS
+from nas.export.formats import KNOWN_FORMATS, file_name
 from nas.runtime.console import quantity
 from nas.runtime.uncertainty import Accuracy, error_fields
 
@@ -16,6 +16,7 @@ _FILES = {
     "config.json": "design, input, normalisation, classes, metrics, provenance",
     "model.pt2": "`torch.export` program, any batch size",
     "model.onnx": "ONNX file, any batch size",
+    "model.xml": "OpenVINO file, any batch size; its weights are in `model.bin`",
     "verification.json": "differences to the network that was exported, measured when this folder was made",
 }
 
@@ -33,7 +34,7 @@ def model_card(
     """
     channels, height, width = config["input_size"]
     metrics = "\n".join(f"| {name} | {value} |" for name, value in _metric_rows(config["metrics"]).items())
-    absent = {f"model.{name}" for name in set(FORMATS) - set(formats)}
+    absent = {file_name(name) for name in set(KNOWN_FORMATS) - set(formats)}
     files = "\n".join(f"- `{file}`: {content}" for file, content in _FILES.items() if file not in absent)
     by_file = verification["max_abs_difference"]
     differences = ", ".join(f"`{file}` {value:.1e}" for file, value in by_file.items())

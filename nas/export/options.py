@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from nas.latency.runtime_names import RUNTIMES, Runtime, parse_runtime
 from search_spaces.errors import RequestError, nearest
 
 Input = Literal["normalized", "uint8"]
 INPUTS: tuple[Input, ...] = get_args(Input)
 #: The oldest and the newest opset that every operator was written in and run.
 OLDEST_OPSET, NEWEST_OPSET = 18, 24
-#: ONNX Runtime runs it since 1.17 and OpenVINO since 2024.
+#: The usual one: ONNX Runtime runs it since 1.17 and OpenVINO since 2024.
 OPSET = 20
+
+#: The format whose file a runtime runs; torch runs the source, which is always there.
+_NEEDED: dict[Runtime, str] = {"onnxruntime": "onnx", "openvino": "openvino"}
 
 
 @dataclass(frozen=True)
@@ -25,24 +29,38 @@ class FileOptions:
             graph normalises by itself.
         dynamic_size: Whether images of other heights and widths than the design's can be given.
         opset: Version of ONNX's operators.
+        targets: Runtimes in which the latency of the files is measured.
+        threads: How many threads they may use.
     """
 
     input: Input = "normalized"
     dynamic_size: bool = False
     opset: int = OPSET
+    targets: tuple[Runtime, ...] = ()
+    threads: int = 1
 
 
 DEFAULT_OPTIONS = FileOptions()
 
 
-def parse_options(input: str, dynamic_size: bool, opset: int | None, formats: Sequence[str]) -> FileOptions:
+def parse_options(
+    formats: Sequence[str],
+    *,
+    input: str = "normalized",
+    dynamic_size: bool = False,
+    opset: int | None = None,
+    targets: Sequence[str] = (),
+    threads: int | None = None,
+) -> FileOptions:
     """Return options that were given on a command line.
 
     Args:
+        formats: The formats that are written.
         input: One of ``INPUTS``.
         dynamic_size: Whether other heights and widths are asked for.
         opset: Version of ONNX's operators; None for the usual one.
-        formats: The formats that are written.
+        targets: Runtimes by name.
+        threads: How many threads they may use; None for one.
 
     Raises:
         RequestError: If one of them is unknown, or would change nothing since no file of its kind is written.
@@ -56,4 +74,30 @@ def parse_options(input: str, dynamic_size: bool, opset: int | None, formats: Se
         )
     if opset is not None and "onnx" not in formats:
         raise RequestError(f"--opset {opset} is for model.onnx; give --format all or onnx with it")
-    return FileOptions(input, dynamic_size, OPSET if opset is None else opset)
+    if threads is not None and not targets:
+        raise RequestError(f"--threads {threads} is for measuring latency; give a --target with it")
+    return FileOptions(
+        input,
+        dynamic_size,
+        OPSET if opset is None else opset,
+        parse_targets(targets, formats),
+        threads or 1,
+    )
+
+
+def parse_targets(names: Sequence[str], formats: Sequence[str]) -> tuple[Runtime, ...]:
+    """Return the runtimes of those names, in the usual order.
+
+    Args:
+        names: What was given for ``--target``.
+        formats: The formats that are written.
+
+    Raises:
+        RequestError: If one is unknown or not installed, or nothing that it runs is written.
+    """
+    given = {parse_runtime(name, "--target") for name in names}
+    for runtime in given:
+        needed = _NEEDED.get(runtime)
+        if needed is not None and needed not in formats:
+            raise RequestError(f"--target {runtime} runs the file of --format {needed}; name that format too")
+    return tuple(runtime for runtime in RUNTIMES if runtime in given)

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from nas.export.card_sections import describe_sizes
-from nas.export.formats import FORMATS, run_file, write_file
+from nas.export.formats import KNOWN_FORMATS, file_name, run_file, write_file
 from nas.export.graph_input import PixelNetwork, to_pixels
 from nas.export.image_sizes import ImageSizes
 from nas.export.onnx_metadata import add_metadata, onnx_metadata, require_metadata
 from nas.export.options import DEFAULT_OPTIONS, FileOptions
 from nas.export.source_module import load_source
+from nas.export.target_latency import measure_targets
 from search_spaces.errors import WorkError
 from supernet.block import Network
 
@@ -71,9 +72,9 @@ def write_and_verify(
     if options.input == "uint8":
         files, given = PixelNetwork(network, mean, std).eval(), to_pixels(images, mean, std)
     check.normalise = source.normalise if options.input == "uint8" else None
-    for name in (each for each in FORMATS if each in formats):
+    for name in (each for each in KNOWN_FORMATS if each in formats):
         on_progress(1 + len(written), 1 + len(formats))
-        path = folder / f"model.{name}"
+        path = folder / file_name(name)
         written[name] = write_file(files, path, given, name, sizes, options.opset)
         if name == "onnx":
             properties = onnx_metadata(config, options, describe_sizes(written[name].to_json()))
@@ -84,15 +85,19 @@ def write_and_verify(
         if written[name].step is not None:
             check.compare_at_other_size(path.name, run, _resize(given, sizes.other))
     on_progress(1 + len(formats), 1 + len(formats))
+    latency = {}
+    if options.targets:
+        latency = {"latency": measure_targets(folder, options.targets, images, given, options.threads)}
     return {
         "images": list(images.shape),
         "input": options.input,
         "opset": options.opset if "onnx" in formats else None,
-        "sizes": {f"model.{name}": each.to_json() for name, each in written.items()},
+        "sizes": {file_name(name): each.to_json() for name, each in written.items()},
         "largest_logit": check.largest_logit,
         "allowed": check.allowed,
         "max_abs_difference": check.differences,
         "max_abs_difference_at_other_size": check.differences_at_other_size,
+        **latency,
     }
 
 

@@ -22,6 +22,7 @@ _PACKAGES = (
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "openvino",
     "optuna",
     "pillow",
     "ray",

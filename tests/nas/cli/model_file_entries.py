@@ -37,6 +37,19 @@ MODEL_FILES: dict[str, dict[str, Entry]] = {
             *("--opset", "18"),
             refusals=[("export", "study", "--format", "pt2", "--opset", "18")],
         ),
+        "--target": of(
+            ("export", "study"),
+            *("--target", "onnxruntime"),
+            refusals=[
+                ("export", "study", "--target", "tensorflow"),
+                ("export", "study", "--format", "pt2", "--target", "onnxruntime"),
+            ],
+        ),
+        "--threads": of(
+            ("export", "study", "--target", "torch"),
+            *("--threads", "2"),
+            refusals=[("export", "study", "--threads", "2")],
+        ),
         "--json": of(("export", "study"), "--json"),
     },
     "import": {
@@ -52,6 +65,10 @@ MODEL_FILES: dict[str, dict[str, Entry]] = {
         ),
         "--dynamic-size": of(
             (*IMPORT, "--format", "pt2"), "--dynamic-size", refusals=[(*IMPORT, "--dynamic-size")]
+        ),
+        "--target": of(IMPORT, "--target", "torch", refusals=[(*IMPORT, "--target", "onnxruntime")]),
+        "--threads": of(
+            (*IMPORT, "--target", "torch"), *("--threads", "2"), refusals=[(*IMPORT, "--threads", "2")]
         ),
         "--opset": of((*IMPORT, "--format", "onnx"), "--opset", "18", refusals=[(*IMPORT, "--opset", "18")]),
         "--json": of(IMPORT, "--json"),

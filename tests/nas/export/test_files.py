@@ -151,7 +151,9 @@ def test_faults_of_an_onnx_file_are_caught(tmp_path: Path, monkeypatch: pytest.M
         path.write_bytes(written["onnx"])
 
     write = formats.write_onnx
-    monkeypatch.setattr(formats, "_BY_NAME", {"onnx": formats._Format("ONNX", write_once, formats.run_onnx)})
+    monkeypatch.setattr(
+        formats, "_BY_NAME", {"onnx": formats._Format("ONNX", "model.onnx", write_once, formats.run_onnx)}
+    )
     for fault, sentence in (
         (scale_the_last_weights, r"model\.onnx differs from the subnet by 0\.0"),
         (truncate, r"model\.onnx .* \(.*\); nothing was exported"),
@@ -166,3 +168,34 @@ def test_faults_of_an_onnx_file_are_caught(tmp_path: Path, monkeypatch: pytest.M
 def test_pixels_come_back_from_normalised_images() -> None:
     pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     assert torch.equal(to_pixels((pixels / 255 - 0.3) / 0.7, (0.3,), (0.7,)), pixels)
+
+
+def test_targets_are_measured_and_openvino_gives_the_networks_logits(tmp_path: Path) -> None:
+    import openvino
+
+    options = FileOptions("uint8", dynamic_size=True, targets=("torch", "onnxruntime", "openvino"))
+    network = export(tmp_path / "m", options, "gsa", ("onnx", "openvino"))
+    pixels = torch.randint(0, 256, (2, 3, 40, 48), dtype=torch.uint8)
+    compiled = openvino.Core().compile_model(tmp_path / "m/model.xml", "CPU")
+    normalised = (pixels / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    with torch.inference_mode():
+        expected = network(normalised)
+    assert (
+        np.abs(compiled(pixels.numpy())[0] - expected.numpy()).max() < 1e-2
+    )  # bfloat16 where there are units
+    known = read_verification(tmp_path / "m")
+    assert (
+        known["max_abs_difference"]["model.xml"] < 1e-5 and known["sizes"]["model.xml"]["multiples_of"] == 8
+    )
+    latency = known["latency"]
+    assert [(each["file"], each["runtime"]) for each in latency["results"]] == [
+        ("model.py", "torch"),
+        ("model.onnx", "onnxruntime"),
+        ("model.xml", "openvino"),
+    ]
+    assert (latency["threads"], latency["batch"], latency["clock"]) == (1, 1, "wall")
+    for each in latency["results"]:
+        low, high = each["quartiles_ms"]
+        assert 0 < low <= each["median_ms"] <= high
+    assert "| `model.xml` | openvino " in (tmp_path / "m/README.md").read_text()
+    assert sorted(path.name for path in (tmp_path / "m").glob("*.onnx")) == ["model.onnx"]

@@ -8,7 +8,7 @@ OUT    ?= gpu-results
 PYTEST ?= -n 2 --dist loadfile -m "not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test slow mutants gpu check docs table clean
+.PHONY: help setup search test slow faults mutants gpu check docs table clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: $(STAMP) ## Run the tests, two at a time, but for the slow ones
 
 slow: $(STAMP) ## Run the slow tests: Ray clusters, kill -9, full-size checkpoints
 	$(BIN)/python -m pytest -m slow
+
+faults: $(STAMP) ## Run the tests of real faults, slow ones too: servers that stop, full disks, races
+	$(BIN)/python -m pytest tests/faults
 
 mutants: $(STAMP) ## Put known faults into a copy of the code and see that a test notices each (minutes)
 	$(BIN)/python -m tests.mutants

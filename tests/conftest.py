@@ -26,6 +26,9 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAS_CACHE_DIR", str(folder))
+        patch.setenv(
+            "NAS_STORAGE_WAIT", "60"
+        )  # the usual ten minutes are longer than anybody waits for a test
         # Ray gives its workers a lower priority than all else; then they wait for tests that run beside them.
         patch.setenv("RAY_worker_niceness", "0")
         yield folder

@@ -26,6 +26,17 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.orm import Session
 
 from nas.search.optuna_trials import OtherParametersError, StoredTrial
+from nas.search.ownership import TRIAL_ATTR
+from nas.search.trial_keys import (
+    DIGEST_ATTR,
+    add_keys,
+    count_stored,
+    find_stored,
+    key_of,
+    make_table,
+    replace_keys,
+    to_key,
+)
 
 #: Alembic's revision of the tables, and the version that Optuna wrote before it used Alembic.
 TESTED_SCHEMAS = {("v3.2.0.a", 12)}
@@ -64,26 +75,63 @@ class TableStudyTrials:
     def add(self, trials: Sequence[FrozenTrial]) -> None:
         """Store finished trials, all of them or none, numbered on from the study's last trial.
 
-        Unlike ``Study.add_trial``, this does not compare their distributions with those of the study.
+        Those that are stored already are left out. Unlike ``Study.add_trial``, this does not compare their
+        distributions with those of the study.
 
         Raises:
             KeyError: If there is no such study.
             sqlalchemy.exc.SQLAlchemyError: If the database refuses.
         """
         with self._engine.begin() as connection:
+            self._lock_study(connection)
+            wanted = {key.trial: (key, trial) for trial in trials for key in [key_of(trial)]}
+            stored = find_stored(connection, self._study_id, [key for key, _ in wanted.values()])
+            new = [both for trial, both in wanted.items() if trial not in stored]
+            if not new:
+                return
+            add_keys(connection, self._study_id, [key for key, _ in new])
+            trials = [trial for _, trial in new]
             keys = self._add_trials(connection, trials)
             for table, rows in self._to_rows(dict(zip(keys, trials, strict=True))):
                 if rows:
                     self._insert(connection, table, rows)
 
-    def _add_trials(self, connection: Connection, trials: Sequence[FrozenTrial]) -> Sequence[int]:
-        """Add the rows of trials in a transaction that no other process disturbs; return their ids."""
+    def prepare(self) -> None:
+        """Bring the table of keys up to what is stored, so that `add` can rely on it.
+
+        Raises:
+            KeyError: If there is no such study.
+            sqlalchemy.exc.SQLAlchemyError: If the database refuses.
+        """
+        make_table(self._engine)
+        table = models.TrialModel
+        with self._engine.begin() as connection:
+            self._lock_study(connection)
+            own = table.study_id == self._study_id
+            query = select(table.trial_id, table.state).where(own).order_by(table.trial_id)
+            states = {number: state for number, state in connection.execute(query)}
+            if len(states) == count_stored(connection, self._study_id):
+                return
+            user = self._read_attributes(connection, models.TrialUserAttributeModel, DIGEST_ATTR)
+            system = self._read_attributes(connection, models.TrialSystemAttributeModel, TRIAL_ATTR)
+            keys = [
+                to_key(state, user[number], system[number])
+                for number, state in states.items()
+                if number in system
+            ]
+            replace_keys(connection, self._study_id, keys)
+
+    def _lock_study(self, connection: Connection) -> None:
+        """Begin a transaction that no other writer of this study disturbs."""
         if self._engine.dialect.name == "sqlite":
             # Its driver would begin after the last number is read.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         study = models.StudyModel.study_id
         if not connection.execute(select(study).where(study == self._study_id).with_for_update()).first():
             raise KeyError(f"there is no study {self._study_id}")
+
+    def _add_trials(self, connection: Connection, trials: Sequence[FrozenTrial]) -> Sequence[int]:
+        """Add the rows of trials to a study that is locked; return their ids."""
         table = models.TrialModel
         own = table.study_id == self._study_id
         # Numbers and ids rise together, and an index has the latter: counting would pass over all.
@@ -191,17 +239,24 @@ class TableStudyTrials:
                 raise OtherParametersError(f"a trial lacks the parameter '{min(missing)}'")
         return params
 
-    def _read_attributes(self, connection: Connection, table: Any) -> dict[int, dict[str, Any]]:
-        """Return the attributes of each trial that ``table`` holds, by its id."""
+    def _read_attributes(
+        self, connection: Connection, table: Any, only: str | None = None
+    ) -> dict[int, dict[str, Any]]:
+        """Return the attributes of each trial that ``table`` holds, or ``only`` one of them, by the trial's id."""
         attributes: dict[int, dict[str, Any]] = {}
-        for key, name, value in self._select_own(connection, table, table.key, table.value_json):
+        condition = [] if only is None else [table.key == only]
+        for key, name, value in self._select_own(
+            connection, table, table.key, table.value_json, conditions=condition
+        ):
             attributes.setdefault(key, {})[name] = json.loads(value)
         return attributes
 
-    def _select_own(self, connection: Connection, table: Any, *columns: Any) -> Iterator[Any]:
+    def _select_own(
+        self, connection: Connection, table: Any, *columns: Any, conditions: Sequence[Any] = ()
+    ) -> Iterator[Any]:
         """Yield ``(trial id, *columns)`` of the rows of ``table`` that belong to this study."""
         own = models.TrialModel.study_id == self._study_id
-        query = select(table.trial_id, *columns).join(models.TrialModel).where(own)
+        query = select(table.trial_id, *columns).join(models.TrialModel).where(own, *conditions)
         yield from connection.execute(query, execution_options={"yield_per": _FETCH_ROWS})
 
 

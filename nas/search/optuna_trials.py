@@ -17,6 +17,9 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
+from nas.search.ownership import TRIAL_ATTR
+from nas.search.trial_keys import key_of
+
 
 class OtherParametersError(ValueError):
     """A trial has other parameters than the space that it is read for."""
@@ -40,8 +43,11 @@ class StoredTrial:
 class StudyTrials(Protocol):
     """The trials of one study, all of which have the same parameters."""
 
+    def prepare(self) -> None:
+        """Make ready for `add`."""
+
     def add(self, trials: Sequence[FrozenTrial]) -> None:
-        """Store finished trials, numbered on from the study's last trial."""
+        """Store finished trials, numbered on from the study's last trial; those that are stored are left out."""
 
     def read(self) -> list[StoredTrial]:
         """Return the study's trials in the order in which they were stored.
@@ -64,10 +70,24 @@ class PublicStudyTrials:
 
     def __init__(self, study: optuna.Study, distributions: Mapping[str, BaseDistribution]) -> None:
         self._study, self._distributions = study, dict(distributions)
+        self._stored: set[tuple[int, int]] | None = None  # None where that has to be read
+
+    def prepare(self) -> None:
+        """See `StudyTrials.prepare`."""
+        self._stored = None
 
     def add(self, trials: Sequence[FrozenTrial]) -> None:
         """See `StudyTrials.add`."""
-        self._study.add_trials(trials)
+        # After a failure nobody knows which of them were stored.
+        stored, self._stored = self._stored, None
+        if stored is None:
+            known = self._study.get_trials(deepcopy=False)
+            stored = {key_of(trial).trial for trial in known if TRIAL_ATTR in trial.system_attrs}
+        for trial in trials:
+            if (key := key_of(trial).trial) not in stored:
+                self._study.add_trial(trial)
+                stored.add(key)
+        self._stored = stored
 
     def read(self) -> list[StoredTrial]:
         """See `StudyTrials.read`."""

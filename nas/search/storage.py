@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
 from collections.abc import Iterator
 from functools import partial
@@ -11,20 +12,24 @@ from typing import Any
 
 import optuna
 import sqlalchemy
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
 from nas.runtime.error_text import first_line
 from nas.runtime.files import require_writable
 from nas.runtime.secrets import redact
+from nas.search.database_errors import describe, is_passing
+from nas.search.database_wait import insist, patience
 from nas.search.objectives import OBJECTIVES
 from nas.search.ownership import Owner, check_owner
 from nas.search.sqlite_reading import connect_for_reading
 from nas.search.storage_url import VARIABLE, clean, complete, sqlite_path
-from search_spaces.errors import StudyError
+from search_spaces.errors import StudyError, WorkError
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 _SQLITE_TIMEOUT = 60  # seconds that a writer waits for another one
+_CONNECT_TIMEOUT = 10  # seconds for a server to answer
 _METRIC_NAMES = "study:metric_names"  # the attribute in which Study.set_metric_names keeps them
 
 
@@ -71,13 +76,17 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
 
     Raises:
         StudyError: If it cannot be opened.
+        WorkError: If it does not answer for long, or there is no room.
     """
-    url, arguments = clean(url), dict[str, Any]()
+    url = clean(url)
     if (path := sqlite_path(url)) is not None:
         _prepare_sqlite(path)
-        arguments["connect_args"] = {"timeout": _SQLITE_TIMEOUT}
     with _explained(url):
-        return optuna.storages.RDBStorage(complete(url), engine_kwargs=arguments)
+        return insist(
+            url,
+            lambda: optuna.storages.RDBStorage(complete(url), engine_kwargs=_engine_arguments(url)),
+            creates=True,
+        )
 
 
 def open_storage_for_reading(url: str) -> optuna.storages.RDBStorage | None:
@@ -107,6 +116,7 @@ def refuse_damage(url: str) -> Iterator[None]:
 
     Raises:
         StudyError: If the database is damaged: tables, rows or values in them are not what was stored.
+        WorkError: If it does not answer.
     """
     try:
         yield
@@ -114,11 +124,35 @@ def refuse_damage(url: str) -> Iterator[None]:
         sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError,
         ArithmeticError, AttributeError, LookupError, TypeError, ValueError,
     ) as error:  # fmt: skip
+        if is_passing(error):
+            raise WorkError(
+                f"the database {url} does not answer ({describe(error)}); run the same command again when it does"
+            ) from None
         cause = error.__cause__ or error
         raise StudyError(
             f"the trials in {url} cannot be read ({redact(first_line(cause))}): the database is damaged; restore it, "
             "or move it away and search anew"
         ) from None
+
+
+def _engine_arguments(url: str) -> dict[str, Any]:
+    """Return how connections are made, such that a dead one is noticed; what the URL says itself goes before."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": _SQLITE_TIMEOUT}}
+    wanted = {key: value for key, value in _connect_arguments(parsed).items() if key not in parsed.query}
+    return {"pool_pre_ping": True, "connect_args": wanted}
+
+
+def _connect_arguments(url: URL) -> dict[str, int]:
+    """Return seconds after which a driver gives up a connection that is silent."""
+    driver = url.get_driver_name()
+    if url.get_backend_name() == "postgresql" and driver in ("psycopg", "psycopg2"):
+        return {"connect_timeout": _CONNECT_TIMEOUT, "keepalives_idle": 30, "keepalives_interval": 10}
+    if driver in ("pymysql", "mysqldb"):
+        seconds = max(1, math.ceil(patience()))
+        return {"connect_timeout": _CONNECT_TIMEOUT, "read_timeout": seconds, "write_timeout": seconds}
+    return {}
 
 
 @contextlib.contextmanager

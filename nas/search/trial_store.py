@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import Any, NotRequired
 
 import optuna
-import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import TypeAdapter
@@ -24,6 +23,7 @@ from nas.runtime.console import log
 from nas.runtime.error_text import first_line
 from nas.runtime.secrets import redact
 from nas.runtime.uncertainty import Accuracy, decode_bits, encode_bits
+from nas.search.database_wait import insist
 from nas.search.objectives import OBJECTIVES
 from nas.search.optuna_trials import OtherParametersError, PublicStudyTrials, StoredTrial, StudyTrials
 from nas.search.ownership import TRIAL_ATTR, Owner, check_owner, claim
@@ -150,22 +150,10 @@ class Store:
         owner: Owner | None = None,
     ) -> None:
         storage, url = open_storage(url), clean(url)
-        if owner is not None:
-            check_owner(storage, url, name, owner)
-        check_objectives(storage, url, name, objectives)
-        directions = [OBJECTIVES[objective][0] for objective in objectives]
-        try:
-            study = optuna.create_study(
-                storage=storage, study_name=name, directions=directions, load_if_exists=True
-            )
-        except (ValueError, sqlalchemy.exc.SQLAlchemyError) as error:
-            raise StudyError(f"cannot open study '{name}' in {url}: {redact(first_line(error))}") from None
-        if owner is not None:
-            claim(study, owner)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names(list(objectives))
+        study = insist(url, lambda: _open_study(storage, url, name, objectives, owner), creates=True)
         self._attach(storage, study, url, objectives, choices)
+        self._waits = True
+        insist(url, self._trials.prepare, creates=True)
 
     def _attach(
         self,
@@ -176,6 +164,7 @@ class Store:
         choices: tuple[Choice, ...],
     ) -> None:
         self.study, self.url, self.objectives = study, url, objectives
+        self._waits = False  # who only reads is told at once that nothing answers
         self.distributions: dict[str, BaseDistribution] = dict(to_distributions(choices))
         self._trials = _open_trials(storage, study, self.distributions)
 
@@ -202,7 +191,7 @@ class Store:
         """
         with refuse_damage(self.url):
             try:
-                trials = self._trials.read()
+                trials = insist(self.url, self._trials.read) if self._waits else self._trials.read()
             except OtherParametersError:
                 raise StudyError(
                     f"study '{self.study.study_name}' in {self.url} holds trials of another space; choose "
@@ -217,9 +206,14 @@ class Store:
             return self._trials.completion_times()
 
     def add(self, records: Sequence[TrialRecord]) -> None:
-        """Store finished trials; when this returns, no kill can lose them."""
+        """Store finished trials but for those that are stored; when this returns, no kill can lose them.
+
+        Raises:
+            WorkError: If the database does not answer for long, or there is no room in it.
+        """
         if records:
-            self._trials.add([self.to_frozen_trial(record) for record in records])
+            trials = [self.to_frozen_trial(record) for record in records]
+            insist(self.url, lambda: self._trials.add(trials))
 
     def to_frozen_trial(self, record: TrialRecord) -> FrozenTrial:
         """Return a record as an Optuna trial that was finished now."""
@@ -240,6 +234,32 @@ class Store:
             system_attrs=_to_system_attrs(record),
             intermediate_values={},
         )
+
+
+def _open_study(
+    storage: optuna.storages.RDBStorage,
+    url: str,
+    name: str,
+    objectives: tuple[str, ...],
+    owner: Owner | None,
+) -> optuna.Study:
+    """Return a study to be written to; it is made where there is none of that name."""
+    if owner is not None:
+        check_owner(storage, url, name, owner)
+    check_objectives(storage, url, name, objectives)
+    directions = [OBJECTIVES[objective][0] for objective in objectives]
+    try:
+        study = optuna.create_study(
+            storage=storage, study_name=name, directions=directions, load_if_exists=True
+        )
+    except ValueError as error:
+        raise StudyError(f"cannot open study '{name}' in {url}: {redact(first_line(error))}") from None
+    if owner is not None:
+        claim(study, owner)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(objectives))
+    return study
 
 
 def _open_trials(

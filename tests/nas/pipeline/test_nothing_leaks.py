@@ -19,7 +19,7 @@ import pytest
 
 from nas.cli.process_list import hide_password
 from tests.helpers.command_line import TINY_SPACE, paint_folder
-from tests.helpers.postgres import postgres_server
+from tests.helpers.servers import PostgreSql, serving
 from tests.helpers.sockets import descendants, is_loopback, listening
 
 ROOT = Path(__file__).parents[3]
@@ -107,7 +107,7 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_a_whole_run(where: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_whole_run(where: Path) -> None:
     short = (where / "t").resolve()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local", "TMPDIR": str(short)}
     environment.pop("RAY_TMPDIR", None)
@@ -115,7 +115,8 @@ def test_a_whole_run(where: Path, tmp_path_factory: pytest.TempPathFactory) -> N
         "search", "--space", "tiny.yaml", "--data", "folder:images", "--budget", "2cpu,6trials", "--batch", "3",
         "--epochs", "2", "--batch-size", "8", "--study", "./s", "--retrain", "1",
     ]  # fmt: skip
-    with postgres_server(tmp_path_factory.mktemp("postgres"), SECRET) as public:
+    with serving(PostgreSql, password=SECRET) as server:
+        public = server.url
         url = public.replace("nas@", f"nas:{SECRET}@")
         code, said, watch = run_watched([*search, "--storage", url], where, environment)
         assert code == 0, said

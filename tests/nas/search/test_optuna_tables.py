@@ -17,6 +17,7 @@ import nas.search
 from nas.search.optuna_tables import TableStudyTrials, unsupported_schema
 from nas.search.optuna_trials import PublicStudyTrials
 from nas.search.storage import open_storage
+from nas.search.trial_keys import TRIAL_KEYS
 from nas.search.trial_store import Store, TrialRecord
 from search_spaces.space import Space
 
@@ -60,10 +61,12 @@ COLUMNS = {
 
 
 def read_cells(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Return all rows of all tables of a database."""
+    """Return all rows of all of Optuna's tables of a database."""
     with sqlite3.connect(path) as connection:
         names = [
-            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            name
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            if name != TRIAL_KEYS.name
         ]
         cells = {name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in names}
     connection.close()
@@ -77,7 +80,7 @@ def open_store(path: Path, space: Space) -> Store:
 def make_trials(space: Space, store: Store) -> list[FrozenTrial]:
     """Return trials of every kind: complete, stopped, repeated, rejected, with infinities and constraints."""
     rng = Random(5)
-    designs = [space.sample(rng) for _ in range(5)]
+    designs = list({design.digest: design for design in (space.sample(rng) for _ in range(30))}.values())[:5]
     values = [1.5, math.inf, -math.inf, 2.0, 0.1 + 0.2]
     records = [
         TrialRecord(

@@ -13,6 +13,7 @@ from nas.search import optuna_tables
 from nas.search.loop import pareto_records
 from nas.search.storage import check_storage
 from nas.search.trial_store import Store, TrialRecord
+from search_spaces.architecture import Architecture
 from search_spaces.declaration import load_declaration
 from search_spaces.errors import StudyError
 from search_spaces.space import Space
@@ -39,6 +40,15 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 def space() -> Space:
     """A space of few parameters."""
     return small_space()
+
+
+def different_designs(space: Space, count: int) -> list[Architecture]:
+    """Return designs of which no two are equal: a study holds one evaluation of each."""
+    rng, found = Random(3), dict[str, Architecture]()
+    while len(found) < count:
+        design = space.sample(rng)
+        found[design.digest] = design
+    return list(found.values())
 
 
 def test_records_round_trip(space: Space, tmp_path: Path) -> None:
@@ -131,16 +141,16 @@ def test_a_trial_that_lacks_parameters_is_refused(space: Space, tmp_path: Path) 
 
 
 def test_studies_of_one_database_do_not_mix(space: Space, tmp_path: Path) -> None:
-    url, design = f"sqlite:///{tmp_path}/s.db", space.sample(Random(3))
+    url = f"sqlite:///{tmp_path}/s.db"
     records = [
         TrialRecord(0, index, space.values(design), design, {"top1": 50.0 + index, "macs": 7.0})
-        for index in range(3)
+        for index, design in enumerate(different_designs(space, 3))
     ]
     mine, other = (Store(url, name, ("top1", "macs"), space.choices) for name in ("mine", "other"))
     for first in range(3):  # in turn, so that their trials lie between one another
         mine.add(records[first : first + 1])
         other.add(records)
-    assert mine.records() == records and len(other.records()) == 9
+    assert mine.records() == records == other.records()  # each trial once, however often it is added
     assert [trial.number for trial in mine.study.get_trials()] == [0, 1, 2]
     ended = [trial.datetime_complete for trial in mine.study.get_trials()]
     assert mine.completion_times() == ended == sorted(mine.completion_times())

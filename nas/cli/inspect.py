@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nas.cli.options import DataDir, Json, SkipBroken, StudyName
-from nas.cli.render import data_lines, findings_table, output, print_json, print_text, similarities_table
+from nas.cli.render import (
+    data_lines,
+    findings_table,
+    health_lines,
+    output,
+    print_json,
+    print_text,
+    similarities_table,
+)
 from search_spaces.errors import ArchitectureError, RequestError
 
 
@@ -190,8 +199,16 @@ def show(
         output.print(draw_design(description))
 
 
-def doctor(as_json: Json = False) -> None:
-    """Say what this machine and its cluster offer, and what is missing."""
+def doctor(
+    study: Annotated[
+        str | None,
+        typer.Argument(metavar="[STUDY]", help="A study to check and mend.", show_default="this machine"),
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Say what this machine and its cluster offer and lack; or check a study's files and mend what can be mended."""
+    if study is not None:
+        return _examine_study(study, as_json)
     from nas.cluster.doctor import examine, format_finding
 
     findings = examine()
@@ -199,3 +216,18 @@ def doctor(as_json: Json = False) -> None:
         print_json(findings)
     else:
         output.print(findings_table({name: format_finding(finding) for name, finding in findings.items()}))
+    return 0
+
+
+def _examine_study(name: str, as_json: bool) -> int:
+    """Check a study; return the exit code: 1 where something stays wrong."""
+    from nas.pipeline.study_doctor import examine_study
+    from nas.study.find import find_study
+
+    health = examine_study(find_study(name), ["nas", *sys.argv[1:]])
+    if as_json:
+        print_json(health.to_json())
+    else:
+        for line in health_lines(health):
+            output.print(line, soft_wrap=True, markup=False)
+    return 0 if health.is_sound else 1

@@ -17,6 +17,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from nas.data.summary import DataSummary
+    from nas.pipeline.study_doctor import StudyHealth
     from nas.report.study_list import StudySummary
     from nas.search.trial_store import TrialRecord
     from nas.study.folder import Study
@@ -232,6 +233,22 @@ def data_lines(summary: DataSummary) -> list[str]:
         *[f"class     {name}: {count} images" for name, count in summary.classes.items()],
         *[f"unreadable {path}: {reason}" for path, reason in summary.broken],
     ]
+
+
+def health_lines(health: StudyHealth) -> list[str]:
+    """Return what was found of a study, one thing a line."""
+    lines = [f"{health.study}: {health.checked} files and databases read"]
+    if health.in_use is not None:
+        lines.append(f"nothing was mended, since the study is worked on: {health.in_use}")
+    for fault in health.faults:
+        lines.append(f"{'mended' if fault.mended else 'WRONG'}  {fault.file}: {fault.problem}")
+        if fault.mended:
+            lines[-1] += f" -> {fault.mended}"
+    wrong = sum(fault.mended is None for fault in health.faults)
+    lines.append(
+        "all is well" if not wrong else f"{wrong} {'thing stays' if wrong == 1 else 'things stay'} wrong"
+    )
+    return lines
 
 
 def format_studies(studies: Sequence[StudySummary]) -> str:

@@ -56,6 +56,11 @@ def describe_missing_place() -> str | None:
     )
 
 
+def sweep_sessions() -> list[Path]:
+    """Remove this user's folders of runs that were killed; return them."""
+    return sweep(temporary_places())
+
+
 @functools.cache
 def session_folder() -> Path:
     """Return the folder that is given to Ray, made at the first call; it goes when this process ends.
@@ -66,7 +71,7 @@ def session_folder() -> Path:
         WorkError: If it cannot be made.
     """
     places = session_places()
-    for left in sweep(temporary_places()):
+    for left in sweep_sessions():
         log.note(f"removed {left}, which a run that was killed had left")
     if not places:
         raise WorkError(describe_missing_place() or "")

@@ -320,7 +320,8 @@ CASES = [
     Case("option of wrong type", "search --epochs many", "'--epochs'"),
     Case("negative --retrain", "search --retrain=-1", "'--retrain'"),
     Case("missing argument", "retrain", "missing argument 'STUDY'"),
-    Case("argument too many", "doctor all", "unexpected extra argument"),
+    Case("doctor: no study", "doctor {tmp}/no", "there is no study"),
+    Case("argument too many", "doctor study all", "unexpected extra argument"),
 ]
 
 

@@ -67,8 +67,13 @@ def directive(name: str) -> str:
 
 def mark_code(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
     """Turn single backticks of docstrings, which stand for code, into reStructuredText's double ones."""
-    text = re.sub(r"(?<!`)`([^`]+)`(?=\w)", r"``\1``\\ ", "\n".join(lines))
-    lines[:] = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", text).split("\n")
+    text = re.sub(r"(?<!`)`([^`]+)`(?!`)(?P<s>\w?)", double, "\n".join(lines))
+    lines[:] = text.split("\n")
+
+
+def double(code: re.Match[str]) -> str:
+    """Return a word of code in double backticks, and apart from a plural's letter."""
+    return f"``{code[1]}``" + (f"\\ {code['s']}" if code["s"] else "")
 
 
 def setup(app: Any) -> None:

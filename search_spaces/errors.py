@@ -21,9 +21,14 @@ from collections.abc import Iterable
 
 
 class NasError(Exception):
-    """Base of every error this project raises on purpose."""
+    """Base of every error this project raises on purpose.
+
+    ``page`` is the page of the documentation that says more, below ``docs/``; the command line names it behind the
+    sentence.
+    """
 
     exit_code = 1
+    page = ""
 
 
 class RequestError(NasError):
@@ -35,25 +40,37 @@ class RequestError(NasError):
 class SpaceError(RequestError):
     """A space's declaration is wrong, or a choice does not fit it."""
 
+    page = "howto/space.md"
+
 
 class ArchitectureError(RequestError):
     """An architecture's JSON or one of its values is wrong."""
+
+    page = "concepts/published.md"
 
 
 class DataError(RequestError):
     """Images cannot be found, read or split."""
 
+    page = "howto/images.md"
+
 
 class BudgetError(RequestError):
     """A budget cannot be parsed, or asks for what the cluster does not have."""
+
+    page = "howto/cluster.md"
 
 
 class StudyError(RequestError):
     """A study folder or storage is absent, foreign, or occupied by other settings."""
 
+    page = "howto/resume.md"
+
 
 class CheckpointError(RequestError):
     """Weights are truncated, foreign, or do not match the network."""
+
+    page = "concepts/supernet.md"
 
 
 class WorkError(NasError):

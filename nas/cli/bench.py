@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import Json, Scale, Space, is_given
+from nas.cli.options import MEASURE, Json, Scale, Space, is_given
 from nas.cli.render import output, print_json
+from nas.study.setting import OUTPUT, RUN
 
 
 def bench(
@@ -22,24 +23,54 @@ def bench(
             "last three where none is named.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="JSON to write: results; of latency its table.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Page with pictures to write.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON to write: results; of latency its table.", rich_help_panel=OUTPUT, show_default="none"
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Page with pictures to write.", rich_help_panel=OUTPUT, show_default="none"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=RUN)] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads on the CPU.", show_default="torch decides")
+        int | None,
+        typer.Option(min=1, help="Threads on the CPU.", show_default="torch decides", rich_help_panel=RUN),
     ] = None,
     rounds: Annotated[
         int | None,
-        typer.Option(min=1, help="Rounds of each comparison.", show_default="what suits the bench"),
+        typer.Option(
+            min=1,
+            help="Rounds of each comparison.",
+            show_default="what suits the bench",
+            rich_help_panel=MEASURE,
+        ),
     ] = None,
-    image_size: Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images at once.")] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Side of the images in pixels.",
+            rich_help_panel=MEASURE,
+            show_default="what suits the bench",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Images at once.", rich_help_panel=MEASURE, show_default="what suits the bench"
+        ),
+    ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=2, help="Trials of bench search.", show_default="2000")
+        int | None,
+        typer.Option(min=2, help="Trials of bench search.", show_default="2000", rich_help_panel=MEASURE),
     ] = None,
     space: Space = "twins_cswin",
     scale: Scale = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Small sizes, to see that it runs.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small sizes, to see that it runs.", rich_help_panel=MEASURE)
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure this project's speed here, each side in turn with what people use otherwise."""

@@ -57,7 +57,7 @@ def _run(command: Callable[[], object]) -> int:
     except NasError as error:
         if error.__cause__ is not None:
             _keep_traceback(error)
-        _say(str(error))
+        _say(f"{error} (docs/{error.page})" if error.page else str(error))
         return error.exit_code
     except Exception as error:
         where = _keep_traceback(error)

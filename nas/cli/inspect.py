@@ -1,23 +1,24 @@
-"""Commands that look at what there is: report, dashboard, analyze, data, spaces, show, doctor."""
+"""Commands that look at what there is: report, dashboard, analyze, data, show, doctor."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from nas.cli.options import DataDir, Json, SkipBroken, StudyName
+from nas.cli.completion import complete_published, complete_study
+from nas.cli.options import DESIGNS, DataDir, Json, SkipBroken, StudyName
 from nas.cli.render import (
     data_lines,
     findings_table,
     health_lines,
     output,
     print_json,
-    print_text,
     similarities_table,
 )
+from nas.study.setting import DATA, OUTPUT, RUN
 from search_spaces.errors import ArchitectureError, RequestError
 
 
@@ -41,7 +42,9 @@ def report(study: StudyName, as_json: Json = False) -> None:
 
 def dashboard(
     study: StudyName,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.", rich_help_panel=RUN)
+    ] = 8080,
 ) -> None:
     """Serve Optuna's dashboard of a study on 127.0.0.1 until interrupted."""
     from nas.report.dashboard import serve
@@ -53,16 +56,26 @@ def dashboard(
 
 
 def analyze(
-    sources: Annotated[list[str], typer.Argument(metavar="STUDY|DIR...", help="Studies and export folders.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STUDY|DIR...", help="Studies and export folders.", autocompletion=complete_study
+        ),
+    ],
     data: Annotated[
-        str | None, typer.Option(help="Images to look at.", show_default="those of the study")
+        str | None,
+        typer.Option(help="Images to look at.", show_default="those of the study", rich_help_panel=DATA),
     ] = None,
     data_dir: DataDir = None,
     skip_broken: SkipBroken = False,
-    images: Annotated[int, typer.Option(min=4, help="Most validation images to look at.")] = 512,
+    images: Annotated[
+        int, typer.Option(min=4, help="Most validation images to look at.", rich_help_panel=DATA)
+    ] = 512,
     out: Annotated[
         Path | None,
-        typer.Option(help="HTML file to write.", show_default="similarity.html in the study"),
+        typer.Option(
+            help="HTML file to write.", show_default="similarity.html in the study", rich_help_panel=OUTPUT
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -95,7 +108,10 @@ def data(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="mnist5k, folder:PATH, or a name timm knows.")],
     data_dir: DataDir = None,
     image_size: Annotated[
-        int | None, typer.Option(help="Side of the images in pixels.", show_default="the data's own, or 224")
+        int | None,
+        typer.Option(
+            help="Side of the images in pixels.", show_default="the data's own, or 224", rich_help_panel=DATA
+        ),
     ] = None,
     skip_broken: SkipBroken = False,
     as_json: Json = False,
@@ -116,59 +132,31 @@ def data(
         require_usable(summary)
 
 
-def spaces(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A space, whose YAML is printed for a copy.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """List what can be searched, or print the declaration of one space."""
-    from nas.report.terminal import draw_spaces
-    from search_spaces.declaration import known_spaces, load_declaration
-
-    if name is not None:
-        declaration = load_declaration(name)
-        if as_json:
-            print_json({**_space_to_json(name), "declaration": declaration.content})
-        else:
-            print_text(declaration.text)
-    elif as_json:
-        print_json([_space_to_json(name) for name in known_spaces()])
-    else:
-        output.print(draw_spaces())
-
-
-def _space_to_json(name: str) -> dict[str, Any]:
-    from search_spaces.declaration import load_declaration
-
-    declaration = load_declaration(name)
-    return {
-        "name": declaration.name,
-        "summary": declaration.summary,
-        "scales": {
-            scale: {
-                "images": list(sides),
-                "architectures": str(space.size),
-                "stages": [stage.widths.to_json() for stage in space.stages],
-            }
-            for scale, sides in declaration.scales.items()
-            for space in [declaration.space(scale)]
-        },
-    }
-
-
 def show(
     arch: Annotated[
-        str, typer.Argument(metavar="ARCH", help="A published name, JSON file, export folder, or digest.")
+        str,
+        typer.Argument(
+            metavar="ARCH",
+            help="A published name, JSON file, export folder, or digest.",
+            autocompletion=complete_published,
+        ),
     ],
     study: Annotated[
         str | None,
-        typer.Option(help="The study that a digest belongs to, or whose images a design is to take."),
+        typer.Option(
+            help="The study that a digest belongs to, or whose images a design is to take.",
+            rich_help_panel=DESIGNS,
+            autocompletion=complete_study,
+            show_default="none",
+        ),
     ] = None,
     at: Annotated[
         str | None,
         typer.Option(
-            metavar="MACS", help="Scale it in width and depth to so many MACs, e.g. 4M; same as ARCH@4M."
+            metavar="MACS",
+            help="Scale it in width and depth to so many MACs, e.g. 4M; same as ARCH@4M.",
+            rich_help_panel=DESIGNS,
+            show_default="as it is",
         ),
     ] = None,
     as_json: Json = False,
@@ -202,7 +190,12 @@ def show(
 def doctor(
     study: Annotated[
         str | None,
-        typer.Argument(metavar="[STUDY]", help="A study to check and mend.", show_default="this machine"),
+        typer.Argument(
+            metavar="[STUDY]",
+            help="A study to check and mend.",
+            show_default="this machine",
+            autocompletion=complete_study,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> int:

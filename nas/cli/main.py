@@ -10,37 +10,49 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from typing import Annotated
 
 import typer
 
-from nas.cli import bench, failures, inspect, models, rank, recipes, search, studies
+from nas.cli import bench, failures, inspect, models, rank, recipes, search, spaces, studies
+from nas.cli.examples import epilog
 from nas.cli.process_list import hide_password
 from search_spaces.errors import WorkError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Neural architecture search for vision attention designs.",
+    epilog="Begin with nas search --dry-run; every command's help has examples.",
 )
-app.command("search")(search.search)
-app.command("retrain")(models.retrain)
-app.command("rank")(rank.rank)
-app.command("export")(models.export)
-app.command("import")(models.import_checkpoint)
-app.command("evaluate")(models.evaluate)
-app.command("studies")(studies.studies)
-app.command("report")(inspect.report)
-app.command("dashboard")(inspect.dashboard)
-app.command("analyze")(inspect.analyze)
-app.command("spaces")(inspect.spaces)
-app.command("recipes")(recipes.recipes)
-app.command("show")(inspect.show)
-app.command("data")(inspect.data)
-app.command("doctor")(inspect.doctor)
-app.command("bench")(bench.bench)
+#: Every command by the group in which the help lists it.
+_COMMANDS: dict[str, dict[str, Callable[..., object]]] = {
+    "Search": {"search": search.search, "retrain": models.retrain, "rank": rank.rank},
+    "Models": {
+        "export": models.export,
+        "import": models.import_checkpoint,
+        "evaluate": models.evaluate,
+    },
+    "Look at studies": {
+        "studies": studies.studies,
+        "report": inspect.report,
+        "dashboard": inspect.dashboard,
+        "analyze": inspect.analyze,
+    },
+    "Look around": {
+        "spaces": spaces.spaces,
+        "recipes": recipes.recipes,
+        "show": inspect.show,
+        "data": inspect.data,
+        "doctor": inspect.doctor,
+        "bench": bench.bench,
+    },
+}
+for _panel, _commands in _COMMANDS.items():
+    for _name, _command in _commands.items():
+        app.command(_name, rich_help_panel=_panel, epilog=epilog(_name))(_command)
 
 
 def _print_version(wanted: bool) -> None:

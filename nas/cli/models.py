@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from nas.cli.completion import complete_published, complete_study
 from nas.cli.options import (
+    DESIGNS,
     Budget,
     Compile,
     DataDir,
@@ -27,13 +29,19 @@ from nas.cli.options import (
     is_given,
 )
 from nas.cli.render import halving_table, output, print_json, results_json, results_table, scores_table
+from nas.study.setting import DATA, OUTPUT, RUN, TRAINING
 from nas.study.teacher_spec import METAVAR as TEACHER
 
 
 def retrain(
     context: typer.Context,
     study: StudyName,
-    top: Annotated[int, typer.Option(min=1, help="How many designs of the search to train to the end.")] = 1,
+    top: Annotated[
+        int,
+        typer.Option(
+            min=1, help="How many designs of the search to train to the end.", rich_help_panel=DESIGNS
+        ),
+    ] = 1,
     candidates: Annotated[
         int | None,
         typer.Option(
@@ -41,21 +49,32 @@ def retrain(
             help="Train so many designs alone, spread over the costs, and leave out the worse after a quarter and half "
             "of the epochs until --top are left; as many as --top: the best of the front.",
             show_default="the study's, or four times --top",
+            rich_help_panel=DESIGNS,
         ),
     ] = None,
     arch: Annotated[
         list[str] | None,
         typer.Option(
             help="Digest, published name, JSON file or export folder; repeatable. What is not of the study takes its "
-            "images' size, channels and classes."
+            "images' size, channels and classes.",
+            rich_help_panel=DESIGNS,
+            show_default="the candidates",
         ),
     ] = None,
     baselines: Annotated[
         bool,
-        typer.Option("--baselines", help="Beside them the analogues of the published designs in the space."),
+        typer.Option(
+            "--baselines",
+            help="Beside them the analogues of the published designs in the space.",
+            rich_help_panel=DESIGNS,
+        ),
     ] = False,
-    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Only from random weights.")] = False,
-    inherit: Annotated[bool, typer.Option("--inherit", help="Only from the supernet's weights.")] = False,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Only from random weights.", rich_help_panel=TRAINING)
+    ] = False,
+    inherit: Annotated[
+        bool, typer.Option("--inherit", help="Only from the supernet's weights.", rich_help_panel=TRAINING)
+    ] = False,
     epochs: RetrainingEpochs = None,
     recipe: RetrainingRecipe = None,
     teacher: Annotated[
@@ -64,6 +83,7 @@ def retrain(
             metavar=TEACHER,
             help="Network to learn from beside the labels, weighed as the recipe says; none for none.",
             show_default="the study's",
+            rich_help_panel=TRAINING,
         ),
     ] = None,
     compile: Compile = False,
@@ -99,13 +119,25 @@ def retrain(
 
 
 def export(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study with retrained designs.")],
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY", help="A study with retrained designs.", autocompletion=complete_study
+        ),
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write.", show_default="exports/DIGEST in the study")
+        Path | None,
+        typer.Option(
+            help="Folder to write.", show_default="exports/DIGEST in the study", rich_help_panel=OUTPUT
+        ),
     ] = None,
     arch: Annotated[
         str | None,
-        typer.Option(help="Digest of a retrained design.", show_default="the best that the search proposed"),
+        typer.Option(
+            help="Digest of a retrained design.",
+            show_default="the best that the search proposed",
+            rich_help_panel=DESIGNS,
+        ),
     ] = None,
     formats: Formats = "all",
     input: Input = "normalized",
@@ -134,8 +166,16 @@ def export(
 
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A torch or safetensors checkpoint.")],
-    name: Annotated[str, typer.Option("--as", help="The published network that it is of.")],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            help="The published network that it is of.",
+            rich_help_panel=DESIGNS,
+            autocompletion=complete_published,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write.", rich_help_panel=OUTPUT)],
     formats: Formats = "source",
     input: Input = "normalized",
     dynamic_size: DynamicSize = False,
@@ -173,13 +213,17 @@ def import_checkpoint(
 
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="DIR", help="An export folder.")],
-    data: Annotated[str, typer.Option(help="mnist5k, folder:PATH, or a name timm knows.")],
+    data: Annotated[
+        str, typer.Option(help="mnist5k, folder:PATH, or a name timm knows.", rich_help_panel=DATA)
+    ],
     data_dir: DataDir = None,
     skip_broken: SkipBroken = False,
     trust: Annotated[
         bool,
         typer.Option(
-            "--trust", help="Run the folder's model.py, whatever it does; else nothing of the folder is run."
+            "--trust",
+            help="Run the folder's model.py, whatever it does; else nothing of the folder is run.",
+            rich_help_panel=RUN,
         ),
     ] = False,
     as_json: Json = False,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_origin
 
 import typer
 
+from nas.cli.completion import complete_recipe, complete_space, complete_study
 from nas.export.options import NEWEST_OPSET, OLDEST_OPSET, OPSET
 from nas.study.recipes import RecipeOverrides
 from nas.study.setting import DATA, OUTPUT, RUN, SEARCH, SPACE, TRAINING, Setting, declared_settings
@@ -16,18 +17,38 @@ from nas.study.settings import Settings
 
 PANELS = (SPACE, DATA, TRAINING, SEARCH, RUN, OUTPUT)
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+#: Titles of groups that ``nas search`` does not have.
+DESIGNS, MEASURE = "Designs", "Measure"
+
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print the result as JSON on standard output.", rich_help_panel=OUTPUT),
+]
 StudyName = Annotated[
-    str, typer.Argument(metavar="STUDY", help="A study's folder, or its name under studies/.")
+    str,
+    typer.Argument(
+        metavar="STUDY",
+        help="A study's folder, or its name under studies/.",
+        autocompletion=complete_study,
+    ),
 ]
 Budget = Annotated[
-    str, typer.Option(help="What may be used: auto, 8gpu, 2cpu; optionally ,12h and ,500trials.")
+    str,
+    typer.Option(
+        help="What may be used: auto, 8gpu, 2cpu; optionally ,12h and ,500trials.", rich_help_panel=RUN
+    ),
 ]
 Compile = Annotated[
-    bool, typer.Option("--compile", help="Train with blocks compiled by region; needs a C++ compiler.")
+    bool,
+    typer.Option(
+        "--compile",
+        help="Train with blocks compiled by region; needs a C++ compiler.",
+        rich_help_panel=TRAINING,
+    ),
 ]
 RetrainingEpochs = Annotated[
-    int | None, typer.Option(min=1, help="Epochs.", show_default="those of the study's recipe")
+    int | None,
+    typer.Option(min=1, help="Epochs.", show_default="those of the study's recipe", rich_help_panel=TRAINING),
 ]
 RetrainingRecipe = Annotated[
     str | None,
@@ -35,24 +56,40 @@ RetrainingRecipe = Annotated[
         metavar="NAME|FILE",
         help="Train by this recipe: a name that nas recipes lists, or a YAML file of that form.",
         show_default="the study's",
+        rich_help_panel=TRAINING,
+        autocompletion=complete_recipe,
     ),
 ]
 SkipBroken = Annotated[
-    bool, typer.Option("--skip-broken", help="Go on without image files that cannot be read.")
+    bool,
+    typer.Option(
+        "--skip-broken", help="Go on without image files that cannot be read.", rich_help_panel=DATA
+    ),
 ]
-DataDir = Annotated[Path | None, typer.Option(help="Where timm's data sets lie.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Where timm's data sets lie.", show_default="the cache folder", rich_help_panel=DATA),
+]
 Formats = Annotated[
     str,
     typer.Option(
         "--format",
         help="all (pt2, onnx), source, or a list of pt2, onnx, openvino; the last needs an extra package.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Space = Annotated[
+    str,
+    typer.Option(
+        help="Name of a space, or a YAML file.", rich_help_panel=SPACE, autocompletion=complete_space
     ),
 ]
 Input = Annotated[
     str,
     typer.Option(
         help="What the files of --format take: normalized images, or uint8 ones as they are decoded, which the file "
-        "normalises itself."
+        "normalises itself.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 DynamicSize = Annotated[
@@ -61,6 +98,7 @@ DynamicSize = Annotated[
         "--dynamic-size",
         help="Let the files of --format take other heights and widths too, multiples of what the design's windows and "
         "patches fill; the model card says of what.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Opset = Annotated[
@@ -70,6 +108,7 @@ Opset = Annotated[
         max=NEWEST_OPSET,
         help="Version of the operators in model.onnx.",
         show_default=str(OPSET),
+        rich_help_panel=OUTPUT,
     ),
 ]
 Targets = Annotated[
@@ -77,16 +116,26 @@ Targets = Annotated[
     typer.Option(
         "--target",
         help="Measure the files' latency in torch, onnxruntime or openvino on this CPU, side by side; repeatable.",
+        show_default="none",
+        rich_help_panel=MEASURE,
     ),
 ]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads that each --target may use.", show_default="1")
+    int | None,
+    typer.Option(
+        min=1, help="Threads that each --target may use.", show_default="1", rich_help_panel=MEASURE
+    ),
 ]
-Space = Annotated[str, typer.Option(help="Name of a space, or a YAML file.")]
 Scale = Annotated[
     str | None,
-    typer.Option(help="Scale of the space.", show_default="the one meant for the images' size"),
+    typer.Option(
+        help="Scale of the space.",
+        show_default="the one meant for the images' size",
+        rich_help_panel=SPACE,
+    ),
 ]
+#: What a shell offers for settings.
+_COMPLETIONS = {"space": complete_space, "training_recipe": complete_recipe}
 
 
 def is_given(context: typer.Context, name: str) -> bool:
@@ -139,6 +188,7 @@ def _to_parameter(each: Setting) -> inspect.Parameter:
         metavar=each.metavar,
         show_default=each.default_help or True,
         rich_help_panel=each.panel,
+        autocompletion=_COMPLETIONS.get(each.name) or (_complete_choices(each) if each.choices else None),
     )
     return inspect.Parameter(
         each.name,
@@ -146,6 +196,15 @@ def _to_parameter(each: Setting) -> inspect.Parameter:
         default=None if is_list else each.default,
         annotation=Annotated[kind, option],
     )
+
+
+def _complete_choices(each: Setting) -> Callable[[str], list[str]]:
+    """Return what offers the values of a setting that has a list of them."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in each.choices if choice.startswith(incomplete)]
+
+    return complete
 
 
 def _to_setting(value: Any) -> Any:

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from nas.cli.options import Budget, Json, RetrainingEpochs, RetrainingRecipe, StudyName, is_given
+from nas.cli.options import DESIGNS, Budget, Json, RetrainingEpochs, RetrainingRecipe, StudyName, is_given
 from nas.cli.render import output, print_json
+from nas.study.setting import OUTPUT, TRAINING
 from search_spaces.errors import RequestError
 
 
@@ -18,24 +19,44 @@ def rank(
     context: typer.Context,
     study: StudyName,
     designs: Annotated[
-        int, typer.Option(min=1, help="Designs to train alone, evenly over the MACs of the space.")
+        int,
+        typer.Option(
+            min=1, help="Designs to train alone, evenly over the MACs of the space.", rich_help_panel=DESIGNS
+        ),
     ] = 24,
     repeated: Annotated[
-        int, typer.Option(min=0, help="Of these how many with a second seed, for the noise of training.")
+        int,
+        typer.Option(
+            min=0,
+            help="Of these how many with a second seed, for the noise of training.",
+            rich_help_panel=DESIGNS,
+        ),
     ] = 8,
     epochs: RetrainingEpochs = None,
     recipe: RetrainingRecipe = None,
     table: Annotated[
         Path | None,
-        typer.Option(help="Train nothing; take the trainings in this file, of another ranking or a table."),
+        typer.Option(
+            help="Train nothing; take the trainings in this file, of another ranking or a table.",
+            rich_help_panel=TRAINING,
+            show_default="trainings of its own",
+        ),
     ] = None,
     supernet: Annotated[
         Path | None,
-        typer.Option(help="Judge these weights of a supernet of the space.", show_default="the study's"),
+        typer.Option(
+            help="Judge these weights of a supernet of the space.",
+            show_default="the study's",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     scores: Annotated[
         list[Path] | None,
-        typer.Option(help="Judge this too: a JSON file of scores by digest, higher for better; repeatable."),
+        typer.Option(
+            help="Judge this too: a JSON file of scores by digest, higher for better; repeatable.",
+            rich_help_panel=OUTPUT,
+            show_default="none",
+        ),
     ] = None,
     budget: Budget = "auto",
     as_json: Json = False,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from nas.cli.completion import complete_recipe
 from nas.cli.options import Json
 from nas.cli.render import output, print_json, recipe_table, recipes_table
 
@@ -13,7 +14,11 @@ from nas.cli.render import output, print_json, recipe_table, recipes_table
 def recipes(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME|FILE]", help="A recipe, whose numbers are shown with their sources."),
+        typer.Argument(
+            metavar="[NAME|FILE]",
+            help="A recipe, whose numbers are shown with their sources.",
+            autocompletion=complete_recipe,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

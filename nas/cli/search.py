@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nas.cli.completion import complete_study
 from nas.cli.options import with_setting_options
 from nas.cli.render import front_notes, front_table, halving_table, next_steps, output, print_json, summary
 from nas.study.setting import OUTPUT, RUN
@@ -29,6 +30,7 @@ def search(
             help="Folder, or name under studies/.",
             show_default="the names of space and images",
             rich_help_panel=RUN,
+            autocompletion=complete_study,
         ),
     ] = None,
     storage: Annotated[
@@ -43,13 +45,16 @@ def search(
         Path | None,
         typer.Option(
             help="File with the storage URL, readable by its owner alone: for a URL with a password.",
+            show_default="none",
             rich_help_panel=RUN,
         ),
     ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
-            help="A study.yaml: the defaults of all options that it holds settings of.", rich_help_panel=RUN
+            help="A study.yaml: the defaults of all options that it holds settings of.",
+            show_default="none",
+            rich_help_panel=RUN,
         ),
     ] = None,
     from_study: Annotated[
@@ -57,7 +62,9 @@ def search(
         typer.Option(
             help="Search this study's trained supernet again, with other limits, objectives, sampler or seed, in "
             "a study of its own.",
+            show_default="none",
             rich_help_panel=RUN,
+            autocompletion=complete_study,
         ),
     ] = None,
     gate: Annotated[
@@ -68,6 +75,7 @@ def search(
             metavar="TAU",
             help="First train 16 designs alone, and warn where the supernet's order of them does not surely have this "
             "Kendall tau.",
+            show_default="no gate",
             rich_help_panel=OUTPUT,
         ),
     ] = None,

@@ -5,7 +5,6 @@ A drawing fits any width from 60 columns: bars take what is left, long knobs wra
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +16,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from nas.report.space_drawing import format_size
 from nas.runtime.console import quantity
 from search_spaces.cost import costs
 from search_spaces.declaration import known_spaces, load_declaration
 from search_spaces.operators import operator_names
 from search_spaces.published import PUBLISHED
-from search_spaces.space import Space
 
 _COLOURS = ("cyan", "magenta", "green", "yellow", "red", "blue", "bright_magenta", "bright_green")
 
@@ -207,7 +206,7 @@ def _draw_space(name: str) -> Group:
             Text(scale, "bold"),
             str(low) if low == high else f"{low}-{high}",
             " ".join(_format_options(stage.widths.dims) for stage in space.stages),
-            _format_size(space),
+            format_size(space.size),
             f"{quantity(smallest.macs)}-{quantity(largest.macs)}",
             f"{quantity(smallest.params)}-{quantity(largest.params)}",
         )
@@ -219,8 +218,3 @@ def _draw_space(name: str) -> Group:
 def _format_options(options: tuple[int, ...]) -> str:
     """Return numbers to choose from in as few signs as tell them: the only one, or the smallest and largest."""
     return str(options[0]) if len(options) == 1 else f"{options[0]}-{options[-1]}"
-
-
-def _format_size(space: Space) -> str:
-    size = space.size
-    return f"{size:,}" if size < 10**6 else f"10^{math.log10(size):.0f}"

@@ -117,13 +117,25 @@ class Settings:
         check=_check_objectives,
     )
     max_macs: str | None = setting(
-        None, "Reject designs of more MACs, e.g. 600M.", SEARCH, check=_check_quantity
+        None,
+        "Reject designs of more MACs, e.g. 600M.",
+        SEARCH,
+        default_help="no limit",
+        check=_check_quantity,
     )
     max_params: str | None = setting(
-        None, "Reject designs of more parameters, e.g. 25M.", SEARCH, check=_check_quantity
+        None,
+        "Reject designs of more parameters, e.g. 25M.",
+        SEARCH,
+        default_help="no limit",
+        check=_check_quantity,
     )
     max_latency_ms: float | None = setting(
-        None, "Reject designs that take longer, in milliseconds.", SEARCH, check=_check_positive
+        None,
+        "Reject designs that take longer, in milliseconds.",
+        SEARCH,
+        default_help="no limit",
+        check=_check_positive,
     )
     latency_table: str | None = setting(
         None,
@@ -159,13 +171,18 @@ class Settings:
         choices=("operator", "block"),
     )
     supernet: str | None = setting(
-        None, "Use the weights of this file instead of training.", TRAINING, compared=AS_FILE
+        None,
+        "Use the weights of this file instead of training.",
+        TRAINING,
+        default_help="trained",
+        compared=AS_FILE,
     )
     init_from: tuple[str, ...] = setting(
         (),
         "Start from a published network's checkpoint; repeatable.",
         TRAINING,
         metavar="NAME=FILE",
+        default_help="random weights",
         check=_check_checkpoints,
         compared=AS_NAMED_FILES,
     )
@@ -174,6 +191,7 @@ class Settings:
         "Network to learn from beside the labels; largest is the supernet's own and teaches in retraining alone.",
         TRAINING,
         metavar=METAVAR,
+        default_help="none",
         check=_check_teacher,
         compared=AS_TEACHER,
     )
@@ -184,6 +202,7 @@ class Settings:
         None,
         "Stop designs that are dominated, at this risk of being wrong, e.g. 0.05.",
         SEARCH,
+        default_help="off",
         check=_check_risk,
     )
     candidates: int | None = setting(

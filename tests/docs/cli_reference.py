@@ -18,6 +18,9 @@ _HEAD = """\
 What can be typed, as `--help` behind each command prints it; `make table` writes this page from them. Results go
 to standard output, everything else to standard error. Exit codes: 0 done, 1 the work failed, 2 the request was wrong,
 130 interrupted ([more](../howto/resume.md#exit-codes)).
+
+`nas --install-completion`, typed once, makes bash, zsh, fish or PowerShell complete commands, options, and names of
+spaces, studies and recipes.
 """
 
 

@@ -137,6 +137,9 @@ def options_of(command: Any) -> set[str]:
 
 def parse_command(words: list[str], strict: bool = True) -> None:
     """Parse the words of a ``nas`` command without running it; arguments may be missing unless ``strict``."""
+    assert "--install-completion" not in words, (
+        "it is installed where it is parsed; write it within a sentence"
+    )
     context = COMMAND.make_context("nas", words[1:], resilient_parsing=not strict)
     name, command, rest = COMMAND.resolve_command(context, words[1:])
     command.make_context(name, rest, parent=context, resilient_parsing=not strict)

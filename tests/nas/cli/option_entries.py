@@ -311,7 +311,14 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         ),
         "--json": of(("data", "folder:images"), "--json"),
     },
-    "spaces": {"--json": of(("spaces",), "--json")},
+    "spaces": {
+        "--yaml": of(
+            ("spaces", "twins_cswin"),
+            "--yaml",
+            refusals=[("spaces", "--yaml"), ("spaces", "twins_cswin", "--yaml", "--json")],
+        ),
+        "--json": of(("spaces",), "--json"),
+    },
     "recipes": {"--json": of(("recipes",), "--json")},
     "show": {
         "--study": of(

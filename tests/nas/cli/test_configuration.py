@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from nas.cli.options import search_options
-from nas.pipeline import plan
 from nas.pipeline.request import SearchRequest
 from nas.study.named_recipes.reader import load_recipe
 from nas.study.recipe import Recipe
@@ -97,7 +96,7 @@ def requested(nas: Nas, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Search
             requests.append(request)
             raise RequestError("enough")
 
-        monkeypatch.setattr(plan, "plan_search", stop)
+        monkeypatch.setattr("nas.api.search.plan_search", stop)
         outcome = nas("search", *typed)
         assert outcome.err == "nas: enough\n", outcome
         return requests[0]

@@ -50,6 +50,8 @@ from tests.nas.cli.option_entries import (
 #: A command takes a second, so that of each list every fifth case is fast; the slow tests have all.
 FAST = 5
 
+#: Options that typer adds; `test_completion` tries those of the shell's.
+TYPERS = {"--help", "--install-completion", "--show-completion"}
 CASES = [(command, option) for command, entries in ENTRIES.items() for option in entries]
 
 
@@ -69,7 +71,7 @@ def all_options() -> dict[str, set[str]]:
         name: {
             max(parameter.opts, key=len)
             for parameter in command.params
-            if parameter.param_type_name == "option" and "--help" not in parameter.opts
+            if parameter.param_type_name == "option" and TYPERS.isdisjoint(parameter.opts)
         }
         for name, command in commands.items()
     }

@@ -72,7 +72,7 @@ def test_help_shows_what_an_option_means_and_its_default(each: Setting, help_tex
 
 
 def test_the_yaml_of_a_space_is_printed_for_a_copy(nas: Nas, tmp_path: Path) -> None:
-    outcome = nas("spaces", "twins_cswin")
+    outcome = nas("spaces", "twins_cswin", "--yaml")
     assert outcome.code == 0 and not outcome.err
     (tmp_path / "mine.yaml").write_text(outcome.out)
     copy, own = (load_declaration(name) for name in (tmp_path / "mine.yaml", "twins_cswin"))

@@ -41,6 +41,7 @@ from nas.training.halving import halve
 from nas.training.retraining import Candidate, Trainer, retrain
 from nas.training.retraining_result import trained_network
 from nas.training.stored_answers import require_to_fit
+from nas.training.stored_logits import read_stored_images
 from nas.training.supernet_checkpoint import read_supernet
 from nas.training.teacher import Teacher
 from search_spaces.architecture import Architecture
@@ -367,6 +368,7 @@ def export_result(
         **_describe_teacher(result),
     }
     network = trained_network(study, result)
+    images = read_stored_images(study.retraining_folder(design.digest, result["mode"]))
     with progress_callback("exporting") as on_progress:
         differences = export_model(
             network,
@@ -382,6 +384,7 @@ def export_result(
             provenance=provenance(study.settings().seed, []),
             formats=formats,
             options=options,
+            images=images if images is not None and len(images) > 1 else None,
             description=_describe_design(result),
             on_progress=on_progress,
         )

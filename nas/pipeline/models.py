@@ -31,7 +31,7 @@ from nas.runtime.provenance import provenance
 from nas.runtime.uncertainty import Accuracy
 from nas.search.halving import Spread
 from nas.search.loop import analytic_costs
-from nas.study.designs import Design, describe_origin, is_baseline
+from nas.study.designs import Design, best_of_search, describe_origin
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
 from nas.study.recipes import retraining_recipe
@@ -293,19 +293,6 @@ def find_best_result(study: Study, digest: str | None = None, mode: str | None =
         )
         raise RequestError(f"study {study.folder} has no retrained design{named}; run: {command}")
     return best_of_search(study, results)
-
-
-def best_of_search(study: Study, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the first of results, best first, that is of no published design; the first where there is none.
-
-    Baselines are trained to be compared with: one of them is exported where it is named, or alone, or where a halving
-    chose it.
-    """
-    halving = study.halving() or {"candidates": []}
-    kept = {each["digest"] for each in halving["candidates"] if each["out_after"] is None}
-    return next(
-        (result for result in results if result["digest"] in kept or not is_baseline(result)), results[0]
-    )
 
 
 def require_export_folder(folder: Path, study: Study | None = None) -> None:

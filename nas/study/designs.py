@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,19 @@ def is_baseline(result: Mapping[str, Any]) -> bool:
     """Return whether a result of retraining is of a design that papers or the user proposed, not the search."""
     origin = str(result.get("origin", SAMPLED))
     return bool(result.get("published")) or (origin != SAMPLED and not is_plain(origin))
+
+
+def best_of_search(study: Study, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the first of results, best first, that is of no published design; the first where there is none.
+
+    Baselines are trained to be compared with: one of them is exported where it is named, or alone, or where a halving
+    chose it.
+    """
+    halving = study.halving() or {"candidates": []}
+    kept = {each["digest"] for each in halving["candidates"] if each["out_after"] is None}
+    return next(
+        (result for result in results if result["digest"] in kept or not is_baseline(result)), results[0]
+    )
 
 
 def find_architecture(text: str) -> Architecture:

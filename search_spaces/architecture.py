@@ -131,6 +131,13 @@ class Architecture:
             maps.append((height, width))
         return tuple(maps)
 
+    def strides(self) -> tuple[int, ...]:
+        """Return how many pixels of the image each position of every stage's map stands for, a side."""
+        strides = [stem_geometry(self.stem).stride]
+        for stage in self.stages[1:]:
+            strides.append(strides[-1] * downsample_geometry(stage.downsample).stride)
+        return tuple(strides)
+
     def feature_map(self, stage: int) -> FeatureMap:
         """Return the map that the blocks of the stage with index ``stage`` work on."""
         return self._feature_maps[stage]

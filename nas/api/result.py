@@ -24,7 +24,7 @@ from search_spaces.errors import StudyError
 if TYPE_CHECKING:
     import optuna
 
-    from supernet.block import Network
+    from supernet.network import Network
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from nas.export.verification import OnProgress, ignore_progress, write_and_verif
 from nas.runtime.files import save_tensors, scratch_folder, write_json, write_text
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
-from supernet.block import Network
+from supernet.network import Network
 from supernet.source import model_source
 
 
@@ -80,7 +80,7 @@ def export_model(
         draft = scratch / "model"
         draft.mkdir()
         title = f"{name}: an image classifier {description}."
-        write_text(draft / "model.py", model_source(architecture, mean, std, title))
+        write_text(draft / "model.py", model_source(architecture, mean, std, title, test_crop))
         save_tensors(draft / "model.safetensors", network.state_dict(), {"format": "pt"})
         analytic = costs(architecture)
         config = {

@@ -22,9 +22,10 @@ from nas.training.stored_logits import STORED_IMAGES, require_stored_logits, wri
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from search_spaces.errors import CheckpointError
-from supernet.block import Network
 from supernet.checkpoints import load_network
 from supernet.resizing import AtImageSize, resize_images
+from supernet.network import Network
+from supernet.resizing import AtImageSize
 from supernet.subnet import build_subnet
 
 

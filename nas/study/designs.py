@@ -110,13 +110,30 @@ def _read_architecture(text: str) -> Architecture:
         path = path / "config.json"
     if not path.is_file():
         return published(text)
-    content = read_json(path)
-    if isinstance(content, dict) and "architecture" in content:
-        content = content["architecture"]
     try:
-        return Architecture.from_json(content, trusted=os.environ.get(TRUST) == "1")
+        return Architecture.from_json(
+            architecture_json(read_json(path)), trusted=os.environ.get(TRUST) == "1"
+        )
     except (ArchitectureError, RecursionError) as error:
         raise ArchitectureError(f"{path}: {error}") from None
+
+
+def architecture_json(content: object) -> object:
+    """Return the JSON of the design in a JSON file: all of it, or what is called ``architecture`` in it.
+
+    In the ``config.json`` of an export this is the name that timm knows the network by, and the design is among what it
+    is called with. Earlier exports hold the design in its place.
+    """
+    if not isinstance(content, dict) or "architecture" not in content:
+        return content
+    arguments = content.get("model_args")
+    if (
+        isinstance(content["architecture"], str)
+        and isinstance(arguments, dict)
+        and "architecture" in arguments
+    ):
+        return arguments["architecture"]
+    return content["architecture"]
 
 
 def find_design(named: str | Architecture, study: Study) -> Design:

@@ -23,9 +23,8 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from search_spaces.errors import CheckpointError
 from supernet.checkpoints import load_network
-from supernet.resizing import AtImageSize, resize_images
 from supernet.network import Network
-from supernet.resizing import AtImageSize
+from supernet.resizing import AtImageSize, resize_images
 from supernet.subnet import build_subnet
 
 

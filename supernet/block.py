@@ -1,4 +1,4 @@
-"""Blocks and stages of the plain network.
+"""The plain network: a stem, stages of blocks, a norm, a mean over positions and a linear head.
 
 These classes are what a paper's own code would have, without a trace of the search: an exported ``model.py``
 contains their text. Maps are channels-last, ``(B, H, W, C)``.
@@ -155,3 +155,113 @@ class SharedAttentionStage(Stage):
         for block in self.blocks:
             x, maps = block(x, maps) if isinstance(block, SharedAttentionBlock) else (block(x), None)
         return x
+
+
+class Network(nn.Module):
+    """An image classifier that is also a backbone.
+
+    Args:
+        stem: Turns images ``(B, 3, H, W)`` into the first map ``(B, H', W', C)``.
+        stages: The stages, first to last.
+        dim: Channels of the last stage.
+        num_classes: Outputs of the classifier.
+        norm_eps: Epsilon of the last LayerNorm.
+    """
+
+    def __init__(
+        self, stem: nn.Module, stages: Sequence[nn.Module], dim: int, num_classes: int, norm_eps: float = 1e-6
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        self.stages = nn.ModuleList(stages)
+        self.norm = nn.LayerNorm(dim, eps=norm_eps)
+        self.head = nn.Linear(dim, num_classes)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return the map ``(B, H, W, C)`` of every stage, for dense prediction."""
+        x, maps = self.stem(images), []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
+        return self.classify(self.features(images)[-1])
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Map the last stage's ``(B, H, W, C)`` to logits."""
+        return self.head(self.norm(x).mean(dim=(1, 2)))
+
+
+class TokenNetwork(Network):
+    """A classifier that reads a class token: one stage on a sequence (ViT, arXiv 2010.11929, section 3.1).
+
+    Its stem is a ``TokenStem``. A sequence is a map of one row, the class token first.
+    """
+
+    stem: Any
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return the map ``(B, H, W, C)`` of the stage, without the class token, for dense prediction."""
+        x = self.stem.patches(images)
+        H, W = x.shape[1:3]
+        return [self.stages[0](self.stem.sequence(x))[:, 0, 1:].unflatten(1, (H, W))]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(B, 3, H, W)`` to logits ``(B, num_classes)``."""
+        return self.classify(self.stages[0](self.stem(images)))
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Map the stage's sequence ``(B, 1, 1 + N, C)`` to logits."""
+        return self.head(self.norm(x[:, 0, 0]))
+
+
+class DenseTokenNetwork(TokenNetwork):
+    """Refiner-ViT's classifier, after token labelling (arXiv 2104.10858): every position is classified too.
+
+    Args:
+        stem: A ``TokenStem``.
+        stages: The one stage.
+        dim: Its channels.
+        num_classes: Outputs of the classifier.
+        norm_eps: Epsilon of the last LayerNorm.
+    """
+
+    def __init__(
+        self, stem: nn.Module, stages: Sequence[nn.Module], dim: int, num_classes: int, norm_eps: float = 1e-6
+    ) -> None:
+        super().__init__(stem, stages, dim, num_classes, norm_eps)
+        self.aux_head = nn.Linear(dim, num_classes)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Add half of the largest logits of any position to those of the class token."""
+        x = self.norm(x[:, 0])
+        return self.head(x[:, 0]) + 0.5 * self.aux_head(x[:, 1:]).amax(dim=1)
+
+
+class Backbone(nn.Module):
+    """The maps of all stages for dense prediction, channels first as detection and segmentation heads need.
+
+    Args:
+        stem: Turns images into the first map.
+        stages: The stages, first to last.
+        norms: A norm of each stage's output, which the next stage does not see (CSWin's segmentation code);
+            None where outputs are returned as they are (Twins').
+    """
+
+    def __init__(
+        self, stem: nn.Module, stages: Sequence[nn.Module], norms: Sequence[nn.Module] | None = None
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        self.stages = nn.ModuleList(stages)
+        self.norms = nn.ModuleList(norms or [nn.Identity() for _ in stages])
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map images ``(B, 3, H, W)`` to a map ``(B, C, H', W')`` of every stage."""
+        x, maps = self.stem(images), []
+        for stage, norm in zip(self.stages, self.norms, strict=True):
+            x = stage(x)
+            maps.append(norm(x).permute(0, 3, 1, 2))
+        return maps

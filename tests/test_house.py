@@ -29,7 +29,7 @@ FLOORS = (
     ("api",),
     ("bench",),
     ("pipeline",),
-    ("report", "timm"),
+    ("report",),
     ("export", "insight"),
     ("ranking",),
     ("training",),

@@ -78,6 +78,7 @@ def export(
     input: Input = "normalized",
     dynamic_size: bool = False,
     opset: int | None = None,
+    precision: str = "fp32",
     targets: Sequence[Runtime] = (),
     threads: int | None = None,
     quiet: bool = False,
@@ -92,6 +93,7 @@ def export(
         input: What those files take: ``normalized`` images, or ``uint8`` ones as they are decoded.
         dynamic_size: Whether they take other heights and widths too, where the design's operators can be recorded so.
         opset: Version of ONNX's operators; 20 where it is left out.
+        precision: Files of fewer bits to write too: a list of ``fp16``, ``int8``, ``int8-dynamic``.
         targets: Runtimes in which the latency of the files is measured: ``torch``, ``onnxruntime``, ``openvino``.
         threads: How many threads they may use; one where it is left out.
         quiet: Whether nothing is printed meanwhile.
@@ -110,6 +112,12 @@ def export(
         folder = None if out is None else Path(out)
         chosen = parse_formats(formats)
         options = parse_options(
-            chosen, input=input, dynamic_size=dynamic_size, opset=opset, targets=targets, threads=threads
+            chosen,
+            input=input,
+            dynamic_size=dynamic_size,
+            opset=opset,
+            precision=precision,
+            targets=targets,
+            threads=threads,
         )
         return export_design(found, design, folder, chosen, options, mode)

@@ -20,6 +20,7 @@ from nas.cli.options import (
     Input,
     Json,
     Opset,
+    Precision,
     RetrainingEpochs,
     RetrainingRecipe,
     SkipBroken,
@@ -143,6 +144,7 @@ def export(
     input: Input = "normalized",
     dynamic_size: DynamicSize = False,
     opset: Opset = None,
+    precision: Precision = "fp32",
     target: Targets = None,
     threads: Threads = None,
     as_json: Json = False,
@@ -155,7 +157,13 @@ def export(
 
     chosen = parse_formats(formats)
     options = parse_options(
-        chosen, input=input, dynamic_size=dynamic_size, opset=opset, targets=target or (), threads=threads
+        chosen,
+        input=input,
+        dynamic_size=dynamic_size,
+        opset=opset,
+        precision=precision,
+        targets=target or (),
+        threads=threads,
     )
     exported = export_design(find_study(study), arch, out, chosen, options)
     if as_json:

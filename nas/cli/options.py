@@ -111,6 +111,13 @@ Opset = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="Write files of fewer bits beside fp32 too: a list of fp16, int8 (calibrated on training images) and "
+        "int8-dynamic, with their accuracy on validation images and their latency."
+    ),
+]
 Targets = Annotated[
     list[str] | None,
     typer.Option(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nas.runtime.console import log
+from nas.runtime.uncertainty import format_accuracy
+
 _INPUTS = {
     "normalized": "normalised float32 images, as `normalise` of `model.py` returns them",
     "uint8": "uint8 images as they are decoded, which they normalise by themselves; `model.py` takes normalised ones",
@@ -37,9 +40,50 @@ Output `logits`: (B, classes). Heights and widths:
         text += f"""
 `model.onnx` has opset {opset}, and in its metadata the names of the classes and how images are prepared.
 """
+    if "precision" in verification:
+        text += _precision_table(verification["precision"])
     if "latency" in verification:
         text += _latency_table(verification["latency"])
     return text
+
+
+def say_what_is_lost(verification: Mapping[str, Any]) -> None:
+    """Log which files take fewer sizes than was asked for, and which lose more accuracy than is tolerated."""
+    for file, sizes in verification["sizes"].items():
+        if sizes.get("why_fixed"):
+            log.say(f"{file} takes {describe_sizes(sizes)}")
+    for sentence in _losses(verification.get("precision", {"files": {}})):
+        log.say(f"warning   {sentence}")
+
+
+def _losses(precision: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for every file that loses more accuracy than is tolerated."""
+    return [
+        f"{file} loses {-each['difference']:.1f} ± {each['difference_se']:.1f} points of accuracy on the validation "
+        f"images, more than {precision['tolerated_points']:g}"
+        for file, each in precision["files"].items()
+        if each["loses"]
+    ]
+
+
+def _precision_table(precision: Mapping[str, Any]) -> str:
+    """Return the section on files of fewer bits."""
+    rows = "\n".join(
+        f"| `{file}` | {format_accuracy(each['top1'], precision['images'])} | {each['difference']:+.2f} ± "
+        f"{each['difference_se']:.2f} | {each['same_class']:.1f}% | {each['bytes']:,} |"
+        for file, each in precision["files"].items()
+    )
+    losses = "".join(f"\n**{sentence}.**\n" for sentence in _losses(precision))
+    return f"""
+## Fewer bits
+
+Top-1 on {precision["images"]:,} validation images, and its difference to `model.onnx` in points with the standard error
+of pairs. Ranges of `model.int8.onnx` are those of training images; no test image was seen.
+
+| file | top-1 | difference | same class | bytes |
+|---|---|---|---|---|
+{rows}
+{losses}"""
 
 
 def _latency_table(latency: Mapping[str, Any]) -> str:

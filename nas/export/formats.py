@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from nas.export.image_sizes import ImageSizes
 from nas.latency.onnx_writer import constant_weights, silence, write_onnx
 from nas.latency.runtime_names import require_runtime
-from nas.latency.runtimes import open_file, write_openvino
+from nas.latency.runtimes import Run, open_file, write_openvino
 from nas.runtime.error_text import first_line
 from search_spaces.errors import RequestError, WorkError, nearest
 
@@ -27,13 +28,13 @@ class _Format:
         file: What its file is called.
         write: Writes ``(network, path, images, dimensions, opset)``; the images show shape and type, ``dimensions``
             which of their sides may vary.
-        run: Returns the logits of the file at ``path`` for images.
+        open: Returns what maps images to the logits of the file at ``path``.
     """
 
     title: str
     file: str
     write: Callable[[nn.Module, Path, Tensor, Mapping[int, object], int], None]
-    run: Callable[[Path, Tensor], Tensor]
+    open: Callable[[Path], Run]
 
 
 def write_program(
@@ -44,16 +45,9 @@ def write_program(
     torch.export.save(program, path)
 
 
-@torch.inference_mode()
-def run_program(path: Path, images: Tensor) -> Tensor:
-    """Return what a ``torch.export`` program gives for images."""
-    logits: Tensor = torch.export.load(path).module()(images)
-    return logits
-
-
-def run_onnx(path: Path, images: Tensor) -> Tensor:
-    """Return what ONNX Runtime gives for images on the CPU."""
-    return open_file(path, "onnxruntime")(images)
+def open_program(path: Path) -> Run:
+    """Return what runs a ``torch.export`` program."""
+    return torch.inference_mode()(torch.export.load(path).module())
 
 
 def write_intermediate(
@@ -66,15 +60,10 @@ def write_intermediate(
     passing.unlink()
 
 
-def run_intermediate(path: Path, images: Tensor) -> Tensor:
-    """Return what OpenVINO gives for images on the CPU."""
-    return open_file(path, "openvino")(images)
-
-
 _BY_NAME = {
-    "pt2": _Format("torch.export", "model.pt2", write_program, run_program),
-    "onnx": _Format("ONNX", "model.onnx", write_onnx, run_onnx),
-    "openvino": _Format("OpenVINO", "model.xml", write_intermediate, run_intermediate),
+    "pt2": _Format("torch.export", "model.pt2", write_program, open_program),
+    "onnx": _Format("ONNX", "model.onnx", write_onnx, partial(open_file, runtime="onnxruntime")),
+    "openvino": _Format("OpenVINO", "model.xml", write_intermediate, partial(open_file, runtime="openvino")),
 }
 #: File formats beside the source and the weights, which are always written.
 FORMATS = ("pt2", "onnx")
@@ -132,7 +121,7 @@ def write_file(
         shape = (2, images.shape[1], *sizes.example)
         try:
             _write(network, path, torch.zeros(shape, dtype=images.dtype), format_name, sizes, opset)
-            run_file(path, images, format_name)
+            open_exported(path, format_name)(images)
             return sizes
         except WorkError as error:
             sizes = sizes.fixed(str(error))
@@ -148,14 +137,21 @@ def _write(
         file_format.write(network, path, images, sizes.dimensions, opset)
 
 
-def run_file(path: Path, images: Tensor, format_name: str) -> Tensor:
-    """Return the logits that a file gives for ``images``.
+def open_exported(path: Path, format_name: str) -> Run:
+    """Return what maps images to the logits of an exported file.
 
     Raises:
-        WorkError: If it cannot be run.
+        WorkError: If it cannot be opened, and later if it cannot be run.
     """
-    with _one_sentence(f"the exported {path.name} cannot be run"):
-        return _BY_NAME[format_name].run(path, images)
+    failure = f"the exported {path.name} cannot be run"
+    with _one_sentence(failure):
+        run = _BY_NAME[format_name].open(path)
+
+    def run_or_say(images: Tensor) -> Tensor:
+        with _one_sentence(failure):
+            return run(images)
+
+    return run_or_say
 
 
 @contextlib.contextmanager

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
+
+from nas.export.options import Input
 
 
 class PixelNetwork(nn.Module):
@@ -31,6 +35,29 @@ class PixelNetwork(nn.Module):
         """Map uint8 images ``(B, C, H, W)`` to logits ``(B, num_classes)``."""
         logits: Tensor = self.network((images.float() / 255 - self.mean) / self.std)
         return logits
+
+
+@dataclass(frozen=True)
+class GraphInput:
+    """What the files beside the source take.
+
+    Args:
+        kind: ``normalized`` or ``uint8``.
+        mean: Mean of each channel of the training images, in 0..1.
+        std: Standard deviation of each channel.
+    """
+
+    kind: Input
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """Return what the files hold, of a network that takes normalised images."""
+        return network if self.kind == "normalized" else PixelNetwork(network, self.mean, self.std).eval()
+
+    def convert(self, images: Tensor) -> Tensor:
+        """Return normalised images as the files take them."""
+        return images if self.kind == "normalized" else to_pixels(images, self.mean, self.std)
 
 
 def to_pixels(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -49,6 +49,13 @@ def add_metadata(path: Path, properties: Mapping[str, str]) -> None:
     onnx.save(model, path)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the properties of an ONNX file."""
+    import onnx
+
+    return {each.key: each.value for each in onnx.load(path).metadata_props}
+
+
 def require_metadata(path: Path, properties: Mapping[str, str], options: FileOptions) -> None:
     """Read an ONNX file back and raise unless it says what it should.
 

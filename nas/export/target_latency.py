@@ -71,8 +71,8 @@ def _files(folder: Path, runtime: Runtime, threads: int) -> Iterator[tuple[Path,
     """Yield the files of a folder that a runtime runs, each with what runs it."""
     if runtime == "torch":
         yield folder / "model.py", load_source(folder).load_model()
-        if (folder / "model.pt2").exists():
-            yield folder / "model.pt2", torch.export.load(folder / "model.pt2").module()
+        for path in sorted(folder.glob("*.pt2")):
+            yield path, torch.export.load(path).module()
     else:
         for path in sorted(folder.glob("*.onnx" if runtime == "onnxruntime" else "*.xml")):
             yield path, open_file(path, runtime, threads)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas.export.card_sections import describe_sizes
-from nas.export.formats import KNOWN_FORMATS, file_name, run_file, write_file
-from nas.export.graph_input import PixelNetwork, to_pixels
+from nas.export.formats import KNOWN_FORMATS, file_name, open_exported, write_file
+from nas.export.graph_input import GraphInput
 from nas.export.image_sizes import ImageSizes
 from nas.export.onnx_metadata import add_metadata, onnx_metadata, require_metadata
 from nas.export.options import DEFAULT_OPTIONS, FileOptions
+from nas.export.precisions import HalfNetwork, Samples, compare_accuracy, write_precisions
 from nas.export.source_module import load_source
 from nas.export.target_latency import measure_targets
 from search_spaces.errors import WorkError
-from supernet.network import Network
+from supernet.block import Network
 
 #: Largest difference of logits allowed in float32, times the largest logit where that exceeds 1.
 TOLERANCE = 1e-5
@@ -40,6 +40,7 @@ def write_and_verify(
     config: Mapping[str, Any],
     sizes: ImageSizes,
     options: FileOptions = DEFAULT_OPTIONS,
+    samples: Samples | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> dict[str, Any]:
     """Write the formats of an export whose source and weights are written, and compare all of it with the network.
@@ -52,6 +53,7 @@ def write_and_verify(
         config: Content of its ``config.json``.
         sizes: The heights and widths that the formats should take.
         options: How they are written.
+        samples: What files of fewer bits are made and judged with.
         on_progress: Called with ``(files done, files)``, the source being the first.
 
     Returns:
@@ -60,34 +62,41 @@ def write_and_verify(
     Raises:
         WorkError: If a file cannot be made, its logits differ, or it does not say what it should.
     """
-    on_progress(0, 1 + len(formats))
+    total = 1 + len(formats) + len(options.precisions)
+    on_progress(0, total)
     source = load_source(folder)
-    model = source.load_model()
     check = _Check(network)
-    check.compare("model.py", model, images)
-    written: dict[str, ImageSizes] = {}
-    mean, std = tuple(config["mean"]), tuple(config["std"])
-    files: nn.Module = network
-    given = images
-    if options.input == "uint8":
-        files, given = PixelNetwork(network, mean, std).eval(), to_pixels(images, mean, std)
+    check.compare("model.py", source.load_model(), images)
+    graph_input = GraphInput(options.input, tuple(config["mean"]), tuple(config["std"]))
+    given = graph_input.convert(images)
     check.normalise = source.normalise if options.input == "uint8" else None
+    written: dict[str, ImageSizes] = {}
     for name in (each for each in KNOWN_FORMATS if each in formats):
-        on_progress(1 + len(written), 1 + len(formats))
+        on_progress(1 + len(written), total)
         path = folder / file_name(name)
-        written[name] = write_file(files, path, given, name, sizes, options.opset)
+        written[name] = write_file(graph_input.wrap(network), path, given, name, sizes, options.opset)
         if name == "onnx":
             properties = onnx_metadata(config, options, describe_sizes(written[name].to_json()))
             add_metadata(path, properties)
             require_metadata(path, properties, options)
-        run = partial(run_file, path, format_name=name)
+        run = open_exported(path, name)
         check.compare(path.name, run, given)
         if written[name].step is not None:
             check.compare_at_other_size(path.name, run, _resize(given, sizes.other))
-    on_progress(1 + len(formats), 1 + len(formats))
-    latency = {}
+    measured = {}
+    if options.precisions:
+        if samples is None:
+            raise ValueError("files of fewer bits are made and judged with images; none were given")
+        on_progress(1 + len(written), total)
+        half = graph_input.wrap(HalfNetwork(network))
+        names = write_precisions(
+            folder, half, given, graph_input.convert(samples.calibration), written, options
+        )
+        compared = ((graph_input.convert(batch), labels) for batch, labels in samples.compared())
+        measured["precision"] = compare_accuracy(folder, names, compared)
     if options.targets:
-        latency = {"latency": measure_targets(folder, options.targets, images, given, options.threads)}
+        measured["latency"] = measure_targets(folder, options.targets, images, given, options.threads)
+    on_progress(total, total)
     return {
         "images": list(images.shape),
         "input": options.input,
@@ -97,7 +106,7 @@ def write_and_verify(
         "allowed": check.allowed,
         "max_abs_difference": check.differences,
         "max_abs_difference_at_other_size": check.differences_at_other_size,
-        **latency,
+        **measured,
     }
 
 

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from nas.data.reading import READING, Reading
+from nas.export.card_sections import say_what_is_lost
 from nas.export.formats import FORMATS
 from nas.export.image_sizes import image_sizes
 from nas.export.model_card import model_card
 from nas.export.options import DEFAULT_OPTIONS, FileOptions
-from nas.export.preprocessing import describe_preprocessing
-from nas.export.timm_config import timm_entries
+from nas.export.precisions import Samples
 from nas.export.verification import OnProgress, ignore_progress, write_and_verify
 from nas.runtime.files import save_tensors, scratch_folder, write_json, write_text
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
-from supernet.network import Network
+from supernet.block import Network
 from supernet.source import model_source
 
 
@@ -39,6 +39,7 @@ def export_model(
     formats: tuple[str, ...] = FORMATS,
     options: FileOptions = DEFAULT_OPTIONS,
     images: Tensor | None = None,
+    samples: Samples | None = None,
     reading: Reading = READING,
     test_crop: float = 1.0,
     description: str = "whose attention design was found by neural architecture search",
@@ -62,6 +63,7 @@ def export_model(
         formats: Formats beside source and weights.
         options: How those formats are written.
         images: Normalised images ``(B, C, H, W)`` to verify on; random ones where they are left out.
+        samples: Images that files of fewer bits are made and judged with; needed where there are to be any.
         reading: By which rules its images were read and split (`nas.data.reading`).
         test_crop: Share of an image's shorter side that it is shown outside training.
         description: What kind of image classifier it is, for people.
@@ -82,12 +84,12 @@ def export_model(
         draft = scratch / "model"
         draft.mkdir()
         title = f"{name}: an image classifier {description}."
-        write_text(draft / "model.py", model_source(architecture, mean, std, title, test_crop))
+        write_text(draft / "model.py", model_source(architecture, mean, std, title))
         save_tensors(draft / "model.safetensors", network.state_dict(), {"format": "pt"})
         analytic = costs(architecture)
         config = {
             "name": name,
-            **timm_entries(network, architecture, mean, std, class_names, test_crop),
+            "architecture": architecture.to_json(),
             "digest": architecture.digest,
             "design": str(architecture),
             "input_size": [architecture.in_channels, *architecture.image_size],
@@ -98,7 +100,6 @@ def export_model(
             "reading": reading,
             "test_crop": test_crop,
             "interpolation": "bicubic",
-            "preprocessing": describe_preprocessing(architecture, mean, std, test_crop),
             "macs": analytic.macs,
             "params": analytic.params,
             "metrics": dict(metrics),
@@ -113,9 +114,11 @@ def export_model(
             config,
             image_sizes(architecture, options.dynamic_size),
             options,
+            samples,
             on_progress,
         )
         write_json(draft / "verification.json", verification)
+        say_what_is_lost(verification)
         write_text(draft / "README.md", model_card(config, verification, formats, description))
         if folder.exists():
             shutil.rmtree(folder)

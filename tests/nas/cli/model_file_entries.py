@@ -37,6 +37,14 @@ MODEL_FILES: dict[str, dict[str, Entry]] = {
             *("--opset", "18"),
             refusals=[("export", "study", "--format", "pt2", "--opset", "18")],
         ),
+        "--precision": of(
+            ("export", "study"),
+            *("--precision", "int8,fp16"),
+            refusals=[
+                ("export", "study", "--precision", "int4"),
+                ("export", "study", "--format", "pt2", "--precision", "fp16"),
+            ],
+        ),
         "--target": of(
             ("export", "study"),
             *("--target", "onnxruntime"),

@@ -14,6 +14,7 @@ from typing import Any
 
 from search_spaces.block import Block
 from search_spaces.checks import is_int
+from search_spaces.drawing import design_to_html, summarize_design
 from search_spaces.errors import ArchitectureError, SpaceError, nearest
 from search_spaces.geometry import downsample_geometry, downsampled_size, stem_geometry, stem_size
 from search_spaces.limits import CHANNELS, DEPTH, SIDE, STAGES, Limit
@@ -54,7 +55,7 @@ class Stage:
             downsample_geometry(self.downsample)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Architecture:
     """One network of a space, complete: it can be priced, built, trained and exported from this alone.
 
@@ -129,6 +130,13 @@ class Architecture:
                 height, width = (downsampled_size(stage.downsample, side) for side in (height, width))
             maps.append((height, width))
         return tuple(maps)
+
+    def strides(self) -> tuple[int, ...]:
+        """Return how many pixels of the image each position of every stage's map stands for, a side."""
+        strides = [stem_geometry(self.stem).stride]
+        for stage in self.stages[1:]:
+            strides.append(strides[-1] * downsample_geometry(stage.downsample).stride)
+        return tuple(strides)
 
     def feature_map(self, stage: int) -> FeatureMap:
         """Return the map that the blocks of the stage with index ``stage`` work on."""
@@ -222,6 +230,11 @@ class Architecture:
 
     def __str__(self) -> str:
         return " | ".join(" ".join(str(block) for block in stage.blocks) for stage in self.stages)
+
+    def __repr__(self) -> str:
+        return f"<Architecture {summarize_design(self)}>"
+
+    _repr_html_ = design_to_html
 
 
 def _require_sizes(value: Mapping[str, Any]) -> None:

@@ -8,12 +8,15 @@ included; norms, softmax, activations and biases are not counted. This is half o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from search_spaces.architecture import Architecture, Block
 from search_spaces.geometry import ConvolutionalPatches, Merging, downsample_geometry, stem_geometry
 from search_spaces.operators import Cost, FeatureMap, linear_params
 from search_spaces.skeleton import Style
 from search_spaces.walk import BlockPart, DownsamplePart, HeadPart, Part, StemPart, walk
+
+if TYPE_CHECKING:
+    from search_spaces.architecture import Architecture, Block
 
 FLOAT_BYTES = 4
 

@@ -52,6 +52,11 @@ class ConvolutionalPatches:
     CONVOLUTIONS: ClassVar[tuple[tuple[int, int], ...]] = ((7, 32), (3, 64), (3, 128))
 
     @property
+    def stride(self) -> int:
+        """Pixels of the image from one patch to the next."""
+        return self.patch_size
+
+    @property
     def kernel_size(self) -> int:
         """Side of a patch in the convolutions' map."""
         return self.patch_size // 2
@@ -68,6 +73,8 @@ class ConvolutionalPatches:
 @dataclass(frozen=True)
 class Merging:
     """Geometry of Swin's patch merging: 2x2 neighbours concatenated; odd maps are padded right and bottom."""
+
+    stride: ClassVar[int] = 2
 
     def output(self, size: int) -> int:
         """Return the side of the output map for an input side ``size``."""

@@ -61,7 +61,7 @@ SIDE = Limit("NAS_LIMIT_SIDE", 10_000, "pixels of a side of a network's images")
 DOCUMENT_BYTES = Limit("NAS_LIMIT_DOCUMENT_BYTES", 256_000_000, "bytes of a JSON or text file")
 IMAGE_PIXELS = Limit("NAS_LIMIT_IMAGE_PIXELS", 64_000_000, "pixels of an image file")
 
-#: All of them, as `.github/SECURITY.md` lists them.
+#: All of them, as `docs/SECURITY.md` lists them.
 LIMITS = (
     YAML_BYTES, YAML_VALUES, OPTIONS, DEPTH, STAGES, CHANNELS, SIDE, DOCUMENT_BYTES, IMAGE_PIXELS,
 )  # fmt: skip

@@ -16,6 +16,7 @@ from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.choices import Choice, StageChoices, Value, no_option
 from search_spaces.closest import find_closest
 from search_spaces.cost_tilting import CostTilting
+from search_spaces.drawing import space_to_html, summarize_space
 from search_spaces.enumeration import Within, enumerate_designs
 from search_spaces.errors import ArchitectureError, SpaceError
 from search_spaces.extremes import find_extreme, macs_and_params
@@ -34,7 +35,7 @@ class Trial(Protocol):
         """Return one of ``choices``."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Space:
     """A declared set of architectures at one scale.
 
@@ -373,12 +374,11 @@ class Space:
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
-    def __str__(self) -> str:
-        magnitude = f"{self.size:,}" if self.size < 10**6 else f"about 10^{math.log10(self.size):.0f}"
-        return (
-            f"{self.name}/{self.scale}: {magnitude} architectures, {len(self.choices)} choices, "
-            f"{len(self.stages)} stages, {' or '.join(f'{h}x{w}' for h, w in self.image_sizes)} px"
-        )
+    __str__ = summarize_space
+    _repr_html_ = space_to_html
+
+    def __repr__(self) -> str:
+        return f"<Space {self}>"
 
 
 def _sample_stage(stage: StageChoices, rng: Random) -> Stage:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from search_spaces.architecture import Architecture
 from search_spaces.errors import CheckpointError
-from supernet.block import Network
+from supernet.network import Network
 from supernet.subnet import build_on_meta, network_blueprint
 
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]

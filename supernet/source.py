@@ -22,13 +22,18 @@ from typing import Any
 
 from search_spaces.architecture import Architecture
 from supernet.blueprint import Call
+from supernet.source_ends import CREATE, LOAD, PREDICT, PREDICTABLE
 from supernet.subnet import network_blueprint
 
 _WIDTH = 110
 
 
 def model_source(
-    architecture: Architecture, mean: tuple[float, ...], std: tuple[float, ...], title: str
+    architecture: Architecture,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    title: str,
+    test_crop: float = 1.0,
 ) -> str:
     """Return the text of ``model.py`` for one architecture.
 
@@ -37,14 +42,17 @@ def model_source(
         mean: Mean of each channel of the training images, in 0..1.
         std: Standard deviation of each channel.
         title: First line of the file's docstring.
+        test_crop: Share of an image's shorter side that the network is shown.
     """
+    predicts = architecture.in_channels in PREDICTABLE
     blueprint = network_blueprint(architecture)
     collector = _Collector({_package(call.target) for call in _all_calls(blueprint)} - {"torch"})
     collector.add_all(blueprint)
     imports = collector.imports | {("json", ""), ("zlib", ""), ("pathlib", "Path")}
     imports |= {("torch", ""), ("torch", "Tensor"), ("torch", "nn")}
     height, width = architecture.image_size
-    constants = {"IMAGE_SIZE": (height, width), "MEAN": tuple(mean), "STD": tuple(std)}
+    constants: dict[str, Any] = {"IMAGE_SIZE": (height, width), "MEAN": tuple(mean), "STD": tuple(std)}
+    constants |= {"TEST_CROP": test_crop} if predicts else {}
     head = [
         _docstring(architecture, title),
         "from __future__ import annotations",
@@ -54,8 +62,9 @@ def model_source(
     body = [
         *(part for name in collector.order() for part in _section(_read(name), collector.names[name])),
         _heading("This network."),
-        _CREATE + "    return " + render(blueprint, 4, 7),
-        _LOAD,
+        CREATE + "    return " + render(blueprint, 4, 7),
+        LOAD,
+        *([PREDICT.replace("MODE", PREDICTABLE[architecture.in_channels])] if predicts else []),
     ]
     return "\n\n".join(head) + "\n\n\n" + "\n\n\n".join(body) + "\n"
 
@@ -253,6 +262,7 @@ def _docstring(architecture: Architecture, title: str) -> str:
         for number, stage in enumerate(architecture.stages, start=1)
     ]
     height, width = architecture.image_size
+    channels = architecture.in_channels
     lines = [
         textwrap.fill(title, _WIDTH, break_on_hyphens=False),
         "",
@@ -260,13 +270,33 @@ def _docstring(architecture: Architecture, title: str) -> str:
         "",
         *design,
         "",
-        "Maps are channels-last, (B, H, W, C). Needs torch, and safetensors to read the weights:",
+        f"Images are (B, {channels}, H, W), {height} x {width} pixels in training; it runs on other sizes too.",
+        "Needs torch, and safetensors to read the weights:",
         "",
         "    from model import load_model, normalise",
         "",
-        "    images = ...  # uint8, "
-        + f"({', '.join(map(str, ('B', architecture.in_channels, height, width)))})",
-        "    logits = load_model()(normalise(images))",
+        "    model = load_model()",
+        f"    images = normalise(pixels)  # pixels: uint8, (B, {channels}, {height}, {width})",
+        f"    logits = model(images)  # (B, {architecture.num_classes})",
+        "    maps = model.forward_intermediates(images, intermediates_only=True)  # for detection, segmentation",
+        *(
+            f"    #   stage {number}: (B, {dim}, H / {stride}, W / {stride})"
+            for number, (dim, stride) in enumerate(
+                zip((stage.dim for stage in architecture.stages), architecture.strides(), strict=True),
+                start=1,
+            )
+        ),
+        "    model.reset_classifier(7)  # for 7 other classes",
+        *(
+            [
+                "",
+                "Image files are read with Pillow:",
+                "",
+                '    predict("image.jpg")  # [(class, probability), ...], the most probable first',
+            ]
+            if channels in PREDICTABLE
+            else []
+        ),
     ]
     return '"""' + "\n".join(lines) + '\n"""'
 
@@ -288,37 +318,3 @@ def _import_block(imports: set[tuple[str, str]]) -> str:
         line = f"from {source} import {names}" if names else f"import {source}"
         groups[source.split(".")[0] == "torch"].append(line)
     return "\n\n".join("\n".join(group) for group in groups.values())
-
-
-_CREATE = '''def create_model() -> Network:
-    """Return the network with untrained weights."""
-'''
-
-_LOAD = '''def load_model(weights: str | Path | None = None) -> Network:
-    """Return the network with its trained weights, ready for inference.
-
-    Args:
-        weights: A safetensors file; ``model.safetensors`` beside this file where it is left out.
-
-    Raises:
-        ValueError: If the file is not what was written: its header has the CRC-32 of all of it.
-    """
-    from safetensors.torch import load
-
-    content = Path(weights or Path(__file__).with_name("model.safetensors")).read_bytes()
-    start = 8 + int.from_bytes(content[:8], "little")
-    stored = json.loads(content[8:start]).get("__metadata__", {}).get("file_crc32")
-    if stored is not None:
-        # It was computed with zeros in its own place.
-        header = content[:start].replace(f'"file_crc32":"{stored}"'.encode(), b'"file_crc32":"00000000"')
-        if zlib.crc32(memoryview(content)[start:], zlib.crc32(header)) != int(stored, 16):
-            raise ValueError("the file of weights is damaged: its checksum is another one; copy it again")
-    model = create_model()
-    model.load_state_dict(load(content))
-    return model.eval()
-
-
-def normalise(images: Tensor) -> Tensor:
-    """Turn uint8 images ``(B, C, H, W)`` into what the network was trained on."""
-    mean, std = (torch.tensor(values, device=images.device).view(-1, 1, 1) for values in (MEAN, STD))
-    return (images.float() / 255 - mean) / std'''

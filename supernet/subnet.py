@@ -20,19 +20,16 @@ from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from search_spaces.walk import BlockPart, DownsamplePart, StemPart, walk
 from supernet.block import (
-    Backbone,
     Block,
-    DenseTokenNetwork,
     MapBatchNorm,
-    Network,
     ScaledBlock,
     SharedAttentionBlock,
     SharedAttentionStage,
     Stage,
-    TokenNetwork,
 )
 from supernet.blueprint import Call, call
 from supernet.ffn import FeedForward
+from supernet.network import Backbone, DenseTokenNetwork, Network, TokenNetwork
 from supernet.operators import mixer
 from supernet.pos import AbsolutePosition, PositionalEncodingGenerator
 from supernet.stem import ConvDownsample, ConvStem, PatchMerging, RefinerStem, TokenStem
@@ -45,8 +42,9 @@ def network_blueprint(architecture: Architecture) -> Call:
     """Return the tree of constructor calls that makes the network of ``architecture``."""
     style, classes = architecture.style, architecture.num_classes
     stem, stages = stages_blueprint(architecture)
+    dims = tuple(stage.dim for stage in architecture.stages)
     return call(
-        NETWORKS[style.head], stem, stages, architecture.stages[-1].dim, classes, norm_eps=style.norm_eps
+        NETWORKS[style.head], stem, stages, dims, architecture.strides(), classes, norm_eps=style.norm_eps
     )
 
 
@@ -102,7 +100,9 @@ def stem_blueprint(name: str, in_channels: int, feature_map: FeatureMap, style: 
 def ends_blueprint(dim: int, num_classes: int, style: Style) -> Call:
     """Return what makes a network that has nothing but its classifier."""
     identity = call(nn.Identity)
-    return call(NETWORKS[style.head], identity, [identity], dim, num_classes, norm_eps=style.norm_eps)
+    return call(
+        NETWORKS[style.head], identity, [identity], (dim,), (1,), num_classes, norm_eps=style.norm_eps
+    )
 
 
 def downsample_blueprint(name: str, dim: int, out_dim: int) -> Call:

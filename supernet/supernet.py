@@ -20,10 +20,11 @@ from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from search_spaces.space import Space
 from search_spaces.walk import BlockPart, DownsamplePart, HeadPart, StemPart, walk
-from supernet.block import Block, MapBatchNorm, Network
+from supernet.block import Block, MapBatchNorm
 from supernet.compile_blocks import compile_blocks
 from supernet.elastic import Elastic, Projections
 from supernet.functional_module import BoundModule, FunctionalModule
+from supernet.network import Network
 from supernet.operators import mixer
 from supernet.pos import AbsolutePosition, PositionalEncodingGenerator
 from supernet.resizing import resize_images

@@ -29,7 +29,7 @@ FLOORS = (
     ("api",),
     ("bench",),
     ("pipeline",),
-    ("report",),
+    ("report", "timm"),
     ("export", "insight"),
     ("ranking",),
     ("training",),

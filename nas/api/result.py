@@ -18,12 +18,13 @@ from nas.study.find import find_study
 from nas.study.folder import Study
 from nas.training.retraining_result import trained_network
 from search_spaces.architecture import Architecture
+from search_spaces.drawing import design_to_html
 from search_spaces.errors import StudyError
 
 if TYPE_CHECKING:
     import optuna
 
-    from supernet.block import Network
+    from supernet.network import Network
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class FrontDesign:
 
     def __repr__(self) -> str:
         return f"<FrontDesign {self}>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(str(self))}</p>{design_to_html(self.architecture)}"
 
 
 @dataclass(frozen=True, repr=False)

@@ -26,8 +26,9 @@ from nas.bench.setup import Setup
 from nas.runtime.device import autocast
 from search_spaces.cost import costs
 from search_spaces.published import published
-from supernet.block import Block, Network
+from supernet.block import Block
 from supernet.checkpoints import load_network, translate_checkpoint
+from supernet.network import Network
 from supernet.operators import mixer
 from supernet.subnet import build_subnet
 

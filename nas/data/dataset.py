@@ -54,7 +54,7 @@ class DataOrigin:
     source: Source | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Data:
     """A data set, split.
 
@@ -96,6 +96,12 @@ class Data:
 
     def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "origin": None}
+
+    def __repr__(self) -> str:
+        return (
+            f"<Data {self.name}: {len(self.train)} images to train, {len(self.val)} to validate, {len(self._test)} to "
+            f"test, {len(self.class_names)} classes, {self.in_channels}x{self.image_size}x{self.image_size}>"
+        )
 
     def final_test(self) -> Split:
         """Return the test split, which nothing but the final report of a finished network may touch."""

@@ -13,8 +13,8 @@ from nas.runtime.files import load_tensors
 from nas.study.designs import find_architecture
 from search_spaces.architecture import Architecture
 from search_spaces.errors import ArchitectureError, CheckpointError, RequestError
-from supernet.block import Network
 from supernet.checkpoints import load_network
+from supernet.network import Network
 
 #: The files of a folder that are read.
 CONFIG, WEIGHTS = "config.json", "model.safetensors"

@@ -19,7 +19,7 @@ from nas.export.precisions import HalfNetwork, Samples, compare_accuracy, write_
 from nas.export.source_module import load_source
 from nas.export.target_latency import measure_targets
 from search_spaces.errors import WorkError
-from supernet.block import Network
+from supernet.network import Network
 
 #: Largest difference of logits allowed in float32, times the largest logit where that exceeds 1.
 TOLERANCE = 1e-5

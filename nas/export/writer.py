@@ -17,11 +17,13 @@ from nas.export.image_sizes import image_sizes
 from nas.export.model_card import model_card
 from nas.export.options import DEFAULT_OPTIONS, FileOptions
 from nas.export.precisions import Samples
+from nas.export.preprocessing import describe_preprocessing
+from nas.export.timm_config import timm_entries
 from nas.export.verification import OnProgress, ignore_progress, write_and_verify
 from nas.runtime.files import save_tensors, scratch_folder, write_json, write_text
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
-from supernet.block import Network
+from supernet.network import Network
 from supernet.source import model_source
 
 
@@ -84,12 +86,12 @@ def export_model(
         draft = scratch / "model"
         draft.mkdir()
         title = f"{name}: an image classifier {description}."
-        write_text(draft / "model.py", model_source(architecture, mean, std, title))
+        write_text(draft / "model.py", model_source(architecture, mean, std, title, test_crop))
         save_tensors(draft / "model.safetensors", network.state_dict(), {"format": "pt"})
         analytic = costs(architecture)
         config = {
             "name": name,
-            "architecture": architecture.to_json(),
+            **timm_entries(network, architecture, mean, std, class_names, test_crop),
             "digest": architecture.digest,
             "design": str(architecture),
             "input_size": [architecture.in_channels, *architecture.image_size],
@@ -100,6 +102,7 @@ def export_model(
             "reading": reading,
             "test_crop": test_crop,
             "interpolation": "bicubic",
+            "preprocessing": describe_preprocessing(architecture, mean, std, test_crop),
             "macs": analytic.macs,
             "params": analytic.params,
             "metrics": dict(metrics),

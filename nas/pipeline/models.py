@@ -32,7 +32,7 @@ from nas.runtime.provenance import provenance
 from nas.runtime.uncertainty import Accuracy
 from nas.search.halving import Spread
 from nas.search.loop import analytic_costs
-from nas.study.designs import Design, describe_origin, is_baseline
+from nas.study.designs import Design, best_of_search, describe_origin
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
 from nas.study.recipes import retraining_recipe
@@ -42,6 +42,7 @@ from nas.training.halving import halve
 from nas.training.retraining import Candidate, Trainer, retrain
 from nas.training.retraining_result import trained_network
 from nas.training.stored_answers import require_to_fit
+from nas.training.stored_logits import read_stored_images
 from nas.training.supernet_checkpoint import read_supernet
 from nas.training.teacher import Teacher
 from search_spaces.architecture import Architecture
@@ -295,19 +296,6 @@ def find_best_result(study: Study, digest: str | None = None, mode: str | None =
     return best_of_search(study, results)
 
 
-def best_of_search(study: Study, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the first of results, best first, that is of no published design; the first where there is none.
-
-    Baselines are trained to be compared with: one of them is exported where it is named, or alone, or where a halving
-    chose it.
-    """
-    halving = study.halving() or {"candidates": []}
-    kept = {each["digest"] for each in halving["candidates"] if each["out_after"] is None}
-    return next(
-        (result for result in results if result["digest"] in kept or not is_baseline(result)), results[0]
-    )
-
-
 def require_export_folder(folder: Path, study: Study | None = None) -> None:
     """Check that an export may be written to ``folder``: it is free, or holds an export to replace.
 
@@ -368,6 +356,7 @@ def export_result(
         **_describe_teacher(result),
     }
     network = trained_network(study, result)
+    images = read_stored_images(study.retraining_folder(design.digest, result["mode"]))
     samples = load_samples(study) if options.precisions else None
     with progress_callback("exporting") as on_progress:
         differences = export_model(
@@ -384,6 +373,7 @@ def export_result(
             provenance=provenance(study.settings().seed, []),
             formats=formats,
             options=options,
+            images=images if images is not None and len(images) > 1 else None,
             samples=samples,
             description=_describe_design(result),
             on_progress=on_progress,

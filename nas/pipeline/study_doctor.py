@@ -29,6 +29,7 @@ from nas.study.documents import TeacherRecord
 from nas.study.folder import Study
 from nas.study.time_sheet import read_times
 from nas.training.former_checkpoint import former_checkpoint, restore_checkpoint
+from nas.training.retraining_result import trained_network
 from search_spaces.errors import NasError, StudyError
 
 
@@ -209,8 +210,8 @@ class _Examination:
     def _check_result(self, path: Path) -> None:
         if not self._check(path, lambda: self.study.read_result(path)):
             return
-        weights = path.with_name(self.study.read_result(path)["weights"])
-        self._check(weights, lambda: verify_tensors(weights))
+        result = self.study.read_result(path)
+        self._check(path.with_name(result["weights"]), lambda: trained_network(self.study, result))
 
     # -- one thing ---------------------------------------------------------------------------------
 

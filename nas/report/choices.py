@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from nas.report.figure_style import COLOURS, LEGEND, MARGIN
+from nas.report.figure_style import COLOURS, GREY, LEGEND, MARGIN
 from nas.search.objectives import Goal
 from nas.search.pareto import front
 from nas.search.trial_store import TrialRecord
@@ -68,14 +70,34 @@ def _plot_shares(
             figure.add_trace(bars, row=1, col=column)
     figure.update_xaxes(range=[0, 100.5], tickvals=[0, 50, 100], ticktext=["0", "50%", "100%"])
     figure.update_yaxes(autorange="reversed", ticksuffix=" ")
+    height = 150 + _BAR_PIXELS * len(blocks)
     figure.update_layout(
         barmode="stack",
         bargap=0.22,
-        height=150 + _BAR_PIXELS * len(blocks),
+        height=height,
+        meta={"narrow": _narrow_layout(blocks, ["all", f"{len(elite)} best"], height)},
         legend={**LEGEND, "y": 1 + 34 / (_BAR_PIXELS * max(1, len(blocks)))},
         margin={**MARGIN, "t": 84, "b": 36, "l": 16},
     )
     return figure
+
+
+def _narrow_layout(blocks: Sequence[str], titles: Sequence[str], height: int) -> dict[str, Any]:
+    """Return what changes on a narrow screen: short names of blocks and titles, and room for a legend of many lines.
+
+    Args:
+        blocks: Names of the blocks.
+        titles: Of the two figures.
+        height: Of the figure where there is room, in pixels.
+    """
+    return {
+        "height": height + 110,
+        "yaxis.tickvals": list(blocks),
+        "yaxis.ticktext": [re.sub(r"\D+", ".", block).strip(".") for block in blocks],
+        "xaxis.tickvals": [0, 50],
+        "xaxis2.tickvals": [0, 50],
+        **{f"annotations.{number}.text": title for number, title in enumerate(titles)},
+    }
 
 
 def _bars(
@@ -104,7 +126,7 @@ def _bars(
         textposition="inside",
         insidetextanchor="middle",
         textangle=0,
-        textfont={"size": 11, **({} if option == _ABSENT else {"color": "white"})},
+        textfont={"size": 11, "color": GREY if option == _ABSENT else "white"},
         customdata=numbers,
         hovertemplate=f"%{{y}}: {option} in %{{customdata}} of {total} (%{{x:.0f}}%)<extra></extra>",
     )

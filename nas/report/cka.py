@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from supernet.block import Network
+from supernet.network import Network
 
 #: Fewest images of a batch: the estimator divides by N - 3.
 LEAST_IMAGES = 4

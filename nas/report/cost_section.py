@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nas.insight.spent_time import SpentTime
-from nas.report.html import section, table
+from nas.report.html import section, sorted_by, table
 from nas.runtime.console import duration
 
 _PHASES = {
@@ -31,7 +31,7 @@ def cost_section(spent: Sequence[SpentTime], *, supernet_unknown: bool) -> str:
     rows = [
         [
             _PHASES.get(each.phase, each.phase),
-            duration(each.seconds),
+            sorted_by(each.seconds, duration(each.seconds)),
             format_device_hours(each.device_hours) or "not recorded",
             "" if each.runs is None else str(each.runs),
             each.record,

@@ -15,6 +15,7 @@ from nas.report.scores import TITLES, format_score
 from nas.runtime.uncertainty import Accuracy, error_bar
 from nas.search.trial_store import TrialRecord
 from search_spaces.architecture import Architecture
+from search_spaces.operators import operator_names
 
 BLUE, GREEN, PURPLE, VERMILION = "#0f8bc9", "#1aa179", "#b5609a", "#d55e00"
 GREY = "rgba(128,128,128,0.8)"
@@ -26,6 +27,12 @@ LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 MARGIN = {"l": 64, "r": 16, "t": 56, "b": 56}
 
 _BLOCKS_A_LINE = 4  # of a hover box
+
+
+def operator_colour(name: str) -> str:
+    """Return the colour of an operator, which it has in every figure and drawing."""
+    names = operator_names()
+    return COLOURS[names.index(name) % len(COLOURS)] if name in names else GREY
 
 
 def scatter_trials(trials: Sequence[TrialRecord], x: str, y: str, /, **trace: Any) -> go.Scatter:

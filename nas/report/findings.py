@@ -8,13 +8,16 @@ from functools import cached_property
 from typing import Any
 
 from nas.insight.best_practices import Check, check_practices
+from nas.insight.comparison import Comparison, compare_with_nearest
 from nas.insight.lessons import Lesson, find_lessons
 from nas.insight.spent_time import SpentTime, compute_spent_times
 from nas.search.loop import pareto_records
 from nas.search.objectives import Goal
 from nas.search.ties import with_images
 from nas.search.trial_store import TrialRecord
+from nas.study.designs import best_of_search
 from nas.study.folder import Study
+from search_spaces.architecture import Architecture
 from search_spaces.errors import StudyError
 
 _PAUSE = timedelta(minutes=10)  # no trial for so long: the search did not run
@@ -63,6 +66,18 @@ class Findings:
     def checks(self) -> list[Check]:
         """How far it keeps to good practice."""
         return check_practices(self.study, self.trials, self.running_time if self.times else None)
+
+    @cached_property
+    def winner(self) -> Architecture | None:
+        """The design that was best when it was trained alone; the front's first where none was."""
+        if self.results:
+            return Architecture.from_json(best_of_search(self.study, self.results)["architecture"])
+        return self.front[0].architecture if self.front else None
+
+    @cached_property
+    def nearest(self) -> Comparison | None:
+        """The winner beside the published design that is nearest to it; None where there is one of neither."""
+        return None if self.winner is None else compare_with_nearest(self.winner, self.study.space())
 
     @cached_property
     def spent(self) -> list[SpentTime]:

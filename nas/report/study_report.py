@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
 from nas.insight.spent_time import is_supernet_complete
 from nas.report.choices import plot_operators, plot_positions, select_elite
 from nas.report.cost_section import cost_section, describe_total
+from nas.report.data_section import data_section
 from nas.report.findings import Findings, read_findings
 from nas.report.halving import halving_section
 from nas.report.history import plot_history
-from nas.report.html import figure, page, section
+from nas.report.html import contents, figure, page, section
 from nas.report.insight_sections import insight_section, practices_section
 from nas.report.learning_curves import learning_section
 from nas.report.ranking_page import ranking_section
 from nas.report.scores import NAMES, format_cost, format_named_score, format_score
 from nas.report.study_tables import analogues_section, digest_code, front_section, retraining_section
 from nas.report.tradeoff import plot_tradeoff
+from nas.report.winner_section import winner_section
 from nas.runtime.console import duration
 from nas.runtime.files import write_text
 from nas.runtime.secrets import redact_command
 from nas.runtime.uncertainty import Accuracy, is_tie, largest_optimism
 from nas.search.ties import find_ties
 from nas.search.trial_store import TrialRecord
+from nas.study.designs import describe_origin
 from nas.study.folder import Study
 
 _PACKAGES = ("torch", "optuna", "ray", "timm")  # whose versions the footer names
@@ -51,7 +55,9 @@ def _page(findings: Findings) -> str:
     sections = [_header(findings), _overview(findings)]
     if findings.evaluated:
         sections += [
+            winner_section(findings),
             _tradeoff_section(findings, figures),
+            insight_section(findings.lessons, figures),
             front_section(findings),
             "" if findings.halving is None else halving_section(findings.halving, findings.results),
             retraining_section(findings),
@@ -59,11 +65,12 @@ def _page(findings: Findings) -> str:
             learning_section(findings.study, findings.results, figures),
             _history_section(findings, figures),
             _choices_section(findings, figures),
-            insight_section(findings.lessons, figures),
             analogues_section(findings),
             _cost_section(findings),
             practices_section(findings.checks),
+            data_section(findings),
         ]
+    sections.insert(2, contents(sections))
     sections.append(_footer(findings))
     return page(f"{findings.study.name}: architecture search", sections, figures)
 
@@ -108,17 +115,48 @@ def _summary(findings: Findings) -> str:
         sentences += _cheaper_design(findings, others[0]) if others else []
     else:
         sentences = [
-            f"The best design, {digest_code(best)}, has {NAMES[first]} "
+            f"The best of the search, {digest_code(best)}, has {NAMES[first]} "
             f"<b>{format_score(first, best)}</b> ({rest})."
         ]
-    if findings.results:
-        top = findings.results[0]
-        how = "from scratch" if top["mode"] == "scratch" else "from the supernet's weights"
+    return f'<p class="summary">{" ".join([*_describe_retrained(findings), *sentences, *_describe_ties(findings)])}</p>'
+
+
+def _describe_retrained(findings: Findings) -> list[str]:
+    """Return what the winner reaches when it is trained alone, and the baseline that is better, if one is."""
+    if findings.winner is None or not findings.results:
+        return []
+    first, digest = findings.results[0], findings.winner.digest
+    best = next(result for result in findings.results if result["digest"] == digest)
+    sentences = [
+        f"{_describe_mode(best)}, <code>{html.escape(digest)}</code> reaches "
+        f"<b>{Accuracy.from_result(best, 'test')}</b> top-1 on the test images, which nothing was selected by."
+    ]
+    if first["digest"] != digest:
         sentences.append(
-            f"Retrained {how}, <code>{html.escape(top['digest'])}</code> reaches "
-            f"<b>{Accuracy.from_result(top, 'test')}</b> top-1 on the test images, which nothing was selected by."
+            f"{html.escape(describe_origin(first))}, which was trained to be compared with, does better on validation "
+            f"images and reaches <b>{Accuracy.from_result(first, 'test')}</b> on those of the test."
         )
-    return f'<p class="summary">{" ".join(sentences)}</p>'
+    return sentences
+
+
+def _describe_mode(result: Mapping[str, Any]) -> str:
+    return (
+        f"Retrained {'from scratch' if result['mode'] == 'scratch' else 'from the weights of the supernet'}"
+    )
+
+
+def _describe_ties(findings: Findings) -> list[str]:
+    """Return how many designs of a front by loss are as accurate as its most accurate one, as far as can be told."""
+    if "top1" in findings.goal.objectives or len(findings.front) < 2:
+        return []
+    if not (known := [trial for trial in findings.front if trial.accuracy is not None]):
+        return []
+    top = max(known, key=lambda trial: trial.scores["top1"])
+    ties = len(find_ties(known)[top.architecture.digest])
+    return [
+        f"In accuracy {ties} of the {len(known)} designs of the front are within noise of its most accurate one "
+        f"({top.accuracy}, {format_cost('macs', top.scores['macs'])} MACs)."
+    ]
 
 
 def _describe_optimism(best: Accuracy, measured: Sequence[TrialRecord]) -> str:

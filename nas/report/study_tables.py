@@ -8,12 +8,14 @@ from typing import Any
 
 from nas.report.findings import Findings
 from nas.report.html import section, table
+from nas.report.legend import describe_block
 from nas.report.scores import NAMES, format_named_score, format_score
 from nas.runtime.console import quantity
 from nas.runtime.uncertainty import Accuracy, is_tie, num_decimals
 from nas.search.ties import relate, tie_marks
 from nas.search.trial_store import TrialRecord
 from nas.study.designs import describe_origin
+from search_spaces.architecture import Block
 
 _NONE = "–"
 
@@ -142,6 +144,13 @@ def digest_code(trial: TrialRecord) -> str:
 
 
 def _stage_boxes(trial: TrialRecord) -> str:
-    stages = str(trial.architecture).split(" | ")
-    spans = "".join(f"<span>{html.escape(stage)}</span>" for stage in stages)
+    spans = "".join(
+        f"<span>{' '.join(_signs(block) for block in stage.blocks)}</span>"
+        for stage in trial.architecture.stages
+    )
     return f'<div class="design">{spans}</div>'
+
+
+def _signs(block: Block) -> str:
+    """Return a block as it is written in one line, which a pointer on it takes apart."""
+    return f'<abbr title="{html.escape(describe_block(block))}">{html.escape(str(block))}</abbr>'

@@ -25,7 +25,7 @@ from nas.report.figure_style import (
     score_axis,
 )
 from nas.report.scores import TITLES
-from nas.runtime.uncertainty import Accuracy
+from nas.runtime.uncertainty import Accuracy, error_bar
 from nas.search.objectives import OBJECTIVES, Goal
 from nas.search.pareto import front
 from nas.search.ties import find_ties
@@ -37,7 +37,7 @@ _BATCH_COLOURS = [[0, "#8d7cc3"], [0.5, "#2a9d8f"], [1, "#e0b020"]]
 _MODES = {"scratch": ("from scratch", "square", GREEN), "inherit": ("inherited", "diamond", PURPLE)}
 _LOG_RANGE = 20  # a cost that spans more than this factor is plotted on a logarithmic axis
 _NAME_PIXELS = 16  # from one name to the next
-_PLOT_SHARE = 0.68  # of the figure's height that the vertical axis takes
+_LEAST_PLOT_SHARE = 0.5  # of the figure's height that the vertical axis takes, whatever its legend needs
 
 
 def plot_tradeoff(
@@ -80,9 +80,10 @@ def plot_tradeoff(
     cost_axis, gain_axis = _cost_axis(cost, costs), score_axis(gain, plotted, [*best, *analogues], results)
     figure = go.Figure(traces)
     if analogues:
-        extent = gain_axis.get("range") or [trial.scores[gain] for trial in plotted]
+        extent = gain_axis.get("range") or _extent(plotted, gain, results)
         logarithmic = cost_axis.get("type") == "log"
-        figure.update_layout(annotations=_names(analogues, cost, gain, costs, extent, logarithmic))
+        names = _names(analogues, cost, gain, costs, extent, logarithmic)
+        figure.update_layout(annotations=names, meta={"narrow": {"annotations": []}})
     figure.update_layout(height=HEIGHT, hovermode="closest", legend=LEGEND, margin=MARGIN)
     figure.update_xaxes(title=TITLES[cost], **cost_axis)
     figure.update_yaxes(title=TITLES[gain], **gain_axis)
@@ -185,6 +186,18 @@ def _retrained_points(
     return traces
 
 
+def _extent(plotted: Sequence[TrialRecord], gain: str, results: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return the lowest and highest value that an axis shows by itself, with the room that it leaves around them."""
+    values = [trial.scores[gain] for trial in plotted]
+    if gain == "top1":
+        bars = [error_bar(trial.scores[gain], trial.images) for trial in plotted]
+        values += [trial.scores[gain] + above for trial, (_, above) in zip(plotted, bars, strict=True)]
+        values += [trial.scores[gain] - below for trial, (below, _) in zip(plotted, bars, strict=True)]
+        values += [result["val_top1"] for result in results]
+    room = 0.12 * (max(values) - min(values))
+    return [min(values) - room, max(values) + room]
+
+
 def _names(
     trials: Sequence[TrialRecord],
     x: str,
@@ -193,7 +206,7 @@ def _names(
     upward: Sequence[float],
     logarithmic: bool,
 ) -> list[dict[str, Any]]:
-    """Return names with leaders for ``trials``, pushed apart upwards so that neighbours can all be read.
+    """Return names with leaders for ``trials``, pushed apart upwards so that none lies on another at any width.
 
     Args:
         trials: What to name.
@@ -203,16 +216,17 @@ def _names(
         upward: Values on the vertical axis, for its extent.
         logarithmic: Whether the horizontal axis is; plotly then wants logarithms here.
     """
-    pixels = HEIGHT * _PLOT_SHARE / ((max(upward) - min(upward)) or 1.0)
+    # A taller axis drives names further apart, never nearer.
+    pixels = HEIGHT * _LEAST_PLOT_SHARE / ((max(upward) - min(upward)) or 1.0)
     middle = (min(across) + max(across)) / 2
     names = []
-    free = {"left": float("-inf"), "right": float("-inf")}  # the lowest free height of each side, in pixels
+    free = float("-inf")  # the lowest free height, in pixels
     for trial in sorted(trials, key=lambda trial: trial.scores[y]):
         # Away from the nearer edge of the picture, where a name would be cut off.
         side = "left" if trial.scores[x] <= middle else "right"
         point = trial.scores[y] * pixels
-        height = max(point, free[side])
-        free[side] = height + _NAME_PIXELS
+        height = max(point, free)
+        free = height + _NAME_PIXELS
         names.append(
             {
                 "x": math.log10(trial.scores[x]) if logarithmic else trial.scores[x],

@@ -14,7 +14,7 @@ from nas.training.retraining_result import trained_network
 from nas.training.weight_files import read_network
 from search_spaces.architecture import Architecture
 from search_spaces.errors import RequestError
-from supernet.block import Network
+from supernet.network import Network
 
 
 @dataclass(frozen=True)

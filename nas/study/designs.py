@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,19 @@ def is_baseline(result: Mapping[str, Any]) -> bool:
     return bool(result.get("published")) or (origin != SAMPLED and not is_plain(origin))
 
 
+def best_of_search(study: Study, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the first of results, best first, that is of no published design; the first where there is none.
+
+    Baselines are trained to be compared with: one of them is exported where it is named, or alone, or where a halving
+    chose it.
+    """
+    halving = study.halving() or {"candidates": []}
+    kept = {each["digest"] for each in halving["candidates"] if each["out_after"] is None}
+    return next(
+        (result for result in results if result["digest"] in kept or not is_baseline(result)), results[0]
+    )
+
+
 def find_architecture(text: str) -> Architecture:
     """Return the architecture that ``text`` names: path of a JSON file or an export folder, or a published name.
 
@@ -97,13 +110,30 @@ def _read_architecture(text: str) -> Architecture:
         path = path / "config.json"
     if not path.is_file():
         return published(text)
-    content = read_json(path)
-    if isinstance(content, dict) and "architecture" in content:
-        content = content["architecture"]
     try:
-        return Architecture.from_json(content, trusted=os.environ.get(TRUST) == "1")
+        return Architecture.from_json(
+            architecture_json(read_json(path)), trusted=os.environ.get(TRUST) == "1"
+        )
     except (ArchitectureError, RecursionError) as error:
         raise ArchitectureError(f"{path}: {error}") from None
+
+
+def architecture_json(content: object) -> object:
+    """Return the JSON of the design in a JSON file: all of it, or what is called ``architecture`` in it.
+
+    In the ``config.json`` of an export this is the name that timm knows the network by, and the design is among what it
+    is called with. Earlier exports hold the design in its place.
+    """
+    if not isinstance(content, dict) or "architecture" not in content:
+        return content
+    arguments = content.get("model_args")
+    if (
+        isinstance(content["architecture"], str)
+        and isinstance(arguments, dict)
+        and "architecture" in arguments
+    ):
+        return arguments["architecture"]
+    return content["architecture"]
 
 
 def find_design(named: str | Architecture, study: Study) -> Design:

@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from nas.training.weight_files import read_network
 from search_spaces.architecture import Architecture
 from search_spaces.errors import CheckpointError, SpaceError, WorkError
 from search_spaces.published import published
 from search_spaces.space import Space
-from supernet.block import Network
+from supernet.network import Network
 from supernet.supernet import Supernet
 
 #: Largest difference of logits to a published network's, times the largest logit where that exceeds 1.
@@ -69,7 +68,7 @@ def read_pretrained_start(name: str, architecture: Architecture, path: Path, spa
         )
     with_head = design.num_classes == space.num_classes
     if not with_head:
-        network.head = nn.Linear(network.head.in_features, space.num_classes)
+        network.reset_classifier(space.num_classes)
     return PretrainedStart(name, target, network, with_head)
 
 

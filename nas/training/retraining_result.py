@@ -18,10 +18,13 @@ from nas.study.folder import Study
 from nas.training.former_checkpoint import remove_checkpoints
 from nas.training.retraining_job import RetrainingJob
 from nas.training.stored_answers import TrainingTeacher
+from nas.training.stored_logits import STORED_IMAGES, require_stored_logits, write_logits
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
-from supernet.block import Network
-from supernet.resizing import AtImageSize
+from search_spaces.errors import CheckpointError
+from supernet.checkpoints import load_network
+from supernet.network import Network
+from supernet.resizing import AtImageSize, resize_images
 from supernet.subnet import build_subnet
 
 
@@ -41,6 +44,7 @@ def write_result(
     test_images = len(data.final_test())
     weights = job.folder / "model.safetensors"
     save_tensors(weights, network.state_dict(), {"digest": job.architecture.digest})
+    _write_logits(job, network, data)
     analytic = costs(job.architecture)
     write_json(
         job.result_file,
@@ -72,6 +76,14 @@ def write_result(
     remove_checkpoints(job.checkpoint_file)
 
 
+def _write_logits(job: RetrainingJob, network: nn.Module, data: Data) -> None:
+    """Store what the trained network answers about a few validation images, in float32 on the CPU."""
+    copy = build_subnet(job.architecture)
+    copy.load_state_dict(network.state_dict())
+    images, _ = next(data.val.batches(STORED_IMAGES, device=torch.device("cpu")))
+    write_logits(job.folder, copy.eval(), resize_images(images, job.architecture.image_size))
+
+
 def describe_teacher(teacher: TrainingTeacher) -> dict[str, Any]:
     """Return what a result says of who taught it: its name and digest, and how good it was if that was measured."""
     known: dict[str, Any] = {"name": teacher.name, "digest": teacher.digest}
@@ -82,9 +94,17 @@ def describe_teacher(teacher: TrainingTeacher) -> dict[str, Any]:
 
 
 def trained_network(study: Study, result: Mapping[str, Any]) -> Network:
-    """Return the network that a result of `retrain` describes, with its trained weights."""
+    """Return the network that a result of `retrain` describes, with its trained weights, on the CPU.
+
+    Raises:
+        CheckpointError: If the weights are damaged, or answer otherwise than when they were trained.
+    """
     design = Architecture.from_json(result["architecture"])
-    network = build_subnet(design)
-    weights, _ = load_tensors(study.retraining_folder(design.digest, result["mode"]) / result["weights"])
-    network.load_state_dict(weights)
-    return network.eval()
+    folder = study.retraining_folder(design.digest, result["mode"])
+    weights, _ = load_tensors(folder / result["weights"])
+    try:
+        network = load_network(design, weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder / result['weights']}: {error}; retrain the design") from None
+    require_stored_logits(folder, network)
+    return network

@@ -22,7 +22,7 @@ from nas.training.retraining_result import write_result
 from nas.training.sharded_step import meet_workers
 from nas.training.stored_answers import TrainingTeacher, images_to_teach
 from nas.training.subnet_step import subnet_step
-from supernet.block import Network
+from supernet.network import Network
 from supernet.resizing import AtImageSize
 from supernet.subnet import build_subnet
 

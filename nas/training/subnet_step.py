@@ -13,8 +13,8 @@ from nas.training.lesson import prepare_lesson
 from nas.training.loop import ForwardBackward
 from nas.training.sharded_step import SumOverWorkers, seed_shard, sharded_step
 from nas.training.stored_answers import Teaching
-from supernet.block import Network
 from supernet.compile_blocks import compile_blocks
+from supernet.network import Network
 from supernet.resizing import resize_images
 
 
@@ -45,7 +45,7 @@ def subnet_step(
         teaching: A teacher's answers; None without one.
         image_size: Height and width that images are brought to for the network, not for its teacher; None leaves them.
     """
-    criterion = Criterion(recipe, network.head.out_features)
+    criterion = Criterion(recipe, network.num_classes)
 
     def run_shard(step: int, shard: int, images: Tensor, labels: Tensor) -> Tensor:
         seed_shard(recipe.seed, step, shard)  # stochastic depth

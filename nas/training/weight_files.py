@@ -19,8 +19,8 @@ from nas.runtime.error_text import first_line
 from nas.runtime.files import load_tensors
 from search_spaces.architecture import Architecture
 from search_spaces.errors import CheckpointError
-from supernet.block import Network
 from supernet.checkpoints import count_channels, count_classes, load_network, translate_checkpoint
+from supernet.network import Network
 
 #: Keys under which training codes keep the weights; averaged ones, which their authors evaluate, come first.
 _WEIGHT_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")

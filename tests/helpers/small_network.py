@@ -11,7 +11,7 @@ from nas.runtime.files import save_tensors
 from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.declaration import parse_declaration
 from search_spaces.space import Space
-from supernet.block import Network
+from supernet.network import Network
 from supernet.subnet import build_subnet
 
 SPACE = """

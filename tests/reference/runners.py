@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from search_spaces.architecture import Block
 from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
-from supernet.block import TokenNetwork
+from supernet.network import TokenNetwork
 from supernet.operators.cswin import CrossShapedWindowAttention
 from supernet.operators.dwconv import DepthwiseConvolution, DynamicDepthwise, InhomogeneousDepthwise
 from supernet.operators.gsa import GlobalSubsampledAttention
@@ -282,7 +282,7 @@ def net(case: Case) -> Outputs:
         side = a["img_size"] // a.get("patch_size", 4)
         network.stages[0].blocks[0].before = AbsolutePosition(side, side, a["embed_dim"])
     case.load(network, table)
-    features = network.features(case.input)
+    features = network.forward_intermediates(case.input, output_fmt="NHWC", intermediates_only=True)
     return {"output": network(case.input), **staged(case, features)}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +83,9 @@ def test_a_design_that_asks_for_too_much_is_refused(change: dict[str, Any], says
         Architecture.from_json({**DESIGN, **change})
 
 
-def test_limits_are_told_apart() -> None:
+def test_limits_are_told_apart_and_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "SECURITY.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(NAS_LIMIT_\w+)` \| ([\d,]+) \| (.+) \|$", page, re.MULTILINE)
+    assert rows == [(limit.variable, f"{limit.default:,}", limit.what) for limit in LIMITS]
     assert len({limit.variable for limit in LIMITS}) == len(LIMITS)
     assert DEPTH.refusal(DEPTH.default) is None

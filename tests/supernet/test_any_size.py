@@ -62,8 +62,8 @@ def test_any_size_runs(name: str) -> None:
     for size in ((224, 224), (256, 256), (320, 480)):
         images = torch.randn(1, 3, *size)
         assert network(images).isfinite().all()
-        first = network.features(images)[0]
-        assert first.shape[1:3] == (
+        first = network.forward_intermediates(images, intermediates_only=True)[0]
+        assert first.shape[2:] == (
             (size[0] // 16, size[1] // 16) if "refiner" in name else (size[0] // 4, size[1] // 4)
         )
 

@@ -119,7 +119,7 @@ def test_a_config_that_is_none(exported: Path, content: str) -> None:
 
 def test_images_that_are_not_square(exported: Path) -> None:
     config = json.loads((exported / "config.json").read_text())
-    config["architecture"]["image_size"] = [8, 16]
+    config["model_args"]["architecture"]["image_size"] = [8, 16]
     (exported / "config.json").write_text(json.dumps({**config, "input_size": [3, 8, 16]}))
     with pytest.raises(RequestError, match="8x16 px; only square"):
         evaluate_folder(exported, "mnist5k", None)
@@ -165,7 +165,7 @@ def test_modules_that_a_config_names_are_not_imported(
     (tmp_path / "planted.py").write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()")
     monkeypatch.syspath_prepend(tmp_path)
     config = json.loads((exported / "config.json").read_text())
-    config["architecture"]["operators"] = {"planted": "planted:OPERATOR"}
+    config["model_args"]["architecture"]["operators"] = {"planted": "planted:OPERATOR"}
     (exported / "config.json").write_text(json.dumps(config))
     with pytest.raises(
         RequestError, match=r"'planted:OPERATOR', and a file alone has none imported; .*NAS_TRUST=1"
@@ -189,7 +189,7 @@ def test_a_config_that_contradicts_its_design(exported: Path) -> None:
 
 def test_a_design_that_cannot_be_built(exported: Path) -> None:
     config = json.loads((exported / "config.json").read_text())
-    config["architecture"]["stem"] = "tree"
+    config["model_args"]["architecture"]["stem"] = "tree"
     (exported / "config.json").write_text(json.dumps(config))
     with pytest.raises(RequestError, match=r"is no export that can be used: .*unknown stem 'tree'"):
         evaluate_folder(exported, "mnist5k", None)

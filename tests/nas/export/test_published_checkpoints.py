@@ -21,10 +21,10 @@ from search_spaces.cost import costs
 from search_spaces.errors import CheckpointError
 from search_spaces.published import PUBLISHED, published
 from supernet.block import Block as BlockModule
-from supernet.block import Network
 from supernet.block import Stage as StageModule
 from supernet.checkpoints import count_classes, load_network, recognise_naming, translate_checkpoint
 from supernet.ffn import FeedForward
+from supernet.network import Network
 from supernet.operators.swin import ShiftedWindowAttention
 from supernet.stem import ConvStem, PatchMerging
 from supernet.subnet import build_subnet
@@ -103,7 +103,7 @@ def test_swin_of_timm_loads_into_our_modules() -> None:
     theirs = small_swin()
     # One window covers the second stage's 7x7 map: nothing is shifted there.
     stages = [swin_stage(16, 2, (0, 3), None), swin_stage(32, 4, (0, 0), 16)]
-    ours = Network(ConvStem(3, 16, 4, 4, 0), stages, 32, 5, norm_eps=1e-5)
+    ours = Network(ConvStem(3, 16, 4, 4, 0), stages, (16, 32), (4, 8), 5, norm_eps=1e-5)
     ours.load_state_dict(translate_checkpoint(theirs.state_dict()))
     x = images(1, 3, 56, 56)
     assert (ours.eval()(x) - theirs(x)).abs().max() <= 1e-5

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from nas.report.cka import centre_gram, compute_gram, compute_similarities
-from supernet.block import Network
 from supernet.block import Stage as StageModule
+from supernet.network import Network
 from supernet.subnet import build_subnet
 from tests.helpers.designs import DEEP, noise
 
@@ -44,7 +44,7 @@ class Fixed(nn.Module):
 def fixed(*features: Tensor, batches: int = 1) -> list[float | None]:
     """Return the similarities of a network whose blocks answer with ``features`` of all images."""
     blocks = [Fixed(*each.chunk(batches)) for each in features]
-    network = Network(nn.Identity(), [StageModule(blocks)], 4, 2)
+    network = Network(nn.Identity(), [StageModule(blocks)], (4,), (1,), 2)
     network.norm, network.head = nn.Identity(), nn.Identity()  # type: ignore[assignment]
     return compute_similarities(network, features[0].chunk(batches))
 

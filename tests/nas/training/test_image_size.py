@@ -21,7 +21,7 @@ from nas.training.retraining_job import RetrainingJob
 from nas.training.subnet import train_one
 from nas.training.subnet_step import subnet_step
 from search_spaces.architecture import Architecture, Block, Stage
-from supernet.block import Network
+from supernet.network import Network
 from supernet.subnet import build_subnet
 from tests.helpers.modules import randomised
 from tests.helpers.noise import TRAIN, three_splits

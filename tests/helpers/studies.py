@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 
 from nas.runtime.files import write_json
 from nas.search.analytic import AnalyticScores
 from nas.search.loop import Search, SearchConfig, pareto_records
+from nas.search.trial_store import TrialRecord
 from nas.study.dataset_info import DatasetInfo
 from nas.study.folder import Study
 from nas.study.settings import Settings
@@ -80,6 +81,21 @@ def make_study(
     if len(rows) >= trials > 4:
         study.write_front(rows, goal, pareto_records(rows, goal), 0)
     return study
+
+
+def unseen_trials(study: Study, count: int, batch: int) -> list[TrialRecord]:
+    """Return trials like the study's first, of designs that it has none of; a design is stored once."""
+    records, rng = study.records(), Random(batch)
+    space, seen = study.space(), {record.architecture.digest for record in records}
+    found: list[TrialRecord] = []
+    while len(found) < count:
+        design = space.sample(rng)
+        if design.digest not in seen:
+            seen.add(design.digest)
+            place = {"batch": batch, "index_in_batch": len(found)}
+            params = space.values(design)
+            found.append(replace(records[0], **place, params=params, architecture=design, repeat=False))
+    return found
 
 
 def write_result(

@@ -12,7 +12,7 @@ from nas.report.study_report import write_report
 from nas.study.folder import Study
 from nas.training.epoch_history import FILE_NAME, Epoch, EpochHistory, SupernetEpoch
 from tests.helpers.browser import file_address, visiting
-from tests.helpers.studies import make_study, write_result
+from tests.helpers.studies import make_study, unseen_trials, write_result
 
 COLOURS = "element => [getComputedStyle(element).color, getComputedStyle(element).backgroundColor]"
 
@@ -22,13 +22,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the report of a study with all that a report can show, baselines and learning curves among it."""
     study = make_study(tmp_path_factory.mktemp("browser") / "study", 24)
     records = study.records()
-    like = replace(records[0], batch=9, repeat=False)
+    names = ("swin", "cswin", "twins_svt", "twins_pcpvt", "dwnet_dynamic")
     study.open_store().add(
         [
-            replace(
-                like, index_in_batch=at, origin=f"{name}-like", scores={**like.scores, "top1": 93.2 + at / 5}
-            )
-            for at, name in enumerate(("swin", "cswin", "twins_svt", "twins_pcpvt", "dwnet_dynamic"))
+            replace(trial, origin=f"{name}-like", scores={**trial.scores, "top1": 93.2 + at / 5})
+            for at, (name, trial) in enumerate(zip(names, unseen_trials(study, 5, batch=9), strict=True))
         ]
     )
     designs = [record.architecture for record in records[:3]]

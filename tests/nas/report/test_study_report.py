@@ -21,7 +21,7 @@ from search_spaces.analogues import analogues
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from search_spaces.declaration import load_declaration
-from tests.helpers.studies import make_study
+from tests.helpers.studies import make_study, unseen_trials
 
 
 def retrain(study: Study, row: TrialRecord, mode: str, top1: float) -> None:
@@ -138,9 +138,9 @@ def test_an_interrupted_search(tmp_path: Path, trials: int) -> None:
 def test_stopped_designs_are_counted_and_not_drawn(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study", 12)
     before = pareto_records(study.records(), study.goal())
-    row = study.records()[0]
+    (row,) = unseen_trials(study, 1, batch=99)
     # So good that it would be the whole front.
-    row = replace(row, batch=99, scores={**row.scores, "top1": 100.0, "macs": 1.0}, stopped_after=63)
+    row = replace(row, scores={**row.scores, "top1": 100.0, "macs": 1.0}, stopped_after=63)
     study.open_store().add([row])
     text, figures = page(study)
     study.write_front(study.records(), study.goal(), before, 0)

@@ -81,7 +81,14 @@ sys.modules[__name__].__class__ = _Package
 
 
 def _find(name: str) -> Any:
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        from nas.runtime.extras import explain_missing
+
+        if (missing := explain_missing(error)) is None:
+            raise
+        raise missing from error
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,7 @@ from nas.pipeline.time_estimate import TimeEstimate, estimate_time
 from nas.ranking.agreement import LEAST_DESIGNS
 from nas.report.study_report import write_report
 from nas.runtime.console import log
+from nas.runtime.extras import require_package
 from nas.search.trial_store import TrialRecord
 from search_spaces.errors import RequestError
 
@@ -115,6 +116,8 @@ def prepare_search(request: SearchRequest, following: Following) -> SearchJob:
         raise RequestError("--baselines are retrained beside designs of the front; add --retrain 1")
     if "candidates" in request.given and not retrain:
         raise RequestError("--candidates are those of which --retrain chooses; add --retrain 1")
+    if following.export:
+        require_package("onnxruntime", "--export")
     plan = plan_search(request)
     if gate is not None and not plan.settings.needs_supernet:
         raise RequestError("--gate judges a supernet, and this search trains none; leave it out")

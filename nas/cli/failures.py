@@ -18,6 +18,7 @@ import typer
 from nas.cli.render import OutputClosed
 from nas.runtime.console import log
 from nas.runtime.error_text import first_line, last_line
+from nas.runtime.extras import explain_missing
 from nas.runtime.secrets import redact
 from search_spaces.errors import NasError
 
@@ -55,15 +56,22 @@ def _run(command: Callable[[], object]) -> int:
         _say(_usage_sentence(error))
         return 2
     except NasError as error:
-        if error.__cause__ is not None:
-            _keep_traceback(error)
-        _say(f"{error} (docs/{error.page})" if error.page else str(error))
-        return error.exit_code
+        return _say_error(error)
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (missing := explain_missing(error)) is not None:
+            return _say_error(missing)
         where = _keep_traceback(error)
         _say(f"{explain(error)}; {where}")
         return 2 if isinstance(error, OSError) and error.errno in _IMPOSSIBLE_NAME else 1
     return code if isinstance(code, int) else 0
+
+
+def _say_error(error: NasError) -> int:
+    """Print the sentence of an error and the page that says more; return its exit code."""
+    if error.__cause__ is not None:
+        _keep_traceback(error)
+    _say(f"{error} (docs/{error.page})" if error.page else str(error))
+    return error.exit_code
 
 
 def explain(error: Exception) -> str:

@@ -115,7 +115,8 @@ Precision = Annotated[
     str,
     typer.Option(
         help="Write files of fewer bits beside fp32 too: a list of fp16, int8 (calibrated on training images) and "
-        "int8-dynamic, with their accuracy on validation images and their latency."
+        "int8-dynamic, with their accuracy on validation images and their latency.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Targets = Annotated[

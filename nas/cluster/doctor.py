@@ -25,7 +25,7 @@ from search_spaces.errors import NasError
 
 _GIB = 2**30
 _PACKAGES = (
-    "torch", "torchvision", "timm", "ray", "optuna", "optuna-dashboard", "sqlalchemy", "plotly", "einops",
+    "torch", "torchvision", "timm", "ray", "optuna", "optuna-dashboard", "sqlalchemy", "plotly",
     "safetensors", "onnx", "onnxruntime", "onnxscript", "mlxtend",
 )  # fmt: skip
 #: Module of a database driver and the scheme of a storage URL that asks for it.
@@ -94,9 +94,7 @@ def _find_packages(problems: list[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[name] = "missing"
     if missing := [name for name, version in versions.items() if version == "missing"]:
-        problems.append(
-            f"{', '.join(missing)} not installed; run make setup, or pip install {' '.join(missing)}"
-        )
+        problems.append(f"{', '.join(missing)} not installed; run make setup, or pip install 'nas[all]'")
     return versions
 
 

@@ -26,6 +26,7 @@ from nas.cluster.ray_session import ask_for_token, clear_session, session_folder
 from nas.cluster.start_failure import explain, explain_refusal, read_log_ends
 from nas.runtime.console import log
 from nas.runtime.error_text import last_line
+from nas.runtime.extras import require_package
 from search_spaces.errors import BudgetError, NasError, WorkError
 
 MAX_ATTEMPTS = 3  # at what a dying process may have spoilt: a start of Ray, an item, a trial, a team
@@ -106,6 +107,7 @@ def load_ray() -> ModuleType:
             ask_for_token()
         for name, value in ray_environment().items():
             os.environ.setdefault(name, value)
+    require_package("ray", "searching and training on workers")
     import ray
     import ray.exceptions
     import ray.util

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from nas.export.image_sizes import ImageSizes
 from nas.latency.onnx_writer import constant_weights, silence, write_onnx
-from nas.latency.runtime_names import require_runtime
 from nas.latency.runtimes import Run, open_file, write_openvino
 from nas.runtime.error_text import first_line
+from nas.runtime.extras import require_package
 from search_spaces.errors import RequestError, WorkError, nearest
 
 
@@ -70,6 +70,8 @@ FORMATS = ("pt2", "onnx")
 #: Those that need a package which is not always there, and are written where they are named.
 EXTRA_FORMATS = ("openvino",)
 KNOWN_FORMATS = (*FORMATS, *EXTRA_FORMATS)
+#: The package that writes and runs a format.
+_PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
 def file_name(format_name: str) -> str:
@@ -93,8 +95,9 @@ def parse_formats(text: str) -> tuple[str, ...]:
             )
         else:
             names.append(name)
-    if "openvino" in names:
-        require_runtime("openvino", "--format")
+    for name, package in _PACKAGES.items():
+        if name in names:
+            require_package(package, f"--format {name}")
     return tuple(dict.fromkeys(names))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Literal, get_args
 
+from nas.runtime.extras import require_package
 from search_spaces.errors import RequestError, nearest
 
 Runtime = Literal["torch", "onnxruntime", "openvino"]
@@ -25,12 +25,10 @@ def parse_runtime(name: str, option: str = "--runtime") -> Runtime:
 
 
 def require_runtime(runtime: Runtime, option: str) -> None:
-    """Raise unless a runtime is installed; OpenVINO is an extra.
+    """Raise unless a runtime is installed; those beside torch come with extras.
 
     Raises:
-        RequestError: If it is not.
+        MissingPackageError: If it is not.
     """
-    if runtime == "openvino" and find_spec("openvino") is None:
-        raise RequestError(
-            f"{option} {runtime}: the package openvino is not installed; install it: pip install 'nas[openvino]'"
-        )
+    if runtime != "torch":
+        require_package(runtime, f"{option} {runtime}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import threading
 import time
@@ -271,9 +272,16 @@ def tune_with_optuna(
 
 
 def _fit(tuner: Any) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return tuner.fit()
+    """Run Tune; what a trial raised is in its results, and is not printed a second time as a traceback."""
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return tuner.fit()
+    finally:
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager

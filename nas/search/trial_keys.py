@@ -1,35 +1,24 @@
-"""Which trials of a study are stored: a table beside Optuna's, whose keys no two writers can both have.
+"""Which trials of a study are stored: the rows of `TRIAL_KEYS`.
 
-A trial is one place of one batch, and a design is evaluated once. Optuna's tables allow the same trial twice, which
-happens where a connection breaks in the middle of a commit and the trial is stored again, or where two processes
-search one study. The table holds a row for every trial, and the design's digest where the trial evaluated it.
+Optuna's tables allow the same trial twice, which happens where a connection breaks in the middle of a commit and the
+trial is stored again, or where two processes search one study.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, UniqueConstraint, delete, select
+from sqlalchemy import Connection, delete, select
 
+from nas.search.own_tables import TRIAL_KEYS
 from nas.search.ownership import TRIAL_ATTR
 
 #: The attribute of a trial with the digest of its design.
 DIGEST_ATTR = "digest"
-
-#: Not a foreign key to the study: Optuna would have to know of it to delete a study in SQLite.
-TRIAL_KEYS = Table(
-    "nas_trial_keys",
-    MetaData(),
-    Column("study_id", Integer, primary_key=True, autoincrement=False),
-    Column("batch", Integer, primary_key=True, autoincrement=False),
-    Column("place", Integer, primary_key=True, autoincrement=False),
-    Column("digest", String(64), nullable=True),  # any number of rows may have none
-    UniqueConstraint("study_id", "digest", name="nas_one_evaluation_of_a_design"),
-)
 
 
 @dataclass(frozen=True)
@@ -64,11 +53,6 @@ def to_key(state: TrialState, user_attrs: Mapping[str, Any], system_attrs: Mappi
     return TrialKey(int(ours["batch"]), int(ours["place"]), user_attrs[DIGEST_ATTR] if evaluated else None)
 
 
-def make_table(engine: sqlalchemy.Engine) -> None:
-    """Make the table where there is none."""
-    TRIAL_KEYS.metadata.create_all(engine)
-
-
 def find_stored(connection: Connection, study_id: int, keys: Sequence[TrialKey]) -> set[tuple[int, int]]:
     """Return which of some trials are stored already, by batch and index."""
     table = TRIAL_KEYS.c
@@ -83,33 +67,38 @@ def count_stored(connection: Connection, study_id: int) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def add_keys(connection: Connection, study_id: int, keys: Iterable[TrialKey]) -> None:
-    """Add the rows of trials.
+def find_trial_ids(connection: Connection, study_id: int, batch: int) -> list[int]:
+    """Return the ids of a batch's trials that are stored."""
+    table = TRIAL_KEYS.c
+    query = select(table.trial_id).where(table.study_id == study_id, table.batch == batch)
+    return [int(number) for (number,) in connection.execute(query)]
+
+
+def add_keys(connection: Connection, study_id: int, keys: Mapping[int, TrialKey]) -> None:
+    """Add the rows of trials, which are given by id.
 
     Raises:
         sqlalchemy.exc.IntegrityError: If one of the trials is stored, or one of the designs was evaluated.
     """
-    rows = [
-        {"study_id": study_id, "batch": key.batch, "place": key.place, "digest": key.digest} for key in keys
-    ]
+    rows = [{"study_id": study_id, "trial_id": number, **asdict(key)} for number, key in keys.items()]
     if rows:
         connection.execute(TRIAL_KEYS.insert(), rows)
 
 
-def replace_keys(connection: Connection, study_id: int, keys: Iterable[TrialKey]) -> None:
+def replace_keys(connection: Connection, study_id: int, keys: Mapping[int, TrialKey]) -> None:
     """Put the rows of a study's trials in the place of those that are there.
 
     Earlier versions stored trials without rows, perhaps one twice; a study that was deleted leaves rows behind, whose
     number another one may get.
     """
     connection.execute(delete(TRIAL_KEYS).where(TRIAL_KEYS.c.study_id == study_id))
-    first: dict[tuple[int, int], TrialKey] = {}
+    first: dict[int, TrialKey] = {}
+    trials: set[tuple[int, int]] = set()
     digests: set[str] = set()
-    for key in keys:
-        if key.trial in first:
+    for number, key in keys.items():
+        if key.trial in trials:
             continue
-        if key.digest in digests:
-            key = TrialKey(key.batch, key.place, None)
-        first[key.trial] = key
+        first[number] = replace(key, digest=None) if key.digest in digests else key
+        trials.add(key.trial)
         digests.update({key.digest} if key.digest else ())
-    add_keys(connection, study_id, first.values())
+    add_keys(connection, study_id, first)

@@ -13,6 +13,7 @@ import typer.main
 
 from nas.cli.main import app
 from tests.docs.cli_reference import cli_document
+from tests.faults.rows import failures_document
 
 ROOT = Path(__file__).parents[2]
 #: The pages of the documentation, by path.
@@ -150,6 +151,7 @@ def main() -> None:
     for document in ("README.md", *PAGES):
         (ROOT / document).write_text(with_current_quotes(read(document)), encoding="utf-8")
     (ROOT / "docs" / "reference" / "cli.md").write_text(cli_document(), encoding="utf-8")
+    (ROOT / "docs" / "reference" / "failures.md").write_text(failures_document(), encoding="utf-8")
     (ROOT / "studies" / "SETTINGS.md").write_text(settings_document(), encoding="utf-8")
     (ROOT / "studies" / "RECIPES.md").write_text(recipes_document(), encoding="utf-8")
 

@@ -98,6 +98,7 @@ def test_the_tables_of_recipes_are_those_of_their_files() -> None:
 
 def test_the_page_of_the_commands_is_what_they_declare() -> None:
     assert read("docs/reference/cli.md") == documents.cli_document()
+    assert read("docs/reference/failures.md") == documents.failures_document()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

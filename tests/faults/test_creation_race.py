@@ -13,6 +13,7 @@ import pytest
 
 from nas.search.ownership import Owner
 from nas.search.trial_store import Store
+from tests.faults.rows import fault
 from tests.helpers.searches import small_space
 from tests.helpers.servers import MariaDb, PostgreSql, Server, serving
 
@@ -25,6 +26,13 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server | None]:
         yield running
 
 
+@fault(
+    "several processes make one database at the same instant",
+    during="the first moments of searches",
+    outcome="all go on",
+    lost="nothing",
+    told="nothing",
+)
 def test_all_of_them_get_the_one_database(server: Server | None, tmp_path: Path) -> None:
     choices, owner = small_space().choices, Owner("a" * 32, {"images": "x"}, "/a")
     for number in range(ROUNDS):

@@ -5,17 +5,23 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from nas.search import database_wait
-from nas.search.evaluations import Failure
 from nas.search.trial_store import TrialRecord
-from search_spaces.architecture import Architecture
 from search_spaces.errors import WorkError
-from tests.helpers.searches import FakeEvaluations, MemoryStore, comparable, run_search, small_space
+from tests.faults.rows import fault
+from tests.helpers.searches import (
+    DisturbedEvaluations,
+    FakeEvaluations,
+    MemoryStore,
+    comparable,
+    run_search,
+    small_space,
+)
 from tests.helpers.servers import MariaDb, PostgreSql, Server, serving
 
 
@@ -33,22 +39,6 @@ def server(running: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     return running
 
 
-class Disturbed(FakeEvaluations):
-    """Evaluations during which something happens once, before the seventh design."""
-
-    def __init__(self, disturb: Callable[[], None]) -> None:
-        super().__init__()
-        self.disturb = disturb
-
-    def __call__(
-        self, designs: list[Architecture], required_top1: list[float]
-    ) -> Iterator[Mapping[int, Mapping[str, float] | Failure]]:
-        for result in super().__call__(designs, required_top1):
-            if len(self.seen) == 7:
-                self.disturb()
-            yield result
-
-
 @pytest.fixture(scope="module")
 def undisturbed() -> list[TrialRecord]:
     return run_search(MemoryStore(), small_space())
@@ -56,7 +46,7 @@ def undisturbed() -> list[TrialRecord]:
 
 def search(server: Server, folder: Path, disturb: Callable[[], None]) -> list[TrialRecord]:
     """Search while something happens; check that no design was evaluated twice."""
-    evaluate = Disturbed(disturb)
+    evaluate = DisturbedEvaluations(disturb)
     records = run_search(folder, small_space(), evaluate, url=server.url)
     assert len(evaluate.seen) == len(set(evaluate.seen))
     return records
@@ -68,6 +58,13 @@ def restart_later(server: Server, seconds: float) -> None:
     threading.Timer(seconds, server.start).start()
 
 
+@fault(
+    "a PostgreSQL or MariaDB server restarts",
+    during="a search",
+    outcome="waits up to `NAS_STORAGE_WAIT` seconds, then goes on",
+    lost="nothing",
+    told="the database has not answered for ...; waiting up to ...",
+)
 def test_a_server_that_restarts(
     server: Server, undisturbed: list[TrialRecord], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,6 +76,13 @@ def test_a_server_that_restarts(
     assert said[1].startswith("the database answers again after")
 
 
+@fault(
+    "the server ends all connections",
+    during="a search",
+    outcome="goes on at once",
+    lost="nothing",
+    told="a line in `log.txt`",
+)
 def test_connections_that_are_cut(
     server: Server, undisturbed: list[TrialRecord], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,6 +90,13 @@ def test_connections_that_are_cut(
     assert "refused" not in capsys.readouterr().err
 
 
+@fault(
+    "the server does not answer for a while",
+    during="a search",
+    outcome="waits, then goes on",
+    lost="nothing",
+    told="the database has not answered for ...",
+)
 def test_a_server_that_freezes(
     server: Server, undisturbed: list[TrialRecord], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +108,13 @@ def test_a_server_that_freezes(
     assert "(no answer); waiting up to" in capsys.readouterr().err
 
 
+@fault(
+    "the server stays away for longer than `NAS_STORAGE_WAIT`",
+    during="a search",
+    outcome="exit 1, goes on when it is back",
+    lost="the designs that were being evaluated",
+    told="the database has not answered for ...; run the same command again",
+)
 def test_a_server_that_is_gone_for_longer_than_allowed(
     server: Server, undisturbed: list[TrialRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +131,13 @@ def test_a_server_that_is_gone_for_longer_than_allowed(
     assert len(again.seen) == 16 - 6  # six were stored; the seventh was evaluated as the server went
 
 
+@fault(
+    "the connection breaks between a commit and its answer",
+    during="a search",
+    outcome="goes on",
+    lost="nothing, and no trial is stored twice",
+    told="a line in `log.txt`",
+)
 def test_a_commit_whose_answer_is_lost_is_not_made_twice(
     server: Server, undisturbed: list[TrialRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,22 @@ class FakeEvaluations:
             yield {index: {"top1": int(digest, 16) % 1000 / 10, "seconds": time.perf_counter()}}
 
 
+class DisturbedEvaluations(FakeEvaluations):
+    """Evaluations during which something happens once, before the seventh design."""
+
+    def __init__(self, disturb: Callable[[], None]) -> None:
+        super().__init__()
+        self.disturb = disturb
+
+    def __call__(
+        self, designs: list[Architecture], required_top1: list[float]
+    ) -> Iterator[Mapping[int, Mapping[str, float] | Failure]]:
+        for result in super().__call__(designs, required_top1):
+            if len(self.seen) == 7:
+                self.disturb()
+            yield result
+
+
 def small_space() -> Space:
     """Return a space of few parameters: a database takes milliseconds for each of them."""
     text = """

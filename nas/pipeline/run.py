@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,12 +24,12 @@ from nas.runtime.files import sweep_scratch, write_json
 from nas.runtime.lock import Holder
 from nas.runtime.uncertainty import Accuracy
 from nas.search.analytic import AnalyticScores
-from nas.search.evaluations import evaluate_nothing
+from nas.search.evaluations import Evaluations, evaluate_nothing
 from nas.search.lease import Lease
 from nas.search.limits import Limits
 from nas.search.loop import Search, pareto_records
 from nas.search.ties import with_images
-from nas.search.trial_store import TrialRecord
+from nas.search.trial_store import Store, TrialRecord
 from nas.study.time_sheet import record_phase
 from nas.training.former_checkpoint import restore_checkpoint
 from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank
@@ -72,7 +73,7 @@ def _run_search(plan: SearchPlan, command: Sequence[str], gate: float | None) ->
         ray_cluster.start(plan.cluster)
         if gate is not None:
             check_order(plan, gate, command)
-    trials = with_images(_search(plan, supernet, latency, command))
+    trials = with_images(search_supernet(plan, supernet, latency, command))
     log.say(describe_trials(trials))
     if settings.racing is not None:
         log.say(describe_savings(trials, plan.images_scored))
@@ -84,52 +85,69 @@ def _run_search(plan: SearchPlan, command: Sequence[str], gate: float | None) ->
     return front
 
 
-def _search(
-    plan: SearchPlan, supernet: Supernet | None, latency: LatencyTable | None, command: Sequence[str]
+def search_supernet(
+    plan: SearchPlan,
+    supernet: Supernet | None,
+    latency: LatencyTable | None,
+    command: Sequence[str],
+    *,
+    join: bool = False,
 ) -> list[TrialRecord]:
-    """Search until the budget is used up; return all trials, those of earlier runs included.
+    """Search until the budget is used up; return all trials, those of earlier runs and other drivers included.
 
-    Without a supernet designs are compared by what is known of them without weights.
+    Args:
+        plan: What to do.
+        supernet: What designs are evaluated with; without one they are compared by what is known without weights.
+        latency: Latencies of parts, or None.
+        command: The command line, for who finds the study in use.
+        join: Whether the search is shared with those who search the study already.
     """
-    settings, config = plan.settings, plan.search_config
-    plan.study.lock.require_in_place()
-    store = plan.study.open_store(config.trials)
-    lease = Lease(store.study, Holder.of_this_process(command), plan.study.place)
-    population: Population | None = None
-    if supernet is not None:
-        payload = payload_from_data(
-            supernet, plan.data, settings.validation_images, settings.seed, settings.racing
-        )
-        population = Population(plan.allocation, payload)
-    evaluate = evaluate_nothing if population is None else population
+    study = plan.study
+    study.lock.require_in_place()
+    store = study.open_store(plan.search_config.trials)
+    holder = Holder.of_this_process(command)
+    store.lease = Lease(
+        store.storage, store.study, store.url, holder, study.place, alone=study.lock.enforced, join=join
+    )
+    with store.lease.hold(), contextlib.ExitStack() as stack:
+        evaluate: Evaluations = evaluate_nothing
+        if supernet is not None:
+            settings = plan.settings
+            payload = payload_from_data(
+                supernet, plan.data, settings.validation_images, settings.seed, settings.racing
+            )
+            evaluate = population = Population(plan.allocation, payload)
+            stack.callback(population.close)
+        if not join:
+            stack.enter_context(record_phase(study.folder, "search", plan.allocation))
+        return _search_store(plan, store, store.lease, evaluate, latency)
+
+
+def _search_store(
+    plan: SearchPlan, store: Store, lease: Lease, evaluate: Evaluations, latency: LatencyTable | None
+) -> list[TrialRecord]:
+    """Search into a store whose lease is held."""
+    config = plan.search_config
     search = Search(plan.space, store, config, evaluate, AnalyticScores(latency), initial_designs(plan.space))
     evaluated_before = len({trial.architecture.digest for trial in search.earlier if trial.evaluated})
     if evaluated_before:
         log.say(f"resuming the search at {evaluated_before} evaluated designs")
     if search.listed is not None and plan.num_listed is None:  # the plan did not know the latencies yet
         log.say(f"{len(search.listed)} designs keep the limits; each is evaluated once")
-    try:
-        goal = config.trials if search.listed is None else len(search.listed)
-        with (
-            lease.hold(),
-            record_phase(plan.study.folder, "search", plan.allocation),
-            bar("searching", goal, evaluated_before) as progress,
-        ):
-            best: Accuracy | None = None
+    goal = config.trials if search.listed is None else len(search.listed)
+    with bar("searching", goal, evaluated_before) as progress:
+        best: Accuracy | None = None
 
-            def on_result(trial: TrialRecord, evaluated: int) -> None:
-                nonlocal best
-                lease.require()
-                plan.study.lock.require_in_place()
-                found = trial.accuracy if trial.measured else None
-                if found is not None and (best is None or found.top1 > best.top1):
-                    best = found
-                progress.update(evaluated, "" if best is None else f"best {best}")
+        def on_result(trial: TrialRecord, evaluated: int) -> None:
+            nonlocal best
+            lease.require()
+            plan.study.lock.require_in_place()
+            found = trial.accuracy if trial.measured else None
+            if found is not None and (best is None or found.top1 > best.top1):
+                best = found
+            progress.update(evaluated, "" if best is None else f"best {best}")
 
-            return search.run(on_result)
-    finally:
-        if population is not None:
-            population.close()
+        return search.run(on_result)
 
 
 def describe_trials(trials: Sequence[TrialRecord]) -> str:

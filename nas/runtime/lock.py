@@ -29,6 +29,7 @@ LOCK_FILE = ".lock"
 
 _PATIENCE = 1.0  # seconds in which somebody who only looks at a lock lets go of it
 _UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+_enforced: dict[tuple[int, int], bool] = {}  # locked file -> whether its file system keeps the lock
 _held: dict[tuple[int, int], int] = {}  # file (device, inode) -> how often this process has locked it
 
 
@@ -74,6 +75,8 @@ class FolderLock:
     """
 
     folder: Path
+    #: Whether the file system keeps the lock; it is this command's alone then.
+    enforced: bool = field(default=False, init=False)
     _file: tuple[int, int] | None = field(default=None, init=False)
 
     @property
@@ -122,15 +125,16 @@ class FolderLock:
         try:
             key = self._file = _identify(handle)
             if key not in _held:
-                _lock(handle, self.folder)
+                _enforced[key] = _lock(handle, self.folder)
                 _write_holder(handle, Holder.of_this_process(command))
+            self.enforced = _enforced[key]
             _held[key] = _held.get(key, 0) + 1
             try:
                 yield
             finally:
                 _held[key] -= 1
                 if not _held[key]:
-                    del _held[key]
+                    del _held[key], _enforced[key]
         finally:
             os.close(handle)
 
@@ -161,8 +165,8 @@ class FolderLock:
             ) from None
 
 
-def _lock(handle: int, folder: Path) -> None:
-    """Lock an open file for this process alone."""
+def _lock(handle: int, folder: Path) -> bool:
+    """Lock an open file for this process alone; return whether its file system can."""
     end = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -177,9 +181,9 @@ def _lock(handle: int, folder: Path) -> None:
             log.say(
                 f"the file system of {folder} has no locks: see to it yourself that nobody else works there"
             )
-            return
+            return False
         else:
-            return
+            return True
 
 
 def _refusal(folder: Path, holder: str) -> str:

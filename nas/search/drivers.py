@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
-from nas.search.own_tables import CLAIMS, DRIVERS, read_clock
+from nas.search.own_tables import CLAIMS, DRIVERS, TRIAL_KEYS, read_clock
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,12 @@ def list_drivers(connection: Connection, study_id: int) -> list[Driver]:
 
 def add_driver(connection: Connection, study_id: int, token: str, about: Mapping[str, Any]) -> None:
     """Add a driver."""
-    row = {"study_id": study_id, "token": token, "about": json.dumps(dict(about)), "seen": read_clock(connection)}
+    row = {
+        "study_id": study_id,
+        "token": token,
+        "about": json.dumps(dict(about)),
+        "seen": read_clock(connection),
+    }
     connection.execute(DRIVERS.insert().values(**row))
 
 
@@ -53,7 +58,12 @@ def remove_driver(connection: Connection, study_id: int, token: str) -> None:
 def is_driver(connection: Connection, study_id: int, token: str) -> bool:
     """Return whether a driver was not removed."""
     table = DRIVERS.c
-    return connection.execute(select(table.token).where(table.study_id == study_id, table.token == token)).first() is not None
+    return (
+        connection.execute(
+            select(table.token).where(table.study_id == study_id, table.token == token)
+        ).first()
+        is not None
+    )
 
 
 def beat(connection: Connection, study_id: int, token: str) -> bool:
@@ -64,7 +74,12 @@ def beat(connection: Connection, study_id: int, token: str) -> bool:
 
 
 def claim(
-    connection: Connection, study_id: int, token: str, batch: int, places: Sequence[int], count: int | None = None
+    connection: Connection,
+    study_id: int,
+    token: str,
+    batch: int,
+    places: Sequence[int],
+    count: int | None = None,
 ) -> list[int]:
     """Claim the first ``count`` of some places of a batch that nobody has claimed or stored; return them.
 
@@ -73,12 +88,13 @@ def claim(
         study_id: The study.
         token: The driver.
         batch: Number of the batch.
-        places: Indices in it, of trials that are not stored.
+        places: Indices in it.
         count: How many at most; None for an even share among all drivers, half of what is free where there are more.
     """
-    table = CLAIMS.c
-    rows = connection.execute(select(table.place).where(table.study_id == study_id, table.batch == batch))
-    taken = {place for (place,) in rows}
+    taken: set[int] = set()
+    for table in (CLAIMS, TRIAL_KEYS):
+        own = table.c.study_id == study_id, table.c.batch == batch
+        taken.update(place for (place,) in connection.execute(select(table.c.place).where(*own)))
     free = [place for place in places if place not in taken]
     drivers = len(list_drivers(connection, study_id))
     if count is None:

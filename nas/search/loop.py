@@ -31,6 +31,7 @@ from nas.search.proposers import Proposer
 from nas.search.racing import required_top1
 from nas.search.redraw import Redrawer
 from nas.search.samplers import LISTED, ListProposer, create_proposer
+from nas.search.sharing import evaluate_shared
 from nas.search.trial_store import Store, TrialRecord, to_constraint_attrs
 from search_spaces.architecture import Architecture
 from search_spaces.space import Space
@@ -302,7 +303,16 @@ class Search:
     def _evaluate(
         self, proposals: Sequence[TrialRecord], rivals: Sequence[TrialRecord]
     ) -> Iterator[list[TrialRecord]]:
-        """Yield evaluated proposals, those together that are done together.
+        """Yield evaluated proposals, those together that are done together, be it by another driver."""
+        lease = self.store.lease
+        if lease is None:
+            return self._evaluate_here(proposals, rivals)
+        return evaluate_shared(self.store, lease, proposals, lambda some: self._evaluate_here(some, rivals))
+
+    def _evaluate_here(
+        self, proposals: Sequence[TrialRecord], rivals: Sequence[TrialRecord]
+    ) -> Iterator[list[TrialRecord]]:
+        """Yield proposals that are evaluated here.
 
         ``rivals`` are of finished batches only, so what a design must reach does not depend on what runs beside.
         """

@@ -25,15 +25,17 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.orm import Session
 
-from nas.search.optuna_trials import OtherParametersError, StoredTrial
+from nas.search.drivers import is_driver
+from nas.search.optuna_trials import NoDriverError, OtherParametersError, StoredTrial
+from nas.search.own_tables import lock_study, make_tables
 from nas.search.ownership import TRIAL_ATTR
 from nas.search.trial_keys import (
     DIGEST_ATTR,
     add_keys,
     count_stored,
     find_stored,
+    find_trial_ids,
     key_of,
-    make_table,
     replace_keys,
     to_key,
 )
@@ -72,7 +74,7 @@ class TableStudyTrials:
         }
         self._statements: dict[Any, Any] = {}  # how this database inserts into a table
 
-    def add(self, trials: Sequence[FrozenTrial]) -> None:
+    def add(self, trials: Sequence[FrozenTrial], token: str | None = None) -> None:
         """Store finished trials, all of them or none, numbered on from the study's last trial.
 
         Those that are stored already are left out. Unlike ``Study.add_trial``, this does not compare their
@@ -80,19 +82,22 @@ class TableStudyTrials:
 
         Raises:
             KeyError: If there is no such study.
+            NoDriverError: If the writer is no driver of the study any more; nothing is stored then.
             sqlalchemy.exc.SQLAlchemyError: If the database refuses.
         """
         with self._engine.begin() as connection:
-            self._lock_study(connection)
+            lock_study(connection, self._study_id)
+            if token is not None and not is_driver(connection, self._study_id, token):
+                raise NoDriverError
             wanted = {key.trial: (key, trial) for trial in trials for key in [key_of(trial)]}
             stored = find_stored(connection, self._study_id, [key for key, _ in wanted.values()])
             new = [both for trial, both in wanted.items() if trial not in stored]
             if not new:
                 return
-            add_keys(connection, self._study_id, [key for key, _ in new])
-            trials = [trial for _, trial in new]
-            keys = self._add_trials(connection, trials)
-            for table, rows in self._to_rows(dict(zip(keys, trials, strict=True))):
+            numbers = self._add_trials(connection, [trial for _, trial in new])
+            add_keys(connection, self._study_id, dict(zip(numbers, (key for key, _ in new), strict=True)))
+            added = dict(zip(numbers, (trial for _, trial in new), strict=True))
+            for table, rows in self._to_rows(added):
                 if rows:
                     self._insert(connection, table, rows)
 
@@ -103,32 +108,25 @@ class TableStudyTrials:
             KeyError: If there is no such study.
             sqlalchemy.exc.SQLAlchemyError: If the database refuses.
         """
-        make_table(self._engine)
+        make_tables(self._engine)
         table = models.TrialModel
         with self._engine.begin() as connection:
-            self._lock_study(connection)
+            lock_study(connection, self._study_id)
             own = table.study_id == self._study_id
             query = select(table.trial_id, table.state).where(own).order_by(table.trial_id)
             states = {number: state for number, state in connection.execute(query)}
             if len(states) == count_stored(connection, self._study_id):
                 return
-            user = self._read_attributes(connection, models.TrialUserAttributeModel, DIGEST_ATTR)
-            system = self._read_attributes(connection, models.TrialSystemAttributeModel, TRIAL_ATTR)
-            keys = [
-                to_key(state, user[number], system[number])
+            user_table: Any = models.TrialUserAttributeModel
+            system_table: Any = models.TrialSystemAttributeModel
+            user = self._read_attributes(connection, user_table, [own, user_table.key == DIGEST_ATTR])
+            system = self._read_attributes(connection, system_table, [own, system_table.key == TRIAL_ATTR])
+            keys = {
+                number: to_key(state, user[number], system[number])
                 for number, state in states.items()
                 if number in system
-            ]
+            }
             replace_keys(connection, self._study_id, keys)
-
-    def _lock_study(self, connection: Connection) -> None:
-        """Begin a transaction that no other writer of this study disturbs."""
-        if self._engine.dialect.name == "sqlite":
-            # Its driver would begin after the last number is read.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        study = models.StudyModel.study_id
-        if not connection.execute(select(study).where(study == self._study_id).with_for_update()).first():
-            raise KeyError(f"there is no study {self._study_id}")
 
     def _add_trials(self, connection: Connection, trials: Sequence[FrozenTrial]) -> Sequence[int]:
         """Add the rows of trials to a study that is locked; return their ids."""
@@ -195,20 +193,23 @@ class TableStudyTrials:
         )
         connection.exec_driver_sql(statement.string, values)
 
-    def read(self) -> list[StoredTrial]:
-        """Return the study's trials in the order in which they were stored.
+    def read(self, batch: int | None = None) -> list[StoredTrial]:
+        """Return the study's trials, or those of one batch, in the order in which they were stored.
 
         Raises:
             OtherParametersError: If a trial has other parameters.
             sqlalchemy.exc.SQLAlchemyError: If the database refuses.
         """
         with self._engine.connect() as connection:
-            own = models.TrialModel.study_id == self._study_id
-            keys = select(models.TrialModel.trial_id).where(own).order_by(models.TrialModel.trial_id)
+            only: list[Any] = [models.TrialModel.study_id == self._study_id]
+            if batch is not None:
+                numbers = find_trial_ids(connection, self._study_id, batch)
+                only.append(models.TrialModel.trial_id.in_(numbers))
+            keys = select(models.TrialModel.trial_id).where(*only).order_by(models.TrialModel.trial_id)
             order = connection.scalars(keys).all()
-            params = self._read_params(connection)
-            user = self._read_attributes(connection, models.TrialUserAttributeModel)
-            system = self._read_attributes(connection, models.TrialSystemAttributeModel)
+            params = self._read_params(connection, only)
+            user = self._read_attributes(connection, models.TrialUserAttributeModel, only)
+            system = self._read_attributes(connection, models.TrialSystemAttributeModel, only)
         return [StoredTrial(params.get(key, {}), user.get(key, {}), system.get(key, {})) for key in order]
 
     def completion_times(self) -> list[datetime]:
@@ -220,13 +221,13 @@ class TableStudyTrials:
             ]
         return sorted(time for time in ended if time is not None)
 
-    def _read_params(self, connection: Connection) -> dict[int, dict[str, Any]]:
+    def _read_params(self, connection: Connection, only: Sequence[Any]) -> dict[int, dict[str, Any]]:
         """Return the parameters of each trial, by its id."""
         table = models.TrialParamModel
         known: dict[tuple[str, str], BaseDistribution] = {}  # each distinct text is parsed and compared once
         params: dict[int, dict[str, Any]] = {}
         for key, name, value, text in self._select_own(
-            connection, table, table.param_name, table.param_value, table.distribution_json
+            connection, only, table, table.param_name, table.param_value, table.distribution_json
         ):
             distribution = known.get((name, text))
             if distribution is None:
@@ -240,23 +241,19 @@ class TableStudyTrials:
         return params
 
     def _read_attributes(
-        self, connection: Connection, table: Any, only: str | None = None
+        self, connection: Connection, table: Any, only: Sequence[Any]
     ) -> dict[int, dict[str, Any]]:
-        """Return the attributes of each trial that ``table`` holds, or ``only`` one of them, by the trial's id."""
+        """Return the attributes that ``table`` holds of each trial, by the trial's id."""
         attributes: dict[int, dict[str, Any]] = {}
-        condition = [] if only is None else [table.key == only]
-        for key, name, value in self._select_own(
-            connection, table, table.key, table.value_json, conditions=condition
-        ):
+        for key, name, value in self._select_own(connection, only, table, table.key, table.value_json):
             attributes.setdefault(key, {})[name] = json.loads(value)
         return attributes
 
     def _select_own(
-        self, connection: Connection, table: Any, *columns: Any, conditions: Sequence[Any] = ()
+        self, connection: Connection, only: Sequence[Any], table: Any, *columns: Any
     ) -> Iterator[Any]:
-        """Yield ``(trial id, *columns)`` of the rows of ``table`` that belong to this study."""
-        own = models.TrialModel.study_id == self._study_id
-        query = select(table.trial_id, *columns).join(models.TrialModel).where(own, *conditions)
+        """Yield ``(trial id, *columns)`` of the rows of ``table`` that belong to the trials meant by ``only``."""
+        query = select(table.trial_id, *columns).join(models.TrialModel).where(*only)
         yield from connection.execute(query, execution_options={"yield_per": _FETCH_ROWS})
 
 

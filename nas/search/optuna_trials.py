@@ -17,12 +17,18 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
+from nas.search.drivers import is_driver
+from nas.search.own_tables import make_tables
 from nas.search.ownership import TRIAL_ATTR
 from nas.search.trial_keys import key_of
 
 
 class OtherParametersError(ValueError):
     """A trial has other parameters than the space that it is read for."""
+
+
+class NoDriverError(Exception):
+    """Trials were to be stored by a process that is no driver of the study any more."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +52,15 @@ class StudyTrials(Protocol):
     def prepare(self) -> None:
         """Make ready for `add`."""
 
-    def add(self, trials: Sequence[FrozenTrial]) -> None:
-        """Store finished trials, numbered on from the study's last trial; those that are stored are left out."""
+    def add(self, trials: Sequence[FrozenTrial], token: str | None = None) -> None:
+        """Store finished trials, numbered on from the study's last trial; those that are stored are left out.
 
-    def read(self) -> list[StoredTrial]:
-        """Return the study's trials in the order in which they were stored.
+        Raises:
+            NoDriverError: If ``token`` is given and no driver of the study has it.
+        """
+
+    def read(self, batch: int | None = None) -> list[StoredTrial]:
+        """Return the study's trials, or those of one batch, in the order in which they were stored.
 
         Raises:
             OtherParametersError: If a trial has other parameters.
@@ -64,20 +74,33 @@ class PublicStudyTrials:
     """`StudyTrials` through Optuna's public interface; each trial is a transaction of its own.
 
     Args:
-        study: The study.
+        storage: The database.
+        study: The study in it.
         distributions: The parameters, by name.
     """
 
-    def __init__(self, study: optuna.Study, distributions: Mapping[str, BaseDistribution]) -> None:
-        self._study, self._distributions = study, dict(distributions)
+    def __init__(
+        self,
+        storage: optuna.storages.RDBStorage,
+        study: optuna.Study,
+        distributions: Mapping[str, BaseDistribution],
+    ) -> None:
+        self._storage, self._study, self._distributions = storage, study, dict(distributions)
         self._stored: set[tuple[int, int]] | None = None  # None where that has to be read
 
     def prepare(self) -> None:
         """See `StudyTrials.prepare`."""
+        make_tables(self._storage.engine)
         self._stored = None
 
-    def add(self, trials: Sequence[FrozenTrial]) -> None:
-        """See `StudyTrials.add`."""
+    def add(self, trials: Sequence[FrozenTrial], token: str | None = None) -> None:
+        """See `StudyTrials.add`; who loses the right between the check and the end still stores."""
+        if token is not None:
+            with self._storage.engine.begin() as connection:
+                if not is_driver(
+                    connection, self._storage.get_study_id_from_name(self._study.study_name), token
+                ):
+                    raise NoDriverError
         # After a failure nobody knows which of them were stored.
         stored, self._stored = self._stored, None
         if stored is None:
@@ -89,9 +112,12 @@ class PublicStudyTrials:
                 stored.add(key)
         self._stored = stored
 
-    def read(self) -> list[StoredTrial]:
+    def read(self, batch: int | None = None) -> list[StoredTrial]:
         """See `StudyTrials.read`."""
         trials = self._study.get_trials(deepcopy=False)
+        if batch is not None:
+            ours = [trial for trial in trials if TRIAL_ATTR in trial.system_attrs]
+            trials = [trial for trial in ours if key_of(trial).batch == batch]
         for trial in trials:
             if trial.params and trial.distributions != self._distributions:
                 raise OtherParametersError(

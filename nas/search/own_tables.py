@@ -9,7 +9,18 @@ study in SQLite.
 from __future__ import annotations
 
 import sqlalchemy
-from sqlalchemy import Column, Connection, Float, Integer, MetaData, String, Table, Text, UniqueConstraint, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Float,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    select,
+)
 
 _METADATA = MetaData()
 

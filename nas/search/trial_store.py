@@ -24,8 +24,15 @@ from nas.runtime.error_text import first_line
 from nas.runtime.secrets import redact
 from nas.runtime.uncertainty import Accuracy, decode_bits, encode_bits
 from nas.search.database_wait import insist
+from nas.search.lease import Lease
 from nas.search.objectives import OBJECTIVES
-from nas.search.optuna_trials import OtherParametersError, PublicStudyTrials, StoredTrial, StudyTrials
+from nas.search.optuna_trials import (
+    NoDriverError,
+    OtherParametersError,
+    PublicStudyTrials,
+    StoredTrial,
+    StudyTrials,
+)
 from nas.search.ownership import TRIAL_ATTR, Owner, check_owner, claim
 from nas.search.proposers import to_distributions
 from nas.search.storage import check_objectives, open_storage, refuse_damage
@@ -164,6 +171,8 @@ class Store:
         choices: tuple[Choice, ...],
     ) -> None:
         self.study, self.url, self.objectives = study, url, objectives
+        self.storage = storage
+        self.lease: Lease | None = None  # under which trials are added; None where nobody else can
         self._waits = False  # who only reads is told at once that nothing answers
         self.distributions: dict[str, BaseDistribution] = dict(to_distributions(choices))
         self._trials = _open_trials(storage, study, self.distributions)
@@ -200,6 +209,12 @@ class Store:
             records = [_to_record(trial) for trial in trials if TRIAL_ATTR in trial.system_attrs]
             return sorted(records, key=lambda record: (record.batch, record.index_in_batch))
 
+    def read_batch(self, batch: int) -> dict[int, TrialRecord]:
+        """Return the stored trials of one batch, by their index in it."""
+        with refuse_damage(self.url):
+            trials = insist(self.url, lambda: self._trials.read(batch))
+            return {record.index_in_batch: record for record in map(_to_record, trials)}
+
     def completion_times(self) -> list[datetime]:
         """Return when the trials were finished, in local time and in order."""
         with refuse_damage(self.url):
@@ -209,11 +224,17 @@ class Store:
         """Store finished trials but for those that are stored; when this returns, no kill can lose them.
 
         Raises:
+            StudyError: If another driver has taken the lease; then nothing is stored.
             WorkError: If the database does not answer for long, or there is no room in it.
         """
         if records:
             trials = [self.to_frozen_trial(record) for record in records]
-            insist(self.url, lambda: self._trials.add(trials))
+            token = None if self.lease is None else self.lease.token
+            try:
+                insist(self.url, lambda: self._trials.add(trials, token))
+            except NoDriverError:
+                assert self.lease is not None
+                raise self.lease.lost() from None
 
     def to_frozen_trial(self, record: TrialRecord) -> FrozenTrial:
         """Return a record as an Optuna trial that was finished now."""
@@ -280,7 +301,7 @@ def _open_trials(
         f"study '{study.study_name}' {reason}; its trials go through Optuna's public interface, which takes "
         "about 0.3 s each"
     )
-    return PublicStudyTrials(study, distributions)
+    return PublicStudyTrials(storage, study, distributions)
 
 
 def _state_of(record: TrialRecord) -> TrialState:

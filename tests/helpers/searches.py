@@ -93,6 +93,8 @@ def small_space() -> Space:
 class MemoryStore:
     """A store for what does not turn on the database: keeps records as they are, in the order added."""
 
+    lease = None
+
     def __init__(self) -> None:
         self.kept: list[TrialRecord] = []
 

@@ -17,7 +17,6 @@ import nas.search
 from nas.search.optuna_tables import TableStudyTrials, unsupported_schema
 from nas.search.optuna_trials import PublicStudyTrials
 from nas.search.storage import open_storage
-from nas.search.trial_keys import TRIAL_KEYS
 from nas.search.trial_store import Store, TrialRecord
 from search_spaces.space import Space
 
@@ -66,7 +65,7 @@ def read_cells(path: Path) -> dict[str, list[tuple[object, ...]]]:
         names = [
             name
             for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            if name != TRIAL_KEYS.name
+            if not name.startswith("nas_")
         ]
         cells = {name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in names}
     connection.close()
@@ -107,7 +106,9 @@ def test_every_cell_is_what_optuna_writes(space: Space, tmp_path: Path) -> None:
     tables = TableStudyTrials(open_storage(f"sqlite:///{paths[0]}"), 1, stores[0].distributions)
     tables.add(trials[:2])
     tables.add(trials[2:])
-    PublicStudyTrials(stores[1].study, stores[1].distributions).add(trials)
+    PublicStudyTrials(open_storage(f"sqlite:///{paths[1]}"), stores[1].study, stores[1].distributions).add(
+        trials
+    )
     ours, theirs = (read_cells(path) for path in paths)
     assert ours == theirs
     assert {name: len(ours[name]) for name in ("trials", "trial_values", "trial_params")} == {
@@ -120,7 +121,7 @@ def test_every_cell_is_what_optuna_writes(space: Space, tmp_path: Path) -> None:
 def test_both_ways_read_the_same(space: Space, tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     store = open_store(path, space)
-    public = PublicStudyTrials(store.study, store.distributions)
+    public = PublicStudyTrials(open_storage(f"sqlite:///{path}"), store.study, store.distributions)
     public.add(make_trials(space, store))
     tables = TableStudyTrials(open_storage(f"sqlite:///{path}"), 1, store.distributions)
     assert tables.read() == public.read() and len(tables.read()) == 5

@@ -56,9 +56,9 @@ def test_studies_of_one_server_are_told_apart_by_id(url: str) -> None:
         Store(url, "exp-aaaaaaaa", goal, space.choices, bob)
     holder = Holder.of_this_process(["nas"])
     with (
-        Lease(store.study, holder, "/one 1").hold(),
+        Lease(store.storage, store.study, url, holder, "/one 1").hold(),
         pytest.raises(StudyError, match="is worked on, in a copy"),
-        Lease(store.study, holder, "/two 2").hold(),
+        Lease(store.storage, store.study, url, holder, "/two 2").hold(),
     ):
         pass
     reading = open_storage_for_reading(url)

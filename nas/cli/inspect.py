@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,23 +21,75 @@ from nas.cli.render import (
 from nas.study.setting import DATA, OUTPUT, RUN
 from search_spaces.errors import ArchitectureError, RequestError
 
+if TYPE_CHECKING:
+    from nas.study.folder import Study
 
-def report(study: StudyName, as_json: Json = False) -> None:
-    """Write the study's report as one self-contained HTML page; with --json print what was learned, too."""
-    from nas.report.study_report import write_report
+
+def report(
+    studies: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STUDY...",
+            help="Folders of studies, or their names under studies/.",
+            autocompletion=complete_study,
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="HTML file to write; several studies need one.",
+            show_default="report.html in the study",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a study's report, or several studies side by side, as one self-contained HTML page."""
     from nas.study.find import find_study
 
-    found = find_study(study)
-    found.require()
-    findings = write_report(found)
+    found = [find_study(name) for name in studies]
+    for study in found:
+        study.require()
+    if len(found) > 1:
+        _compare(found, out, as_json)
+    else:
+        _report_one(found[0], out, as_json)
+
+
+def _report_one(study: Study, out: Path | None, as_json: bool) -> None:
+    from nas.report.study_report import write_report
+
+    if out is not None:
+        raise RequestError(
+            f"--out is for several studies; the report of one links to the files beside it, and is {study.report_file}"
+        )
+    findings = write_report(study)
     if as_json:
         lessons, checks, spent = (
             [each.to_json() for each in part] for part in (findings.lessons, findings.checks, findings.spent)
         )
-        page = str(found.report_file)
+        page = str(study.report_file)
         print_json({"page": page, "learned": lessons, "good_practice": checks, "spent": spent})
         return
-    output.print(str(found.report_file), soft_wrap=True, markup=False)
+    output.print(str(study.report_file), soft_wrap=True, markup=False)
+
+
+def _compare(studies: list[Study], out: Path | None, as_json: bool) -> None:
+    from nas.report.comparison_page import write_comparison
+    from nas.report.study_comparison import compare_studies
+
+    if out is None:
+        raise RequestError(
+            "a page of several studies belongs to none of them; say with --out where to write it"
+        )
+    if out.is_dir():
+        raise RequestError(f"--out {out} is a folder; give an HTML file in it")
+    comparison = compare_studies(studies)
+    write_comparison(comparison, out)
+    if as_json:
+        print_json({"page": str(out), **comparison.to_json()})
+        return
+    output.print(str(out), soft_wrap=True, markup=False)
 
 
 def dashboard(

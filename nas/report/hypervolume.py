@@ -14,11 +14,30 @@ def compute_hypervolumes(points: Sequence[Sequence[float]], directions: Sequence
         points: Values, one an objective, in the order in which they became known.
         directions: ``maximize`` or ``minimize`` for each objective.
     """
-    if not 2 <= len(directions) <= 3 or len(points) < 2:
-        return []
+    return compute_in_common_box([points], directions)[0]
+
+
+def compute_in_common_box(
+    searches: Sequence[Sequence[Sequence[float]]], directions: Sequence[str]
+) -> list[list[float]]:
+    """Return for each search what `compute_hypervolumes` does, in the box around the points of all of them.
+
+    Args:
+        searches: Points of each search, in the order in which they became known.
+        directions: ``maximize`` or ``minimize`` for each objective.
+    """
+    together = [point for points in searches for point in points]
+    if not 2 <= len(directions) <= 3 or len(together) < 2:
+        return [[] for _ in searches]
+    scaled = iter(_scale_to_unit_box(together, directions))
+    return [_grow([next(scaled) for _ in points]) for points in searches]
+
+
+def _grow(points: Sequence[tuple[float, ...]]) -> list[float]:
+    """Return after each point of the unit box the percentage of it that all so far dominate."""
     volumes: list[float] = []
     front: list[tuple[float, ...]] = []
-    for point in _scale_to_unit_box(points, directions):
+    for point in points:
         if any(_at_most(other, point) for other in front):
             volumes.append(volumes[-1])
         else:

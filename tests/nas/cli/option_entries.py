@@ -281,7 +281,14 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--trust": of(("evaluate", "model", "--data", "folder:images"), "--trust"),
         "--json": of(("evaluate", "model", "--data", "folder:images"), "--json"),
     },
-    "report": {"--json": of(("report", "study"), "--json")},
+    "report": {
+        "--json": of(("report", "study"), "--json"),
+        "--out": of(
+            ("report", "study"),
+            *("--out", "page.html"),
+            refused="--out is for several studies",
+        ),
+    },
     "dashboard": {"--port": of(("dashboard", "study"), "--port", "9000")},
     "analyze": {
         "--data": of(("analyze", "study"), "--data", "folder:images"),

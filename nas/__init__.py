@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nas.api.retrain import retrain as retrain
     from nas.api.search import search as search
     from nas.api.spaces import load_space as load_space
+    from nas.search.own_objectives import Objective as Objective
     from search_spaces.architecture import Architecture as Architecture
     from search_spaces.errors import NasError as NasError
     from search_spaces.space import Space as Space
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Architecture",
     "NasError",
+    "Objective",
     "SearchResult",
     "Space",
     "Supernet",
@@ -43,6 +45,7 @@ __all__ = [
 _HOMES = {
     "Architecture": "search_spaces.architecture",
     "NasError": "search_spaces.errors",
+    "Objective": "nas.search.own_objectives",
     "SearchResult": "nas.api.result",
     "Space": "search_spaces.space",
     "Supernet": "supernet.supernet",

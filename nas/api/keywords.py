@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, get_origin
 
 from nas.runtime.documents import format_first, type_adapter
+from nas.search.own_objectives import Objective
 from nas.study.recipes import RecipeOverrides
 from nas.study.setting import Setting, declared_settings
 from nas.study.settings import Settings
@@ -30,7 +31,7 @@ class SearchSettings(TypedDict, total=False):
     image_size: int | None
     test_crop: float
     skip_broken: bool
-    objective: str | Sequence[str]
+    objective: str | Objective | Sequence[str | Objective]
     max_macs: Quantity | None
     max_params: Quantity | None
     max_latency_ms: float | None
@@ -78,6 +79,10 @@ def read_settings(keywords: Mapping[str, Any], others: Sequence[str] = ()) -> di
     """
     declared, given = declared_keywords(), dict[str, Any]()
     for keyword, value in keywords.items():
+        if keyword.startswith("max_") and keyword.removeprefix("max_") in _names_of_own(keywords):
+            raise RequestError(
+                f"{keyword} is the limit of an objective of yours; give limit= to its Objective"
+            )
         if keyword not in declared:
             raise RequestError(
                 f"unknown setting '{keyword}' of a search ({nearest(keyword, {*declared, *others})})"
@@ -88,6 +93,30 @@ def read_settings(keywords: Mapping[str, Any], others: Sequence[str] = ()) -> di
     return given
 
 
+def find_own(objective: object, constraints: Sequence[Objective] = ()) -> tuple[Objective, ...]:
+    """Return the objectives of a program's own among those of a search and its constraints.
+
+    Raises:
+        RequestError: If a constraint has no limit, or two have the same name.
+    """
+    given = objective if isinstance(objective, Sequence) and not isinstance(objective, str) else [objective]
+    for each in constraints:
+        if not isinstance(each, Objective) or each.limit is None:
+            raise RequestError(
+                f"constraints are Objectives with a limit, not {each}; built-in ones are max_macs and its like"
+            )
+    own = [each for each in (*given, *constraints) if isinstance(each, Objective)]
+    unique = {each.name: each for each in own}
+    for each in own:
+        if unique[each.name] != each:
+            raise RequestError(f"two objectives are called '{each.name}'; give each a name of its own")
+    return tuple(unique.values())
+
+
+def _names_of_own(keywords: Mapping[str, Any]) -> set[str]:
+    return {each.name for each in find_own(keywords.get("objective"))}
+
+
 def _to_plain(each: Setting, value: Any) -> Any:
     """Return a value as a setting holds it: paths as text, lists as tuples, numbers with a suffix as text."""
     if isinstance(value, os.PathLike):
@@ -96,8 +125,10 @@ def _to_plain(each: Setting, value: Any) -> Any:
         if isinstance(value, Mapping):
             return tuple(f"{name}={os.fspath(path)}" for name, path in value.items())
         return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Sequence) else value
-    if each.name == "objectives" and isinstance(value, Sequence) and not isinstance(value, str):
-        return ",".join(map(str, value))
+    if each.name == "objectives":
+        value = [value] if isinstance(value, Objective) else value
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            return ",".join(one.name if isinstance(one, Objective) else str(one) for one in value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and each.name in ("max_macs", "max_params"):
         return f"{value:.15g}"

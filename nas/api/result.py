@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from nas.data.sources.source import Source
 from nas.report.study_report import write_report
 from nas.runtime.console import quantity
 from nas.runtime.uncertainty import Accuracy
+from nas.search.objectives import OBJECTIVES
 from nas.study.designs import SAMPLED
 from nas.study.find import find_study
 from nas.study.folder import Study
@@ -227,9 +228,15 @@ def load_study(study: str | os.PathLike[str]) -> SearchResult:
     return SearchResult(found)
 
 
-def _format_scores(scores: dict[str, float]) -> str:
-    shown = [name for name in ("top1", "loss", "macs", "params", "latency_ms") if name in scores]
-    return ", ".join(f"{name} {_format_score(name, scores[name])}" for name in shown)
+def _shown(scores: Mapping[str, float]) -> list[str]:
+    """Return the names of the scores that people are shown: objectives of a program's own too."""
+    hidden = ("top5", "seconds", "activation_bytes")
+    first = [name for name in OBJECTIVES if name in scores]
+    return [*first, *(name for name in scores if name not in (*first, *hidden))]
+
+
+def _format_scores(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {_format_score(name, scores[name])}" for name in _shown(scores))
 
 
 def _format_score(name: str, value: float) -> str:
@@ -238,7 +245,7 @@ def _format_score(name: str, value: float) -> str:
 
 def _to_html(path: Path, front: Sequence[FrontDesign], evaluated: int, retrained: Sequence[Retrained]) -> str:
     """Return a front as a table, with what its designs reached alone."""
-    names = [name for name in ("top1", "loss", "macs", "params", "latency_ms") if name in front[0].scores]
+    names = _shown(front[0].scores)
     alone: dict[str, list[str]] = {}
     for each in retrained:
         alone.setdefault(each.digest, []).append(f"{each.test} {each.mode}")

@@ -11,7 +11,7 @@ from typing import Any
 from typing_extensions import Unpack
 
 from nas.api.data import Images, find_origin, to_keywords
-from nas.api.keywords import PathText, SearchSettings, read_settings
+from nas.api.keywords import PathText, SearchSettings, find_own, read_settings
 from nas.api.result import SearchResult
 from nas.api.session import format_call, session
 from nas.pipeline.candidates import count_candidates
@@ -27,11 +27,12 @@ from nas.ranking.agreement import LEAST_DESIGNS
 from nas.report.study_report import write_report
 from nas.runtime.console import log
 from nas.runtime.extras import require_package
+from nas.search.own_objectives import Objective
 from nas.search.trial_store import TrialRecord
 from search_spaces.errors import RequestError
 
 _OWN = ("space", "data", "budget", "study", "storage", "storage_file", "config", "from_study")
-_FOLLOWING = ("gate", "retrain", "baselines", "export", "quiet")
+_FOLLOWING = ("constraints", "gate", "retrain", "baselines", "export", "quiet")
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def search(
     storage_file: PathText | None = None,
     config: PathText | None = None,
     from_study: PathText | None = None,
+    constraints: Sequence[Objective] = (),
     gate: float | None = None,
     retrain: int = 0,
     baselines: bool = False,
@@ -162,6 +164,8 @@ def search(
         storage_file: File with the storage URL, readable by its owner alone.
         config: A ``study.yaml`` with the defaults of all settings.
         from_study: A study whose trained supernet is searched again, in a study of its own.
+        constraints: Objectives of one's own that have a limit and are not optimised; built-in ones are ``max_macs`` and
+            the like.
         gate: Kendall's tau that is asked of the supernet's order of 16 designs, which are trained alone first.
         retrain: Designs to retrain alone, to the end.
         baselines: Whether the analogues of the published designs are retrained as well.
@@ -185,7 +189,10 @@ def search(
         # The study whose supernet is searched again says what its images are; those given are compared with them.
         images = {} if origin is None or is_known else to_keywords(origin)
         keywords = {"space": space, **images, **settings}
+        own = find_own(settings.get("objective"), constraints)
         given = read_settings(keywords, (*_OWN, *_FOLLOWING))
+        if own:
+            given["own_objectives"] = tuple(each.declaration for each in own)
         request = SearchRequest(
             given,
             None if config is None else Path(config),
@@ -195,6 +202,7 @@ def search(
             None if storage_file is None else Path(storage_file),
             None if from_study is None else os.fspath(from_study),
             None if origin is None else origin.source,
+            own,
         )
         job = prepare_search(request, Following(retrain, baselines, export, gate))
         for line in job.describe():

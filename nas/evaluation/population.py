@@ -17,13 +17,15 @@ from nas.cluster.pool import Pool
 from nas.data.batching import SHARD_IMAGES
 from nas.data.dataset import Data
 from nas.data.splits import Split
-from nas.evaluation.accuracy import Batch, evaluation_batch_size
+from nas.evaluation.accuracy import Batch, evaluation_batch_size, recalibrate
 from nas.evaluation.prefix_cache import GROUP_SIZE, PrefixCacheEvaluator, order_by_prefix
 from nas.runtime.device import compute_dtype
 from nas.search.evaluations import Failure
+from nas.search.own_objectives import Measure, compute
 from nas.search.racing import LOOKS, stop_thresholds
 from search_spaces.architecture import Architecture
 from supernet.blueprint import call
+from supernet.resizing import AtImageSize
 from supernet.steps import steps
 from supernet.subnet import build_on_meta
 from supernet.supernet import Supernet
@@ -36,7 +38,12 @@ _COMMON_STEPS = (
 
 
 def payload_from_data(
-    supernet: Supernet, data: Data, validation_images: int, seed: int, racing: float | None = None
+    supernet: Supernet,
+    data: Data,
+    validation_images: int,
+    seed: int,
+    racing: float | None = None,
+    measures: Mapping[str, Measure] | None = None,
 ) -> dict[str, Any]:
     """Return what workers need, as arrays that a node stores once for all of them.
 
@@ -46,12 +53,13 @@ def payload_from_data(
         validation_images: Most validation images to score on.
         seed: Chooses them.
         racing: Largest probability of stopping a design wrongly; None stops none.
+        measures: Functions of a program's own objectives that take a network and images, by name.
     """
     looks = None if racing is None else LOOKS
     validation, calibration = validation_and_calibration(
         data, validation_images, seed, supernet.space.image_size, looks
     )
-    return payload_from_batches(supernet, validation, calibration, racing)
+    return {**payload_from_batches(supernet, validation, calibration, racing), "measures": measures or {}}
 
 
 def validation_and_calibration(
@@ -131,15 +139,30 @@ class EvaluationWorker:
         self.evaluator = PrefixCacheEvaluator(supernet, validation, calibration, memory)
         self.racing: float | None = payload["racing"]
         self.batch_sizes = [len(labels) for _, labels in validation]
+        self.measures: Mapping[str, Measure] = payload.get("measures", {})
 
     def score(self, group: list[tuple[dict[str, object], float]]) -> list[dict[str, float]]:
         """Return the scores of designs, given as their JSON and the ``top1`` that racing requires of them."""
         designs = [Architecture.from_json(design) for design, _ in group]
+        if self.measures:  # racing stops none of these
+            found = self.evaluator.score(designs)
+            return [scores | self._measure(one) for one, scores in zip(designs, found, strict=True)]
         if self.racing is None:
             return self.evaluator.score(designs)
         return self.evaluator.score(
             designs, [stop_thresholds(self.batch_sizes, required, self.racing) for _, required in group]
         )
+
+    def _measure(self, design: Architecture) -> dict[str, float]:
+        """Return the scores of a program's own functions of a design's network and the validation images."""
+        evaluator = self.evaluator
+        network = AtImageSize(evaluator.runner.supernet.extract(design), design.image_size)
+        recalibrate(network, evaluator.calibration)
+        with torch.inference_mode():
+            return {
+                name: compute(name, function, design, network.eval(), evaluator.validation)
+                for name, function in self.measures.items()
+            }
 
 
 class Population:

@@ -21,7 +21,7 @@ from search_spaces.errors import RequestError, StudyError
 #: Settings that decide what is searched for and how, and nothing of the supernet.
 ANEW = (
     *("objectives", "max_macs", "max_params", "max_latency_ms", "latency_table"),
-    *("sampler", "batch", "validation_images", "seed", "racing"),
+    *("sampler", "batch", "validation_images", "seed", "racing", "own_objectives"),
 )
 #: Options that count beside ``--from-study``.
 _COUNTING = (*ANEW, "retrain_epochs")
@@ -77,7 +77,7 @@ def require_trained(study: Study) -> None:
 def name_another_search(source: Study, given: Mapping[str, Any]) -> Path:
     """Return the folder of another search of a study: named after what was given, so that it is found again."""
     flags = {each.name: each.flag for each in _all_options()}
-    words = [f"{flags[name]}-{value}" for name, value in given.items()]
+    words = [f"{flags[name]}-{value}" for name, value in given.items() if name != "own_objectives"]
     suffix = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-") or "again"
     return source.folder.parent / f"{source.folder.resolve().name}-{suffix}"
 
@@ -108,7 +108,7 @@ def _command_of_another_search(
 ) -> str | None:
     """Return the command, or None where more differs than it can set or no supernet is trained."""
     wanted = asdict(settings)
-    if not set(different) <= {*ANEW, "recipe.seed"}:
+    if settings.own_objectives or not set(different) <= {*ANEW, "recipe.seed"}:
         return None
     if settings.supernet is None and settings.needs_supernet and not _is_trained(study):
         return None

@@ -26,7 +26,8 @@ from nas.runtime.uncertainty import describe_resolution, warn_of_small_set
 from nas.search.analytic import AnalyticScores
 from nas.search.limits import Limits
 from nas.search.loop import SearchConfig
-from nas.search.objectives import Goal, parse_objectives
+from nas.search.objectives import Goal
+from nas.search.own_objectives import Objective, costs_of, require_functions, require_same_numbers
 from nas.study.dataset_info import DatasetInfo
 from nas.study.fingerprint import IMAGES
 from nas.study.folder import Study
@@ -68,6 +69,7 @@ class SearchPlan:
         teacher: What teaches the supernet, or None.
         footprint: Memory that its trainings take, or None where no supernet is trained.
         resizing: Why images are brought to another side than their own though nobody asked, or None.
+        objectives: Objectives of a Python program, with their functions.
     """
 
     settings: Settings
@@ -86,6 +88,7 @@ class SearchPlan:
     teacher: Teacher | None = None
     footprint: Footprint | None = None
     resizing: str | None = None
+    objectives: tuple[Objective, ...] = ()
 
     @property
     def images_scored(self) -> int:
@@ -100,12 +103,16 @@ class SearchPlan:
     @property
     def goal(self) -> Goal:
         """Objectives and limits."""
-        return Goal(parse_objectives(self.settings.objectives), self.settings.limits)
+        return self.settings.goal
+
+    def scores_with(self, latency: LatencyTable | None) -> AnalyticScores:
+        """Return what is known of designs without a forward pass, with these latencies."""
+        return AnalyticScores(latency, costs_of(self.objectives))
 
     @cached_property
     def limits(self) -> Limits:
         """What the limits leave of the space, as far as they are on scores that are known already."""
-        return Limits(self.space, _known_part(self.goal, self.latency), AnalyticScores(self.latency))
+        return Limits(self.space, _known_part(self.goal, self.latency), self.scores_with(self.latency))
 
     @cached_property
     def num_listed(self) -> int | None:
@@ -209,13 +216,14 @@ def plan_search(request: SearchRequest) -> SearchPlan:
             raise RequestError("--supernet gives weights that are trained already; leave --init-from out")
         read_supernet(space, settings.sharing, Path(settings.supernet))
     request.require_every_option_to_count()
-    replace(study.database, url=url).check(identity, parse_objectives(settings.objectives))
-    lost = _check_earlier_trials(study)
+    require_functions(settings.own_objectives, request.objectives)
+    replace(study.database, url=url).check(identity, settings.goal)
+    lost = _check_earlier_trials(study, request.objectives)
     # A search goes on with the latencies it began with, whatever became of the file they were read from.
     table = study.latency_file if study.latency_file.exists() else settings.latency_table
     latency = None if table is None else read_table(Path(table), space)
-    known = _known_part(Goal(parse_objectives(settings.objectives), settings.limits), latency)
-    Limits(space, known, AnalyticScores(latency)).require_possible()
+    scores = AnalyticScores(latency, costs_of(request.objectives))
+    Limits(space, _known_part(settings.goal, latency), scores).require_possible()
     # Once training has begun its own checkpoint counts, and the files may be gone.
     trained = study.supernet_file.exists() or not settings.needs_supernet
     pretrained = () if trained else read_pretrained_starts(settings.init_from, space)
@@ -253,6 +261,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         teacher,
         footprint,
         resizing,
+        request.objectives,
     )
 
 
@@ -262,7 +271,7 @@ def _side_to_keep(settings: Settings, data: Data) -> int | None:
     return settings.image_size if is_usual else data.image_size
 
 
-def _check_earlier_trials(study: Study) -> list[str]:
+def _check_earlier_trials(study: Study, objectives: Sequence[Objective]) -> list[str]:
     """Read what an earlier run left: weights and trials; return a warning where trials are gone.
 
     Raises:
@@ -271,7 +280,10 @@ def _check_earlier_trials(study: Study) -> list[str]:
     if not study.settings_file.exists():
         return []
     read_progress(study.supernet_file)
-    if study.records() or not study.front_trials():
+    records = study.records()
+    if records:
+        require_same_numbers(objectives, records[0].architecture, records[0].scores)
+    if records or not study.front_trials():
         return []
     return [
         f"the {study.front_trials()} trials of this study are no longer in {study.url}; the search begins anew, "

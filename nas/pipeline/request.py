@@ -13,6 +13,7 @@ from nas.data.sources.find import is_folder
 from nas.data.sources.own_dataset import PREFIX as OWN
 from nas.data.sources.source import Source
 from nas.pipeline.again import name_another_search, settings_from_study
+from nas.search.own_objectives import Objective
 from nas.search.storage import open_storage_for_reading
 from nas.search.storage_url import VARIABLE, clean, read_storage_file
 from nas.study.find import find_default_study, find_study
@@ -43,6 +44,7 @@ class SearchRequest:
         storage_file: File that holds the storage URL, or None.
         from_study: A study whose trained supernet is searched again in a new one, or None.
         images: The images where they were given as such, and ``data`` is only their name; None where it says all.
+        objectives: Objectives of a Python program, with their functions; ``given`` declares them.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class SearchRequest:
     storage_file: Path | None = None
     from_study: str | None = None
     images: Source | None = None
+    objectives: tuple[Objective, ...] = ()
 
     @cached_property
     def settings(self) -> Settings:

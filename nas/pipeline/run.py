@@ -23,11 +23,11 @@ from nas.runtime.documents import read_json
 from nas.runtime.files import sweep_scratch, write_json
 from nas.runtime.lock import Holder
 from nas.runtime.uncertainty import Accuracy
-from nas.search.analytic import AnalyticScores
 from nas.search.evaluations import Evaluations, evaluate_nothing
 from nas.search.lease import Lease
 from nas.search.limits import Limits
 from nas.search.loop import Search, pareto_records
+from nas.search.own_objectives import measures_of
 from nas.search.ties import with_images
 from nas.search.trial_store import Store, TrialRecord
 from nas.study.time_sheet import record_phase
@@ -67,7 +67,7 @@ def _run_search(plan: SearchPlan, command: Sequence[str], gate: float | None) ->
     for line in describe_plan(plan):
         log.note(line)
     latency = obtain_latencies(plan)  # before any worker runs beside the measurement
-    Limits(plan.space, plan.goal, AnalyticScores(latency)).require_possible()
+    Limits(plan.space, plan.goal, plan.scores_with(latency)).require_possible()
     supernet = obtain_supernet(plan) if settings.needs_supernet else None
     if supernet is not None:
         ray_cluster.start(plan.cluster)
@@ -114,7 +114,12 @@ def search_supernet(
         if supernet is not None:
             settings = plan.settings
             payload = payload_from_data(
-                supernet, plan.data, settings.validation_images, settings.seed, settings.racing
+                supernet,
+                plan.data,
+                settings.validation_images,
+                settings.seed,
+                settings.racing,
+                measures_of(plan.objectives),
             )
             evaluate = population = Population(plan.allocation, payload)
             stack.callback(population.close)
@@ -128,7 +133,9 @@ def _search_store(
 ) -> list[TrialRecord]:
     """Search into a store whose lease is held."""
     config = plan.search_config
-    search = Search(plan.space, store, config, evaluate, AnalyticScores(latency), initial_designs(plan.space))
+    search = Search(
+        plan.space, store, config, evaluate, plan.scores_with(latency), initial_designs(plan.space)
+    )
     evaluated_before = len({trial.architecture.digest for trial in search.earlier if trial.evaluated})
     if evaluated_before:
         log.say(f"resuming the search at {evaluated_before} evaluated designs")

@@ -47,9 +47,11 @@ def plot_history(trials: Sequence[TrialRecord], goal: Goal) -> go.Figure:
     pick = max if goal.directions[0] == "maximize" else min
     best = list(itertools.accumulate((trial.scores[gain] for trial in measured), pick))
     images = next((trial.images for trial in measured if trial.images is not None), None)
-    value = f"%{{y:.{num_decimals(images)}f}}%" if gain == "top1" else _VALUES[gain]
+    value = f"%{{y:.{num_decimals(images)}f}}%" if gain == "top1" else _VALUES.get(gain, "%{y:.4g}")
     figure.add_trace(_steps(counts, best, VERMILION, "best so far", "best so far", value), row=1, col=1)
-    figure.update_yaxes(title=_TITLES[gain], row=1, col=1, **score_axis(gain, measured))
+    figure.update_yaxes(
+        title=_TITLES.get(gain) or goal.declaration(gain).title, row=1, col=1, **score_axis(gain, measured)
+    )
     if volumes:
         share = "%{y:.1f}% of the box"
         line = _steps(counts, volumes, GREEN, "hypervolume of the front", "hypervolume", share)

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from nas.runtime.console import quantity
+from nas.search.objectives import Goal
 from nas.search.trial_store import TrialRecord
 
+
+class _Words(dict[str, str]):
+    """Words for the built-in scores; objectives of a program's own go by their names."""
+
+    def __missing__(self, name: str) -> str:
+        return name
+
+
 #: What running text and tables call a score.
-NAMES = {"top1": "top-1", "loss": "loss", "macs": "MACs", "params": "parameters", "latency_ms": "latency"}
+NAMES = _Words(top1="top-1", loss="loss", macs="MACs", params="parameters", latency_ms="latency")
 
 #: Titles of axes.
-TITLES = {
-    "top1": "top-1 on validation images (%)",
-    "loss": "loss on validation images (nats)",
-    "macs": "MACs per image",
-    "params": "parameters",
-    "latency_ms": "latency (ms)",
-}
+TITLES = _Words(
+    top1="top-1 on validation images (%)",
+    loss="loss on validation images (nats)",
+    macs="MACs per image",
+    params="parameters",
+    latency_ms="latency (ms)",
+)
+
+
+def axis_title(name: str, goal: Goal) -> str:
+    """Return the title of an axis: an objective of a program's own has its unit."""
+    return TITLES[name] if name in TITLES else goal.declaration(name).title
 
 
 def format_cost(name: str, value: float) -> str:

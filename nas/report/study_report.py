@@ -103,8 +103,7 @@ def _summary(findings: Findings) -> str:
     """Return the result in words: what retraining gave, the best by the supernet, the cheapest that ties with it."""
     if not findings.front:
         return ""
-    best = findings.front[0]
-    first, *others = findings.goal.objectives
+    best, first = findings.front[0], findings.goal.objectives[0]
     known = [name for name in NAMES if name in best.scores and name != first]
     rest = ", ".join(format_named_score(name, best) for name in known)
     if first == "top1" and best.accuracy is not None:
@@ -112,7 +111,7 @@ def _summary(findings: Findings) -> str:
             f"The best supernet validation accuracy, of {digest_code(best)}, is "
             f"<b>{best.accuracy}</b> ({rest}); {_describe_optimism(best.accuracy, findings.measured)}."
         ]
-        sentences += _cheaper_design(findings, others[0]) if others else []
+        sentences += _cheaper_design(findings, findings.goal.costs[0]) if findings.goal.costs else []
     else:
         sentences = [
             f"The best of the search, {digest_code(best)}, has {NAMES[first]} "

@@ -24,9 +24,9 @@ from nas.report.figure_style import (
     scatter_trials,
     score_axis,
 )
-from nas.report.scores import TITLES
+from nas.report.scores import axis_title
 from nas.runtime.uncertainty import Accuracy, error_bar
-from nas.search.objectives import OBJECTIVES, Goal
+from nas.search.objectives import Direction, Goal
 from nas.search.pareto import front
 from nas.search.ties import find_ties
 from nas.search.trial_store import TrialRecord
@@ -75,7 +75,7 @@ def plot_tradeoff(
         dot = {"size": 7, "color": VERMILION}
         traces.append(scatter_trials(tied, cost, gain, name="within noise of the best", marker=dot))
     if gain == "top1":
-        traces += _retrained_points(plotted, cost, results)
+        traces += _retrained_points(plotted, cost, goal.declaration(cost).direction, results)
     costs = [trial.scores[cost] for trial in plotted]
     cost_axis, gain_axis = _cost_axis(cost, costs), score_axis(gain, plotted, [*best, *analogues], results)
     figure = go.Figure(traces)
@@ -85,8 +85,8 @@ def plot_tradeoff(
         names = _names(analogues, cost, gain, costs, extent, logarithmic)
         figure.update_layout(annotations=names, meta={"narrow": {"annotations": []}})
     figure.update_layout(height=HEIGHT, hovermode="closest", legend=LEGEND, margin=MARGIN)
-    figure.update_xaxes(title=TITLES[cost], **cost_axis)
-    figure.update_yaxes(title=TITLES[gain], **gain_axis)
+    figure.update_xaxes(title=axis_title(cost, goal), **cost_axis)
+    figure.update_yaxes(title=axis_title(gain, goal), **gain_axis)
     return figure
 
 
@@ -108,7 +108,7 @@ def _front_points(best: Sequence[TrialRecord], goal: Goal, cost: str, gain: str)
     # With a third objective the front is a surface: a line through its projection would mean nothing.
     mode = "lines+markers" if set(goal.objectives) == {gain, cost} else "markers"
     by_cost = sorted(best, key=lambda trial: trial.scores[cost])
-    shape = "hv" if OBJECTIVES[cost][0] == "minimize" else "vh"
+    shape = "hv" if goal.declaration(cost).direction == "minimize" else "vh"
     return scatter_trials(
         by_cost,
         cost,
@@ -132,7 +132,7 @@ def _tied_with_best(best: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def _retrained_points(
-    plotted: Sequence[TrialRecord], cost: str, results: Sequence[Mapping[str, Any]]
+    plotted: Sequence[TrialRecord], cost: str, direction: Direction, results: Sequence[Mapping[str, Any]]
 ) -> list[go.Scatter]:
     """Return retrained designs, and lines that lead to them from the same designs as paths of the supernet."""
     known = {trial.architecture.digest: trial.scores for trial in plotted}
@@ -156,11 +156,9 @@ def _retrained_points(
             go.Scatter(x=lines_x, y=lines_y, mode="lines", line=dots, hoverinfo="skip", showlegend=False)
         )
     alone = [(x, result["val_top1"]) for x, result in points if result["mode"] == "scratch"]
-    steps = sorted(
-        alone[i] for i in front([(top1, x) for x, top1 in alone], ("maximize", OBJECTIVES[cost][0]))
-    )
+    steps = sorted(alone[i] for i in front([(top1, x) for x, top1 in alone], ("maximize", direction)))
     if len(steps) > 1:
-        line = {"color": GREEN, "width": 2, "shape": "hv" if OBJECTIVES[cost][0] == "minimize" else "vh"}
+        line = {"color": GREEN, "width": 2, "shape": "hv" if direction == "minimize" else "vh"}
         x, y = zip(*steps, strict=True)
         traces.append(go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", name="retrained front"))
     for mode, (words, symbol, colour) in _MODES.items():

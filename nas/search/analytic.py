@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from nas.search.own_objectives import Cost, compute
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs, part_cost
 from search_spaces.skeleton import Style
@@ -27,12 +29,19 @@ class AnalyticScores:
 
     Args:
         latencies: Where latencies are known; None where they are not asked for.
+        own: Functions of a program's own objectives, by name.
     """
 
     latencies: Latencies | None = None
+    own: Mapping[str, Cost] = field(default_factory=dict)
+    _known: dict[str, dict[str, float]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __call__(self, architecture: Architecture) -> dict[str, float]:
-        """Return ``macs``, ``params`` and ``activation_bytes`` of a design, and ``latency_ms`` where it is known."""
+        """Return ``macs``, ``params`` and ``activation_bytes`` of a design, and other scores where they are asked for.
+
+        Raises:
+            WorkError: If a program's own function fails.
+        """
         known = costs(architecture)
         scores: dict[str, float] = {
             "macs": known.macs,
@@ -41,7 +50,17 @@ class AnalyticScores:
         }
         if self.latencies is not None:
             scores["latency_ms"] = self.latencies.latency_ms(architecture)
-        return scores
+        return scores | self._own_scores(architecture) if self.own else scores
+
+    def _own_scores(self, architecture: Architecture) -> dict[str, float]:
+        """Return the scores of a program's own functions, each of which is asked once for each design."""
+        digest = architecture.digest
+        if digest not in self._known:
+            self._known[digest] = {
+                name: compute(name, function, architecture, architecture)
+                for name, function in self.own.items()
+            }
+        return self._known[digest]
 
     def of_part(self, name: str, part: Part, style: Style) -> float:
         """Return a part's share of the score ``name``, one that adds up over the parts of a design."""

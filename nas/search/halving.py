@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from nas.search.loop import pareto_records
 from nas.search.nsga2 import Individual, select_parents
-from nas.search.objectives import QUALITIES, Goal
+from nas.search.objectives import Goal
 from nas.search.trial_store import TrialRecord
 from search_spaces.named_designs import is_plain
 
@@ -80,7 +80,7 @@ def plan_rungs(candidates: int, keep: int, epochs: int) -> list[Rung]:
 
 def cost_of(goal: Goal) -> str:
     """Return the score that candidates are spread over: the goal's first objective that is a cost, else MACs."""
-    return next((name for name in goal.objectives if name not in QUALITIES), "macs")
+    return next(iter(goal.costs), "macs")
 
 
 def choose_spread(
@@ -114,7 +114,7 @@ def choose_spread(
         return own, -trial.scores[cost]
 
     plain = [trial for trial in measured if is_plain(trial.origin)]
-    has_cost = not set(goal.objectives) <= set(QUALITIES)
+    has_cost = bool(goal.costs)
     first = [("front's best", front, merit), ("best plain start", plain, merit)]
     if has_cost:
         first.append(("cheapest", measured, lambda trial: (-trial.scores[cost], merit(trial)[0])))

@@ -24,6 +24,7 @@ from search_spaces.walk import Part
 
 _MOST_STEPS = 500_000  # blocks looked at in a walk under several limits at once, which may lead nowhere
 _MOST_LISTED = 20_000  # designs that are listed at most
+_MOST_DRAWN = 500  # designs among which one is looked for that keeps limits on scores of one's own
 _OPTIONS = {"macs": "--max-macs", "params": "--max-params", "latency_ms": "--max-latency-ms"}
 
 
@@ -48,12 +49,13 @@ class Limits:
     def require_possible(self) -> None:
         """Check that some design may keep all limits.
 
-        Every single limit is decided exactly; several at once are where a walk within bounds comes to its end.
+        Every single limit on a built-in score is decided exactly; several at once are where a walk within bounds comes
+        to its end. Whether limits on other scores can be kept is found out by searching.
 
         Raises:
             RequestError: If none does; it names the smallest possible values.
         """
-        for name, limit in self.goal.constraints:
+        for name, limit in self.goal.additive:
             design = self.smallest(name)
             least = self.scores(design)[name]
             if least > limit:
@@ -103,17 +105,39 @@ class Limits:
                 size / limit for size, (_, limit) in zip(self._sizes(part, style), constraints, strict=True)
             )
 
-        constraints = self.goal.constraints
+        constraints = self.goal.additive
         if self.keeps(design := self.space.cheapest(excess)):
             return design
+        if self._has_own:
+            return self._draw_one()
         return next(filter(self.keeps, self.space.enumerate(self._within)), None)
 
+    @property
+    def _has_own(self) -> bool:
+        """Whether a limit is on a score of which only whole designs are known."""
+        return len(self.goal.additive) < len(self.goal.constraints)
+
+    def _draw_one(self) -> Architecture:
+        """Return a design that keeps all limits, limits on scores of one's own included.
+
+        Raises:
+            WalkTooLong: If none was among those that were drawn.
+        """
+        others = replace(self, goal=replace(self.goal, constraints=self.goal.additive))
+        rng = Random(0)
+        drawn = (self.space.sample(rng) for _ in range(_MOST_DRAWN))
+        found = map(others.shrink, (self.space.smallest, self.space.largest, *drawn))
+        design = next(filter(self.keeps, found), None)
+        if design is None:
+            raise WalkTooLong
+        return design
+
     def _sizes(self, part: Part, style: Style) -> Sizes:
-        return tuple(self.scores.of_part(name, part, style) for name, _ in self.goal.constraints)
+        return tuple(self.scores.of_part(name, part, style) for name, _ in self.goal.additive)
 
     @property
     def _within(self) -> Within:
-        limits = tuple(limit for _, limit in self.goal.constraints)
+        limits = tuple(limit for _, limit in self.goal.additive)
         return Within(self._sizes, limits, _MOST_STEPS if len(limits) > 1 else None)
 
     def list_designs(self, at_most: int) -> list[Architecture] | None:
@@ -123,7 +147,11 @@ class Limits:
             return list(self.space.enumerate()) if self.space.size <= at_most else None
         listed: list[Architecture] = []
         try:
-            for design in filter(self.keeps, self.space.enumerate(self._within)):
+            for looked_at, design in enumerate(self.space.enumerate(self._within)):
+                if self._has_own and looked_at == _MOST_LISTED:
+                    return None
+                if not self.keeps(design):
+                    continue
                 if len(listed) == at_most:
                     return None
                 listed.append(design)
@@ -151,7 +179,7 @@ class Limits:
                 if smaller is None and not is_plain(name) and self.nearest is not None:
                     smaller = self.shrink(design)
                 found += [] if smaller is None else [(f"{name}{SHRUNK}", smaller)]
-        small = [(SMALLEST, self.smallest(name)) for name, _ in self.goal.constraints]
+        small = [(SMALLEST, self.smallest(name)) for name, _ in self.goal.additive]
         small += smallest_by_operator(self.space)
         small += [] if self.nearest is None else [(SMALLEST, self.nearest)]
         return found + [(name, design) for name, design in small if self.keeps(design)]
@@ -165,7 +193,7 @@ class Limits:
         for part in self.space.with_one_operator():
             if part.contains(design) and len(operators) == 1:
                 inside = replace(self, space=part)
-                targets = [inside.smallest(name) for name, _ in self.goal.constraints]
+                targets = [inside.smallest(name) for name, _ in self.goal.additive]
                 target = next(filter(self.keeps, targets), None)
                 return None if target is None else shrink(part, design, target, self.keeps)
         return None

@@ -1,8 +1,13 @@
-"""What a search optimises, and the constraints that no candidate may violate."""
+"""What a search optimises, and the constraints that no candidate may violate.
+
+Some scores are built in; a Python program may declare its own (`nas.search.own_objectives`). What is declared is a
+value: it is kept in a study's settings and travels in the `Goal` of its search, so that a study can be read where the
+functions that compute its scores are not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,14 +15,44 @@ from nas.runtime.console import quantity
 from search_spaces.errors import RequestError, nearest
 
 Direction = Literal["minimize", "maximize"]
+#: What a score is computed of: the design alone, or its trained network and validation images.
+ScoredBy = Literal["architecture", "network"]
 
-#: Score names that may be objectives, with Optuna's direction and the unit people read.
-OBJECTIVES: dict[str, tuple[Direction, str]] = {
-    "top1": ("maximize", "%"),
-    "loss": ("minimize", "nats"),
-    "macs": ("minimize", "MACs"),
-    "params": ("minimize", "parameters"),
-    "latency_ms": ("minimize", "ms"),
+
+@dataclass(frozen=True)
+class ObjectiveDeclaration:
+    """A score that a search may optimise.
+
+    Args:
+        name: Its name, by which trials keep it.
+        direction: Optuna's direction.
+        unit: What people read behind its values.
+        of: What it is computed of.
+        limit: Largest value that is allowed, where a search sets that with it; None for no limit.
+    """
+
+    name: str
+    direction: Direction
+    unit: str = ""
+    of: ScoredBy = "architecture"
+    limit: float | None = None
+
+    @property
+    def title(self) -> str:
+        """Its name with the unit, for axes of figures."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
+#: Scores that every search knows, by name; latencies where they are measured.
+OBJECTIVES = {
+    each.name: each
+    for each in (
+        ObjectiveDeclaration("top1", "maximize", "%", "network"),
+        ObjectiveDeclaration("loss", "minimize", "nats", "network"),
+        ObjectiveDeclaration("macs", "minimize", "MACs"),
+        ObjectiveDeclaration("params", "minimize", "parameters"),
+        ObjectiveDeclaration("latency_ms", "minimize", "ms"),
+    )
 }
 
 #: Of these the ones that take a trained network and validation images.
@@ -26,19 +61,30 @@ QUALITIES = ("top1", "loss")
 _FACTORS = {"k": 1e3, "m": 1e6, "g": 1e9}
 
 
-def parse_objectives(text: str) -> tuple[str, ...]:
+def parse_objectives(text: str, own: Sequence[ObjectiveDeclaration] = ()) -> tuple[str, ...]:
     """Read ``top1,macs``.
+
+    Args:
+        text: Names, comma separated.
+        own: Objectives that are known beside the built-in ones.
 
     Raises:
         RequestError: If a name is unknown or given twice.
     """
+    known = {**OBJECTIVES, **{each.name: each for each in own}}
     names = tuple(part.strip() for part in text.split(","))
     for position, name in enumerate(names):
-        if name not in OBJECTIVES:
-            raise RequestError(f"--objective: unknown objective '{name}' ({nearest(name, OBJECTIVES)})")
+        if name not in known:
+            raise RequestError(f"--objective: unknown objective '{name}' ({nearest(name, known)})")
         if name in names[:position]:
             raise RequestError(f"--objective: '{name}' is given twice; name each objective once")
     return names
+
+
+def directions_of(objectives: Sequence[str], own: Sequence[ObjectiveDeclaration] = ()) -> list[Direction]:
+    """Return Optuna's directions of objectives, in order."""
+    known = {**OBJECTIVES, **{each.name: each for each in own}}
+    return [known[name].direction for name in objectives]
 
 
 def parse_quantity(option: str, text: str) -> float:
@@ -65,15 +111,34 @@ class Goal:
     Args:
         objectives: Score names, first the most important.
         constraints: Largest value allowed of a score, by name.
+        own: Declarations of scores that are not built in.
     """
 
     objectives: tuple[str, ...] = ("top1", "macs")
     constraints: tuple[tuple[str, float], ...] = ()
+    own: tuple[ObjectiveDeclaration, ...] = ()
+
+    def declaration(self, name: str) -> ObjectiveDeclaration:
+        """Return what is declared of a score."""
+        return next((each for each in self.own if each.name == name), None) or OBJECTIVES[name]
 
     @property
     def directions(self) -> list[Direction]:
         """Optuna's direction of every objective."""
-        return [OBJECTIVES[name][0] for name in self.objectives]
+        return directions_of(self.objectives, self.own)
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """The objectives of which less is better and which are known of a design alone."""
+        declared = map(self.declaration, self.objectives)
+        return tuple(
+            each.name for each in declared if (each.direction, each.of) == ("minimize", "architecture")
+        )
+
+    @property
+    def additive(self) -> tuple[tuple[str, float], ...]:
+        """The constraints on built-in scores, which add up over the parts of a design."""
+        return tuple(one for one in self.constraints if one[0] in OBJECTIVES)
 
     @property
     def quality(self) -> str:
@@ -83,7 +148,7 @@ class Goal:
     def merit(self, scores: Mapping[str, float]) -> float:
         """Return the quality in ``scores``, its sign turned where less is better."""
         name = self.quality
-        return float(scores[name] if OBJECTIVES[name][0] == "maximize" else -scores[name])
+        return float(scores[name] if OBJECTIVES[name].direction == "maximize" else -scores[name])
 
     @property
     def needs_latency(self) -> bool:

@@ -20,7 +20,7 @@ from nas.runtime.files import require_writable
 from nas.runtime.secrets import redact
 from nas.search.database_errors import describe, is_passing
 from nas.search.database_wait import insist, patience
-from nas.search.objectives import OBJECTIVES
+from nas.search.objectives import Direction, directions_of
 from nas.search.ownership import Owner, check_owner
 from nas.search.sqlite_reading import connect_for_reading
 from nas.search.storage_url import VARIABLE, clean, complete, sqlite_path
@@ -33,7 +33,13 @@ _CONNECT_TIMEOUT = 10  # seconds for a server to answer
 _METRIC_NAMES = "study:metric_names"  # the attribute in which Study.set_metric_names keeps them
 
 
-def check_storage(url: str, name: str, objectives: tuple[str, ...], owner: Owner | None = None) -> None:
+def check_storage(
+    url: str,
+    name: str,
+    objectives: tuple[str, ...],
+    owner: Owner | None = None,
+    directions: list[Direction] | None = None,
+) -> None:
     """Check that a storage can be used and holds no other study of this name; write nothing.
 
     Raises:
@@ -44,13 +50,19 @@ def check_storage(url: str, name: str, objectives: tuple[str, ...], owner: Owner
     elif (storage := open_storage_for_reading(url)) is not None:
         if owner is not None:
             check_owner(storage, url, name, owner)
-        check_objectives(storage, url, name, objectives)
+        check_objectives(storage, url, name, objectives, directions)
 
 
 def check_objectives(
-    storage: optuna.storages.RDBStorage, url: str, name: str, objectives: tuple[str, ...]
+    storage: optuna.storages.RDBStorage,
+    url: str,
+    name: str,
+    objectives: tuple[str, ...],
+    wanted: list[Direction] | None = None,
 ) -> None:
     """Check that a study, if there is one of this name, has these objectives.
+
+    Their directions are those of the built-in scores where they are not given.
 
     Raises:
         StudyError: If it has others.
@@ -61,7 +73,7 @@ def check_objectives(
         return
     directions = [direction.name.lower() for direction in storage.get_study_directions(study_id)]
     stored = list(storage.get_study_system_attrs(study_id).get(_METRIC_NAMES, directions))
-    wanted = [OBJECTIVES[objective][0] for objective in objectives]
+    wanted = directions_of(objectives) if wanted is None else wanted
     if directions != wanted or stored not in (list(objectives), wanted):
         raise StudyError(
             f"study '{name}' in {url} has the objectives {', '.join(stored)}, "

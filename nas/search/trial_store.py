@@ -25,7 +25,7 @@ from nas.runtime.secrets import redact
 from nas.runtime.uncertainty import Accuracy, decode_bits, encode_bits
 from nas.search.database_wait import insist
 from nas.search.lease import Lease
-from nas.search.objectives import OBJECTIVES
+from nas.search.objectives import Direction, directions_of
 from nas.search.optuna_trials import (
     NoDriverError,
     OtherParametersError,
@@ -142,6 +142,7 @@ class Store:
         objectives: Score names.
         choices: The space's parameters.
         owner: Whose it is; it is made his where it is nobody's.
+        directions: Of the objectives; None for those of the built-in scores.
 
     Raises:
         StudyError: If the storage cannot be opened, or holds a study of that name that is another's or has other
@@ -155,9 +156,13 @@ class Store:
         objectives: tuple[str, ...],
         choices: tuple[Choice, ...],
         owner: Owner | None = None,
+        directions: list[Direction] | None = None,
     ) -> None:
         storage, url = open_storage(url), clean(url)
-        study = insist(url, lambda: _open_study(storage, url, name, objectives, owner), creates=True)
+        wanted = directions_of(objectives) if directions is None else directions
+        study = insist(
+            url, lambda: _open_study(storage, url, name, objectives, owner, wanted), creates=True
+        )
         self._attach(storage, study, url, objectives, choices)
         self._waits = True
         insist(url, self._trials.prepare, creates=True)
@@ -263,12 +268,12 @@ def _open_study(
     name: str,
     objectives: tuple[str, ...],
     owner: Owner | None,
+    directions: list[Direction],
 ) -> optuna.Study:
     """Return a study to be written to; it is made where there is none of that name."""
     if owner is not None:
         check_owner(storage, url, name, owner)
-    check_objectives(storage, url, name, objectives)
-    directions = [OBJECTIVES[objective][0] for objective in objectives]
+    check_objectives(storage, url, name, objectives, directions)
     try:
         study = optuna.create_study(
             storage=storage, study_name=name, directions=directions, load_if_exists=True

@@ -8,6 +8,7 @@ from pathlib import Path
 import optuna
 
 from nas.runtime.console import log
+from nas.search.objectives import Goal
 from nas.search.ownership import Owner, check_owner, find_former_name, find_study_id
 from nas.search.storage import check_storage, open_storage_for_reading, refuse_damage
 from nas.search.trial_store import Store
@@ -31,17 +32,15 @@ class StudyDatabase:
     identity: StudyIdentity | None
     own: bool
 
-    def check(self, identity: StudyIdentity, objectives: tuple[str, ...]) -> None:
+    def check(self, identity: StudyIdentity, goal: Goal) -> None:
         """Check that the database can be used and that trials of this name, if there are any, are the study's.
 
         Raises:
             StudyError: If not; nothing is written.
         """
-        check_storage(self.url, identity.optuna_name, objectives, self._owner(identity))
+        check_storage(self.url, identity.optuna_name, goal.objectives, self._owner(identity), goal.directions)
 
-    def open_for_writing(
-        self, identity: StudyIdentity, objectives: tuple[str, ...], choices: tuple[Choice, ...]
-    ) -> Store:
+    def open_for_writing(self, identity: StudyIdentity, goal: Goal, choices: tuple[Choice, ...]) -> Store:
         """Open the study's trials to add to them; they begin where there are none.
 
         Raises:
@@ -54,7 +53,9 @@ class StudyDatabase:
                     f"the trials of this study are no longer in {self.url}: those evaluated before are lost but for "
                     "the front in front.json; the search begins anew, with the supernet that is trained already"
                 )
-        return Store(self.url, identity.optuna_name, objectives, choices, self._owner(identity))
+        return Store(
+            self.url, identity.optuna_name, goal.objectives, choices, self._owner(identity), goal.directions
+        )
 
     def find(self, objectives: tuple[str, ...], choices: tuple[Choice, ...]) -> Store | None:
         """Open the study's trials to read them, writing nothing; None where there are none.

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from nas.runtime.documents import read_document
-from nas.search.objectives import parse_objectives
 from nas.study.documents import Result
 from nas.study.place import find_place
 from nas.study.setting import AS_FILE, AS_NAMED_FILES, AS_TEACHER, NOT_COMPARED, declared_settings
@@ -47,7 +46,8 @@ def _compared_values(settings: Settings) -> dict[str, Any]:
     """Return what is compared of settings, by name."""
     values = {
         **asdict(settings),
-        "objectives": list(parse_objectives(settings.objectives)),
+        "objectives": list(settings.goal.objectives),
+        "own_objectives": [asdict(each) for each in settings.own_objectives],
         **{f"max_{name}": limit for name, limit in settings.limits},
     }
     ways: dict[str, Callable[[Any], Any]] = {

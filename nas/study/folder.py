@@ -15,7 +15,7 @@ from nas.runtime.files import require_writable, write_json, write_text
 from nas.runtime.lock import LOCK_FILE, FolderLock
 from nas.runtime.provenance import provenance
 from nas.runtime.secrets import redact_command
-from nas.search.objectives import Goal, parse_objectives
+from nas.search.objectives import Goal
 from nas.search.storage_url import clean, has_secrets, sqlite_url
 from nas.search.ties import front_entries
 from nas.search.trial_store import Store, TrialRecord
@@ -268,8 +268,7 @@ class Study:
 
     def goal(self) -> Goal:
         """Return the study's objectives and limits."""
-        settings = self.settings()
-        return Goal(parse_objectives(settings.objectives), settings.limits)
+        return self.settings().goal
 
     @property
     def url(self) -> str:
@@ -300,7 +299,7 @@ class Study:
         identity = self.identity()
         if identity is None:
             raise StudyError(f"study {self.folder} is of an earlier version; run its search to go on with it")
-        store = self.database.open_for_writing(identity, self.goal().objectives, self.space().choices)
+        store = self.database.open_for_writing(identity, self.goal(), self.space().choices)
         begun = replace(identity, searched=True, trials=identity.trials if trials is None else trials)
         if begun != identity:
             begun.write(self.folder)

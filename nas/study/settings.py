@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from nas.runtime.documents import format_first, type_adapter
-from nas.search.objectives import OBJECTIVES, QUALITIES, parse_objectives, parse_quantity
+from nas.search.objectives import OBJECTIVES, Goal, ObjectiveDeclaration, parse_objectives, parse_quantity
 from nas.study.recipe import Recipe
 from nas.study.setting import (
     AS_FILE,
@@ -31,10 +31,6 @@ from nas.study.teacher_spec import METAVAR, parse_teacher
 from search_spaces.errors import RequestError, SpaceError, StudyError, nearest
 from search_spaces.published import published
 from search_spaces.yaml_reader import YamlReader
-
-
-def _check_objectives(option: str, text: str) -> None:
-    parse_objectives(text)
 
 
 def _check_quantity(option: str, text: str) -> None:
@@ -114,7 +110,6 @@ class Settings:
         SEARCH,
         option="--objective",
         former=("top1,macs",),
-        check=_check_objectives,
     )
     max_macs: str | None = setting(
         None,
@@ -213,16 +208,27 @@ class Settings:
         default_help="four times --retrain",
         compared=NOT_COMPARED,
     )
+    own_objectives: tuple[ObjectiveDeclaration, ...] = setting(
+        (), "Scores that a Python program computes, which may be objectives and have limits."
+    )
     recipe: Recipe = setting(Recipe(), "How the supernet is trained.")
     retraining: Recipe = setting(Recipe(), "How designs of the front are retrained.", compared=NOT_COMPARED)
 
     def __post_init__(self) -> None:
         for each in declared_settings(Settings):
             each.validate(getattr(self, each.name))
-        if self.racing is not None and "top1" not in parse_objectives(self.objectives):
+        goal = self.goal
+        if self.racing is not None and "top1" not in goal.objectives:
             raise RequestError(
                 f"--racing stops designs by their top1, and --objective is {self.objectives}; give --objective "
                 "top1,macs, or leave --racing out"
+            )
+        measured = [name for name in goal.objectives if goal.declaration(name).of == "network"]
+        if self.racing is not None and measured != ["top1"]:
+            others = ", ".join(name for name in measured if name != "top1")
+            raise RequestError(
+                f"--racing stops designs by their top1 alone, and {others} is measured too; leave it out of "
+                "--objective, or leave --racing out"
             )
         if self.policy == "fair" and self.paths != "by-choice":
             raise RequestError(
@@ -239,7 +245,14 @@ class Settings:
     @property
     def needs_supernet(self) -> bool:
         """Whether designs are compared by accuracy or loss; costs and latencies need no weights."""
-        return not set(QUALITIES).isdisjoint(parse_objectives(self.objectives))
+        goal = self.goal
+        return any(goal.declaration(name).of == "network" for name in goal.objectives)
+
+    @property
+    def goal(self) -> Goal:
+        """Objectives and limits."""
+        names = parse_objectives(self.objectives, self.own_objectives)
+        return Goal(names, self.limits, self.own_objectives)
 
     @property
     def trains_supernet(self) -> bool:
@@ -256,11 +269,15 @@ class Settings:
             limits.append(("params", parse_quantity("--max-params", self.max_params)))
         if self.max_latency_ms is not None:
             limits.append(("latency_ms", self.max_latency_ms))
+        limits += [(each.name, each.limit) for each in self.own_objectives if each.limit is not None]
         return tuple(limits)
 
     def to_yaml(self) -> str:
         """Return the text of ``study.yaml``."""
-        return yaml.safe_dump(asdict(self), sort_keys=False)
+        content = asdict(self)
+        if not self.own_objectives:
+            del content["own_objectives"]
+        return yaml.safe_dump(content, sort_keys=False)
 
 
 def keep_former_defaults(settings: Settings, given: Collection[str], stored: Settings) -> Settings:

@@ -43,7 +43,7 @@ def halve(
     rungs = plan_rungs(len(spread), keep, trainer.recipe.epochs)
     record = _Record(trainer, spread, goal, keep, rungs, command)
     cost, total = cost_of(goal), trainer.recipe.epochs
-    costs = {each.digest: each.trial.scores[cost] for each in spread} if len(goal.objectives) > 1 else None
+    costs = {each.digest: each.trial.scores[cost] for each in spread} if goal.costs else None
     left = {each.digest: Design(each.trial.architecture, each.trial.origin) for each in spread}
     for rung in rungs:
         jobs = {digest: trainer.job(design, "scratch", until=rung.epochs) for digest, design in left.items()}

@@ -63,4 +63,4 @@ def test_latency_is_needed_by_constraints_too() -> None:
 
 
 def test_directions_are_optunas() -> None:
-    assert {direction for direction, _ in OBJECTIVES.values()} == {"maximize", "minimize"}
+    assert {each.direction for each in OBJECTIVES.values()} == {"maximize", "minimize"}

@@ -160,9 +160,7 @@ class Store:
     ) -> None:
         storage, url = open_storage(url), clean(url)
         wanted = directions_of(objectives) if directions is None else directions
-        study = insist(
-            url, lambda: _open_study(storage, url, name, objectives, owner, wanted), creates=True
-        )
+        study = insist(url, lambda: _open_study(storage, url, name, objectives, owner, wanted), creates=True)
         self._attach(storage, study, url, objectives, choices)
         self._waits = True
         insist(url, self._trials.prepare, creates=True)

@@ -24,7 +24,6 @@ from nas.report.scores import NAMES, TITLES, format_cost, format_score
 from nas.report.study_comparison import ComparedStudy, StudyComparison
 from nas.runtime.files import write_text
 from nas.runtime.uncertainty import Accuracy
-from nas.search.objectives import OBJECTIVES
 
 _NONE = "–"
 _FAINT = 0.28  # opacity of designs that are on no front
@@ -101,7 +100,7 @@ def _summary_section(comparison: StudyComparison) -> str:
     rows = []
     for study in comparison.studies:
         findings, settings = study.findings, study.findings.study.settings()
-        sign = -1 if OBJECTIVES[gain][0] == "maximize" else 1
+        sign = -1 if comparison.directions[0] == "maximize" else 1
         best = min(study.front, key=lambda trial: sign * trial.scores[gain])
         accurate = study.most_accurate
         tie = " ≈" if comparison.tied_with_best.get(study.name) else ""

@@ -11,7 +11,7 @@ from typing import Any
 from nas.report.findings import Findings, read_findings
 from nas.report.hypervolume import compute_in_common_box
 from nas.runtime.uncertainty import is_tie
-from nas.search.objectives import OBJECTIVES, QUALITIES, Direction
+from nas.search.objectives import OBJECTIVES, QUALITIES, Direction, directions_of
 from nas.search.pareto import front
 from nas.search.trial_store import TrialRecord
 from nas.study.folder import Study
@@ -67,7 +67,8 @@ class StudyComparison:
     @property
     def directions(self) -> tuple[Direction, Direction]:
         """Optuna's direction of gain and cost."""
-        return OBJECTIVES[self.gain][0], OBJECTIVES[self.cost][0]
+        gain, cost = directions_of((self.gain, self.cost), self.studies[0].findings.goal.own)
+        return gain, cost
 
     @property
     def reference(self) -> tuple[float, float]:
@@ -144,7 +145,7 @@ def compare_studies(studies: Sequence[Study]) -> StudyComparison:
             raise RequestError(f"study {name} has no evaluated design yet; let its search begin first")
     _require_same_images(names, found)
     gain, cost = _common_scores(names, found)
-    directions = (OBJECTIVES[gain][0], OBJECTIVES[cost][0])
+    directions = directions_of((gain, cost), found[0].goal.own)
     points = [[[trial.scores[gain], trial.scores[cost]] for trial in each.measured] for each in found]
     volumes = compute_in_common_box(points, directions)
     compared = []

@@ -45,6 +45,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("nas evaluate models/mine --data folder:flowers", "accuracy on the test images, and throughput"),
         ("nas evaluate studies/first/exports/DIGEST --data mnist5k --json", "the same for scripts"),
     ),
+    "predict": (
+        ("nas predict models/mine photo.jpg", "the five most probable classes of an image"),
+        ("nas predict models/mine a.png b.png --top 1 --json", "one class of each of several, for scripts"),
+    ),
     "studies": (
         ("nas studies", "what lies under studies/"),
         ("nas studies /shared/studies --json", "what lies elsewhere, for scripts"),

@@ -34,6 +34,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., object]]] = {
         "export": models.export,
         "import": models.import_checkpoint,
         "evaluate": models.evaluate,
+        "predict": models.predict,
     },
     "Look at studies": {
         "studies": studies.studies,

@@ -1,4 +1,4 @@
-"""Commands that make models and measure them: retrain, export, import, evaluate."""
+"""Commands that make models and use them: retrain, export, import, evaluate, predict."""
 
 from __future__ import annotations
 
@@ -29,7 +29,15 @@ from nas.cli.options import (
     Threads,
     is_given,
 )
-from nas.cli.render import halving_table, output, print_json, results_json, results_table, scores_table
+from nas.cli.render import (
+    halving_table,
+    output,
+    predictions_table,
+    print_json,
+    results_json,
+    results_table,
+    scores_table,
+)
 from nas.study.setting import DATA, OUTPUT, RUN, TRAINING
 from nas.study.teacher_spec import METAVAR as TEACHER
 
@@ -247,3 +255,21 @@ def evaluate(
         print_json(scores)
     else:
         output.print(scores_table(scores))
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="DIR", help="An export folder.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files of any size.")],
+    top: Annotated[
+        int, typer.Option(min=1, help="How many classes of each image.", rich_help_panel=OUTPUT)
+    ] = 5,
+    as_json: Json = False,
+) -> None:
+    """Say what an exported model sees in image files: the most probable classes."""
+    from nas.export.predict import predict_files
+
+    predictions = predict_files(model, images, top)
+    if as_json:
+        print_json([each.to_json() for each in predictions])
+    else:
+        output.print(predictions_table(predictions))

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from nas.data.summary import DataSummary
+    from nas.export.predict import Prediction
     from nas.pipeline.study_doctor import StudyHealth
     from nas.report.study_list import StudySummary
     from nas.search.trial_store import TrialRecord
@@ -186,6 +187,16 @@ def scores_table(scores: Mapping[str, Any]) -> Table:
             table.add_row(name, format_accuracy(value, scores.get("images")))
             continue
         table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    return table
+
+
+def predictions_table(predictions: Sequence[Prediction]) -> Table:
+    """Return the most probable classes of every image, a row for each."""
+    table = Table("image", "class", Column("probability", justify="right"))
+    for prediction in predictions:
+        for rank, each in enumerate(prediction.classes):
+            file = escape(str(prediction.file)) if rank == 0 else ""
+            table.add_row(file, escape(each.name), f"{100 * each.probability:.1f}%")
     return table
 
 

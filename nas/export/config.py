@@ -10,7 +10,7 @@ from pydantic import Field
 
 from nas.data.reading import FIRST_READING, Reading
 from nas.runtime.documents import read_document
-from search_spaces.errors import CheckpointError, StudyError
+from search_spaces.errors import CheckpointError, RequestError, StudyError
 
 _Side = Annotated[int, Field(ge=1)]
 
@@ -60,3 +60,12 @@ def read_export_config(folder: Path) -> ExportConfig:
     except StudyError as error:
         raise StudyError(f"{folder} is no export that can be used: {error}") from None
     return config
+
+
+def require_square(folder: Path, config: ExportConfig) -> None:
+    """Raise a RequestError unless the model takes square images, as this project reads them."""
+    _, height, width = config.input_size
+    if height != width:
+        raise RequestError(
+            f"{folder} takes images of {height}x{width} px; only square ones can be read for it"
+        )

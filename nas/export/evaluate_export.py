@@ -11,7 +11,7 @@ from torch import nn
 
 from nas.data.dataset import Data, load_data
 from nas.evaluation.accuracy import accuracy, throughput
-from nas.export.config import ExportConfig, read_export_config
+from nas.export.config import ExportConfig, read_export_config, require_square
 from nas.export.load_export import CONFIG, WEIGHTS, load_export
 from nas.export.source_module import load_source
 from nas.runtime.device import default_device
@@ -45,9 +45,7 @@ def evaluate_folder(
         DataError: If the images are not of the kind that the model was trained on.
     """
     config, network = _run_source(folder) if trust else _rebuild(folder)
-    _, height, width = config.input_size
-    if height != width:
-        raise RequestError(f"{folder} takes images of {height}x{width} px; only square ones can be evaluated")
+    require_square(folder, config)
     # By the rules of its training, or images that it was trained on would be among those to test.
     images = load_data(
         data,

@@ -281,6 +281,10 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--trust": of(("evaluate", "model", "--data", "folder:images"), "--trust"),
         "--json": of(("evaluate", "model", "--data", "folder:images"), "--json"),
     },
+    "predict": {
+        "--top": of(("predict", "model", "images/class0/00.png"), "--top", "2"),
+        "--json": of(("predict", "model", "images/class0/00.png"), "--json"),
+    },
     "report": {
         "--json": of(("report", "study"), "--json"),
         "--out": of(

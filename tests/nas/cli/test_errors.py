@@ -304,6 +304,7 @@ CASES = [
     Case("export: damaged result", "export {tmp}/study", "cannot read", studied(damaged_result)),
     Case("evaluate: no export", "evaluate {tmp} --data mnist5k", "is not an export folder"),
     Case("evaluate: damaged export", "evaluate {tmp}/export --data mnist5k", "config.json", damaged_export),
+    Case("predict: no export", "predict {tmp} {tmp}/a.png", "is not an export folder"),
     Case("report: no study", "report {tmp}/no", "there is no study"),
     Case("dashboard: no study", "dashboard {tmp}/no", "there is no study"),
     Case("dashboard: bad port", "dashboard {tmp}/no --port 0", "'--port'"),

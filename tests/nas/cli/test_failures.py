@@ -117,6 +117,7 @@ def test_debugging_prints_the_traceback(
         ("nas.report.similarity.analyze", "analyze x"),
         ("nas.api.search.plan_search", "search"),
         ("nas.export.evaluate_export.evaluate_folder", "evaluate x --data mnist5k"),
+        ("nas.export.predict.predict_files", "predict x y.png"),
         ("nas.bench.command.run", "bench search"),
     ],
 )

@@ -81,6 +81,7 @@ def study(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         "studies .",
         "studies ./study --json",
         "evaluate study/exports/DIGEST --data folder:images",
+        "predict study/exports/DIGEST images/class0/00.png",
         "analyze study/exports/DIGEST --data folder:more",
         "search --space tiny.yaml --data folder:images --study ./new --dry-run",
         "search --config study/study.yaml --study ./study --budget 1cpu --dry-run",

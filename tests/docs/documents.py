@@ -13,6 +13,7 @@ import typer.main
 
 from nas.cli.main import app
 from tests.docs.cli_reference import cli_document
+from tests.docs.operator_drawings import write_drawings
 from tests.faults.rows import failures_document
 
 ROOT = Path(__file__).parents[2]
@@ -147,11 +148,12 @@ def parse_command(words: list[str], strict: bool = True) -> None:
 
 
 def main() -> None:
-    """Write what documents repeat: quoted files, the page of the commands, and the tables of settings and recipes."""
+    """Write what documents repeat: quoted files, the page of the commands, drawings, tables of settings and recipes."""
     for document in ("README.md", *PAGES):
         (ROOT / document).write_text(with_current_quotes(read(document)), encoding="utf-8")
     (ROOT / "docs" / "reference" / "cli.md").write_text(cli_document(), encoding="utf-8")
     (ROOT / "docs" / "reference" / "failures.md").write_text(failures_document(), encoding="utf-8")
+    write_drawings()
     (ROOT / "studies" / "SETTINGS.md").write_text(settings_document(), encoding="utf-8")
     (ROOT / "studies" / "RECIPES.md").write_text(recipes_document(), encoding="utf-8")
 

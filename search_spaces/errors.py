@@ -30,6 +30,13 @@ class NasError(Exception):
     exit_code = 1
     page = ""
 
+    def __str__(self) -> str:
+        """Return the sentence; what of it came from a file can neither break the line nor command a terminal."""
+        text = " ".join(super().__str__().splitlines())
+        return "".join(
+            letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+        )
+
 
 class RequestError(NasError):
     """The request was wrong; nothing was written."""

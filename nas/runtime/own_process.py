@@ -40,7 +40,9 @@ def call_in_own_process(function: Callable[[], Result], seconds: float | None = 
             raise WorkError(f"it took longer than {seconds:g} s") from None
         if process.returncode:
             message = process.stderr.decode(errors="replace")
-            raise WorkError(last_line(WorkError(message or f"its process ended with {process.returncode}")))
+            raise WorkError(
+                last_line(RuntimeError(message or f"its process ended with {process.returncode}"))
+            )
         result: Result = pickle.loads(answer.read_bytes())
         return result
 

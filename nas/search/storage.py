@@ -184,13 +184,15 @@ def _explained(url: str) -> Iterator[None]:
     try:
         yield
     except (
-        sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError, RuntimeError
+        sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError,
+        OSError, ImportError, ValueError, RuntimeError,
     ) as error:  # fmt: skip
         path = sqlite_path(url)
+        cause = error.__cause__ if isinstance(error, optuna.exceptions.OptunaError) else None
         if path is not None and path.exists():
-            raise StudyError(_unusable(path, error)) from None
+            raise StudyError(_unusable(path, cause or error)) from None
         raise StudyError(
-            f"cannot open the storage {url} ({redact(first_line(error))}); give an SQLAlchemy URL such as "
+            f"cannot open the storage {url} ({redact(first_line(cause or error))}); give an SQLAlchemy URL such as "
             "sqlite:///study.db or postgresql+psycopg://user@host/database, and a password in the environment variable "
             f"{VARIABLE}, by --storage-file or in ~/.pgpass"
         ) from None
@@ -212,5 +214,5 @@ def _prepare_sqlite(path: Path) -> None:
             raise StudyError(_unusable(path, error)) from None
 
 
-def _unusable(path: Path, error: Exception) -> str:
+def _unusable(path: Path, error: BaseException) -> str:
     return f"{path} is not a database that can be used ({first_line(error)}); move it away or give another --storage"

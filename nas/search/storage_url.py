@@ -46,6 +46,10 @@ def clean(url: str) -> str:
         StudyError: If a password is not spelled as in a URL, or the database is one in memory.
     """
     parsed = _parse(url)
+    if "\0" in url:
+        raise StudyError(
+            f"the storage {redact(url)} holds zeros; give an SQLAlchemy URL such as sqlite:///study.db"
+        )
     if parsed is None:
         if "@" in url:
             # Without a scheme nothing says where a password begins.

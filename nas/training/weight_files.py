@@ -52,7 +52,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path} is not a torch file of plain weights ({_reason(error)}); convert it to safetensors where its "
             "own code is at hand"
         ) from None
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError) as error:
+    except Exception as error:  # what torch makes of bytes that are no file of its own is anything
         raise CheckpointError(
             f"{path} is truncated or not a torch file ({_reason(error)}); copy it again"
         ) from None

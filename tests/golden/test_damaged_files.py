@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nas.pipeline import models
 from search_spaces.errors import RequestError
 from tests.helpers.command_line import TINY_SPACE, Nas, Outcome, paint_folder
+from tests.helpers.damage import RAW, spoil
 
 DIGEST = "ce7caaf679bc"
 REPORT = ("report", "study")
@@ -53,42 +52,6 @@ READERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("analyze", MODEL, "--data", "folder:images"),
     ),
 }
-ODD: tuple[Any, ...] = (
-    *(
-        None,
-        True,
-        0,
-        -1,
-        7,
-        10**30,
-        0.5,
-        float("nan"),
-        float("inf"),
-        "",
-        "x",
-        "../x",
-        "\ud800",
-        "a\nb",
-        [],
-        {},
-    ),
-    *([1], ["x", None], {"x": 1}, [[[]]], {"": [{}]}),
-)
-RAW = (
-    *(
-        b"",
-        b"\xff\xfe\x00",
-        b"{",
-        b"[]",
-        b"null",
-        b'"text"',
-        b"3",
-        b"[" * 10_000,
-        b'{"a":' * 10_000,
-        b"\x00" * 64,
-    ),
-    *(b"a: &a [*a]\n", b"a: 2026-13-45\n", b"? [1]\n: 2\n", b"{2026-01-01: 1}", b'{"trials": 1e999}'),
-)
 
 
 @pytest.fixture(scope="module")
@@ -114,39 +77,6 @@ def place(pristine: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(models, "run_retraining", stop)
     monkeypatch.setattr(models, "export_model", stop)
     yield pristine
-
-
-def damage(content: Any, rng: random.Random) -> Any:
-    """Return parsed content with one value replaced or removed, anywhere in it."""
-    content = json.loads(json.dumps(content))
-    places: list[tuple[Any, Any]] = []
-
-    def visit(node: Any) -> None:
-        for key in node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ():
-            places.append((node, key))
-            visit(node[key])
-
-    visit(content)
-    node, key = rng.choice(places)
-    if rng.random() < 0.25:
-        del node[key]
-    else:
-        node[key] = rng.choice(ODD)
-    return content
-
-
-def spoil(original: bytes, rng: random.Random, is_yaml: bool) -> bytes:
-    """Return a damaged file: another value somewhere, a part of it, or something else altogether."""
-    kind = rng.random()
-    if kind < 0.2:
-        return rng.choice(RAW)
-    if kind < 0.35:
-        return original[: rng.randrange(len(original))]
-    if is_yaml:
-        return yaml.safe_dump(damage(yaml.safe_load(original), rng), sort_keys=False).encode(
-            "utf-8", "replace"
-        )
-    return json.dumps(damage(json.loads(original), rng)).encode()
 
 
 def require_one_sentence(outcome: Outcome, what: str) -> None:

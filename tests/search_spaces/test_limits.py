@@ -89,3 +89,11 @@ def test_limits_are_told_apart_and_documented() -> None:
     assert rows == [(limit.variable, f"{limit.default:,}", limit.what) for limit in LIMITS]
     assert len({limit.variable for limit in LIMITS}) == len(LIMITS)
     assert DEPTH.refusal(DEPTH.default) is None
+
+
+def test_what_a_file_says_can_neither_break_a_sentence_nor_command_a_terminal() -> None:
+    block = {"operator": "\x1b[2J\nls\ud800a", "pos": "none", "mlp_ratio": 2.0}
+    stages = [{"dim": 8, "num_heads": 2, "blocks": [block]}]
+    with pytest.raises(ArchitectureError, match=r"unknown operator '\\x1b\[2J ls\\ud800a'") as caught:
+        Architecture.from_json({**DESIGN, "stages": stages})
+    assert str(caught.value).isprintable()

@@ -97,14 +97,25 @@ def dashboard(
     port: Annotated[
         int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.", rich_help_panel=RUN)
     ] = 8080,
+    stored: Annotated[
+        bool,
+        typer.Option(
+            "--stored",
+            help="Show the stored trials themselves, parameters without effect included; what is deleted is gone.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
 ) -> None:
     """Serve Optuna's dashboard of a study on 127.0.0.1 until interrupted."""
-    from nas.report.dashboard import serve
+    from nas.report.dashboard import serve, serve_stored
     from nas.study.find import find_study
 
     found = find_study(study)
     found.require()
-    serve(found.url, port)
+    if stored:
+        serve_stored(found.url, port)
+    else:
+        serve(found, port)
 
 
 def analyze(

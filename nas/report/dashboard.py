@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import errno
 import sys
+import tempfile
+import threading
+from pathlib import Path
 from socketserver import ThreadingMixIn
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from nas.report.dashboard_study import DashboardStudy
 from nas.search.storage import open_storage_for_reading
 from nas.search.storage_url import clean
-from search_spaces.errors import RequestError, StudyError
+from nas.study.folder import Study
+from search_spaces.errors import NasError, RequestError, StudyError
 
 #: The only address served: the dashboard has no login and lets anyone delete studies.
 HOST = "127.0.0.1"
+_REFRESH_SECONDS = 15.0  # between two looks at a study that somebody works on
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -28,8 +35,34 @@ class _Handler(WSGIRequestHandler):
         """Print nothing."""
 
 
-def serve(url: str, port: int) -> None:
-    """Serve the dashboard of a storage on 127.0.0.1 until Ctrl-C.
+def serve(study: Study, port: int) -> None:
+    """Serve the dashboard of a study's copy on 127.0.0.1 until Ctrl-C; trials of a search that runs are added.
+
+    Args:
+        study: The study; nothing is written to it.
+        port: TCP port.
+
+    Raises:
+        RequestError: If the port cannot be used.
+        StudyError: If the study cannot be read, or has no trials yet.
+    """
+    import optuna_dashboard  # brings scikit-learn, which sets environment variables when it is imported
+
+    if study.find_store() is None:
+        raise StudyError(f"there are no trials in {study.url} yet; let the search of the study begin first")
+    with tempfile.TemporaryDirectory(prefix="nas-dashboard-") as folder:
+        shown = DashboardStudy(study, Path(folder))
+        app = optuna_dashboard.wsgi(shown.storage, artifact_store=shown.artifact_store)
+        ended = threading.Event()
+        threading.Thread(target=_keep_up, args=(shown, ended), daemon=True).start()
+        try:
+            _serve(app, port, str(study.folder))
+        finally:
+            ended.set()
+
+
+def serve_stored(url: str, port: int) -> None:
+    """Serve the dashboard of a storage itself on 127.0.0.1 until Ctrl-C; what visitors change is changed there.
 
     Args:
         url: SQLAlchemy URL of the storage.
@@ -44,7 +77,22 @@ def serve(url: str, port: int) -> None:
     storage = open_storage_for_reading(url)
     if storage is None:
         raise StudyError(f"there are no trials in {url} yet; let the search of the study begin first")
-    app = optuna_dashboard.wsgi(storage)
+    _serve(optuna_dashboard.wsgi(storage), port, clean(url))
+
+
+def _keep_up(shown: DashboardStudy, ended: threading.Event) -> None:
+    """Copy new trials as long as somebody works on the study."""
+    while not ended.wait(_REFRESH_SECONDS):
+        try:
+            if shown.source.lock.holder() is not None:
+                shown.refresh()
+        except NasError as error:
+            sys.stderr.write(f"warning: the dashboard is not kept up to date: {error}\n")
+            return
+
+
+def _serve(app: Any, port: int, what: str) -> None:
+    """Answer requests to an application until Ctrl-C."""
     try:
         server = make_server(HOST, port, app, _Server, _Handler)
     except OSError as error:
@@ -58,7 +106,7 @@ def serve(url: str, port: int) -> None:
             f"{problem}; choose another with --port, for example --port {_free_port()}"
         ) from None
     with server:
-        sys.stderr.write(f"dashboard of {clean(url)} at http://{HOST}:{port}/dashboard (Ctrl-C ends it)\n")
+        sys.stderr.write(f"dashboard of {what} at http://{HOST}:{port}/dashboard (Ctrl-C ends it)\n")
         sys.stderr.flush()
         try:
             server.serve_forever()

@@ -293,7 +293,10 @@ ENTRIES: dict[str, dict[str, Entry]] = {
             refused="--out is for several studies",
         ),
     },
-    "dashboard": {"--port": of(("dashboard", "study"), "--port", "9000")},
+    "dashboard": {
+        "--port": of(("dashboard", "study"), "--port", "9000"),
+        "--stored": of(("dashboard", "study"), "--stored"),
+    },
     "analyze": {
         "--data": of(("analyze", "study"), "--data", "folder:images"),
         "--data-dir": of(

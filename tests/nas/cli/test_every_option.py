@@ -165,6 +165,7 @@ def done(material: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> lis
     record("nas.export.evaluate_export.evaluate_folder", {"top1": 50.0, "images": 6})
     record("nas.report.similarity.analyze", {"designs": [], "out": None})
     record("nas.report.dashboard.serve")
+    record("nas.report.dashboard.serve_stored")
     outcome = benches.Outcome(
         {}, None, {"device": "x", "threads": 1, "dtype": "x", "clock": "x", "quick": True}
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from nas.report.dashboard import serve
+from nas.report.dashboard import serve_stored
 from search_spaces.errors import RequestError, StudyError
 
 ROOT = Path(__file__).parents[3]
@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from nas.report.dashboard import serve
-serve(sys.argv[1], int(sys.argv[2]))
+from nas.report.dashboard import serve_stored
+serve_stored(sys.argv[1], int(sys.argv[2]))
 """
 
 
@@ -78,7 +78,7 @@ def test_served_on_this_machine_alone_until_interrupted(
     assert listeners(port) == {"0100007F"}  # 127.0.0.1, low byte first
     optuna.create_study(storage=f"sqlite:///{tmp_path}/other.db")
     with pytest.raises(RequestError, match=f"port {port} is in use; choose another with --port"):
-        serve(f"sqlite:///{tmp_path / 'study.db'}", port)
+        serve_stored(f"sqlite:///{tmp_path / 'study.db'}", port)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 0
     assert process.stderr is not None and process.stderr.read() == "dashboard ended\n"
@@ -91,4 +91,4 @@ def test_served_on_this_machine_alone_until_interrupted(
 def test_a_storage_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_bytes(b"no database at all" * 100)
     with pytest.raises(StudyError, match=r"study\.db is not a database"):
-        serve(f"sqlite:///{tmp_path / 'study.db'}", free_port())
+        serve_stored(f"sqlite:///{tmp_path / 'study.db'}", free_port())

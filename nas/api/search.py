@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from nas.api.result import SearchResult
 from nas.api.session import format_call, session
 from nas.pipeline.candidates import count_candidates
 from nas.pipeline.following import Following
+from nas.pipeline.joining import join_search
 from nas.pipeline.models import best_of_search, export_result, plan_retraining_after, run_retraining
 from nas.pipeline.plan import SearchPlan, describe_plan, plan_search
 from nas.pipeline.plan_json import plan_to_json
@@ -28,11 +30,12 @@ from nas.report.study_report import write_report
 from nas.runtime.console import log
 from nas.runtime.extras import require_package
 from nas.search.own_objectives import Objective
+from nas.runtime.lock import LockHeldError
 from nas.search.trial_store import TrialRecord
 from search_spaces.errors import RequestError
 
 _OWN = ("space", "data", "budget", "study", "storage", "storage_file", "config", "from_study")
-_FOLLOWING = ("constraints", "gate", "retrain", "baselines", "export", "quiet")
+_FOLLOWING = ("constraints", "gate", "retrain", "baselines", "export", "join", "quiet")
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,13 @@ class SearchJob:
         plan, following, study = self.plan, self.following, self.plan.study
         results: list[dict[str, Any]] = []
         exported, halving = None, None
-        with resumable(command, how_to_resume), study.lock.hold(command):
+        with resumable(command, how_to_resume), contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(study.lock.hold(command))
+            except LockHeldError:
+                if not plan.join:
+                    raise
+                return SearchOutcome(join_search(plan, command), [], None, None)
             front = run_search(plan, command, following.gate)
             if following.retrain:
                 retraining = plan_retraining_after(plan, following.retrain, baselines=following.baselines)
@@ -119,6 +128,9 @@ def prepare_search(request: SearchRequest, following: Following) -> SearchJob:
         raise RequestError("--candidates are those of which --retrain chooses; add --retrain 1")
     if following.export:
         require_package("onnxruntime", "--export")
+    if request.join and (retrain or gate is not None):
+        option = "--retrain" if retrain else "--gate"
+        raise RequestError(f"--join shares a search and nothing else; leave {option} out, or --join")
     plan = plan_search(request)
     if gate is not None and not plan.settings.needs_supernet:
         raise RequestError("--gate judges a supernet, and this search trains none; leave it out")
@@ -146,6 +158,7 @@ def search(
     retrain: int = 0,
     baselines: bool = False,
     export: bool = False,
+    join: bool = False,
     quiet: bool = False,
     **settings: Unpack[SearchSettings],
 ) -> SearchResult:
@@ -170,6 +183,7 @@ def search(
         retrain: Designs to retrain alone, to the end.
         baselines: Whether the analogues of the published designs are retrained as well.
         export: Whether the best retrained design is exported.
+        join: Whether the search is shared with those who search the study already, instead of being refused.
         quiet: Whether nothing is printed meanwhile; the study's ``log.txt`` has it all the same.
         **settings: Settings of the search, see `SearchSettings`.
 
@@ -203,6 +217,7 @@ def search(
             None if from_study is None else os.fspath(from_study),
             None if origin is None else origin.source,
             own,
+            join,
         )
         job = prepare_search(request, Following(retrain, baselines, export, gate))
         for line in job.describe():

@@ -67,6 +67,14 @@ def search(
             autocompletion=complete_study,
         ),
     ] = None,
+    join: Annotated[
+        bool,
+        typer.Option(
+            "--join",
+            help="Where the study is searched already, share that search: no design is evaluated twice.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
     gate: Annotated[
         float | None,
         typer.Option(
@@ -114,7 +122,7 @@ def search(
     from nas.pipeline.request import SearchRequest
     from nas.runtime.console import log
 
-    request = SearchRequest(given, config, budget, study, storage, storage_file, from_study)
+    request = SearchRequest(given, config, budget, study, storage, storage_file, from_study, join=join)
     job = prepare_search(request, Following(retrain, baselines, export, gate))
     for line in job.describe():
         log.say(line)

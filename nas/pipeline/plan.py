@@ -70,6 +70,7 @@ class SearchPlan:
         footprint: Memory that its trainings take, or None where no supernet is trained.
         resizing: Why images are brought to another side than their own though nobody asked, or None.
         objectives: Objectives of a Python program, with their functions.
+        join: Whether the search is shared with those who search the study already.
     """
 
     settings: Settings
@@ -89,6 +90,7 @@ class SearchPlan:
     footprint: Footprint | None = None
     resizing: str | None = None
     objectives: tuple[Objective, ...] = ()
+    join: bool = False
 
     @property
     def images_scored(self) -> int:
@@ -165,7 +167,8 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         RequestError: If something is; the message says what.
     """
     settings, study = request.settings, request.study_folder
-    study.lock.require_free()
+    if not request.join:
+        study.lock.require_free()
     budget = parse_budget(request.budget)
     declaration = load_declaration(settings.space)
     cluster = ray_cluster.survey()
@@ -262,6 +265,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         footprint,
         resizing,
         request.objectives,
+        request.join,
     )
 
 

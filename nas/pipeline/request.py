@@ -45,6 +45,7 @@ class SearchRequest:
         from_study: A study whose trained supernet is searched again in a new one, or None.
         images: The images where they were given as such, and ``data`` is only their name; None where it says all.
         objectives: Objectives of a Python program, with their functions; ``given`` declares them.
+        join: Whether the search is shared with those who search the study already.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class SearchRequest:
     from_study: str | None = None
     images: Source | None = None
     objectives: tuple[Objective, ...] = ()
+    join: bool = False
 
     @cached_property
     def settings(self) -> Settings:

@@ -91,7 +91,7 @@ def search_supernet(
     latency: LatencyTable | None,
     command: Sequence[str],
     *,
-    join: bool = False,
+    leads: bool = True,
 ) -> list[TrialRecord]:
     """Search until the budget is used up; return all trials, those of earlier runs and other drivers included.
 
@@ -100,14 +100,20 @@ def search_supernet(
         supernet: What designs are evaluated with; without one they are compared by what is known without weights.
         latency: Latencies of parts, or None.
         command: The command line, for who finds the study in use.
-        join: Whether the search is shared with those who search the study already.
+        leads: Whether this process holds the lock of the study's folder; who joins it writes trials alone.
     """
     study = plan.study
     study.lock.require_in_place()
-    store = study.open_store(plan.search_config.trials)
-    holder = Holder.of_this_process(command)
+    store = study.open_store(plan.search_config.trials if leads else None)
     store.lease = Lease(
-        store.storage, store.study, store.url, holder, study.place, alone=study.lock.enforced, join=join
+        store.storage,
+        store.study,
+        store.url,
+        Holder.of_this_process(command),
+        study.place,
+        alone=leads and study.lock.enforced,
+        join=plan.join,
+        leads=leads,
     )
     with store.lease.hold(), contextlib.ExitStack() as stack:
         evaluate: Evaluations = evaluate_nothing
@@ -123,7 +129,7 @@ def search_supernet(
             )
             evaluate = population = Population(plan.allocation, payload)
             stack.callback(population.close)
-        if not join:
+        if leads:
             stack.enter_context(record_phase(study.folder, "search", plan.allocation))
         return _search_store(plan, store, store.lease, evaluate, latency)
 

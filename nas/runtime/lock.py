@@ -33,6 +33,10 @@ _enforced: dict[tuple[int, int], bool] = {}  # locked file -> whether its file s
 _held: dict[tuple[int, int], int] = {}  # file (device, inode) -> how often this process has locked it
 
 
+class LockHeldError(StudyError):
+    """Somebody else holds the lock."""
+
+
 @dataclass(frozen=True)
 class Holder:
     """Who works somewhere.
@@ -106,10 +110,10 @@ class FolderLock:
         """Check that nobody else holds the lock.
 
         Raises:
-            StudyError: If somebody does; the sentence says who.
+            LockHeldError: If somebody does; the sentence says who.
         """
         if (holder := self.holder()) is not None:
-            raise StudyError(_refusal(self.folder, holder))
+            raise LockHeldError(_refusal(self.folder, holder))
 
     @contextlib.contextmanager
     def hold(self, command: Sequence[str]) -> Iterator[None]:
@@ -119,7 +123,8 @@ class FolderLock:
             command: What runs, for others to read.
 
         Raises:
-            StudyError: If somebody else holds it, or the folder cannot be written.
+            LockHeldError: If somebody else holds it.
+            StudyError: If the folder cannot be written.
         """
         handle = self._open()
         try:
@@ -173,7 +178,7 @@ def _lock(handle: int, folder: Path) -> bool:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > end:
-                raise StudyError(_refusal(folder, _read_holder(handle))) from None
+                raise LockHeldError(_refusal(folder, _read_holder(handle))) from None
             time.sleep(0.05)
         except OSError as error:
             if error.errno not in _UNSUPPORTED:

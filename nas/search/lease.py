@@ -46,6 +46,7 @@ class Lease:
         place: Tells the study's folder from its copies.
         alone: Whether the lock of that folder is this process's, and kept by its file system.
         join: Whether the study is shared with those who search it already.
+        leads: Whether it is refused to others who do not join; who does not lead is in nobody's way.
     """
 
     storage: optuna.storages.RDBStorage
@@ -55,6 +56,7 @@ class Lease:
     place: str
     alone: bool = False
     join: bool = False
+    leads: bool = True
     token: str = field(default_factory=lambda: secrets.token_hex(8), init=False)
     _is_lost: bool = field(default=False, init=False)
 
@@ -110,10 +112,12 @@ class Lease:
     def _take(self, connection: Connection, study_id: int) -> None:
         remove_driver(connection, study_id, self.token)  # of an attempt whose answer was lost
         others = self._remove_ended(connection, study_id)
-        if others and not self.join:
-            raise StudyError(self._refusal(others[0]))
+        leaders = [driver for driver in others if driver.about.get("leads")]
+        if leaders and not self.join:
+            raise StudyError(self._refusal(leaders[0]))
         about = {**asdict(self.holder), "machine": _machine(), "started": _start_of(self.holder.pid)}
-        add_driver(connection, study_id, self.token, {**about, "place": self.place})
+        about |= {"place": self.place, "leads": self.leads}
+        add_driver(connection, study_id, self.token, about)
 
     def _remove_ended(self, connection: Connection, study_id: int) -> list[Driver]:
         """Remove the drivers that have ended; return the others but for this one."""

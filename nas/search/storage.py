@@ -115,11 +115,20 @@ def open_storage_for_reading(url: str) -> optuna.storages.RDBStorage | None:
     with _explained(url):
         engine = sqlalchemy.create_engine(complete(url), **arguments)
         try:
-            if not sqlalchemy.inspect(engine).has_table("studies"):
+            if not _is_complete(engine):
                 return None
         finally:
             engine.dispose()
         return optuna.storages.RDBStorage(complete(url), engine_kwargs=arguments, skip_table_creation=True)
+
+
+def _is_complete(engine: sqlalchemy.Engine) -> bool:
+    """Return whether all of Optuna's tables are made; it writes the version of their schema last."""
+    inspector = sqlalchemy.inspect(engine)
+    if not inspector.has_table("studies") or not inspector.has_table("alembic_version"):
+        return False
+    with engine.connect() as connection:
+        return connection.exec_driver_sql("SELECT version_num FROM alembic_version").first() is not None
 
 
 @contextlib.contextmanager

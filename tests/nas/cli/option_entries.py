@@ -157,6 +157,11 @@ ENTRIES: dict[str, dict[str, Entry]] = {
             *("--from-study", "study"),
             refusals=[("search", "--from-study", "nosuch"), (*AGAIN, "--init-from", "cswin_tiny=a.pth")],
         ),
+        "--join": of(
+            SEARCH,
+            "--join",
+            refusals=[(*SEARCH, "--join", "--retrain", "2"), (*RUN, "--join", "--gate", "0.5")],
+        ),
         "--gate": of(RUN, "--gate", "0.5", refusals=[(*COSTS, "--gate", "0.5"), (*FEW, "--gate", "0.5")]),
         "--retrain": of(SEARCH, "--retrain", "2"),
         "--candidates": of(

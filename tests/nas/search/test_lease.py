@@ -136,6 +136,16 @@ def test_who_was_taken_over_writes_nothing_any_more(store: Store) -> None:
             assert store.records() == [record]
 
 
+def test_who_joins_is_in_nobodys_way(store: Store) -> None:
+    joins = lease_of(store, "/one 1", join=True)
+    joins.leads = False
+    with joins.hold(), lease_of(store, "/two 2").hold():
+        with pytest.raises(StudyError, match="is worked on"), lease_of(store, "/three 3").hold():
+            pass
+        with lease_of(store, "/three 3", join=True).hold():
+            pass
+
+
 def test_claims_are_each_somebodys(store: Store) -> None:
     first, second, third = (lease_of(store, f"/{name}", join=True) for name in ("one", "two", "three"))
     with first.hold():

@@ -34,6 +34,16 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder / "s.db"
 
 
+def test_a_database_that_is_being_made_holds_nothing_yet(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    open_storage(url).engine.dispose()
+    assert open_storage_for_reading(url) is not None
+    with sqlite3.connect(tmp_path / "s.db") as connection:
+        connection.execute("DELETE FROM alembic_version")
+    connection.close()
+    assert open_storage_for_reading(url) is None
+
+
 def test_nothing_is_written(database: Path) -> None:
     before = tree(database.parent)
     assert rows(database) == [1]

@@ -29,8 +29,8 @@ from nas.ranking.agreement import LEAST_DESIGNS
 from nas.report.study_report import write_report
 from nas.runtime.console import log
 from nas.runtime.extras import require_package
-from nas.search.own_objectives import Objective
 from nas.runtime.lock import LockHeldError
+from nas.search.own_objectives import Objective
 from nas.search.trial_store import TrialRecord
 from search_spaces.errors import RequestError
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import sqlalchemy
 
 from nas.runtime import interrupt
 from nas.runtime.console import duration, log
@@ -27,6 +31,8 @@ _FIRST_LINE, _NEXT_LINE = 10.0, 60.0  # seconds of silence after which it is sai
 _RACES = 10  # attempts at what somebody else does as well
 
 Result = TypeVar("Result")
+
+_connections: dict[str, weakref.WeakSet[Any]] = {}  # by database
 
 
 def patience() -> float:
@@ -106,6 +112,29 @@ def raise_known(place: str, error: BaseException) -> None:
         ) from None
 
 
+def watch_connections(place: str, engine: sqlalchemy.Engine) -> None:
+    """Note the connections of a database, so that one in which a server has frozen can be broken off.
+
+    A driver waits for an answer for as long as the server's machine acknowledges that it is there.
+    """
+    known = _connections.setdefault(place, weakref.WeakSet())
+
+    def note(connection: Any, record: object) -> None:
+        if hasattr(connection, "fileno"):  # of psycopg; PyMySQL has a timeout of its own
+            known.add(connection)
+
+    sqlalchemy.event.listen(engine, "connect", note)
+    engine.dispose()  # the connections that were made before
+
+
+def _break_off(place: str) -> None:
+    """Break all noted connections of a database off, such that who waits for an answer gets an error."""
+    for connection in list(_connections.get(place, ())):
+        with contextlib.suppress(Exception):  # whatever a driver says of a connection that is closed
+            with socket.socket(fileno=os.dup(connection.fileno())) as copy:
+                copy.shutdown(socket.SHUT_RDWR)
+
+
 class _Silence:
     """How long a database has not answered: what it said last, and whether people were told."""
 
@@ -120,13 +149,21 @@ def _announcing(place: str, seconds: float) -> Iterator[_Silence]:
     silence, ended, started = _Silence(), threading.Event(), time.monotonic()
 
     def announce() -> None:
-        pause = _FIRST_LINE
-        while not ended.wait(pause):
-            silence.announced, pause = True, _NEXT_LINE
-            log.say(
-                f"the database {place} has not answered for {duration(time.monotonic() - started)} "
-                f"({silence.reason}); waiting up to {duration(seconds)}"
-            )
+        said = _FIRST_LINE
+        while True:
+            silent = time.monotonic() - started
+            if silent > seconds:
+                _break_off(place)
+            elif silent >= said:
+                silence.announced, said = True, silent + _NEXT_LINE
+                log.say(
+                    f"the database {place} has not answered for {duration(silent)} ({silence.reason}); "
+                    f"waiting up to {duration(seconds)}"
+                )
+            # After the end of patience once a second, for connections that are made meanwhile.
+            until = min(said, seconds) - silent if silent < seconds else 1.0
+            if ended.wait(max(0.01, until)):
+                return
 
     thread = threading.Thread(target=announce, daemon=True, name="database")
     thread.start()

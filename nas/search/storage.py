@@ -19,7 +19,7 @@ from nas.runtime.error_text import first_line
 from nas.runtime.files import require_writable
 from nas.runtime.secrets import redact
 from nas.search.database_errors import describe, is_passing
-from nas.search.database_wait import insist, patience
+from nas.search.database_wait import insist, patience, watch_connections
 from nas.search.objectives import Direction, directions_of
 from nas.search.ownership import Owner, check_owner
 from nas.search.sqlite_reading import connect_for_reading
@@ -94,11 +94,13 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     if (path := sqlite_path(url)) is not None:
         _prepare_sqlite(path)
     with _explained(url):
-        return insist(
+        storage = insist(
             url,
             lambda: optuna.storages.RDBStorage(complete(url), engine_kwargs=_engine_arguments(url)),
             creates=True,
         )
+    watch_connections(url, storage.engine)
+    return storage
 
 
 def open_storage_for_reading(url: str) -> optuna.storages.RDBStorage | None:
@@ -107,7 +109,8 @@ def open_storage_for_reading(url: str) -> optuna.storages.RDBStorage | None:
     Raises:
         StudyError: If it cannot be opened.
     """
-    url, arguments = clean(url), dict[str, Any]()
+    url = clean(url)
+    arguments = _engine_arguments(url)
     if (path := sqlite_path(url)) is not None:
         if not path.exists():
             return None

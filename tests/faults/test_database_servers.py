@@ -65,6 +65,7 @@ def restart_later(server: Server, seconds: float) -> None:
     lost="nothing",
     told="the database has not answered for ...; waiting up to ...",
 )
+@pytest.mark.slow
 def test_a_server_that_restarts(
     server: Server, undisturbed: list[TrialRecord], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +98,7 @@ def test_connections_that_are_cut(
     lost="nothing",
     told="the database has not answered for ...",
 )
+@pytest.mark.slow
 def test_a_server_that_freezes(
     server: Server, undisturbed: list[TrialRecord], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +117,7 @@ def test_a_server_that_freezes(
     lost="the designs that were being evaluated",
     told="the database has not answered for ...; run the same command again",
 )
+@pytest.mark.slow
 def test_a_server_that_is_gone_for_longer_than_allowed(
     server: Server, undisturbed: list[TrialRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,3 +160,25 @@ def test_a_commit_whose_answer_is_lost_is_not_made_twice(
     monkeypatch.setattr(DefaultDialect, "do_commit", lose)
     found = search(server, tmp_path, lambda: armed.append(True))
     assert lost and comparable(found) == comparable(undisturbed)
+
+
+@fault(
+    "the server freezes for longer than `NAS_STORAGE_WAIT`",
+    during="a search",
+    outcome="exit 1, goes on when it answers",
+    lost="the designs that were being evaluated",
+    told="the database has not answered for ...; run the same command again",
+)
+@pytest.mark.slow
+def test_a_server_that_freezes_for_good(
+    server: Server, undisturbed: list[TrialRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAS_STORAGE_WAIT", "2")
+    started = time.monotonic()
+    try:
+        with pytest.raises(WorkError, match=r"has not answered for \d+s \(.*\); what it holds is kept"):
+            search(server, tmp_path, lambda: server.signal_all(signal.SIGSTOP))
+    finally:
+        server.signal_all(signal.SIGCONT)
+    assert time.monotonic() - started < 40
+    assert comparable(run_search(tmp_path, small_space(), url=server.url)) == comparable(undisturbed)

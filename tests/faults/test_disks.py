@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import resource
+import sqlite3
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -53,6 +57,57 @@ def test_a_full_disk_in_a_search(disk: SmallDisk, undisturbed: list[TrialRecord]
     again = FakeEvaluations()
     assert comparable(run_search(disk.root, small_space(), again)) == comparable(undisturbed)
     assert len(again.seen) == 16 - 6
+
+
+@fault(
+    "a file reaches the largest size that a process may write",
+    during="a search into SQLite",
+    outcome="exit 1, goes on when it may be larger",
+    lost="the design that was being stored",
+    told="the disk of the database fails or is full",
+)
+def test_a_limit_of_sizes_in_a_search(tmp_path: Path, undisturbed: list[TrialRecord]) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+
+    try:
+        with pytest.raises(
+            WorkError, match=r"study\.db (fails or is full|has no room left) \(.*\); .* is kept"
+        ):
+            run_search(tmp_path, small_space(), DisturbedEvaluations(limit))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert comparable(run_search(tmp_path, small_space())) == comparable(undisturbed)
+
+
+@fault(
+    "another process has the SQLite file locked",
+    during="a search into SQLite",
+    outcome="waits up to `NAS_STORAGE_WAIT` seconds, then goes on",
+    lost="nothing",
+    told="the database has not answered for ...",
+)
+def test_a_locked_file_in_a_search(
+    tmp_path: Path,
+    undisturbed: list[TrialRecord],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("nas.search.storage._SQLITE_TIMEOUT", 0.2)
+    monkeypatch.setattr("nas.search.database_wait._FIRST_LINE", 0.5)
+    other = sqlite3.connect(tmp_path / "study.db", check_same_thread=False, isolation_level=None)
+
+    def lock() -> None:
+        other.execute("BEGIN EXCLUSIVE")
+        threading.Timer(2.0, other.execute, ("COMMIT",)).start()
+
+    with closing(other):
+        assert comparable(run_search(tmp_path, small_space(), DisturbedEvaluations(lock))) == comparable(
+            undisturbed
+        )
+    assert "(database is locked); waiting up to" in capsys.readouterr().err
 
 
 @fault(

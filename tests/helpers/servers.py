@@ -30,7 +30,9 @@ class Server:
     url: str
 
     def __init__(self, folder: Path) -> None:
-        found = shutil.which(self.program) or shutil.which(self.program, path="/usr/sbin:/usr/local/sbin")
+        # Debian keeps them off the usual PATH.
+        elsewhere = ["/usr/sbin", "/usr/local/sbin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
+        found = shutil.which(self.program) or shutil.which(self.program, path=os.pathsep.join(elsewhere))
         if found is None:
             pytest.skip(f"no program {self.program}; type: apt-get install {self.package}")
         self.folder, self.executable = folder, Path(found).resolve()

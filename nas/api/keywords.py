@@ -36,6 +36,7 @@ class SearchSettings(TypedDict, total=False):
     max_params: Quantity | None
     max_latency_ms: float | None
     latency_table: PathText | None
+    latency_runtime: str
     sampler: str
     batch: int
     policy: str

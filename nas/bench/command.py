@@ -12,6 +12,7 @@ import torch
 
 from nas.bench.measurement import Measurement
 from nas.bench.setup import Setup
+from nas.latency.runtime_names import Runtime, parse_runtime
 from nas.runtime.device import compute_dtype, default_device, hardware_name
 from search_spaces.errors import RequestError, nearest
 
@@ -36,7 +37,7 @@ HEEDED: dict[str, tuple[str, ...]] = {
     "search": (*_SPACE, "trials", "quick"),
     "workers": (*_SPACE, "device", "rounds", "quick"),
     "data": (*_SPACE, "device", "threads", "rounds", "batch_size", "quick"),
-    "latency": (*_SPACE, "device", "batch_size", "quick"),
+    "latency": (*_SPACE, "device", "batch_size", "runtime", "quick"),
     "compile": (*_SPACE, "device", "threads", "rounds", "batch_size", "quick"),
 }
 #: What runs when none is named: data writes hundreds of files, latency measures a whole table first, compile waits for
@@ -112,6 +113,18 @@ def parse_device(name: str) -> torch.device:
     if name == "cuda" and device.type != "cuda":
         raise RequestError("--device cuda: torch finds no CUDA device here; use --device cpu")
     return device
+
+
+def choose_runtime(name: str, device: torch.device) -> Runtime:
+    """Return the runtime of that name.
+
+    Raises:
+        RequestError: If it is unknown, not installed, or does not compute on the device here.
+    """
+    runtime = parse_runtime(name)
+    if runtime != "torch" and device.type != "cpu":
+        raise RequestError(f"--runtime {runtime} is measured on a CPU; add --device cpu")
+    return runtime
 
 
 def run(names: Sequence[str], setup: Setup, on_result: Callable[[str, list[Measurement]], None]) -> Outcome:

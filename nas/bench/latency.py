@@ -33,8 +33,8 @@ def bench(setup: Setup, designs: int = _DESIGNS) -> tuple[LatencyTable, list[Mea
     chosen = list({space.sample(rng): None for _ in range(4 if setup.quick else designs)})
     with progress_callback("measuring parts and networks") as on_progress:
         parts = [*parts_to_time(space), *map(network_part, chosen)]
-        times = time_parts(parts, setup.device, batch, dtype, on_progress)
-    table = build_table(space, times, setup.device, batch, dtype)
+        times = time_parts(parts, setup.device, batch, dtype, on_progress, setup.runtime)
+    table = build_table(space, times, setup.device, batch, dtype, setup.runtime)
     measured = [times[network_part(design).name] for design in chosen]
     return table, compare_predictions(table, chosen, measured, f"{space.name}/{space.scale}")
 

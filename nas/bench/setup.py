@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from nas.latency.runtime_names import Runtime
 from nas.runtime.stopwatch import Clock, Stopwatch, choose_clock
 
 
@@ -22,6 +23,7 @@ class Setup:
         trials: Most trials of a search.
         space: Name or file of a space.
         scale: Scale of the space.
+        runtime: What runs networks whose latency is measured.
         quick: Whether small sizes will do, to see that it runs.
     """
 
@@ -33,6 +35,7 @@ class Setup:
     trials: int | None = None
     space: str = "twins_cswin"
     scale: str | None = None
+    runtime: Runtime = "torch"
     quick: bool = False
 
     def pick(self, given: int | None, cpu: int, cuda: int, quick: int) -> int:

@@ -68,6 +68,13 @@ def bench(
     ] = None,
     space: Space = "twins_cswin",
     scale: Scale = None,
+    runtime: Annotated[
+        str,
+        typer.Option(
+            help="Of latency, what runs the parts: torch, or onnxruntime or openvino as exported files.",
+            rich_help_panel=MEASURE,
+        ),
+    ] = "torch",
     quick: Annotated[
         bool, typer.Option("--quick", help="Small sizes, to see that it runs.", rich_help_panel=MEASURE)
     ] = False,
@@ -93,8 +100,9 @@ def bench(
     for file in (out, html):
         if file is not None:
             require_writable(file.parent)
+    where = benches.parse_device(device)
     setup = Setup(
-        device=benches.parse_device(device),
+        device=where,
         threads=threads or torch.get_num_threads(),
         rounds=rounds,
         image_size=image_size,
@@ -102,6 +110,7 @@ def bench(
         trials=trials,
         space=space,
         scale=scale,
+        runtime=benches.choose_runtime(runtime, where),
         quick=quick,
     )
 

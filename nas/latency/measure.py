@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
 
+from nas.latency.onnx_writer import any_batch_size, write_onnx
 from nas.latency.parts import (
     TimedPart,
     network_part,
@@ -24,6 +26,8 @@ from nas.latency.parts import (
     space_parts,
     timed_parts,
 )
+from nas.latency.runtime_names import Runtime
+from nas.latency.runtimes import Run, open_file, runtime_clock
 from nas.latency.table import LatencyTable, device_name
 from nas.latency.timing import time_modules
 from nas.runtime.device import compute_dtype
@@ -53,6 +57,7 @@ def measure_table(
     batch: int = 1,
     dtype: torch.dtype = torch.float32,
     on_progress: Callable[[int, int], None] | None = None,
+    runtime: Runtime = "torch",
 ) -> LatencyTable:
     """Measure every distinct part of ``space``.
 
@@ -66,12 +71,13 @@ def measure_table(
         batch: Images at once.
         dtype: Type of weights and activations.
         on_progress: Called with ``(done, total)`` timings.
+        runtime: What runs the parts; others than torch compute float32 on a CPU.
 
     Raises:
         Interrupted: If the user asked to stop.
     """
-    times = time_parts(parts_to_time(space), device, batch, dtype, on_progress)
-    return build_table(space, times, device, batch, dtype)
+    times = time_parts(parts_to_time(space), device, batch, dtype, on_progress, runtime)
+    return build_table(space, times, device, batch, dtype, runtime)
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,7 @@ def build_table(
     device: torch.device,
     batch: int = 1,
     dtype: torch.dtype = torch.float32,
+    runtime: Runtime = "torch",
 ) -> LatencyTable:
     """Return the table of ``space`` with entries that are scaled to whole networks.
 
@@ -130,6 +137,7 @@ def build_table(
         device: Where.
         batch: Images at once.
         dtype: Type of weights and activations.
+        runtime: What ran the parts.
     """
     factor = network_to_parts_ratio(times, reference_designs(space))
     return LatencyTable(
@@ -139,6 +147,7 @@ def build_table(
         batch=batch,
         image_size=space.image_size,
         space=space.digest,
+        runtime=runtime,
         provenance={**provenance(0, []), "whole_over_parts": factor},
     )
 
@@ -162,6 +171,7 @@ def time_parts(
     batch: int = 1,
     dtype: torch.dtype = torch.float32,
     on_progress: Callable[[int, int], None] | None = None,
+    runtime: Runtime = "torch",
 ) -> dict[str, float]:
     """Return the milliseconds of every part by name; arguments as those of ``measure_table``.
 
@@ -172,19 +182,32 @@ def time_parts(
     key = {part.name: (repr(part.blueprint), part.shape) for part in parts}
     distinct = {key[part.name]: part for part in parts}
 
-    def build(part: TimedPart) -> tuple[nn.Module, Tensor]:
+    def build(part: TimedPart, folder: Path) -> tuple[Callable[[Tensor], object], Tensor]:
         module: nn.Module = part.blueprint.build()
         initialise(module)
         inputs = torch.randn(batch, *part.shape)
-        return module.eval().to(device, dtype), inputs.to(device, dtype)
+        if runtime == "torch":
+            return module.eval().to(device, dtype), inputs.to(device, dtype)
+        return _open_elsewhere(module.eval(), part, runtime, folder), inputs
 
     threads = torch.get_num_threads()
     # The weights' values do not matter, but drawing them may not change what is drawn after.
-    with torch.random.fork_rng(devices=()), torch.inference_mode():
+    with torch.random.fork_rng(devices=()), torch.inference_mode(), TemporaryDirectory() as folder:
         torch.set_num_threads(1)
         try:
-            builders = {content: partial(build, part) for content, part in distinct.items()}
-            times = time_modules(builders, device, on_progress or (lambda done, total: None))
+            builders = {content: partial(build, part, Path(folder)) for content, part in distinct.items()}
+            clock = None if runtime == "torch" else runtime_clock(runtime, 1)
+            times = time_modules(builders, device, on_progress or (lambda done, total: None), clock)
         finally:
             torch.set_num_threads(threads)
     return {name: 1e3 * times[content] for name, content in key.items()}
+
+
+def _open_elsewhere(module: nn.Module, part: TimedPart, runtime: Runtime, folder: Path) -> Run:
+    """Return what runs a part in another runtime with one thread: for any batch size, as exported models are."""
+    path = folder / "part.onnx"
+    # Two images, since what is recorded of one is of one alone.
+    write_onnx(module, path, torch.randn(2, *part.shape), any_batch_size())
+    run = open_file(path, runtime, threads=1)
+    path.unlink()
+    return run

@@ -19,16 +19,7 @@ def parse_runtime(name: str, option: str = "--runtime") -> Runtime:
     """
     for runtime in RUNTIMES:
         if runtime == name:
-            require_runtime(runtime, option)
+            if runtime != "torch":
+                require_package(runtime, f"{option} {runtime}")
             return runtime
     raise RequestError(f"{option}: unknown runtime '{name}' ({nearest(name, RUNTIMES)})")
-
-
-def require_runtime(runtime: Runtime, option: str) -> None:
-    """Raise unless a runtime is installed; those beside torch come with extras.
-
-    Raises:
-        MissingPackageError: If it is not.
-    """
-    if runtime != "torch":
-        require_package(runtime, f"{option} {runtime}")

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from nas.latency.parts import timed_part, timed_parts
+from nas.latency.runtime_names import RUNTIMES, Runtime
 from nas.runtime.console import log
 from nas.runtime.device import gpu_names, hardware_name
 from nas.runtime.documents import read_json
@@ -41,6 +42,7 @@ class LatencyTable:
         image_size: Height and width of the images in pixels.
         space: Digest of the space.
         provenance: Where the measurements came from.
+        runtime: What ran the parts.
     """
 
     entries: Mapping[str, float]
@@ -50,6 +52,7 @@ class LatencyTable:
     image_size: tuple[int, int]
     space: str
     provenance: Mapping[str, Any]
+    runtime: Runtime = "torch"
 
     def latency_ms(self, architecture: Architecture) -> float:
         """Return the predicted latency of a batch in milliseconds.
@@ -87,6 +90,7 @@ class LatencyTable:
             "batch": self.batch,
             "image_size": list(self.image_size),
             "space": self.space,
+            "runtime": self.runtime,
             "latency_ms": dict(self.entries),
             "provenance": dict(self.provenance),
         }
@@ -113,6 +117,9 @@ class LatencyTable:
                 raise CheckpointError(f"a latency table that gives '{name}' {entry!r} ms")
         if not isinstance(value.get("provenance"), Mapping):
             raise CheckpointError("a latency table without 'provenance'")
+        runtime = value.get("runtime", "torch")  # the only one that early tables were measured in
+        if runtime not in RUNTIMES:
+            raise CheckpointError(f"a latency table whose 'runtime' is {runtime!r}")
         return cls(
             entries={name: float(entry) for name, entry in value["latency_ms"].items()},
             device=value["device"],
@@ -121,19 +128,26 @@ class LatencyTable:
             image_size=(size[0], size[1]),
             space=value["space"],
             provenance=dict(value["provenance"]),
+            runtime=runtime,
         )
 
     def __str__(self) -> str:
         images = "1 image" if self.batch == 1 else f"{self.batch} images"
-        return f"{images} of {self.image_size[0]}x{self.image_size[1]} px in {self.dtype} on {self.device}"
+        where = self.device if self.runtime == "torch" else f"{self.device}, by {self.runtime}"
+        return f"{images} of {self.image_size[0]}x{self.image_size[1]} px in {self.dtype} on {where}"
 
 
-def read_table(path: Path, space: Space) -> LatencyTable:
+def read_table(path: Path, space: Space, runtime: str = "torch") -> LatencyTable:
     """Read a table of ``space``; one of a device that this machine does not have is used with a warning.
+
+    Args:
+        path: The file.
+        space: What is searched.
+        runtime: What the latencies are wanted of.
 
     Raises:
         CheckpointError: If the file is absent or no latency table.
-        RequestError: If it is the table of another space.
+        RequestError: If it is the table of another space or another runtime.
     """
     try:
         table = LatencyTable.from_json(read_json(path))
@@ -147,6 +161,11 @@ def read_table(path: Path, space: Space) -> LatencyTable:
         raise RequestError(
             f"{path} is the latency table of space {table.space} ({table.image_size[0]}x{table.image_size[1]} px), "
             f"not of {space.name}/{space.scale} ({space.digest}); measure one of this space, images and classes"
+        )
+    if table.runtime != runtime:
+        raise RequestError(
+            f"{path} has latencies of {table.runtime}, but those of {runtime} are wanted; give "
+            f"--latency-runtime {table.runtime}, or a table of nas bench latency --runtime {runtime}"
         )
     if not _is_here(table.device):
         log.say(f"latencies are those of {table.device}, which is not in this machine ({path})")

@@ -15,10 +15,10 @@ from statistics import median
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas.runtime import interrupt
-from nas.runtime.stopwatch import RepeatedWork, Stopwatch, choose_clock
+from nas.runtime.stopwatch import Clock, RepeatedWork, Stopwatch, choose_clock
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -33,22 +33,24 @@ _YARD, _YARDS = 256, 4  # side of the yardstick's matrices, products in a row: a
 
 
 def time_modules(
-    builders: Mapping[Key, Callable[[], tuple[nn.Module, Tensor]]],
+    builders: Mapping[Key, Callable[[], tuple[Callable[[Tensor], object], Tensor]]],
     device: torch.device,
     on_progress: Callable[[int, int], None],
+    clock: Clock | None = None,
 ) -> dict[Key, float]:
     """Return the seconds of one run of every module, the median over its rounds.
 
     Args:
-        builders: Each returns a module and its input, on ``device``.
+        builders: Each returns a module, or what runs it elsewhere, and its input, on ``device``.
         device: Where they run.
         on_progress: Called with ``(done, total)`` timings.
+        clock: What measures; that of one thread where it is left out.
 
     Raises:
         Interrupted: If the user asked to stop.
     """
     # A CPU is measured with one thread.
-    stopwatch = Stopwatch(device, choose_clock(device, threads=1))
+    stopwatch = Stopwatch(device, clock or choose_clock(device, threads=1))
     runs: dict[Key, RepeatedWork] = {}
     total = (1 + _ROUNDS) * len(builders)
     for done, (key, build) in enumerate(builders.items()):

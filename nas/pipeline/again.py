@@ -20,7 +20,7 @@ from search_spaces.errors import RequestError, StudyError
 
 #: Settings that decide what is searched for and how, and nothing of the supernet.
 ANEW = (
-    *("objectives", "max_macs", "max_params", "max_latency_ms", "latency_table"),
+    *("objectives", "max_macs", "max_params", "max_latency_ms", "latency_table", "latency_runtime"),
     *("sampler", "batch", "validation_images", "seed", "racing", "own_objectives"),
 )
 #: Options that count beside ``--from-study``.
@@ -58,7 +58,8 @@ def settings_from_study(source: Study, given: Mapping[str, Any]) -> Settings:
     if not stored.supernet:
         require_trained(source)
     # Latencies of the same space are measured once.
-    table = anew["latency_table"] or (str(source.latency_file) if source.latency_file.exists() else None)
+    measured = source.latency_file.exists() and stored.latency_runtime == settings.latency_runtime
+    table = anew["latency_table"] or (str(source.latency_file) if measured else None)
     return replace(settings, supernet=str(weights), latency_table=table)
 
 

@@ -14,6 +14,7 @@ from nas.cluster.teams import count_ranks
 from nas.data.batching import SHARD_IMAGES, batch_sizes
 from nas.data.dataset import Data
 from nas.data.decoding import usual_side
+from nas.latency.runtime_names import parse_runtime
 from nas.latency.table import LatencyTable, read_table
 from nas.pipeline.again import offering_another_search
 from nas.pipeline.images import describe_resizing, load_study_data, side_within_scales
@@ -224,7 +225,9 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     lost = _check_earlier_trials(study, request.objectives)
     # A search goes on with the latencies it began with, whatever became of the file they were read from.
     table = study.latency_file if study.latency_file.exists() else settings.latency_table
-    latency = None if table is None else read_table(Path(table), space)
+    latency = None if table is None else read_table(Path(table), space, settings.latency_runtime)
+    if latency is None and settings.goal.needs_latency:
+        parse_runtime(settings.latency_runtime, "--latency-runtime")
     scores = AnalyticScores(latency, costs_of(request.objectives))
     Limits(space, _known_part(settings.goal, latency), scores).require_possible()
     # Once training has begun its own checkpoint counts, and the files may be gone.

@@ -165,6 +165,11 @@ class SearchRequest:
                     f"--objective {settings.objectives} compares neither losses nor accuracies, so that no "
                     f"supernet is trained or used; leave --{flag} out, or add loss to --objective"
                 )
+        if "latency_runtime" in self.given and not settings.heeds_latency:
+            raise RequestError(
+                f"--latency-runtime {settings.latency_runtime} is for latencies, which nothing here asks for; leave it "
+                "out, or add latency_ms to --objective or a --max-latency-ms"
+            )
         require_data_dir_to_count(settings.data, self.given.get("data_dir"))
         require_skip_broken_to_count(settings.data, self.given.get("skip_broken"))
 

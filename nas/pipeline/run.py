@@ -13,6 +13,7 @@ from nas.cluster.team import run_distributed
 from nas.cluster.teams import allocate_team
 from nas.evaluation.population import Population, payload_from_data
 from nas.latency.measure import LatencyTask, measure_as_rank, measure_table, usual_conditions
+from nas.latency.runtime_names import parse_runtime
 from nas.latency.table import LatencyTable
 from nas.pipeline.gate import check_order
 from nas.pipeline.plan import SearchPlan, describe_plan
@@ -214,7 +215,8 @@ def obtain_supernet(plan: SearchPlan) -> Supernet:
 def obtain_latencies(plan: SearchPlan) -> LatencyTable | None:
     """Return the latencies that a plan asks for, or None; measure them first where there are none.
 
-    They are measured where the supernet trains: by a worker that has a GPU if workers have GPUs, else here.
+    They are measured where the supernet trains: by a worker that has a GPU if workers have GPUs, else here. Those of
+    another runtime than torch are measured here, on a CPU.
     """
     table, study = plan.latency, plan.study
     if table is None:
@@ -233,9 +235,10 @@ def _measure_latencies(plan: SearchPlan) -> LatencyTable:
         record_phase(plan.study.folder, "latencies", one),
         progress_callback("measuring latencies") as progress,
     ):
-        if plan.allocation.device == "cpu":
+        runtime = parse_runtime(plan.settings.latency_runtime, "--latency-runtime")
+        if plan.allocation.device == "cpu" or runtime != "torch":
             cpu = planned_device("cpu")
-            return measure_table(plan.space, cpu, *usual_conditions(cpu), on_progress=progress)
+            return measure_table(plan.space, cpu, *usual_conditions(cpu), progress, runtime)
         ray_cluster.start(plan.cluster)
         file = plan.study.latency_file.absolute()
         run_distributed(measure_as_rank, LatencyTask(plan.space, file), one, lambda done: progress(*done))

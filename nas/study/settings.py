@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from nas.latency.runtime_names import RUNTIMES
 from nas.runtime.documents import format_first, type_adapter
 from nas.search.objectives import OBJECTIVES, Goal, ObjectiveDeclaration, parse_objectives, parse_quantity
 from nas.study.recipe import Recipe
@@ -139,6 +140,12 @@ class Settings:
         default_help="measured here where needed",
         compared=AS_FILE,
     )
+    latency_runtime: str = setting(
+        "torch",
+        "What the latencies are of: torch, or onnxruntime or openvino, which exported models run in; on CPUs.",
+        SEARCH,
+        choices=RUNTIMES,
+    )
     sampler: str = setting(
         "screened",
         "How designs are proposed; screened predicts scores from those so far.",
@@ -253,6 +260,11 @@ class Settings:
         """Objectives and limits."""
         names = parse_objectives(self.objectives, self.own_objectives)
         return Goal(names, self.limits, self.own_objectives)
+
+    @property
+    def heeds_latency(self) -> bool:
+        """Whether latencies are known or asked for."""
+        return self.goal.needs_latency or self.latency_table is not None
 
     @property
     def trains_supernet(self) -> bool:

@@ -69,7 +69,18 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--max-macs": of(SEARCH, "--max-macs", "1M"),
         "--max-params": of(SEARCH, "--max-params", "1M"),
         "--max-latency-ms": of(SEARCH, "--max-latency-ms", "1e6"),
-        "--latency-table": of(SEARCH, "--latency-table", "table.json"),
+        "--latency-table": of(
+            SEARCH,
+            *("--latency-table", "table.json"),
+            refusals=[
+                (*SEARCH, "--latency-table", "table.json", "--latency-runtime", "onnxruntime"),
+            ],
+        ),
+        "--latency-runtime": of(
+            (*SEARCH, "--max-latency-ms", "5"),
+            *("--latency-runtime", "onnxruntime"),
+            refusals=[(*SEARCH, "--latency-runtime", "onnxruntime")],
+        ),
         "--sampler": of(SEARCH, "--sampler", "tpe"),
         "--batch": of(SEARCH, "--batch", "7"),
         "--validation-images": of(
@@ -365,6 +376,14 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--trials": of(BENCH, "--trials", "9", refusals=[("bench", "operators", "--trials", "9")]),
         "--space": of(
             BENCH, "--space", "tiny.yaml", refusals=[("bench", "networks", "--space", "tiny.yaml")]
+        ),
+        "--runtime": of(
+            ("bench", "latency", "--device", "cpu"),
+            *("--runtime", "onnxruntime"),
+            refusals=[
+                ("bench", "operators", "--runtime", "onnxruntime"),
+                ("bench", "latency", "--runtime", "tensorrt"),
+            ],
         ),
         "--scale": of(BENCH, "--scale", "nano", refusals=[("bench", "operators", "--scale", "nano")]),
         "--quick": of(BENCH, "--quick"),

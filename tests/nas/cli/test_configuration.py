@@ -33,6 +33,7 @@ STORED = Settings(
     max_params="25M",
     max_latency_ms=3.5,
     latency_table="stored.json",
+    latency_runtime="onnxruntime",
     sampler="tpe",
     batch=9,
     policy="sandwich",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import pytest
 
 from nas.cli.options import search_options
+from nas.latency.runtime_names import RUNTIMES
 from nas.search.samplers import SAMPLERS
 from nas.study.recipe import Recipe
 from nas.study.recipes import RecipeOverrides
@@ -59,6 +60,7 @@ def test_right_values_pass() -> None:
 def test_choices_are_what_is_implemented() -> None:
     choices = {each.name: set(each.choices) for each in declared_settings(Settings) if each.choices}
     assert choices == {
+        "latency_runtime": set(RUNTIMES),
         "sampler": set(SAMPLERS),
         "policy": set(POLICIES),
         "paths": set(DRAWS),

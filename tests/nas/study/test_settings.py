@@ -37,6 +37,7 @@ OTHER = Settings(
     max_params="25M",
     max_latency_ms=3.5,
     latency_table="table.json",
+    latency_runtime="openvino",
     sampler="tpe",
     batch=7,
     policy="sandwich",

@@ -10,7 +10,7 @@ from typing import Any
 
 from nas.api.keywords import PathText
 from nas.api.result import Retrained, SearchResult
-from nas.api.session import session
+from nas.api.session import format_call, session
 from nas.export.formats import parse_formats
 from nas.export.options import DEFAULT_OPTIONS, FileOptions, Input, parse_options
 from nas.latency.runtime_names import Runtime
@@ -49,6 +49,8 @@ def export_design(
     formats: tuple[str, ...],
     options: FileOptions = DEFAULT_OPTIONS,
     mode: str | None = None,
+    *,
+    command: Sequence[str],
 ) -> Exported:
     """Export a retrained design of a study and verify it.
 
@@ -59,6 +61,7 @@ def export_design(
         formats: Formats beside source and weights.
         options: How they are written and measured.
         mode: Which training of it, ``scratch`` or ``inherit``; None for the better.
+        command: The command line or the call, for the folder's provenance.
 
     Raises:
         RequestError: If there is no such design, or the folder may not be written.
@@ -66,7 +69,8 @@ def export_design(
     best = find_best_result(study, digest, mode)
     folder = out or study.export_folder(best["digest"])
     require_export_folder(folder, study)
-    return Exported(folder, best["digest"], export_result(study, best, folder, formats, options))
+    differences = export_result(study, best, folder, formats, options, command=command)
+    return Exported(folder, best["digest"], differences)
 
 
 def export(
@@ -120,4 +124,17 @@ def export(
             targets=targets,
             threads=threads,
         )
-        return export_design(found, design, folder, chosen, options, mode)
+        command = format_call(
+            "export",
+            study=place,
+            out=out,
+            design=design,
+            formats=formats,
+            input=input,
+            dynamic_size=dynamic_size,
+            opset=opset,
+            precision=precision,
+            targets=tuple(targets) or None,
+            threads=threads,
+        )
+        return export_design(found, design, folder, chosen, options, mode, command=command)

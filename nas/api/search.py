@@ -108,7 +108,7 @@ class SearchJob:
                 if following.export:
                     best = best_of_search(study, results)
                     exported = study.export_folder(best["digest"])
-                    export_result(study, best, exported, ("pt2", "onnx"))
+                    export_result(study, best, exported, ("pt2", "onnx"), command=command)
             write_report(study)
         return SearchOutcome(front, results, exported, halving)
 

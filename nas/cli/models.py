@@ -173,7 +173,7 @@ def export(
         targets=target or (),
         threads=threads,
     )
-    exported = export_design(find_study(study), arch, out, chosen, options)
+    exported = export_design(find_study(study), arch, out, chosen, options, command=["nas", *sys.argv[1:]])
     if as_json:
         print_json(exported.to_json())
     else:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas.export.card_sections import files_section
+from nas.export.card_use import classes_text, describe_command, use_sections
 from nas.export.formats import KNOWN_FORMATS, file_name
 from nas.runtime.console import quantity
 from nas.runtime.uncertainty import Accuracy, error_fields
@@ -13,7 +14,7 @@ from nas.runtime.uncertainty import Accuracy, error_fields
 _FILES = {
     "model.py": "the network as readable source; imports torch, and safetensors to read the weights",
     "model.safetensors": "its weights",
-    "config.json": "design, input, normalisation, classes, metrics, provenance",
+    "config.json": "design, preprocessing, classes, metrics, provenance, and what timm reads",
     "model.pt2": "`torch.export` program, any batch size",
     "model.onnx": "ONNX file, any batch size",
     "model.xml": "OpenVINO file, any batch size; its weights are in `model.bin`",
@@ -33,7 +34,8 @@ def model_card(
         description: What kind of image classifier it is.
     """
     channels, height, width = config["input_size"]
-    metrics = "\n".join(f"| {name} | {value} |" for name, value in _metric_rows(config["metrics"]).items())
+    rows = _metric_rows(config["metrics"]) | describe_command(config["provenance"])
+    metrics = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     absent = {file_name(name) for name in set(KNOWN_FORMATS) - set(formats)}
     files = "\n".join(f"- `{file}`: {content}" for file, content in _FILES.items() if file not in absent)
     by_file = verification["max_abs_difference"]
@@ -45,34 +47,21 @@ An image classifier {description}.
 | | |
 |---|---|
 | design | `{config["digest"]}` |
-| input | {channels} x {height} x {width}, normalised with mean {config["mean"]} and std {config["std"]} |
-| resized | {_describe_resizing(height, config["test_crop"])} |
-| classes | {config["num_classes"]} |
+| input | {channels} x {height} x {width} |
+| classes | {classes_text(config["num_classes"], config["class_names"])} |
 | parameters | {config["params"]:,} |
 | MACs | {quantity(config["macs"])} an image |
 {metrics}
 
 Blocks, stage by stage: `{config["design"]}`
 
-## Use
-
-```python
-from model import load_model, normalise
-
-logits = load_model()(normalise(images))  # images: uint8 (B, {channels}, {height}, {width})
-```
-
+{use_sections(config)}
 ## Files
 
 {files}
 
 Largest difference of the logits to the network that was exported: {differences}.
 {files_section(verification)}"""
-
-
-def _describe_resizing(side: int, test_crop: float) -> str:
-    """Return how an image of any size becomes one that the network takes."""
-    return f"shorter side to {round(side / test_crop)} pixels, bicubic; then the centre square of {side}"
 
 
 def accuracy_metrics(split: str, accuracy: Accuracy) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.data.pixels import BACKGROUND
@@ -28,14 +28,14 @@ def describe_preprocessing(
     }
 
 
-def preprocessing_text(config: dict[str, Any]) -> str:
+def preprocessing_text(config: Mapping[str, Any]) -> str:
     """Return the same in words, from the content of a ``config.json``."""
     channels, height, width = config["input_size"]
     mode = {1: "greyscale", 3: "RGB"}.get(channels, f"{channels} channels")
-    shown = (
-        "the centre"
-        if config["test_crop"] == 1
-        else f"the central {config['test_crop']:.4g} of the shorter side"
+    part = "square" if height == width else "part of that shape"
+    crop = config["test_crop"]
+    shown = f"the largest central {part}" + (
+        "" if crop == 1 else f" but for its border, {crop:.4g} of its side,"
     )
     return (
         f"upright by EXIF, on white where transparent, {mode}, 8 bits; {shown} resized to {height} x {width} "

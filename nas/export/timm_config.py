@@ -32,6 +32,7 @@ def timm_entries(
         "architecture": TIMM_NAME,
         "model_args": {"architecture": architecture.to_json()},
         "num_features": network.num_features,
+        "feature_info": network.feature_info,
         **({"label_names": list(class_names)} if class_names else {}),
         "pretrained_cfg": {
             **input_entries(architecture),

@@ -345,8 +345,10 @@ def export_result(
     folder: Path,
     formats: tuple[str, ...],
     options: FileOptions = DEFAULT_OPTIONS,
+    *,
+    command: Sequence[str],
 ) -> dict[str, float]:
-    """Export a retrained design; return the measured differences by file."""
+    """Export a retrained design, by a command line or a call; return the measured differences by file."""
     design, dataset = Architecture.from_json(result["architecture"]), study.dataset()
     metrics = {
         **accuracy_metrics("test", Accuracy.from_result(result, "test")),
@@ -370,7 +372,7 @@ def export_result(
             reading=dataset.reading,
             test_crop=dataset.test_crop,
             metrics=metrics,
-            provenance=provenance(study.settings().seed, []),
+            provenance=provenance(study.settings().seed, command),
             formats=formats,
             options=options,
             images=images if images is not None and len(images) > 1 else None,

@@ -307,9 +307,10 @@ def test_the_model_card_says_who_taught(place: Path) -> None:
     study = Study(place / "studies" / "old")
     taught_by = {"name": "timm:resnet18", "digest": "0123456789abcdef", "val_top1": 90.0, "val_images": 100}
     result = {**study.results()[0], "teacher": taught_by}
-    export_result(study, result, place / "taught", ())
+    export_result(study, result, place / "taught", (), command=["nas", "export", "my study"])
     card = (place / "taught" / "README.md").read_text()
     assert "| teacher | timm:resnet18 (0123456789ab) |" in card
+    assert "| made by | `nas export 'my study'` |" in card
     assert "| teacher's top-1 on the validation images | 90.0 ± 3.0% |" in card
 
 

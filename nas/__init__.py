@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nas.api.retrain import retrain as retrain
     from nas.api.search import search as search
     from nas.api.spaces import load_space as load_space
+    from nas.runtime.callbacks import Callback as Callback
     from nas.search.own_objectives import Objective as Objective
     from search_spaces.architecture import Architecture as Architecture
     from search_spaces.errors import NasError as NasError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Architecture",
+    "Callback",
     "NasError",
     "Objective",
     "SearchResult",
@@ -44,6 +46,7 @@ __all__ = [
 #: The module of each name.
 _HOMES = {
     "Architecture": "search_spaces.architecture",
+    "Callback": "nas.runtime.callbacks",
     "NasError": "search_spaces.errors",
     "Objective": "nas.search.own_objectives",
     "SearchResult": "nas.api.result",

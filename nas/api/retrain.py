@@ -16,6 +16,7 @@ from nas.data.sources.own_dataset import Items
 from nas.data.sources.source import Source
 from nas.pipeline.models import plan_retraining, run_retraining
 from nas.pipeline.resumable import resumable
+from nas.runtime.callbacks import NO_CALLBACKS, Callback, Callbacks
 from nas.study.find import find_study
 from nas.study.folder import Study
 from search_spaces.architecture import Architecture
@@ -39,6 +40,7 @@ class RetrainRequest:
         compile: Whether blocks are compiled by region.
         budget: What may be used.
         images: The study's images where they were given as such; None where its settings say where they are.
+        callbacks: What a program is told meanwhile.
     """
 
     top: int | None = None
@@ -53,6 +55,7 @@ class RetrainRequest:
     compile: bool = False
     budget: str = "auto"
     images: Source | None = None
+    callbacks: Callbacks = NO_CALLBACKS
 
     def require_consistent(self) -> None:
         """Refuse what excludes one another.
@@ -106,6 +109,7 @@ def run_retrain(
         teacher=request.teacher,
         candidates=request.candidates,
         images=request.images,
+        callbacks=request.callbacks,
     )
     with resumable(command, how_to_resume):
         results = run_retraining(
@@ -128,6 +132,7 @@ def retrain(
     teacher: str | None = None,
     compile: bool = False,
     budget: str = "auto",
+    callbacks: Sequence[Callback] = (),
     quiet: bool = False,
 ) -> list[Retrained]:
     """Train designs of a study by themselves, from scratch and from the supernet's weights; called again, it resumes.
@@ -148,6 +153,7 @@ def retrain(
         teacher: Network to learn from beside the labels; ``none`` for none; the study's where it is left out.
         compile: Whether blocks are compiled by region; needs a C++ compiler.
         budget: What may be used: ``auto``, ``8gpu``, ``2cpu``.
+        callbacks: What is told of epochs, in this process.
         quiet: Whether nothing is printed meanwhile.
 
     Returns:
@@ -173,6 +179,7 @@ def retrain(
             compile,
             budget,
             _find_images(found, study, data),
+            Callbacks(tuple(callbacks)),
         )
         call = format_call("retrain", study=str(found.folder), top=top, budget=budget)
         results, _ = run_retrain(found, request, call, "the same call goes on with it")

@@ -27,6 +27,7 @@ from nas.pipeline.run import run_search
 from nas.pipeline.time_estimate import TimeEstimate, estimate_time
 from nas.ranking.agreement import LEAST_DESIGNS
 from nas.report.study_report import write_report
+from nas.runtime.callbacks import Callback, Callbacks
 from nas.runtime.console import log
 from nas.runtime.extras import require_package
 from nas.runtime.lock import LockHeldError
@@ -35,7 +36,7 @@ from nas.search.trial_store import TrialRecord
 from search_spaces.errors import RequestError
 
 _OWN = ("space", "data", "budget", "study", "storage", "storage_file", "config", "from_study")
-_FOLLOWING = ("constraints", "gate", "retrain", "baselines", "export", "join", "quiet")
+_FOLLOWING = ("constraints", "callbacks", "gate", "retrain", "baselines", "export", "join", "quiet")
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,7 @@ def search(
     config: PathText | None = None,
     from_study: PathText | None = None,
     constraints: Sequence[Objective] = (),
+    callbacks: Sequence[Callback] = (),
     gate: float | None = None,
     retrain: int = 0,
     baselines: bool = False,
@@ -179,6 +181,7 @@ def search(
         from_study: A study whose trained supernet is searched again, in a study of its own.
         constraints: Objectives of one's own that have a limit and are not optimised; built-in ones are ``max_macs`` and
             the like.
+        callbacks: What is told of steps, trials and epochs, in this process.
         gate: Kendall's tau that is asked of the supernet's order of 16 designs, which are trained alone first.
         retrain: Designs to retrain alone, to the end.
         baselines: Whether the analogues of the published designs are retrained as well.
@@ -218,6 +221,7 @@ def search(
             None if origin is None else origin.source,
             own,
             join,
+            Callbacks(tuple(callbacks)),
         )
         job = prepare_search(request, Following(retrain, baselines, export, gate))
         for line in job.describe():

@@ -76,7 +76,7 @@ def run_trials(
         waiting, saving = Wait(allocation), _Saving(stop_file)
 
         class Listener(tune.Callback):
-            failure: NasError | None = None  # what a new start would meet again
+            failure: NasError | None = None  # what a new start would meet again, or the caller raised
 
             def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
                 saving.check(trials)
@@ -90,7 +90,10 @@ def run_trials(
             def on_trial_result(
                 self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
             ) -> None:
-                on_result(result)
+                try:
+                    on_result(result)
+                except NasError as error:
+                    self.failure = error
 
             def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
                 if interrupt.is_requested():
@@ -101,6 +104,7 @@ def run_trials(
                     return
                 log.say("a worker of a training died; starting it again from its checkpoint")
 
+        listener = Listener()
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(
@@ -120,11 +124,13 @@ def run_trials(
                 name="tune",
                 storage_path=folder,
                 failure_config=tune.FailureConfig(max_failures=MAX_ATTEMPTS - 1),
-                callbacks=[Listener()],
+                callbacks=[listener],
                 verbose=0,
             ),
         )
         results = _fit(tuner)
+        if listener.failure is not None:
+            raise listener.failure
     for result in results:
         if result.error is not None:
             if isinstance(result.error, ray.exceptions.RayTaskError):

@@ -26,6 +26,7 @@ from nas.pipeline.preflight import examine_machine, examine_retraining
 from nas.pipeline.retraining_memory import require_memory
 from nas.pipeline.teachers import describe_teacher, find_teacher
 from nas.pipeline.teaching import prepare_teacher, with_known_accuracy
+from nas.runtime.callbacks import NO_CALLBACKS, Callbacks
 from nas.runtime.console import log, progress_callback
 from nas.runtime.files import require_writable, sweep_scratch
 from nas.runtime.provenance import provenance
@@ -64,6 +65,7 @@ class RetrainingPlan:
         spread: Candidates of which a halving leaves ``keep``, beside the others.
         keep: Designs that it leaves.
         best_inherits: Whether the best of those is also trained from the supernet's weights.
+        callbacks: What a program is told meanwhile.
     """
 
     study: Study
@@ -75,6 +77,7 @@ class RetrainingPlan:
     spread: tuple[Spread, ...] = ()
     keep: int = 0
     best_inherits: bool = True
+    callbacks: Callbacks = NO_CALLBACKS
 
     @property
     def architectures(self) -> list[Architecture]:
@@ -95,6 +98,7 @@ def plan_retraining(
     teacher: str | None = None,
     candidates: int | None = None,
     images: Source | None = None,
+    callbacks: Callbacks = NO_CALLBACKS,
 ) -> RetrainingPlan:
     """Check everything that can be wrong with a retraining before anything is written.
 
@@ -110,6 +114,7 @@ def plan_retraining(
         candidates: Of how many candidates ``top`` are chosen by training them alone; None for what the study says. If
             they are as many, or only inherit, they are the best of the front.
         images: The study's images where they were given as such; None where its settings say where they are.
+        callbacks: What a program is told meanwhile.
 
     Raises:
         RequestError: If something is wrong; the message says what.
@@ -141,7 +146,7 @@ def plan_retraining(
     data = load_study_data(study.settings(), study, images=images)
     study.require_images(data)
     plan = RetrainingPlan(
-        study, chosen, data, allocation, cluster, None, tuple(spread), top, best_inherits=modes is None
+        study, chosen, data, allocation, cluster, None, tuple(spread), top, modes is None, callbacks
     )
     return _with_teacher(plan, teacher or study.settings().teacher)
 
@@ -167,7 +172,15 @@ def plan_retraining_after(plan: SearchPlan, top: int, *, baselines: bool = False
     spread = choose_to_halve(plan.study, top)
     chosen = choose_candidates(plan.study, top=0 if spread else top, baselines=baselines)
     retraining = RetrainingPlan(
-        plan.study, chosen, plan.data, plan.allocation, plan.cluster, None, tuple(spread), top
+        plan.study,
+        chosen,
+        plan.data,
+        plan.allocation,
+        plan.cluster,
+        None,
+        tuple(spread),
+        top,
+        callbacks=plan.callbacks,
     )
     return _with_teacher(retraining, plan.settings.teacher)
 
@@ -233,7 +246,9 @@ def _run_retraining(
     teacher = prepare_teacher(
         plan.teacher, recipe, study, plan.data, plan.allocation, one_machine=one_machine
     )
-    trainer = Trainer(study, recipe, plan.data, plan.allocation, compile, one_machine, teacher)
+    trainer = Trainer(
+        study, recipe, plan.data, plan.allocation, compile, one_machine, teacher, plan.callbacks
+    )
     with record_phase(study.folder, "retraining", plan.allocation):
         return _train_candidates(plan, trainer, command)
 

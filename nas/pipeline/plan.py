@@ -22,6 +22,7 @@ from nas.pipeline.memory import Footprint, plan_memory
 from nas.pipeline.preflight import examine_machine, examine_search
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.teachers import count_supernet_macs, describe_teacher, find_teacher_of_supernet
+from nas.runtime.callbacks import NO_CALLBACKS, Callbacks
 from nas.runtime.console import duration, quantity
 from nas.runtime.uncertainty import describe_resolution, warn_of_small_set
 from nas.search.analytic import AnalyticScores
@@ -72,6 +73,7 @@ class SearchPlan:
         resizing: Why images are brought to another side than their own though nobody asked, or None.
         objectives: Objectives of a Python program, with their functions.
         join: Whether the search is shared with those who search the study already.
+        callbacks: What a program is told meanwhile.
     """
 
     settings: Settings
@@ -92,6 +94,7 @@ class SearchPlan:
     resizing: str | None = None
     objectives: tuple[Objective, ...] = ()
     join: bool = False
+    callbacks: Callbacks = NO_CALLBACKS
 
     @property
     def images_scored(self) -> int:
@@ -269,6 +272,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         resizing,
         request.objectives,
         request.join,
+        request.callbacks,
     )
 
 

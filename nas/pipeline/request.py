@@ -13,6 +13,7 @@ from nas.data.sources.find import is_folder
 from nas.data.sources.own_dataset import PREFIX as OWN
 from nas.data.sources.source import Source
 from nas.pipeline.again import name_another_search, settings_from_study
+from nas.runtime.callbacks import NO_CALLBACKS, Callbacks
 from nas.search.own_objectives import Objective
 from nas.search.storage import open_storage_for_reading
 from nas.search.storage_url import VARIABLE, clean, read_storage_file
@@ -46,6 +47,7 @@ class SearchRequest:
         images: The images where they were given as such, and ``data`` is only their name; None where it says all.
         objectives: Objectives of a Python program, with their functions; ``given`` declares them.
         join: Whether the search is shared with those who search the study already.
+        callbacks: What a program is told meanwhile.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -58,6 +60,7 @@ class SearchRequest:
     images: Source | None = None
     objectives: tuple[Objective, ...] = ()
     join: bool = False
+    callbacks: Callbacks = NO_CALLBACKS
 
     @cached_property
     def settings(self) -> Settings:

@@ -35,7 +35,7 @@ from nas.study.time_sheet import record_phase
 from nas.training.former_checkpoint import restore_checkpoint
 from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank
 from nas.training.supernet_checkpoint import read_progress, read_supernet
-from nas.training.supernet_progress import progress_bar
+from nas.training.supernet_progress import TrainingProgress, progress_bar
 from search_spaces.errors import WorkError
 from search_spaces.named_designs import initial_designs
 from supernet.supernet import Supernet
@@ -160,6 +160,7 @@ def _search_store(
             if found is not None and (best is None or found.top1 > best.top1):
                 best = found
             progress.update(evaluated, "" if best is None else f"best {best}")
+            plan.callbacks.on_trial(trial.architecture, trial.scores, evaluated)
 
         return search.run(on_result)
 
@@ -272,8 +273,13 @@ def _train_supernet(plan: SearchPlan) -> Supernet:
         all_steps = settings.recipe.epochs * steps_per_epoch(settings, plan.data)
         with (
             record_phase(plan.study.folder, "supernet", plan.allocation),
-            progress_bar(done, all_steps) as on_progress,
+            progress_bar(done, all_steps) as show,
         ):
+
+            def on_progress(latest: TrainingProgress) -> None:
+                show(latest)
+                plan.callbacks.on_step(latest.step, all_steps, latest.loss)
+
             team = allocate_team(plan.allocation, ranks, one_machine=one_machine)
             run_distributed(train_rank, task, team, on_progress)
     return read_supernet(plan.space, settings.sharing, checkpoint)

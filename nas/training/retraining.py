@@ -14,6 +14,7 @@ from nas.cluster.teams import plan_teams
 from nas.cluster.trials import run_trials
 from nas.data.batching import usable_shards
 from nas.data.dataset import Data
+from nas.runtime.callbacks import NO_CALLBACKS, Callbacks
 from nas.runtime.console import bar, log
 from nas.runtime.uncertainty import Accuracy, format_accuracy
 from nas.study.designs import Design
@@ -61,6 +62,7 @@ class Trainer:
         compile: Whether blocks are compiled.
         one_machine: Whether all workers are on one machine.
         teacher: What teaches them beside the labels, or None.
+        callbacks: What a program is told meanwhile.
     """
 
     study: Study
@@ -70,6 +72,7 @@ class Trainer:
     compile: bool = False
     one_machine: bool = True
     teacher: TrainingTeacher | None = None
+    callbacks: Callbacks = NO_CALLBACKS
 
     def job(
         self, design: Design, mode: str, weights: Mapping[str, Tensor] | None = None, until: int | None = None
@@ -130,7 +133,9 @@ class Trainer:
                     info += f", {sum(rates.values()):,.0f} images/s"
                 if result["epoch"] == by_name[name].last_epoch:
                     rates.pop(name, None)
-                on_epoch(by_name[name], result["epoch"], result["top1"])
+                job, epoch, top1 = by_name[name], result["epoch"], result["top1"]
+                on_epoch(job, epoch, top1)
+                self.callbacks.on_epoch(job.architecture, job.mode, epoch, job.recipe.epochs, top1)
                 progress.update(sum(epochs.values()), info)
 
             payload = {"data": self.data, "inherited": weights, "teacher": self.teacher}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from nas.export.precisions import Samples
 from nas.export.preprocessing import describe_preprocessing
 from nas.export.timm_config import timm_entries
 from nas.export.verification import OnProgress, ignore_progress, write_and_verify
-from nas.runtime.files import save_tensors, scratch_folder, write_json, write_text
+from nas.runtime.files import save_tensors, scratch_folder, sweep_scratch, write_json, write_text
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 from supernet.network import Network
@@ -82,6 +81,7 @@ def export_model(
         shape = (4, architecture.in_channels, *architecture.image_size)
         images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     folder.parent.mkdir(parents=True, exist_ok=True)
+    sweep_scratch(folder.parent, below=False)
     with scratch_folder(folder) as scratch:
         draft = scratch / "model"
         draft.mkdir()
@@ -124,7 +124,7 @@ def export_model(
         say_what_is_lost(verification)
         write_text(draft / "README.md", model_card(config, verification, formats, description))
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(scratch / "former")
         draft.rename(folder)
     differences: dict[str, float] = verification["max_abs_difference"]
     return differences

@@ -204,13 +204,18 @@ def scratch_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep_scratch(root: Path) -> int:
-    """Remove what killed writers have left below ``root``; return how many folders or files that were.
+def sweep_scratch(root: Path, *, below: bool = True) -> int:
+    """Remove what killed writers have left in ``root``; return how many folders or files that were.
 
     One of this machine goes when its process has ended; one of elsewhere, where nobody can see that, when it is a day
     old.
+
+    Args:
+        root: A folder.
+        below: Whether the folders in it are searched, too.
     """
-    left = [path for path in root.rglob(".*.tmp") if _is_left(path)]
+    found = root.rglob(".*.tmp") if below else root.glob(".*.tmp")
+    left = [path for path in found if _is_left(path)]
     for path in left:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -185,7 +185,8 @@ class Training:
     def _load(self, identities: Sequence[str]) -> None:
         """Read the whole state from the checkpoint, which belongs to one of ``identities``."""
         tensors, metadata = load_tensors(self.checkpoint)
-        recipe = {**asdict(Recipe()), **json.loads(metadata.get("recipe", "{}"))}
+        with _refusing_other_networks(self.checkpoint):
+            recipe = {**asdict(Recipe()), **json.loads(metadata.get("recipe", "{}"))}
         if metadata.get("identity") not in identities or recipe != asdict(self.recipe):
             raise CheckpointError(
                 f"{self.checkpoint} belongs to another network, teacher or recipe; choose another study folder, or "
@@ -199,21 +200,21 @@ class Training:
             self.model.load_state_dict(groups["model"])
             self.ema.module.load_state_dict(groups["ema"])
             self.ema.steps_included = tensors.pop("seen").tolist()
-        optimizer_state: dict[int, dict[str, Tensor]] = {}
-        for name, value in groups["optimizer"].items():
-            index, _, key = name.partition(".")
-            optimizer_state.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": optimizer_state})
-        self.scale.load_state_dict(groups["scale"])
-        self.step = int(metadata["step"])
+            optimizer_state: dict[int, dict[str, Tensor]] = {}
+            for name, value in groups["optimizer"].items():
+                index, _, key = name.partition(".")
+                optimizer_state.setdefault(int(index), {})[key] = value
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": optimizer_state})
+            self.scale.load_state_dict(groups["scale"])
+            self.step = int(metadata["step"])
 
 
 @contextlib.contextmanager
 def _refusing_other_networks(path: Path) -> Iterator[None]:
-    """Turn torch's complaint about names and shapes into an error of ours."""
+    """Turn torch's complaint about names, shapes and values into an error of ours."""
     try:
         yield
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} does not hold this network's weights ({first_line(error)})") from None
 
 

@@ -119,3 +119,20 @@ def test_the_exported_loader_notices_a_flipped_bit(tmp_path: Path) -> None:
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         assert torch.equal(module.load_model(tmp_path / "other")(images), network(images))
+
+
+def test_what_a_killed_export_left_is_swept_by_the_next_one(tmp_path: Path) -> None:
+    program = """
+import os, sys
+from pathlib import Path
+from nas.runtime.files import scratch_folder
+with scratch_folder(Path(sys.argv[1])) as folder:
+    (folder / "model").mkdir()
+    os.kill(os.getpid(), 9)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "model")]
+    assert subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 1
+    export("lsa", tmp_path / "model")
+    export("lsa", tmp_path / "model")  # in place of the former one
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nas.data.dataset import Data
 from nas.runtime import interrupt
-from nas.runtime.files import load_tensors
+from nas.runtime.files import load_tensors, save_tensors
 from nas.runtime.interrupt import Interrupted
 from nas.study.settings import Settings
 from nas.training.loop import Training, checkpoint_seconds
@@ -83,6 +83,34 @@ def test_checkpoint_of_another_network_is_refused(
     train_on(new_training(space, settings, data, tmp_path / "c"), settings, data, until=1)
     with pytest.raises(CheckpointError, match="does not hold this network's weights"):
         Training(nn.Linear(2, 2), RECIPE, 3, tmp_path / "c", "it")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recipe": "{"},
+        {"recipe": "3"},
+        {"step": "many"},
+        {"optimizer.x.exp_avg": torch.ones(1)},
+        {"seen": None},
+    ],
+    ids=str,
+)
+def test_checkpoint_of_odd_content_is_one_sentence(
+    change: dict[str, str | Tensor | None], space: Space, settings: Settings, data: Data, tmp_path: Path
+) -> None:
+    train_on(new_training(space, settings, data, tmp_path / "c"), settings, data, until=1)
+    tensors, metadata = load_tensors(tmp_path / "c")
+    for name, value in change.items():
+        if isinstance(value, str):
+            metadata[name] = value
+        elif value is None:
+            del tensors[name]
+        else:
+            tensors[name] = value
+    save_tensors(tmp_path / "c", tensors, metadata)
+    with pytest.raises(CheckpointError, match="c does not hold this network's weights"):
+        new_training(space, settings, data, tmp_path / "c")
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

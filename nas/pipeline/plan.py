@@ -171,8 +171,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         RequestError: If something is; the message says what.
     """
     settings, study = request.settings, request.study_folder
-    if not request.join:
-        study.lock.require_free()
+    request.require_free_or_joined()
     budget = parse_budget(request.budget)
     declaration = load_declaration(settings.space)
     cluster = ray_cluster.survey()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +26,8 @@ from nas.study.recipes import RecipeOverrides, override_settings
 from nas.study.setting import declared_settings
 from nas.study.settings import Settings, read_settings
 from search_spaces.errors import RequestError, StudyError
+
+_MAKING_SECONDS = 60.0  # in which a study's first command, which holds its lock, writes its settings
 
 #: Options that say how a supernet is trained and nothing else.
 _ONLY_TRAINING = ("epochs", "policy", "paths")
@@ -127,6 +130,19 @@ class SearchRequest:
         if given is None and (variable := os.environ.get(VARIABLE)):
             return clean(variable)
         return given or study.url
+
+    def require_free_or_joined(self) -> None:
+        """Refuse a study that somebody works on; where it is to be joined, wait until that one has made it.
+
+        Raises:
+            StudyError: If somebody works on it, and it is not to be joined.
+        """
+        study = self.study_folder
+        if not self.join:
+            study.lock.require_free()
+        end = time.monotonic() + _MAKING_SECONDS
+        while study.lock.holder() and not study.settings_file.exists() and time.monotonic() < end:
+            time.sleep(0.1)
 
     def require_storage_to_exist(self) -> None:
         """Refuse to make a database that nobody asked for but a file of a study that has begun.

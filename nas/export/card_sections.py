@@ -74,11 +74,16 @@ def _precision_table(precision: Mapping[str, Any]) -> str:
         for file, each in precision["files"].items()
     )
     losses = "".join(f"\n**{sentence}.**\n" for sentence in _losses(precision))
+    calibrated = ""
+    if "model.int8.onnx" in precision["files"]:
+        calibrated = (
+            f" Ranges of `model.int8.onnx` are those of {precision['calibration_images']:,} training images."
+        )
     return f"""
 ## Fewer bits
 
 Top-1 on {precision["images"]:,} validation images, and its difference to `model.onnx` in points with the standard error
-of pairs. Ranges of `model.int8.onnx` are those of training images; no test image was seen.
+of pairs; no test image was seen.{calibrated}
 
 | file | top-1 | difference | same class | bytes |
 |---|---|---|---|---|

@@ -93,7 +93,8 @@ def write_and_verify(
             folder, half, given, graph_input.convert(samples.calibration), written, options
         )
         compared = ((graph_input.convert(batch), labels) for batch, labels in samples.compared())
-        measured["precision"] = compare_accuracy(folder, names, compared)
+        calibrated = {"calibration_images": len(samples.calibration)}
+        measured["precision"] = calibrated | compare_accuracy(folder, names, compared)
     if options.targets:
         measured["latency"] = measure_targets(folder, options.targets, images, given, options.threads)
     on_progress(total, total)

@@ -69,6 +69,7 @@ def test_every_precision_is_written_judged_and_timed_beside_float32(tmp_path: Pa
     options = FileOptions(precisions=PRECISIONS, targets=("onnxruntime",))
     known = export(tmp_path / "m", make_network(), draw(64, seed=2), options, "onnx")
     precision = known["precision"]
+    assert precision["calibration_images"] == 64
     assert (precision["images"], precision["split"], precision["tolerated_points"]) == (
         200,
         "validation",
@@ -88,7 +89,8 @@ def test_every_precision_is_written_judged_and_timed_beside_float32(tmp_path: Pa
     assert said["precision"] == "int8" and json.loads(said["std"]) == [0.25] * 3
     kinds = {node.op_type for node in onnx.load(tmp_path / "m/model.int8.onnx").graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
-    assert "| `model.int8.onnx` | " in (tmp_path / "m/README.md").read_text()
+    card = (tmp_path / "m/README.md").read_text()
+    assert "| `model.int8.onnx` | " in card and "those of 64 training images" in card
 
 
 @pytest.mark.slow

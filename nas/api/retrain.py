@@ -16,6 +16,8 @@ from nas.data.sources.own_dataset import Items
 from nas.data.sources.source import Source
 from nas.pipeline.models import plan_retraining, run_retraining
 from nas.pipeline.resumable import resumable
+from nas.report.trackers import parse_tracker
+from nas.report.tracking import follow
 from nas.runtime.callbacks import NO_CALLBACKS, Callback, Callbacks
 from nas.study.find import find_study
 from nas.study.folder import Study
@@ -41,6 +43,7 @@ class RetrainRequest:
         budget: What may be used.
         images: The study's images where they were given as such; None where its settings say where they are.
         callbacks: What a program is told meanwhile.
+        track: Where metrics are sent to; None for nowhere.
     """
 
     top: int | None = None
@@ -56,6 +59,7 @@ class RetrainRequest:
     budget: str = "auto"
     images: Source | None = None
     callbacks: Callbacks = NO_CALLBACKS
+    track: str | None = None
 
     def require_consistent(self) -> None:
         """Refuse what excludes one another.
@@ -98,6 +102,7 @@ def run_retrain(
         Interrupted: If the user asked to stop; everything finished is stored.
     """
     request.require_consistent()
+    tracker = None if request.track is None else parse_tracker(request.track)
     modes = ("scratch",) if request.from_scratch else ("inherit",) if request.inherit else None
     plan = plan_retraining(
         study,
@@ -111,7 +116,7 @@ def run_retrain(
         images=request.images,
         callbacks=request.callbacks,
     )
-    with resumable(command, how_to_resume):
+    with resumable(command, how_to_resume), follow(study, tracker):
         results = run_retraining(
             plan, epochs=request.epochs, recipe=request.recipe, compile=request.compile, command=command
         )
@@ -133,6 +138,7 @@ def retrain(
     compile: bool = False,
     budget: str = "auto",
     callbacks: Sequence[Callback] = (),
+    track: str | None = None,
     quiet: bool = False,
 ) -> list[Retrained]:
     """Train designs of a study by themselves, from scratch and from the supernet's weights; called again, it resumes.
@@ -154,6 +160,7 @@ def retrain(
         compile: Whether blocks are compiled by region; needs a C++ compiler.
         budget: What may be used: ``auto``, ``8gpu``, ``2cpu``.
         callbacks: What is told of epochs, in this process.
+        track: Send metrics to ``tensorboard``, ``mlflow`` or ``mlflow:URI`` as well.
         quiet: Whether nothing is printed meanwhile.
 
     Returns:
@@ -180,6 +187,7 @@ def retrain(
             budget,
             _find_images(found, study, data),
             Callbacks(tuple(callbacks)),
+            track,
         )
         call = format_call("retrain", study=str(found.folder), top=top, budget=budget)
         results, _ = run_retrain(found, request, call, "the same call goes on with it")

@@ -27,6 +27,8 @@ from nas.pipeline.run import run_search
 from nas.pipeline.time_estimate import TimeEstimate, estimate_time
 from nas.ranking.agreement import LEAST_DESIGNS
 from nas.report.study_report import write_report
+from nas.report.trackers import TrackerSpec, parse_tracker
+from nas.report.tracking import follow
 from nas.runtime.callbacks import Callback, Callbacks
 from nas.runtime.console import log
 from nas.runtime.extras import require_package
@@ -63,10 +65,12 @@ class SearchJob:
     Args:
         plan: The search.
         following: What comes before and after it.
+        tracker: Where metrics are sent to, or None.
     """
 
     plan: SearchPlan
     following: Following
+    tracker: TrackerSpec | None = None
 
     def describe(self) -> list[str]:
         """Return it in lines for people."""
@@ -101,6 +105,7 @@ class SearchJob:
                 if not plan.join:
                     raise
                 return SearchOutcome(join_search(plan, command), [], None, None)
+            stack.enter_context(follow(study, self.tracker))
             front = run_search(plan, command, following.gate)
             if following.retrain:
                 retraining = plan_retraining_after(plan, following.retrain, baselines=following.baselines)
@@ -114,13 +119,23 @@ class SearchJob:
         return SearchOutcome(front, results, exported, halving)
 
 
-def prepare_search(request: SearchRequest, following: Following) -> SearchJob:
+def prepare_search(request: SearchRequest, following: Following, track: str | None = None) -> SearchJob:
     """Check everything that can be wrong with a search and what follows it before anything is written.
+
+    Args:
+        request: What was asked for.
+        following: What comes before and after the search.
+        track: Where metrics are sent to, as it is typed; None for nowhere.
 
     Raises:
         RequestError: If something is; the message says what.
     """
     retrain, gate = following.retrain, following.gate
+    tracker = None if track is None else parse_tracker(track)
+    if tracker is not None and request.join:
+        raise RequestError(
+            "--track is of whoever began the search, and sends what all do; leave it out with --join"
+        )
     if following.export and not retrain:
         raise RequestError("--export exports a retrained design; add --retrain 1")
     if following.baselines and not retrain:
@@ -141,7 +156,7 @@ def prepare_search(request: SearchRequest, following: Following) -> SearchJob:
             f"there are {plan.space.size}; leave it out"
         )
     count_candidates(plan.settings, retrain, request.given.get("candidates"))
-    return SearchJob(plan, following)
+    return SearchJob(plan, following, tracker)
 
 
 def search(
@@ -161,6 +176,7 @@ def search(
     baselines: bool = False,
     export: bool = False,
     join: bool = False,
+    track: str | None = None,
     quiet: bool = False,
     **settings: Unpack[SearchSettings],
 ) -> SearchResult:
@@ -187,6 +203,7 @@ def search(
         baselines: Whether the analogues of the published designs are retrained as well.
         export: Whether the best retrained design is exported.
         join: Whether the search is shared with those who search the study already, instead of being refused.
+        track: Send metrics to ``tensorboard``, ``mlflow`` or ``mlflow:URI`` as well.
         quiet: Whether nothing is printed meanwhile; the study's ``log.txt`` has it all the same.
         **settings: Settings of the search, see `SearchSettings`.
 
@@ -223,7 +240,7 @@ def search(
             join,
             Callbacks(tuple(callbacks)),
         )
-        job = prepare_search(request, Following(retrain, baselines, export, gate))
+        job = prepare_search(request, Following(retrain, baselines, export, gate), track)
         for line in job.describe():
             log.say(line)
         call = format_call("search", **keywords, budget=budget, study=study, from_study=from_study)

@@ -27,6 +27,7 @@ from nas.cli.options import (
     StudyName,
     Targets,
     Threads,
+    Track,
     is_given,
 )
 from nas.cli.render import (
@@ -97,6 +98,7 @@ def retrain(
     ] = None,
     compile: Compile = False,
     budget: Budget = "auto",
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
     """Train designs of a study by themselves, from scratch and from the supernet's weights."""
@@ -115,6 +117,7 @@ def retrain(
         teacher,
         compile,
         budget,
+        track=track,
     )
     found = find_study(study)
     results, halving = run_retrain(found, request, ["nas", *sys.argv[1:]])

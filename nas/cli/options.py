@@ -11,6 +11,7 @@ import typer
 
 from nas.cli.completion import complete_recipe, complete_space, complete_study
 from nas.export.options import NEWEST_OPSET, OLDEST_OPSET, OPSET
+from nas.report.trackers import METAVAR as TRACKERS
 from nas.study.recipes import RecipeOverrides
 from nas.study.setting import DATA, OUTPUT, RUN, SEARCH, SPACE, TRAINING, Setting, declared_settings
 from nas.study.settings import Settings
@@ -75,6 +76,15 @@ Formats = Annotated[
     typer.Option(
         "--format",
         help="all (pt2, onnx), source, or a list of pt2, onnx, openvino; the last needs an extra package.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        metavar=TRACKERS,
+        help="Send the metrics of trainings and trials there as well; the study's own tables are written all the same.",
+        show_default="nowhere",
         rich_help_panel=OUTPUT,
     ),
 ]

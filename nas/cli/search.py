@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli.completion import complete_study
-from nas.cli.options import with_setting_options
+from nas.cli.options import Track, with_setting_options
 from nas.cli.render import front_notes, front_table, halving_table, next_steps, output, print_json, summary
 from nas.study.setting import OUTPUT, RUN
 
@@ -103,6 +103,7 @@ def search(
         bool,
         typer.Option("--export", help="Then export the best retrained design.", rich_help_panel=OUTPUT),
     ] = False,
+    track: Track = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -123,7 +124,7 @@ def search(
     from nas.runtime.console import log
 
     request = SearchRequest(given, config, budget, study, storage, storage_file, from_study, join=join)
-    job = prepare_search(request, Following(retrain, baselines, export, gate))
+    job = prepare_search(request, Following(retrain, baselines, export, gate), track)
     for line in job.describe():
         log.say(line)
     if dry_run:

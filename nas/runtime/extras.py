@@ -18,6 +18,8 @@ EXTRAS = {
     "onnxscript": "export",
     "openvino": "openvino",
     "optuna_dashboard": "dashboard",
+    "tensorboard": "tensorboard",
+    "mlflow": "mlflow",
     "psycopg": "postgres",
     "pymysql": "mysql",
 }

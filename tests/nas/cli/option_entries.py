@@ -186,10 +186,17 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         ),
         "--baselines": of((*SEARCH, "--retrain", "1"), "--baselines", refusals=[(*SEARCH, "--baselines")]),
         "--export": of((*SEARCH, "--retrain", "1"), "--export", refusals=[(*SEARCH, "--export")]),
+        "--track": of(
+            RUN,
+            "--track",
+            "tensorboard",
+            refusals=[(*RUN, "--track", "wandb"), (*RUN, "--track", "mlflow", "--join")],
+        ),
         "--dry-run": of(RUN, "--dry-run"),
         "--json": of((*RUN, "--dry-run"), "--json"),
     },
     "retrain": {
+        "--track": of(RETRAIN, "--track", "mlflow", refusals=[(*RETRAIN, "--track", "wandb")]),
         "--top": of(RETRAIN, "--top", "2", refusals=[(*RETRAIN, "--top", "1", "--arch", DIGEST)]),
         "--candidates": of(
             RETRAIN,

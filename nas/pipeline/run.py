@@ -31,6 +31,7 @@ from nas.search.loop import Search, pareto_records
 from nas.search.own_objectives import measures_of
 from nas.search.ties import with_images
 from nas.search.trial_store import Store, TrialRecord
+from nas.study.attributes import write_attributes
 from nas.study.time_sheet import record_phase
 from nas.training.former_checkpoint import restore_checkpoint
 from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank
@@ -117,6 +118,8 @@ def search_supernet(
         leads=leads,
     )
     with store.lease.hold(), contextlib.ExitStack() as stack:
+        if leads:
+            write_attributes(study, store)
         evaluate: Evaluations = evaluate_nothing
         if supernet is not None:
             settings = plan.settings

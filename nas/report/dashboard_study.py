@@ -30,13 +30,11 @@ from nas.report.findings import Findings, read_findings
 from nas.report.insight_sections import plot_effects
 from nas.report.scores import NAMES, format_cost, format_named_score
 from nas.report.tradeoff import plot_tradeoff
-from nas.runtime.console import quantity
 from nas.runtime.files import write_text
-from nas.runtime.secrets import redact_command
 from nas.runtime.uncertainty import Accuracy
-from nas.search.objectives import QUALITIES
 from nas.search.proposers import to_distributions
 from nas.search.trial_store import TrialRecord
+from nas.study.attributes import study_attributes
 from nas.study.folder import Study
 from search_spaces.active import active_values
 from search_spaces.architecture import Architecture
@@ -72,7 +70,7 @@ class DashboardStudy:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.copy.set_metric_names(list(findings.goal.objectives))
-        for name, value in study_attributes(findings).items():
+        for name, value in study_attributes(source).items():
             self.copy.set_user_attr(name, value)
         self._show(findings)
 
@@ -160,7 +158,8 @@ def _figures(findings: Findings) -> dict[str, go.Figure]:
     """Return the figures that Optuna's own do not have: errors, and what choices are worth at equal MACs."""
     figures: dict[str, go.Figure] = {}
     if findings.measured:
-        costs = [name for name in findings.goal.objectives if name not in QUALITIES] or ["macs"]
+        first, *others = findings.goal.objectives
+        costs = others or ["params" if first == "macs" else "macs"]
         plot = plot_tradeoff(findings.trials, findings.goal, costs[0], findings.results)
         figures["tradeoff"] = _titled(plot, "Trade-off, with errors")
     for number, lesson in enumerate(findings.lessons):
@@ -197,32 +196,10 @@ def _titled(plot: go.Figure, title: str) -> go.Figure:
     return plot
 
 
-def study_attributes(findings: Findings) -> dict[str, str]:
-    """Return what a study is, by name, for people."""
-    study, origin = findings.study, findings.study.provenance()
-    settings, dataset = study.settings(), study.dataset()
-    limits = ", ".join(f"{name} at most {quantity(limit)}" for name, limit in findings.goal.constraints)
-    recipe = settings.recipe
-    return {
-        "space": str(study.space()),
-        "images": f"{dataset.data}: {len(dataset.class_names)} classes, {dataset.image_size} px",
-        "objectives": ", ".join(findings.goal.objectives),
-        **({"limits": limits} if limits else {}),
-        "sampler": f"{settings.sampler}, batches of {settings.batch}, seed {settings.seed}",
-        "supernet": f"read from {settings.supernet}"
-        if settings.supernet
-        else f"{recipe.epochs} epochs, batch size {recipe.batch_size}, lr {recipe.lr:g}, policy {settings.policy}",
-        "command": " ".join(redact_command(origin.get("command", []))),
-        "commit": str(origin.get("commit") or "unknown") + (" with changes" if origin.get("dirty") else ""),
-        "begun": str(origin.get("time", "unknown")),
-        "folder": str(study.folder),
-    }
-
-
 def to_note(findings: Findings) -> str:
     """Return the note of a study in Markdown: what it is, what it found and learned, and where more is."""
     lines = [f"# {findings.study.name}", ""]
-    lines += [f"- **{name}** `{value}`" for name, value in study_attributes(findings).items()]
+    lines += [f"- **{name}** `{value}`" for name, value in study_attributes(findings.study).items()]
     lines += [
         "",
         "A copy in memory: trials have the parameters alone that are active in their designs, and nothing that is "

@@ -14,6 +14,7 @@ import pytest
 from optuna.artifacts import get_all_artifact_meta
 
 from nas.report.dashboard_study import DashboardStudy
+from nas.study.attributes import study_attributes, write_attributes
 from nas.study.folder import Study
 from search_spaces.active import active_values
 from tests.helpers.browser import visiting
@@ -56,6 +57,14 @@ def test_the_study_is_described(study: Study, shown: DashboardStudy) -> None:
     assert note.startswith("# study\n") and f"| `{best}` | top-1 " in note and attrs["commit"] in note
     names = [each.filename for each in get_all_artifact_meta(shown.copy)]
     assert names[:2] == [f"01-{best}.svg", f"01-{best}.json"] and names[-1] == "trials.csv"
+
+
+def test_the_database_says_what_the_study_is(study: Study) -> None:
+    store = study.open_store()
+    write_attributes(study, store)
+    attrs = optuna.load_study(storage=study.url, study_name=store.study.study_name).user_attrs
+    assert {name: attrs.get(name) for name in study_attributes(study)} == study_attributes(study)
+    assert study.open_store().records() == study.records()  # it is still known as its own
 
 
 def test_new_trials_are_added_once_and_the_study_is_left_alone(study: Study, shown: DashboardStudy) -> None:

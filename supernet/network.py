@@ -195,6 +195,10 @@ class TokenNetwork(Network):
     pooling = "token"
     stem: Any
 
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(B, in_channels, H, W)`` to logits ``(B, num_classes)``."""
+        return self.classify(self.stages[0](self.stem(images)))
+
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """Classify the class token of a sequence ``(B, num_features, 1, 1 + N)``."""
         x = features[:, :, 0, 0] if self.global_pool else features

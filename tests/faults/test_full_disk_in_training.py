@@ -100,7 +100,7 @@ def test_supernet(search: Callable[..., Outcome], disk: SmallDisk, monkeypatch: 
 @fault(
     "the disk is full",
     during="`nas export`",
-    outcome="exit 1, no half folder",
+    outcome="exit 1, exports when there is room",
     lost="nothing",
     told="the file that cannot be written",
 )

@@ -40,8 +40,8 @@ def cost_section(spent: Sequence[SpentTime], *, supernet_unknown: bool) -> str:
     ]
     text = (
         "Time by the wall of every run, those that were interrupted included; device-hours are hours times the GPUs, "
-        "or the CPU cores where there are none, that were held meanwhile, idle ones too. Exports and reports are not "
-        "counted."
+        "or the CPU cores where there are none, that were held meanwhile, idle ones too. Exports, reports and "
+        "other drivers that joined the search are not counted."
     )
     if supernet_unknown:
         text += " The supernet was trained by a version that did not record its time: the sum is without it."

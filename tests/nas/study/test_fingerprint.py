@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nas.search.objectives import ObjectiveDeclaration
 from nas.study.fingerprint import compute_fingerprint, find_differences
 from nas.study.recipe import Recipe
 from nas.study.setting import (
@@ -49,7 +50,15 @@ def other_value(each: Setting, folder: Path) -> Any:
     if each.compared == AS_TEACHER:
         return f"timm:resnet18={folder / 'file'}"
     texts = {"objectives": "macs,top1", "max_macs": "3M", "max_params": "2K"}
-    values = {"max_latency_ms": 3.0, "racing": 0.1, "test_crop": 0.9, "recipe": Recipe(lr=0.5), **texts}
+    own = (ObjectiveDeclaration("depth", "minimize"),)
+    values = {
+        "own_objectives": own,
+        "max_latency_ms": 3.0,
+        "racing": 0.1,
+        "test_crop": 0.9,
+        "recipe": Recipe(lr=0.5),
+        **texts,
+    }
     return values[each.name]
 
 

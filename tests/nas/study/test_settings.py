@@ -155,7 +155,7 @@ def test_wrong_values(change: dict[str, object]) -> None:
 
 def test_limits() -> None:
     assert Settings().limits == ()
-    assert OTHER.limits == (("macs", 6e8), ("params", 2.5e7), ("latency_ms", 3.5))
+    assert OTHER.limits == (("macs", 6e8), ("params", 2.5e7), ("latency_ms", 3.5), ("depth", 12.0))
 
 
 def test_recipes_fit_the_images() -> None:

@@ -21,6 +21,7 @@ from nas.report.tracking import follow
 from nas.runtime.callbacks import NO_CALLBACKS, Callback, Callbacks
 from nas.study.find import find_study
 from nas.study.folder import Study
+from nas.study.recipes import retraining_recipe
 from search_spaces.architecture import Architecture
 from search_spaces.errors import DataError, RequestError
 
@@ -116,6 +117,9 @@ def run_retrain(
         images=request.images,
         callbacks=request.callbacks,
     )
+    retraining_recipe(
+        plan.study.settings(), request.recipe, request.epochs
+    )  # refused before anything is sent
     with resumable(command, how_to_resume), follow(study, tracker):
         results = run_retraining(
             plan, epochs=request.epochs, recipe=request.recipe, compile=request.compile, command=command

@@ -27,6 +27,12 @@ ANEW = (
 _COUNTING = (*ANEW, "retrain_epochs")
 
 
+class AnotherSearchError(StudyError):
+    """A study is not resumed; the sentence ends with a command to copy, so that no page is named behind it."""
+
+    page = ""
+
+
 def settings_from_study(source: Study, given: Mapping[str, Any]) -> Settings:
     """Return the settings of another search of a study's supernet.
 
@@ -101,7 +107,7 @@ def offering_another_search(study: Study, settings: Settings, budget: str) -> It
         command = _command_of_another_search(study, settings, budget, error.differences)
         if command is None:
             raise
-        raise StudyError(f"{error}, or search its supernet again: {command}") from None
+        raise AnotherSearchError(f"{error}, or search its supernet again: {command}") from None
 
 
 def _command_of_another_search(

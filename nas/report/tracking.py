@@ -22,6 +22,7 @@ from nas.runtime.files import write_json
 from nas.study.folder import Study
 from nas.training.epoch_history import FILE_NAME as HISTORY
 from nas.training.epoch_history import AnyEpoch, Epoch, SupernetEpoch, read_history
+from search_spaces.errors import RequestError
 
 FILE_NAME = "tracking.json"
 _SECONDS = 30.0  # between two looks at what is new
@@ -49,12 +50,17 @@ def follow(study: Study, spec: TrackerSpec | None, seconds: float = _SECONDS) ->
 
     thread = threading.Thread(target=look, daemon=True, name="tracking")
     thread.start()
+    refused = False
     try:
         yield
+    except RequestError:
+        refused = True  # which writes nothing, elsewhere too
+        raise
     finally:
         ended.set()
         thread.join()
-        sender.send()
+        if not refused:
+            sender.send()
         sender.close()
 
 

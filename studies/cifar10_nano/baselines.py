@@ -39,6 +39,7 @@ class ResidualNetwork(nn.Module):
 
     def __init__(self, widths: tuple[int, ...], in_channels: int, num_classes: int) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
         )

@@ -182,7 +182,9 @@ class SupernetBed:
 
 
 class NoStore:
-    """Keeps no trial of a search for another process."""
+    """Keeps no trial of a search for another process, and no other process searches with it."""
+
+    lease = None
 
     def add(self, records: Sequence[TrialRecord]) -> None:
         """Finish trials."""

@@ -71,7 +71,7 @@ def test_convolutions_and_classifiers_have_the_first_channels() -> None:
     weights = materialize(downsample_slices(module, 2, 3))
     assert weights["conv.weight"][:, :, 0, 0].tolist() == [[0, 4], [16, 20], [32, 36]]
     assert weights["conv.bias"].tolist() == weights["norm.bias"].tolist() == [0, 1, 2]
-    ends = NETWORKS["mean"](nn.Identity(), [nn.Identity()], 4, 2)
+    ends = NETWORKS["mean"](nn.Identity(), [nn.Identity()], [4], [2], 2)
     numbered(ends)
     head = materialize(head_slices(ends, 3))
     assert head["head.weight"].tolist() == [[0, 1, 2], [4, 5, 6]]

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,17 @@ def test_an_export_writes_its_folder_alone(nas: Nas, study: Path, tmp_path: Path
     } == set()
 
 
-def test_the_dashboard_writes_nothing(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "serve",
+    [
+        lambda folder: dashboard.serve(Study(folder), 8080),
+        lambda folder: dashboard.serve_stored(Study(folder).url, 8080),
+    ],
+    ids=["copy", "stored"],
+)
+def test_the_dashboard_writes_nothing(
+    serve: Callable[[Path], None], study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     served: dict[str, Any] = {}
 
     def make_server(host: str, port: int, app: Any, *classes: type) -> Any:
@@ -170,12 +181,16 @@ def test_the_dashboard_writes_nothing(study: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(dashboard, "make_server", make_server)
     before = tree(tmp_path)
     with pytest.raises(RequestError):  # no port, or no trials
-        dashboard.serve(Study(study).url, 8080)
+        serve(study)
     if "app" in served:
-        for path in ("/api/studies", "/api/studies/1"):
+
+        def get(path: str) -> Any:
             environment: dict[str, Any] = {"PATH_INFO": path}
             setup_testing_defaults(environment)
-            assert b"".join(served["app"](environment, answer))
+            return json.loads(b"".join(served["app"](environment, answer)))
+
+        (shown,) = get("/api/studies")["study_summaries"]
+        assert get(f"/api/studies/{shown['study_id']}")["trials"]
     assert ("app" in served) == (study / "study.db").exists()
     assert tree(tmp_path) == before
 

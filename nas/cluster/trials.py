@@ -125,6 +125,7 @@ def run_trials(
                 storage_path=folder,
                 failure_config=tune.FailureConfig(max_failures=MAX_ATTEMPTS - 1),
                 callbacks=[listener],
+                progress_reporter=_make_silent_reporter(),
                 verbose=0,
             ),
         )
@@ -271,10 +272,25 @@ def tune_with_optuna(
             modes = [direction[:3] for direction in directions]
             algorithm = OptunaSearch(distributions, metric=names, mode=modes, sampler=sampler)
         config = tune.TuneConfig(search_alg=algorithm, num_samples=trials, reuse_actors=True)
-        run = tune.RunConfig(name="optuna", storage_path=folder, verbose=0)
+        reporter = _make_silent_reporter()
+        run = tune.RunConfig(name="optuna", storage_path=folder, progress_reporter=reporter, verbose=0)
         results = _fit(tune.Tuner(run_objective, tune_config=config, run_config=run))
     if results.num_errors:
         raise WorkError(f"{results.num_errors} of {trials} trials of Ray Tune failed: {results.errors[0]}")
+
+
+def _make_silent_reporter() -> Any:
+    """Return what tells nobody of Tune's progress; in a notebook its own clears what a cell has printed."""
+    from ray import tune
+
+    class Silent(tune.ProgressReporter):
+        def should_report(self, trials: Any, done: bool = False) -> bool:
+            return False
+
+        def report(self, trials: Any, done: bool, *sys_info: str) -> None:
+            """Print nothing."""
+
+    return Silent()
 
 
 def _fit(tuner: Any) -> Any:

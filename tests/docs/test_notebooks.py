@@ -42,7 +42,9 @@ def test_they_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     nbclient.NotebookClient(notebook, timeout=900, kernel_name="python3", resources=resources).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     pages = [output.data["text/html"] for output in outputs if "text/html" in output.get("data", {})]
-    # Spaces, designs and what was found draw themselves; the plan is lines.
+    # Spaces, designs and what was found draw themselves; what is said of the work stays, from the plan to the end.
     assert sum("<table" in page for page in pages) >= 3
-    lines = [page for page in pages if page.startswith("<pre")]
-    assert any("workers " in line for line in lines), lines
+    lines = "".join(page for page in pages if page.startswith("<pre"))
+    assert "workers " in lines and "training supernet" in lines and "proposed designs evaluated" in lines, (
+        lines
+    )

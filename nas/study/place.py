@@ -9,6 +9,17 @@ from search_spaces.errors import StudyError
 
 #: Where studies of plain names lie.
 STUDIES = Path("studies")
+#: Any of these makes a folder one of a study, of which others may be lost.
+_OF_A_STUDY = {
+    "study.yaml",
+    "study.db",
+    "data.json",
+    "front.json",
+    "log.txt",
+    "storage.txt",
+    "supernet",
+    "retrained",
+}
 #: Bytes that file systems take as the name of one folder.
 _LONGEST_NAME = 255
 
@@ -21,10 +32,16 @@ def find_place(name: str) -> Path:
     """
     _require_possible(name)
     path = Path(name)
-    if os.sep not in name and not path.is_dir():
+    if os.sep not in name and (not path.is_dir() or _holds_something_else(path)):
         return STUDIES / name
     # ``.`` and ``..`` have a name too, which is that of the study.
     return path if path.name not in ("", "..") else path.resolve()
+
+
+def _holds_something_else(folder: Path) -> bool:
+    """Return whether a folder is in use for anything but a study, such as images that a study is named after."""
+    found = {each.name for each in folder.iterdir()} if os.access(folder, os.R_OK) else set()
+    return bool(found) and not found & _OF_A_STUDY
 
 
 def _require_possible(name: str) -> None:

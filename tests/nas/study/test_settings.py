@@ -204,6 +204,27 @@ def test_a_resumed_study_keeps_its_recipe_but_for_what_is_wished() -> None:
     assert longer.recipe == replace(stored.recipe, epochs=7, warmup_epochs=1)  # of 120 it is 5
 
 
+@pytest.mark.parametrize(
+    ("content", "folder"),
+    [
+        ("daisy/1.jpg", "studies/flowers"),
+        ("study.yaml", "flowers"),
+        ("log.txt", "flowers"),
+        (None, "flowers"),
+    ],
+)
+def test_a_study_may_have_the_name_of_the_folder_of_its_images(
+    content: str | None, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flowers").mkdir()
+    if content is not None:
+        (tmp_path / "flowers" / content).parent.mkdir(exist_ok=True)
+        (tmp_path / "flowers" / content).touch()
+    assert find_study("flowers").folder == Path(folder)
+    assert find_study("./flowers").folder == Path("flowers")
+
+
 def test_a_study_is_a_folder_or_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").mkdir()

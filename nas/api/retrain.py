@@ -117,13 +117,10 @@ def run_retrain(
         images=request.images,
         callbacks=request.callbacks,
     )
-    retraining_recipe(
-        plan.study.settings(), request.recipe, request.epochs
-    )  # refused before anything is sent
+    # Refused before anything is sent to a tracker.
+    recipe = retraining_recipe(plan.study.settings(), request.recipe, request.epochs)
     with resumable(command, how_to_resume), follow(study, tracker):
-        results = run_retraining(
-            plan, epochs=request.epochs, recipe=request.recipe, compile=request.compile, command=command
-        )
+        results = run_retraining(plan, recipe=recipe, compile=request.compile, command=command)
     return results, study.halving() if plan.spread else None
 
 

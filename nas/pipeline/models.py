@@ -36,7 +36,6 @@ from nas.search.loop import analytic_costs
 from nas.study.designs import Design, best_of_search, describe_origin
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
-from nas.study.recipes import retraining_recipe
 from nas.study.time_sheet import record_phase
 from nas.training.compiled import require_compiler
 from nas.training.halving import halve
@@ -188,8 +187,7 @@ def plan_retraining_after(plan: SearchPlan, top: int, *, baselines: bool = False
 def run_retraining(
     plan: RetrainingPlan,
     *,
-    epochs: int | None = None,
-    recipe: str | None = None,
+    recipe: Recipe | None = None,
     compile: bool = False,
     command: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
@@ -197,17 +195,16 @@ def run_retraining(
 
     Args:
         plan: What to do.
-        epochs: How long, where the recipe is not to decide.
-        recipe: Name or file of the recipe; None for the study's.
+        recipe: How they are trained; None for the study's.
         compile: Whether blocks are compiled by region; they are anyway if the study says so.
         command: The command line, for others who want to work on the study meanwhile.
 
     Raises:
-        RequestError: If they should be and there is no compiler, the recipe is wrong, a design does not fit its
-            device, or somebody else works on the study.
+        RequestError: If they should be and there is no compiler, a design does not fit its device, or somebody else
+            works on the study.
         Interrupted: If the user asked to stop; everything finished is stored.
     """
-    numbers = retraining_recipe(plan.study.settings(), recipe, epochs)
+    numbers = plan.study.settings().retraining if recipe is None else recipe
     if plan.teacher is not None:
         require_to_fit(numbers, "retraining", len(plan.data.train), len(plan.data.class_names))
     _require_memory(plan, numbers)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from nas.bench.cells import to_cells, to_line
 from nas.bench.command import BENCHES, parse_device, run
+from nas.bench.measurement import Measurement
 from nas.bench.setup import Setup
-from nas.bench.table import to_table
-from nas.runtime.console import console, log
+from nas.runtime.console import log
 from nas.runtime.files import write_json
 from nas.runtime.provenance import provenance
 from search_spaces.errors import NasError
@@ -33,7 +35,7 @@ def main() -> int:
         setup = Setup(
             parse_device(options.device), torch.get_num_threads(), space=options.space, quick=options.quick
         )
-        outcome = run([options.bench], setup, lambda name, found: console.print(to_table(name, found)))
+        outcome = run([options.bench], setup, _say_measurements)
         results = outcome.to_json(provenance(0, ["python", "-m", "nas.bench", *sys.argv[1:]]))
         if outcome.table is not None:
             results["latency_table"] = outcome.table.to_json()
@@ -42,6 +44,12 @@ def main() -> int:
         log.say(str(error))
         return 1
     return 0
+
+
+def _say_measurements(name: str, found: Sequence[Measurement]) -> None:
+    log.say(f"{name}:")
+    for one in found:
+        log.say(f"  {to_line(to_cells(one))}")
 
 
 if __name__ == "__main__":

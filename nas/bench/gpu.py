@@ -5,7 +5,7 @@ step is a process of its own with a time limit, and a step that fails ends no ot
 step, so that a machine that is taken away loses one step at most: ``results.json`` with provenance, ``results.md`` for
 people, and ``log.txt`` with all that the steps printed.
 
-torch, timm, einops, PyYAML, rich and safetensors are enough; pytest is needed for the tests alone.
+torch, timm and einops, with what they bring, are enough; pytest is needed for the tests alone.
 """
 
 from __future__ import annotations
@@ -98,11 +98,11 @@ def plan_steps(device: str, scratch: Path, quick: bool) -> list[GpuStep]:
     search = ("-m", "nas", "search", "--data", "mnist5k", "--budget", budget, "--study", str(study), *effort)
     tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", "tests/gpu")
     steps = [
-        GpuStep("tests", tests, 5, ("pytest",), environment={"NAS_TEST_DEVICE": device}),
+        GpuStep("tests", tests, 5, ("pytest", "hypothesis"), environment={"NAS_TEST_DEVICE": device}),
         bench("operators", 5, *where),
         bench("networks", 5, *where, needs=("timm",)),
         bench("supernet", 3, *where),
-        bench("latency", 4, *where, needs=("scipy",)),
+        bench("latency", 4, *where),
         bench("data", 3, *where),
         bench("population", 3, *where, needs=("ray", "optuna", "pydantic")),
         GpuStep("search", search, 4, _SEARCH_NEEDS, study / "front.json"),

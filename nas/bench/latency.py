@@ -5,14 +5,13 @@ from __future__ import annotations
 from random import Random
 from statistics import median
 
-from scipy.stats import kendalltau
-
 from nas.bench.measurement import Measurement, Target
 from nas.bench.setup import Setup
 from nas.bench.spaces import load_space
 from nas.latency.measure import build_table, time_parts, usual_conditions
 from nas.latency.parts import network_part, parts_to_time
 from nas.latency.table import LatencyTable
+from nas.ranking.agreement import kendall_tau
 from nas.runtime.console import progress_callback
 from search_spaces.architecture import Architecture
 
@@ -52,7 +51,7 @@ def compare_predictions(
     """
     predicted = [table.latency_ms(design) for design in designs]
     errors = [100 * abs(p - m) / m for p, m in zip(predicted, measured, strict=True)]
-    tau = float(kendalltau(predicted, measured).statistic)
+    tau = kendall_tau(predicted, measured)
     details = {
         "predicted_ms": predicted,
         "measured_ms": measured,

@@ -9,8 +9,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from nas.bench.cells import to_cells
 from nas.bench.measurement import Measurement
-from nas.bench.table import to_cells
 from nas.report.html import figure, page, section, table
 
 _MET, _MISSED, _WITHOUT_TARGET = "#1aa179", "#d55e00", "#0f8bc9"

@@ -9,25 +9,27 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
-
+from nas.runtime.plain_console import PlainConsole
 from nas.runtime.secrets import redact
 
-
-class _Messages(Console):
-    """Standard error; work goes on where nobody reads it any more, and the log keeps what was said."""
-
-    def on_broken_pipe(self) -> None:
-        """Say nothing from now on."""
-        self.quiet = True
+if TYPE_CHECKING:
+    from nas.runtime.rich_console import RichConsole
 
 
-console = _Messages(stderr=True, highlight=False)
+def _open_console() -> RichConsole | PlainConsole:
+    """Return rich's console, or where rich is not installed one that draws nothing."""
+    if find_spec("rich") is None:
+        return PlainConsole()
+    from nas.runtime.rich_console import RichConsole
+
+    return RichConsole()
+
+
+console = _open_console()
 
 _PRINT_SECONDS = 15.0  # how often progress is printed where there is no terminal to redraw
 _SHORTEST_PRINTED = 1.0  # seconds; shorter phases are not worth a line there
@@ -47,7 +49,7 @@ class Log:
     def say(self, text: str) -> None:
         """Print a line and log it with the time."""
         text = redact(text)
-        console.print(escape(text), soft_wrap=True)
+        console.say(text)
         self.note(text)
 
     def note(self, text: str) -> None:
@@ -64,14 +66,6 @@ class Log:
 log = Log()
 
 
-class _RateColumn(ProgressColumn):
-    """Shows units per second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f}/s" if speed < 100 else f"{speed:.0f}/s")
-
-
 class ProgressBar:
     """Progress of one phase: redrawn in a terminal, a line now and then elsewhere.
 
@@ -86,28 +80,16 @@ class ProgressBar:
         self.started = self.printed = time.monotonic()
         self.info = ""
         self._last_printed: int | None = None
-        self._progress: Progress | None = None
-        if console.is_terminal:
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-                _RateColumn(),
-                TimeRemainingColumn(compact=True),
-                TextColumn("{task.fields[info]}"),
-                console=console,
-            )
-            self._task = self._progress.add_task(title, total=total, completed=done, info="")
-            self._progress.start()
+        self._drawn = console.draw(title, total, done)
 
     def update(self, done: int, info: str = "") -> None:
         """Show that ``done`` units are done, and ``info`` beside them."""
         self.done, self.info = done, info
-        if self._progress is not None:
-            self._progress.update(self._task, completed=done, info=info)
+        if self._drawn is not None:
+            self._drawn.update(done, info)
         elif time.monotonic() - self.printed > _PRINT_SECONDS:
             self.printed, self._last_printed = time.monotonic(), done
-            console.print(escape(self._format()), soft_wrap=True)
+            console.say(self._format())
 
     def _format(self) -> str:
         spent = max(time.monotonic() - self.started, 1e-9)
@@ -125,10 +107,10 @@ class ProgressBar:
 
     def close(self, *, failed: bool = False) -> None:
         """Stop drawing and log the final state; a failure is left to the error's own line."""
-        if self._progress is not None:
-            self._progress.stop()
+        if self._drawn is not None:
+            self._drawn.stop()
         elif not failed and self.done != self._last_printed and self._is_long():
-            console.print(escape(self._format()), soft_wrap=True)
+            console.say(self._format())
         log.note(self._format())
 
 

@@ -14,6 +14,7 @@ from nas.bench import (
     command,
     page,
 )
+from nas.bench.cells import to_cells, to_line
 from nas.bench.measurement import (
     NO_MORE_MEMORY,
     Measurement,
@@ -62,6 +63,16 @@ def test_all_but_latency_run_where_none_is_named(stubbed: None) -> None:
     assert (row["memory"], row["memory_target"], row["memory_met"]) == (0.5, "<= 1", True)
     assert (alone["ratio"], alone["met"], alone["memory_met"]) == (None, False, None)
     assert value["machine"]["clock"] == "core" and value["provenance"] == {"commit": "c"}
+
+
+def test_without_tables_a_measurement_is_a_line(stubbed: None) -> None:
+    both, alone = command.run(("operators",), QUICK, lambda name, rows: None).measurements["operators"]
+    name, said = both.name, to_line(to_cells(both))
+    assert said.startswith(f"{name}; against {both.against}: ")
+    assert said.endswith(", ratio 2.00 (2.00-2.00), target >= 1 met, memory 0.50 met")
+    assert to_line(to_cells(alone)).endswith("target <= 0.5 missed") and "ratio" not in to_line(
+        to_cells(alone)
+    )
 
 
 def test_tables_and_pages_say_which_targets_are_met(stubbed: None) -> None:

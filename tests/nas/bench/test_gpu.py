@@ -14,7 +14,20 @@ from nas.bench import gpu
 from nas.bench.gpu import GpuStep, main, plan_steps, run_steps, to_markdown
 
 #: What a machine that is lent for measuring often lacks; every process that starts in this folder's path lacks them.
-ABSENT = ("ray", "optuna", "optuna_dashboard", "sqlalchemy", "plotly", "pydantic", "mlxtend", "typer")
+ABSENT = (
+    "ray",
+    "optuna",
+    "optuna_dashboard",
+    "sqlalchemy",
+    "plotly",
+    "pydantic",
+    "mlxtend",
+    "typer",
+    "rich",
+    "scipy",
+    "pandas",
+    "sklearn",
+)
 SITE = f"import sys\nfor name in {ABSENT!r}:\n    sys.modules[name] = None\n"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from nas.runtime import console as module
 from nas.runtime.console import Log, duration, progress_callback, quantity
+from nas.runtime.plain_console import PlainConsole
 
 
 def test_what_is_said_is_printed_and_logged_and_a_note_only_logged(
@@ -64,3 +65,33 @@ def test_a_phase_that_ends_on_its_interval_is_printed_once(
         on_progress(2, 2)
     lines = [line.split(" (")[0] for line in capsys.readouterr().err.splitlines()]
     assert lines == ["counting: 1/2", "counting: 2/2"]
+
+
+def test_without_rich_lines_are_printed_as_they_are_and_nothing_is_drawn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    plain = module._open_console()
+    assert isinstance(plain, PlainConsole)
+    monkeypatch.setattr(module, "console", plain)
+    monkeypatch.setattr(module, "_PRINT_SECONDS", -1.0)
+    with progress_callback("counting [1]") as on_progress:
+        on_progress(1, 2)
+    long = "said [bold]as it is[/bold] " * 20
+    Log().say(long)
+    plain.quiet = True
+    Log().say("unheard")
+    out, err = capsys.readouterr()
+    progress, said = err.splitlines()
+    assert (out, progress.split(" (")[0], said) == ("", "counting [1]: 1/2", long)
+
+
+def test_a_plain_console_that_nobody_reads_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed:
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", Closed())
+    plain = PlainConsole()
+    plain.say("unheard")
+    assert plain.quiet

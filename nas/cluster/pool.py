@@ -100,48 +100,88 @@ class Pool:
             Interrupted: If the user asked to stop.
             WorkError: If workers cannot be started, or none starts for long.
         """
-        ray = load_ray()
+        for arrived in self.map_together(method, items, preferred_workers):
+            yield from arrived
+
+    def map_together(
+        self, method: str, items: Iterable[Any], preferred_workers: Sequence[int] = ()
+    ) -> Iterator[list[ItemResult]]:
+        """Yield results as `map` does, those together that have come together.
+
+        Workers have their next items before results are yielded, so that none waits for what is done with them.
+        """
         waiting = list(enumerate(items))
         running: dict[Any, tuple[int, Any]] = {}
         deaths: dict[int, int] = {}
+        self._assign(method, waiting, running, preferred_workers)
         while waiting or running:
-            while waiting and self._idle:
-                actor = self._idle.pop()
-                task = waiting.pop(self._next_position(actor, waiting, preferred_workers))
-                reference = actor.call.remote(method, task[1])
-                self._actors[reference] = actor
-                running[reference] = task
             interrupt.check()
             self._waiting.check(self.allocation.workers - len(self._starting), self.allocation.workers)
-            finished, _ = ray.wait(list(self._actors), num_returns=1, timeout=0.5)
-            for reference in finished:
-                actor = self._actors.pop(reference)
+            results = []
+            for reference in self._wait_for_some():
                 call = running.pop(reference, None)  # None where the worker's start has finished
-                try:
-                    value = ray.get(reference)
-                except ray.exceptions.RayTaskError as error:
-                    if call is None:
-                        raise to_user_error(error) from error
-                    log.note(str(error))
-                    # What it holds may be half changed, or its GPU be unusable for good.
-                    self._kill(actor)
-                    self._spawn(self._slots.pop(actor))
-                    yield ItemResult(call[0], None, last_line(error.cause or error))
-                    continue
-                except ray.exceptions.RayError as error:
-                    self._replace(actor, error, starting=call is None)
-                    if call is not None:
-                        deaths[call[0]] = deaths.get(call[0], 0) + 1
-                        if deaths[call[0]] < MAX_ATTEMPTS:
-                            waiting.insert(0, call)
-                        else:
-                            yield ItemResult(call[0], None, _KILLER)
-                    continue
-                self._failed_starts = 0
-                self._starting.discard(actor)
-                self._idle.append(actor)
-                if call is not None:
-                    yield ItemResult(call[0], value)
+                if (result := self._finish(reference, call, waiting, deaths)) is not None:
+                    results.append(result)
+            self._assign(method, waiting, running, preferred_workers)
+            if results:
+                yield results
+
+    def _assign(
+        self,
+        method: str,
+        waiting: list[tuple[int, Any]],
+        running: dict[Any, tuple[int, Any]],
+        preferred_workers: Sequence[int],
+    ) -> None:
+        """Give idle workers items that are ``waiting``."""
+        while waiting and self._idle:
+            actor = self._idle.pop()
+            task = waiting.pop(self._next_position(actor, waiting, preferred_workers))
+            reference = actor.call.remote(method, task[1])
+            self._actors[reference] = actor
+            running[reference] = task
+
+    def _wait_for_some(self) -> list[Any]:
+        """Return the calls and starts that have ended, all of them, or none after half a second."""
+        ray = load_ray()
+        first, others = ray.wait(list(self._actors), num_returns=1, timeout=0.5)
+        if not first or not others:
+            return list(first)
+        more, _ = ray.wait(others, num_returns=len(others), timeout=0)
+        return [*first, *more]
+
+    def _finish(
+        self,
+        reference: Any,
+        call: tuple[int, Any] | None,
+        waiting: list[tuple[int, Any]],
+        deaths: dict[int, int],
+    ) -> ItemResult | None:
+        """Return the result of a call that has ended; None of a start, or where the item is ``waiting`` again."""
+        ray, actor = load_ray(), self._actors.pop(reference)
+        try:
+            value = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            if call is None:
+                raise to_user_error(error) from error
+            log.note(str(error))
+            # What it holds may be half changed, or its GPU be unusable for good.
+            self._kill(actor)
+            self._spawn(self._slots.pop(actor))
+            return ItemResult(call[0], None, last_line(error.cause or error))
+        except ray.exceptions.RayError as error:
+            self._replace(actor, error, starting=call is None)
+            if call is None:
+                return None
+            deaths[call[0]] = deaths.get(call[0], 0) + 1
+            if deaths[call[0]] >= MAX_ATTEMPTS:
+                return ItemResult(call[0], None, _KILLER)
+            waiting.insert(0, call)
+            return None
+        self._failed_starts = 0
+        self._starting.discard(actor)
+        self._idle.append(actor)
+        return None if call is None else ItemResult(call[0], value)
 
     def _next_position(
         self, actor: Any, waiting: list[tuple[int, Any]], preferred_workers: Sequence[int]

@@ -186,24 +186,37 @@ class Population:
         Designs of a group that fails are evaluated once more, each by itself.
         """
         groups, alone = group_by_prefix(designs, self.pool.allocation.workers), list[tuple[int, list[int]]]()
-        for (worker, indices), found in self._score(designs, required_top1, groups):
-            if isinstance(found, Failure) and len(indices) > 1:
-                alone += [(worker, [index]) for index in indices]
-            else:
-                yield _by_index(indices, found)
-        for (_, indices), found in self._score(designs, required_top1, alone):
-            yield _by_index(indices, found)
+        for arrived in self._score(designs, required_top1, groups):
+            done: dict[int, Mapping[str, float] | Failure] = {}
+            for (worker, indices), found in arrived:
+                if isinstance(found, Failure) and len(indices) > 1:
+                    alone += [(worker, [index]) for index in indices]
+                else:
+                    done |= _by_index(indices, found)
+            if done:
+                yield done
+        for arrived in self._score(designs, required_top1, alone):
+            yield {
+                index: one
+                for (_, indices), found in arrived
+                for index, one in _by_index(indices, found).items()
+            }
 
     def _score(
         self, designs: list[Architecture], required_top1: list[float], groups: list[tuple[int, list[int]]]
-    ) -> Iterator[tuple[tuple[int, list[int]], list[dict[str, float]] | Failure]]:
-        """Yield each group with the scores of its designs, or why it has none."""
+    ) -> Iterator[list[tuple[tuple[int, list[int]], list[dict[str, float]] | Failure]]]:
+        """Yield groups with the scores of their designs, or why one has none, those together that are done together."""
         items = [
             [(designs[index].to_json(), required_top1[index]) for index in indices] for _, indices in groups
         ]
-        for result in self.pool.map("score", items, [worker for worker, _ in groups]):
-            failed = result.failure is not None
-            yield groups[result.index], Failure(str(result.failure)) if failed else result.value
+        for arrived in self.pool.map_together("score", items, [worker for worker, _ in groups]):
+            yield [
+                (
+                    groups[result.index],
+                    result.value if result.failure is None else Failure(str(result.failure)),
+                )
+                for result in arrived
+            ]
 
     def close(self) -> None:
         """End the workers."""

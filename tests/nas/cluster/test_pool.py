@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +82,15 @@ def test_map_is_complete(pool: Pool) -> None:
     assert results(pool, "square", list(range(50))) == {i: i * i for i in range(50)}
     assert results(pool, "square", []) == {}
     assert results(pool, "square", [7]) == {0: 49}  # the same workers, again
+
+
+def test_workers_go_on_while_results_are_looked_at_and_what_came_meanwhile_comes_together(pool: Pool) -> None:
+    results(pool, "process", list(range(4)))  # both have started
+    groups = []
+    for arrived in pool.map_together("slow", list(range(6))):
+        groups.append(len(arrived))
+        time.sleep(1.5)  # an item takes 0.3 s
+    assert sum(groups) == 6 and groups.count(2) >= 2
 
 
 def test_every_worker_takes_part(pool: Pool) -> None:

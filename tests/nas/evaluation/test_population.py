@@ -26,20 +26,36 @@ from tests.helpers.searches import MemoryStore, small_space
 
 
 class FakePool:
-    """Answers in this process; a group that holds the planted design fails as a whole."""
+    """Answers in this process, two at a time; a group that holds the planted design fails as a whole."""
 
     def __init__(self, allocation: WorkerAllocation, factory: object, payload: str) -> None:
         self.allocation, self.planted = allocation, payload
         self.sizes: list[int] = []
 
-    def map(self, method: str, items: Sequence[Any], preferred: Sequence[int]) -> Iterator[ItemResult]:
-        for index, group in enumerate(items):
-            self.sizes.append(len(group))
-            digests = [Architecture.from_json(design).digest for design, _ in group]
-            if self.planted in digests:
-                yield ItemResult(index, None, "out of memory")
-            else:
-                yield ItemResult(index, [{"top1": float(int(digest, 16) % 100)} for digest in digests])
+    def map_together(
+        self, method: str, items: Sequence[Any], preferred: Sequence[int]
+    ) -> Iterator[list[ItemResult]]:
+        for first in range(0, len(items), 2):
+            yield [self.answer(index, items[index]) for index in range(first, min(first + 2, len(items)))]
+
+    def answer(self, index: int, group: Sequence[Any]) -> ItemResult:
+        self.sizes.append(len(group))
+        digests = [Architecture.from_json(design).digest for design, _ in group]
+        if self.planted in digests:
+            return ItemResult(index, None, "out of memory")
+        return ItemResult(index, [{"top1": float(int(digest, 16) % 100)} for digest in digests])
+
+
+def test_designs_that_are_done_together_are_stored_together(
+    space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(population, "Pool", FakePool)
+    designs = list({design.digest: design for design in map(space.sample, map(Random, range(24)))}.values())
+    evaluate = Population(WorkerAllocation(len(designs), 1.0, 0.0, "cpu"), "")  # type: ignore[arg-type]
+    together = [len(done) for done in evaluate(designs, [0.0] * len(designs))]
+    assert sum(together) == len(designs) and set(together[:-1]) == {
+        2
+    }  # groups of one, two of which end at once
 
 
 def test_a_group_that_fails_is_evaluated_one_by_one(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 A supernet is wrong about operators in one direction: those that learn fast among shared weights look better than they
 are alone. A few trainings alone show by how much. Ridge regression (Hoerl & Kennard 1970) predicts the accuracy alone
-from the supernet's score, the logarithms of MACs and parameters, and the share of each operator in each stage's blocks.
+from the supernet's score, the logarithms of MACs and parameters, and the share of each operator in each stage's blocks,
+where a form of an operator, as dynamic kernels are of a convolution, counts as one of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from nas.ranking.trained_designs import TrainedDesign
-from search_spaces.architecture import Architecture
+from search_spaces.architecture import Architecture, Block
 from search_spaces.cost import costs
 
 #: Fewest trained designs that correct anything: with fewer, sizes and operators are fitted to noise.
@@ -64,13 +65,19 @@ def _features(design: Architecture, score: float, names: Sequence[tuple[int, str
 
 
 def _operator_shares(design: Architecture) -> dict[tuple[int, str], float]:
-    """Return the share of each operator among the blocks of each stage."""
+    """Return the share of each form of an operator among the blocks of each stage."""
     shares: dict[tuple[int, str], float] = {}
     for number, stage in enumerate(design.stages):
         for block in stage.blocks:
-            key = (number, block.operator)
+            key = (number, _form(block))
             shares[key] = shares.get(key, 0.0) + 1 / len(stage.blocks)
     return shares
+
+
+def _form(block: Block) -> str:
+    """Return a block's operator with those of its knobs that are names; numbers, as sizes, make no other form."""
+    names = (value for value in block.settings.values() if isinstance(value, str))
+    return " ".join((block.operator, *names))
 
 
 def _standardise(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

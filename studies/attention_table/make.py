@@ -93,16 +93,24 @@ def table_space() -> Space:
     return load_declaration(HERE / "space.yaml").space(None, SIDE, 3, 10)
 
 
-def load_images(archive: Path, scratch: Path) -> Data:
-    """Unpack the images of the three parts, and return them decoded."""
-    folder = scratch / "images"
+def load_images(archive: Path, scratch: Path, validation: slice = VALIDATION) -> Data:
+    """Unpack the images of the three parts, and return them decoded.
+
+    Args:
+        archive: CIFAR-10's training images, zipped.
+        scratch: Where they are unpacked.
+        validation: Of each class's images those to validate on.
+    """
+    folder = scratch / (
+        "images" if validation == VALIDATION else f"images-{validation.start}-{validation.stop}"
+    )
     if not (folder / "done").exists():
         with zipfile.ZipFile(archive) as opened:
             classes = defaultdict(list)
             for name in sorted(name for name in opened.namelist() if name.endswith(".jpg")):
                 classes[Path(name).parent.name].append(name)
             for label, names in classes.items():
-                for part, chosen in (("train", TRAIN), ("val", VALIDATION), ("test", TEST)):
+                for part, chosen in (("train", TRAIN), ("val", validation), ("test", TEST)):
                     (folder / part / label).mkdir(parents=True, exist_ok=True)
                     for name in names[chosen]:
                         (folder / part / label / Path(name).name).write_bytes(opened.read(name))

@@ -4,7 +4,7 @@ Every way of `supernets.py` trains a supernet of the table's space on the table'
 the designs that were trained alone, by accuracy and by loss. A training has as many epochs as make the MACs of its paths
 those of the default's; processor seconds are in the table too. Of some ways every design is trained on for one epoch
 before it is scored, and one way is that epoch alone, from random weights. Killed and started again, it goes on where it
-was::
+was; rows that the results file has are kept, so that a way may be added on another day::
 
     python studies/supernet_ranking/run.py --images cifar10-train.zip --scratch /tmp/table
 
@@ -19,14 +19,12 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise, product
+from itertools import islice, product
 from pathlib import Path
-from random import Random
-from statistics import fmean, stdev
 from typing import Any
 
 import torch
@@ -34,35 +32,38 @@ from torch import Tensor, nn
 
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "attention_table"
-sys.path[:0] = [str(HERE), str(TABLE)]
+sys.path[:0] = [str(HERE), str(TABLE), str(HERE.parent / "cifar10_nano")]
 
 from make import load_images, table_space  # noqa: E402
-from supernets import WAYS, TrainedSupernets, equal_epochs, table_recipe, train_alone, train_supernets  # noqa: E402
+from order_rows import ALONE, CALIBRATED, to_table  # noqa: E402
+from supernets import (  # noqa: E402
+    OUTSIDE,
+    WAYS,
+    TrainedSupernets,
+    equal_epochs,
+    table_recipe,
+    train_alone,
+    train_outside,
+    train_supernets,
+    worths,
+)
 
 from nas.data.dataset import Data  # noqa: E402
 from nas.evaluation.accuracy import Batch, accuracy, recalibrate  # noqa: E402
 from nas.evaluation.population import validation_and_calibration  # noqa: E402
-from nas.ranking.agreement import (  # noqa: E402
-    Agreement,
-    judge,
-    kendall_tau,
-    noise_ceiling,
-    regret_at,
-    size_baselines,
-)
-from nas.ranking.calibration import calibrate  # noqa: E402
-from nas.ranking.trained_designs import TrainedDesign, TrainingTable  # noqa: E402
+from nas.ranking.trained_designs import TrainingTable  # noqa: E402
 from nas.runtime.files import write_json  # noqa: E402
 from nas.runtime.provenance import provenance  # noqa: E402
 from search_spaces.architecture import Architecture  # noqa: E402
+from supernet.supernet import Supernet  # noqa: E402
 
 #: Validation images that a design is scored on.
 VALIDATION_IMAGES = 1500
-#: Ways of which every design is trained on before it is scored too, and what that is called without a supernet.
-TRAINED_ON, ALONE = ("default",), "one epoch from random weights"
-#: The way whose scores are calibrated too, by how many designs, each trained once, drawn how often.
-CALIBRATED, BY_DESIGNS, DRAWS = "default", (16, 24, 40), 20
-#: Scores of a design: in percent, and the loss with its sign turned, so that more is better.
+#: Ways of which every design is trained on before it is scored too.
+TRAINED_ON = ("default",)
+#: Other ways to score designs with the default's supernets, and images that the truth is not of, of each class.
+OTHERWISE, OTHER_IMAGES = f"{CALIBRATED}, scored otherwise", slice(1000, 1500)
+ORDER = (*WAYS, OTHERWISE, ALONE)
 Scores = dict[str, tuple[float, float]]
 
 
@@ -80,54 +81,133 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     options.scratch.mkdir(parents=True, exist_ok=True)
     load_images(options.images, options.scratch)
-    wanted = list(product(range(options.seeds), options.only or (*WAYS, ALONE)))
-    run = partial(judge_way, scratch=options.scratch, images=options.images, epochs=options.epochs, table=options.table)
-    context = multiprocessing.get_context("spawn")  # torch does not like to be forked
-    with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
-        rows = []
-        for number, row in enumerate(pool.map(run, *zip(*wanted, strict=True)), 1):
-            rows.append(row)
-            print(f"{number} of {len(wanted)}: {row['way']}, seed {row['seed']}", file=sys.stderr, flush=True)
+    command = [
+        "python",
+        "studies/supernet_ranking/run.py",
+        *(sys.argv[1:] if arguments is None else arguments),
+    ]
+    content = read_results(options.out, options.epochs)
+    order = list(product(ORDER, range(options.seeds)))
+    rows = {(row["way"], row["seed"]): row for row in content["rows"]}
+    wanted = [(name, seed) for seed, name in product(range(options.seeds), options.only or ORDER)]
+    if missing := [each for each in wanted if each not in rows]:
+        content["provenance"].append(provenance(0, command))
+        if any(WAYS[name].taught == OUTSIDE for name, _ in missing if name in WAYS):
+            read_outside(options.images, options.scratch)  # before the processes would train it side by side
+        run = partial(judge_way, options=options)
+        context = multiprocessing.get_context("spawn")  # torch does not like to be forked
+        with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
+            for number, row in enumerate(pool.map(run, *zip(*missing, strict=True)), 1):
+                rows[row["way"], row["seed"]] = row
+                print(
+                    f"{number} of {len(missing)}: {row['way']}, seed {row['seed']}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                content["rows"] = [rows[key] for key in order if key in rows]
+                write_json(options.out, content)
     known = TrainingTable(options.table)
-    designs = known.trained(int(known.about["epochs"]))
-    print(*to_table(rows, designs), sep="\n")
-    command = ["python", "studies/supernet_ranking/run.py", *(sys.argv[1:] if arguments is None else arguments)]
-    content = {"epochs": options.epochs, "rows": rows, "provenance": provenance(0, command)}
-    write_json(options.out, content)
+    print(*to_table(content["rows"], known.trained(int(known.about["epochs"]))), sep="\n")
 
 
-def judge_way(seed: int, name: str, scratch: Path, images: Path, epochs: int, table: Path) -> dict[str, Any]:
+def read_results(file: Path, epochs: int) -> dict[str, Any]:
+    """Return what earlier runs have written, with the provenance of each; nothing where there is no file.
+
+    Raises:
+        SystemExit: If it is of supernets of another length.
+    """
+    if not file.exists():
+        return {"epochs": epochs, "rows": [], "provenance": []}
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if content["epochs"] != epochs:
+        sys.exit(f"{file} has supernets of {content['epochs']} epochs; give another --out for {epochs}")
+    return content
+
+
+def read_outside(images: Path, scratch: Path) -> nn.Module:
+    """Return the network outside the space that teaches, trained unless it was before."""
+    file = scratch / "outside.pt"
+    if not file.exists():
+        torch.save(train_outside(load_images(images, scratch)), file)
+    network: nn.Module = torch.load(file, weights_only=False)
+    return network
+
+
+def judge_way(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Return the row of a way with one seed: what an earlier run stored, or what training and scoring it says."""
-    stored = scratch / f"{name.replace(' ', '-').replace(',', '')}-{epochs}-{seed}.json"
+    stored = options.scratch / f"{name.replace(' ', '-').replace(',', '')}-{options.epochs}-{seed}.json"
     if not stored.exists():
         torch.set_num_threads(1)
-        data, known = load_images(images, scratch), TrainingTable(table)
+        data, known = load_images(options.images, options.scratch), TrainingTable(options.table)
         designs = [each.architecture for each in known.trained(int(known.about["epochs"]))]
-        write_json(stored, {"way": name, "seed": seed, **_train_and_score(name, seed, designs, data, epochs)})
+        if name == ALONE:
+            row = _train_all_alone(seed, designs, data)
+        elif name == OTHERWISE:
+            others = load_images(options.images, options.scratch, OTHER_IMAGES)
+            row = _score_otherwise(seed, designs, data, others, options.epochs)
+        else:
+            outside = read_outside(options.images, options.scratch) if WAYS[name].taught == OUTSIDE else None
+            with WAYS[name].norms():
+                row = _train_and_score(name, seed, designs, data, options.epochs, outside)
+        write_json(stored, {"way": name, "seed": seed, **row})
     found: dict[str, Any] = json.loads(stored.read_text(encoding="utf-8"))
     return found
 
 
+def _train_all_alone(seed: int, designs: Sequence[Architecture], data: Data) -> dict[str, Any]:
+    validation, _ = validation_and_calibration(data, VALIDATION_IMAGES, seed=0)
+    after, seconds = _train_on(None, designs, data, seed, validation)
+    return {"epochs": 0, "seconds": 0.0, "trained_on": after, "seconds_on": seconds}
+
+
 def _train_and_score(
-    name: str, seed: int, designs: Sequence[Architecture], data: Data, epochs: int
+    name: str, seed: int, designs: Sequence[Architecture], data: Data, epochs: int, outside: nn.Module | None
 ) -> dict[str, Any]:
     """Return epochs and seconds of a way, and the scores of designs: as the supernet has them and trained on."""
+    way, space = WAYS[name], table_space()
     validation, calibration = validation_and_calibration(data, VALIDATION_IMAGES, seed=0)
-    if name == ALONE:
-        after, seconds = _train_on(None, designs, data, seed, validation)
-        return {"epochs": 0, "seconds": 0.0, "trained_on": after, "seconds_on": seconds}
-    space = table_space()
-    length = equal_epochs(WAYS[name], epochs, space)
-    trained = train_supernets(WAYS[name], space, data, length, seed)
+    length = equal_epochs(way, epochs, space)
+    trained = train_supernets(way, space, data, length, seed, outside)
+    scores = _score_all(trained, designs, validation, calibration)
+    row: dict[str, Any] = {"epochs": length, "seconds": round(trained.seconds, 1), "scores": scores}
+    if name in TRAINED_ON:
+        row["trained_on"], row["seconds_on"] = _train_on(trained, designs, data, seed, validation)
+    if way.filtered:
+        torch.manual_seed(seed)
+        row["worths"] = worths(Supernet(space), designs, data, seed)
+    return row
+
+
+def _score_otherwise(
+    seed: int, designs: Sequence[Architecture], data: Data, others: Data, epochs: int
+) -> dict[str, Any]:
+    """Return the scores of designs by the default's supernet on more images and on others than those of the truth."""
+    trained = train_supernets(WAYS[CALIBRATED], table_space(), data, epochs, seed)
+    _, calibration = validation_and_calibration(data, VALIDATION_IMAGES, seed=0)
+    more_calibration = [images for images, _ in islice(data.train.batches(256, shuffle_seed=0), 8)]
+    every, _ = validation_and_calibration(data, len(data.val), seed=0)
+    new, _ = validation_and_calibration(others, len(others.val), seed=0)
+    ways = {
+        f"{len(data.val):,} validation images": (every, calibration),
+        f"{len(others.val):,} images that the truth is not of": (new, calibration),
+        "BatchNorm statistics of 2,048 images": (every[: len(every) // 2], more_calibration),
+    }
+    scored = {title: _score_all(trained, designs, *batches) for title, batches in ways.items()}
+    return {"epochs": epochs, "seconds": round(trained.seconds, 1), "scored": scored}
+
+
+def _score_all(
+    trained: TrainedSupernets,
+    designs: Sequence[Architecture],
+    validation: Sequence[Batch],
+    calibration: Sequence[Tensor],
+) -> Scores:
     scores: Scores = {}
     for design in designs:
         network = trained.of(design).extract(design)
         recalibrate(network, calibration)
         scores[design.digest] = _score(network, validation)
-    row: dict[str, Any] = {"epochs": length, "seconds": round(trained.seconds, 1), "scores": scores}
-    if name in TRAINED_ON:
-        row["trained_on"], row["seconds_on"] = _train_on(trained, designs, data, seed, validation)
-    return row
+    return scores
 
 
 def _train_on(
@@ -153,102 +233,6 @@ def _train_on(
 def _score(network: nn.Module, validation: Sequence[tuple[Tensor, Tensor]]) -> tuple[float, float]:
     found = accuracy(network, validation)
     return round(found["top1"], 3), -round(found["loss"], 5)
-
-
-def to_table(rows: Sequence[Mapping[str, Any]], designs: Sequence[TrainedDesign]) -> list[str]:
-    """Return a Markdown table: mean ± standard deviation over the seeds of each way, then sizes and seeds.
-
-    Args:
-        rows: Ways with the scores that their supernets give designs.
-        designs: The designs trained alone; scores are judged anew, so that a larger table needs no new supernets.
-    """
-    lines = [
-        "| order by | seeds | epochs | core seconds | tau by top-1 | tau by loss | mean tau within quartiles | "
-        "regret@10 | top-1 |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name in dict.fromkeys(row["way"] for row in rows):
-        own = [row for row in rows if row["way"] == name]
-        for key, suffix, cost in (("scores", "", "seconds"), ("trained_on", ", + 1 epoch each", "seconds_on")):
-            if key in own[0]:
-                found = [row[key] for row in own]
-                seconds = format_spread([row[cost] for row in own], 0 if key == "scores" else 1)
-                each = " a design" if key == "trained_on" else ""
-                title = name if name == ALONE else f"{name}{suffix}"
-                lines.append(
-                    f"| {title} | {len(own)} | {own[0]['epochs'] or ''} | {seconds}{each} | {to_cells(found, designs)} |"
-                )
-        if name == CALIBRATED:
-            lines += calibrated_rows(own, designs)
-    for each in size_baselines(designs):
-        lines.append(f"| {each.predictor} | | | | | {_agreement_cells([each])} | |")
-    # A pair of seeds that few designs have says little of quartiles.
-    if between := [each for each in noise_ceiling(designs) if 2 * each.designs >= len(designs)]:
-        lines.append(f"| one training's seed against another's | {len(between)} | | | | {_agreement_cells(between)} | |")
-    return lines
-
-
-def calibrated_rows(rows: Sequence[Mapping[str, Any]], designs: Sequence[TrainedDesign]) -> list[str]:
-    """Return rows of scores by loss that some designs, each trained once, have calibrated, judged on the others.
-
-    The deviation is over seeds and over which designs were drawn.
-    """
-    lines = []
-    for count in (count for count in BY_DESIGNS if count < len(designs)):
-        judged = list[tuple[float, float, float]]()
-        for row in rows:
-            losses = {digest: both[1] for digest, both in row["scores"].items()}
-            for draw in range(DRAWS):
-                drawn = Random(f"{row['seed']}-{draw}").sample(list(designs), count)
-                once = [replace(each, runs=each.runs[:1]) for each in drawn]
-                rest = [each for each in designs if each not in drawn]
-                judged.append(_agreement(rest, calibrate(losses, [each.architecture for each in rest], once)))
-        title = f"{CALIBRATED}, calibrated by {count} trainings"
-        cells = " | ".join(map(format_spread, zip(*judged, strict=True), (2, 2, 1)))
-        lines.append(f"| {title} | {len(rows)} | {rows[0]['epochs']} | | | {cells} | |")
-    return lines
-
-
-def _agreement(designs: Sequence[TrainedDesign], scores: Mapping[str, float]) -> tuple[float, float, float]:
-    """Return Kendall's tau, its mean within quartiles of MACs, and regret@10, without their intervals."""
-    rows = sorted((each.macs, scores[each.architecture.digest], each.val_top1) for each in designs)
-    edges = [round(quarter * len(rows) / 4) for quarter in range(5)]
-    parts = [rows[low:high] for low, high in pairwise(edges)]
-    taus = [kendall_tau([row[1] for row in part], [row[2] for row in part]) for part in (rows, *parts)]
-    regret = regret_at(10, [row[1] for row in rows], [row[2] for row in rows])
-    return taus[0], fmean(taus[1:]), regret
-
-
-def to_cells(found: Sequence[Mapping[str, Sequence[float]]], designs: Sequence[TrainedDesign]) -> str:
-    """Return the cells of a row on how well scores order designs, those of several seeds."""
-    by_top1, by_loss = (
-        [judge("", designs, {digest: both[kind] for digest, both in scores.items()}) for scores in found]
-        for kind in (0, 1)
-    )
-    top1 = format_spread([fmean(both[0] for both in scores.values()) for scores in found], 1)
-    return f"{format_spread([_value(each) for each in by_top1], 2)} | {_agreement_cells(by_loss)} | {top1}"
-
-
-def _agreement_cells(judged: Sequence[Agreement]) -> str:
-    quarters = [fmean(each.value or 0.0 for each in agreement.tau_by_quartile) for agreement in judged]
-    regrets = [agreement.regret[10] for agreement in judged if 10 in agreement.regret]
-    return " | ".join(
-        [
-            format_spread([_value(each) for each in judged], 2),
-            format_spread(quarters, 2),
-            format_spread(regrets, 1) if regrets else "–",
-        ]
-    )
-
-
-def _value(agreement: Agreement) -> float:
-    return agreement.tau.value or 0.0
-
-
-def format_spread(values: Sequence[float], digits: int) -> str:
-    """Return ``mean ± standard deviation``; no deviation of a single value."""
-    deviation = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{fmean(values):.{digits}f}{deviation}"
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ the product's own loop, recipe and augmentation, in one process of one thread.
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from baselines import ResidualNetwork
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -47,6 +50,10 @@ Paths = Callable[[Space, int, int, float], list[SampledPath]]
 STEPS = 400
 #: Share of the training in which progressive shrinking knows the largest path alone.
 LARGEST_FIRST = 0.25
+#: Designs that a filter chooses from, the parts of the MACs that it chooses in, its share, and images that it looks at.
+POOL, PARTS, KEPT, FILTER_IMAGES = 640, 10, 0.25, 128
+#: A teacher outside the space, the channels of its stages, and its epochs.
+OUTSIDE, OUTSIDE_WIDTHS, OUTSIDE_EPOCHS = "outside", (24, 48, 96), 20
 
 
 def of_policy(name: str, draw: str = "by-choice") -> Paths:
@@ -80,8 +87,11 @@ class Way:
         recipe: Numbers that differ from those of the recipe ``small``.
         sharing: As of ``nas search --sharing``.
         projects_conflicts: Whether what the first path's gradient says against another path's is taken out of it.
-        taught: Whether the largest design, trained alone, teaches beside the labels; its training is not charged.
+        taught: Which network, trained alone, teaches beside the labels: the ``largest`` design or one from ``outside``
+            the space; its training is not charged.
         split: Whether the second half trains a copy for each width of the last stage.
+        filtered: Whether paths are designs that a filter prefers before anything is trained.
+        per_image: Whether norms over a batch are replaced by norms over an image.
     """
 
     paths: Paths = several(1)
@@ -89,8 +99,14 @@ class Way:
     recipe: tuple[tuple[str, float], ...] = ()
     sharing: str = "operator"
     projects_conflicts: bool = False
-    taught: bool = False
+    taught: str | None = None
     split: bool = False
+    filtered: bool = False
+    per_image: bool = False
+
+    def norms(self) -> AbstractContextManager[None]:
+        """Return the context in which the way's supernets are made, trained and scored."""
+        return norms_per_image() if self.per_image else nullcontext()
 
 
 DEFAULT = Way()
@@ -104,7 +120,10 @@ WAYS = {
     "largest path first": Way(largest_first),
     "two paths a step": Way(several(2)),
     "four paths a step": Way(several(4)),
-    "taught by the largest design": Way(taught=True),
+    "taught by the largest design": Way(taught="largest"),
+    "taught by a residual network": Way(taught=OUTSIDE),
+    "filtered before training": Way(filtered=True),
+    "norms over an image": Way(per_image=True),
     "split by width in the second half": Way(split=True),
     "one set of projections a block": Way(sharing="block"),
     "batch 128": Way(recipe=(("batch_size", 128), ("lr", 0.004))),
@@ -147,13 +166,28 @@ class TrainedSupernets:
         return self.supernets.get(design.stages[-1].dim, next(iter(self.supernets.values())))
 
 
-def train_supernets(way: Way, space: Space, data: Data, epochs: int, seed: int) -> TrainedSupernets:
-    """Train the supernet of a way for ``epochs``, with one seed of weights, order, augmentation and paths."""
+def train_supernets(
+    way: Way, space: Space, data: Data, epochs: int, seed: int, outside: nn.Module | None = None
+) -> TrainedSupernets:
+    """Train the supernet of a way for ``epochs``, with one seed of weights, order, augmentation and paths.
+
+    Args:
+        way: How.
+        space: Of its paths.
+        data: The images.
+        epochs: Passes over the training images.
+        seed: Of everything that is drawn.
+        outside: The network that teaches if the way is taught from outside the space.
+    """
     torch.manual_seed(seed)
     supernet = Supernet(space, way.sharing)
     recipe = replace(SMALL_SUPERNET, epochs=epochs, seed=seed, shards=1, **dict(way.recipe))
-    teacher = train_alone(space.largest, data, table_recipe(), seed) if way.taught else None
+    teacher = outside
+    if way.taught == "largest":
+        teacher = train_alone(space.largest, data, table_recipe(), seed)
     started, half = time.process_time(), epochs // 2
+    if way.filtered:
+        way = replace(way, paths=of_designs(prefer(supernet, data, seed)))
     if not way.split or not half:
         trained: dict[int | None, Supernet] = {None: _train(supernet, way, recipe, data, teacher)}
         return TrainedSupernets(trained, time.process_time() - started)
@@ -198,8 +232,77 @@ def train_alone(
     """Train one design, from random weights or from those of ``start``; return the average of its weights."""
     torch.manual_seed(seed)
     network = build_subnet(design, recipe.drop_path) if start is None else start
+    return _train_network(network, data, recipe, seed)
+
+
+def train_outside(data: Data) -> nn.Module:
+    """Train a network outside the space, which may teach: a residual one, by the table's recipe but longer."""
+    torch.manual_seed(0)
+    network = ResidualNetwork(OUTSIDE_WIDTHS, data.in_channels, len(data.class_names))
+    trained = _train_network(network, data, replace(table_recipe(), epochs=OUTSIDE_EPOCHS), 0)
+    return trained.eval()
+
+
+def _train_network(network: Any, data: Data, recipe: Recipe, seed: int) -> nn.Module:
     recipe = replace(recipe, seed=seed, shards=1)
-    return _run(network, recipe, data, subnet_step(network, recipe, CPU))
+    trained: nn.Module = _run(network, recipe, data, subnet_step(network, recipe, CPU))
+    return trained
+
+
+def prefer(supernet: Supernet, data: Data, seed: int) -> list[Architecture]:
+    """Return designs that a supernet which nobody has trained prefers to others of like MACs.
+
+    PreNAS (arXiv 2304.14636) chooses designs before the training by what their weights are worth, and trains those
+    alone. Of each part of ``POOL`` random designs by MACs the share ``KEPT`` is chosen.
+    """
+    rng = Random(f"filter-{seed}")
+    pool = sorted((supernet.space.sample(rng) for _ in range(POOL)), key=lambda design: costs(design).macs)
+    worth = worths(supernet, pool, data, seed)
+    preferred: list[Architecture] = []
+    for part in range(PARTS):
+        low, high = (round(end * POOL / PARTS) for end in (part, part + 1))
+        ranked = sorted(pool[low:high], key=lambda design: -worth[design.digest])
+        preferred += ranked[: math.ceil(KEPT * len(ranked))]
+    return preferred
+
+
+def worths(supernet: Supernet, designs: Sequence[Architecture], data: Data, seed: int) -> dict[str, float]:
+    """Return by digest what the weights of designs are worth: the sum of ``|weight x gradient|`` on one batch.
+
+    The measure is SNIP's (arXiv 1810.02340).
+    """
+    images, labels = next(data.train.batches(FILTER_IMAGES, shuffle_seed=seed))
+    found = {}
+    for design in designs:
+        network = supernet.extract(design).requires_grad_().train()
+        F.cross_entropy(network(images), labels).backward()
+        parts = (
+            parameter * parameter.grad for parameter in network.parameters() if parameter.grad is not None
+        )
+        found[design.digest] = float(sum(part.detach().abs().sum() for part in parts))
+    return found
+
+
+def of_designs(designs: Sequence[Architecture]) -> Paths:
+    """Return paths that are drawn evenly from some designs."""
+    return lambda space, seed, step, _: [SampledPath(Random(f"designs-{seed}-{step}").choice(designs))]
+
+
+@contextmanager
+def norms_per_image() -> Iterator[None]:
+    """Let every norm of a map over a batch be one over each image's channels and positions (arXiv 1803.08494).
+
+    Weights keep their names and shapes, and the statistics of batches are not used.
+    """
+
+    def forward(norm: nn.BatchNorm2d, maps: Tensor) -> Tensor:
+        return F.group_norm(maps, 1, norm.weight, norm.bias, norm.eps)
+
+    nn.BatchNorm2d.forward = forward  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        del nn.BatchNorm2d.forward  # what it inherits is used again
 
 
 def _train(supernet: Supernet, way: Way, recipe: Recipe, data: Data, teacher: nn.Module | None) -> Supernet:

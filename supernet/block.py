@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class MapBatchNorm(nn.BatchNorm1d):
@@ -136,6 +137,8 @@ class Stage(nn.Module):
         downsample: The downsampling of the previous stage's map; None in the first stage.
     """
 
+    grad_checkpointing = False
+
     def __init__(self, blocks: Sequence[nn.Module], downsample: nn.Module | None = None) -> None:
         super().__init__()
         self.downsample = downsample or nn.Identity()
@@ -143,7 +146,14 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the previous stage's ``(B, H, W, C)`` to this stage's."""
-        return self.blocks(self.downsample(x))
+        x = self.downsample(x)
+        for block in self.blocks:
+            x = self.run(block, x)
+        return x
+
+    def run(self, block: nn.Module, *inputs: Any) -> Any:
+        """Run a block; where gradients are checkpointed, it runs again in the backward pass and keeps nothing."""
+        return checkpoint(block, *inputs, use_reentrant=False) if self.grad_checkpointing else block(*inputs)
 
 
 class SharedAttentionStage(Stage):
@@ -153,5 +163,8 @@ class SharedAttentionStage(Stage):
         """Map the previous stage's ``(B, H, W, C)`` to this stage's."""
         x, maps = self.downsample(x), None
         for block in self.blocks:
-            x, maps = block(x, maps) if isinstance(block, SharedAttentionBlock) else (block(x), None)
+            if isinstance(block, SharedAttentionBlock):
+                x, maps = self.run(block, x, maps)
+            else:
+                x, maps = self.run(block, x), None
         return x

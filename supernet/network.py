@@ -156,6 +156,30 @@ class Network(nn.Module):
         self.num_classes, self.global_pool = num_classes, pool
         self.head = self.make_classifier(num_classes)
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Return patterns of parameter names from the first layer to the last, for rates that fall with depth.
+
+        The layers are the stem, every block and the classifier; a downsampling belongs to the block after it, the last
+        norm to the last block.
+
+        Args:
+            coarse: Whether a layer is a stage rather than a block.
+        """
+        last = (r"^norm", (99999,))  # timm's number for what belongs to the layer before
+        if coarse:
+            return {"stem": r"^stem", "blocks": [(r"^stages\.(\d+)", None), last]}
+        blocks = [(r"^stages\.(\d+)\.downsample", (0,)), (r"^stages\.(\d+)\.blocks\.(\d+)", None), last]
+        return {"stem": r"^stem", "blocks": blocks}
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of position tables and class tokens, which are usually not pulled to zero."""
+        return {name for name, _ in self.named_parameters() if name.endswith((".table", ".token"))}
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Say whether blocks run again in the backward pass rather than keep activations: less memory, more time."""
+        for stage in self.stages:
+            stage.grad_checkpointing = enable  # type: ignore[assignment]
+
     def make_classifier(self, num_classes: int) -> nn.Module:
         """Return an untrained linear layer where the weights are; what changes nothing for 0 classes."""
         weight = next(self.parameters())

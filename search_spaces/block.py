@@ -82,7 +82,7 @@ class Block:
         """The knobs by name, defaults included."""
         return self.spec.with_defaults(dict(self.knobs))
 
-    @property
+    @cached_property
     def needs_previous_attention(self) -> bool:
         """Whether the operator applies the attention maps of the block before."""
         return self.spec.needs_previous_attention(self.settings)

@@ -8,7 +8,7 @@ holds active choices alone, so draws that differ only in inactive ones are equal
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -166,11 +166,12 @@ class StageChoices:
         blocks = []
         for number in range(1, values[f"{name}.depth"] + 1):
             prefix = f"{name}.block{number}"
-            choice = next(c for c in self.operators if c.name == values[f"{prefix}.operator"])
-            knobs = {knob: values[f"{prefix}.{self.parameter(choice, knob)}"] for knob, _ in choice.knobs}
-            pos_option = values[f"{prefix}.{self.parameter(choice, 'pos')}"]
-            active, pos = operator(choice.name).canonical(knobs, pos_option)
-            blocks.append(Block(choice.name, tuple(active.items()), pos, values[f"{prefix}.mlp_ratio"]))
+            choice, knobs = self._by_operator[values[f"{prefix}.operator"]]
+            options = tuple(values[f"{prefix}.{knob}"] for knob in (*knobs, "mlp_ratio"))
+            block = self._known_blocks.get((choice.name, options))
+            if block is None:
+                block = self._known_blocks[choice.name, options] = _to_block(choice, options)
+            blocks.append(block)
         return Stage(*self.widths.assemble(name, values), tuple(blocks), values.get(f"{name}.downsample"))
 
     def values(self, name: str, stage: Stage) -> Iterator[tuple[str, Value]]:
@@ -183,10 +184,42 @@ class StageChoices:
             prefix = f"{name}.block{number}"
             yield f"{prefix}.operator", block.operator
             yield f"{prefix}.mlp_ratio", block.mlp_ratio
-            choice = next(c for c in self.operators if c.name == block.operator)
+            for knob, value in self._block_values(block):
+                yield f"{prefix}.{knob}", value
+
+    def _block_values(self, block: Block) -> tuple[tuple[str, Value], ...]:
+        """Return the decisions on the knobs and the encoding of a block, by the names that a block gives them."""
+        known = self._known_values.get(block)
+        if known is None:
+            choice, _ = self._by_operator[block.operator]
             pos = choice.pos_option(block) or block.pos
-            for knob, value in (*block.settings.items(), ("pos", pos)):
-                yield f"{prefix}.{self.parameter(choice, knob)}", value
+            found = (*block.settings.items(), ("pos", pos))
+            known = tuple((self.parameter(choice, knob), value) for knob, value in found)
+            self._known_values[block] = known
+        return known
+
+    @cached_property
+    def _by_operator(self) -> dict[Value, tuple[OperatorChoices, tuple[str, ...]]]:
+        """The choices of each operator, with the names of its decisions: its knobs, then its encoding."""
+        return {
+            choice.name: (
+                choice,
+                tuple(self.parameter(choice, knob) for knob in (*(knob for knob, _ in choice.knobs), "pos")),
+            )
+            for choice in self.operators
+        }
+
+    # A search assembles thousands of designs of the same few hundred blocks, which check themselves as they are made.
+
+    @cached_property
+    def _known_blocks(self) -> dict[tuple[str, tuple[Value, ...]], Block]:
+        """Blocks by their operator and the options that make them."""
+        return {}
+
+    @cached_property
+    def _known_values(self) -> dict[Block, tuple[tuple[str, Value], ...]]:
+        """What `_block_values` has returned."""
+        return {}
 
     # -- membership ------------------------------------------------------------------------------
 
@@ -216,6 +249,14 @@ class StageChoices:
             yield no_option(f"{name}.pos", block.pos, choice.pos)
         if block.mlp_ratio not in self.mlp_ratios:
             yield no_option(f"{name}.mlp_ratio", f"{block.mlp_ratio:g}", self.mlp_ratios)
+
+
+def _to_block(choice: OperatorChoices, options: Sequence[Any]) -> Block:
+    """Return the block that options make: of each knob of an operator, of its encoding, and the MLP's ratio."""
+    *knobs, pos_option, mlp_ratio = options
+    names = (knob for knob, _ in choice.knobs)
+    active, pos = operator(choice.name).canonical(dict(zip(names, knobs, strict=True)), pos_option)
+    return Block(choice.name, tuple(active.items()), pos, mlp_ratio)
 
 
 def no_option(choice: str, value: object, options: Iterable[object]) -> str:

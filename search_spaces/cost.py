@@ -8,6 +8,7 @@ included; norms, softmax, activations and biases are not counted. This is half o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from search_spaces.geometry import ConvolutionalPatches, Merging, downsample_geometry, stem_geometry
@@ -39,8 +40,13 @@ class Costs:
 
 def costs(architecture: Architecture) -> Costs:
     """Return the costs of ``architecture`` without building it."""
-    total = sum((part_cost(part, architecture.style) for part in walk(architecture)), Cost())
-    return Costs(total.macs, total.params, total.working * FLOAT_BYTES)
+    # A search asks several times, so they are kept where a cached_property would keep them.
+    remembered = vars(architecture)
+    if "costs" not in remembered:
+        total = sum((part_cost(part, architecture.style) for part in walk(architecture)), Cost())
+        remembered["costs"] = Costs(total.macs, total.params, total.working * FLOAT_BYTES)
+    known: Costs = remembered["costs"]
+    return known
 
 
 def stage_costs(architecture: Architecture, index: int) -> list[Cost]:
@@ -63,6 +69,7 @@ def part_cost(part: Part, style: Style) -> Cost:
     return _head_cost(part, style)
 
 
+@lru_cache(maxsize=2**14)  # a space has a few hundred blocks and maps
 def block_cost(block: Block, feature_map: FeatureMap, style: Style) -> Cost:
     """Return the cost of one block: norms, operator, MLP and the encodings around them."""
     dim, tokens, hidden = feature_map.dim, feature_map.tokens, block.hidden_dim(feature_map.dim)

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from random import Random
@@ -17,6 +17,7 @@ from search_spaces.choices import Choice, StageChoices, Value, no_option
 from search_spaces.closest import find_closest
 from search_spaces.cost_tilting import CostTilting
 from search_spaces.drawing import space_to_html, summarize_space
+from search_spaces.draws import Draws, draw, sample_stage
 from search_spaces.enumeration import Within, enumerate_designs
 from search_spaces.errors import ArchitectureError, SpaceError
 from search_spaces.extremes import find_extreme, macs_and_params
@@ -168,11 +169,20 @@ class Space:
         return tuple(choice for choice in self._decisions if len(choice.options) > 1)
 
     @cached_property
+    def _draws(self) -> Draws:
+        return Draws(self.choices)
+
+    @cached_property
     def _decisions(self) -> tuple[Choice, ...]:
         stages = (stage.decisions(name) for name, stage in self._named_stages())
         # One size is no decision: spaces without this choice keep their digest.
         sizes = (Choice("image_size", tuple(self._sizes)),) if len(self.image_sizes) > 1 else ()
         return (Choice("stem", self.stems), *sizes, *itertools.chain.from_iterable(stages))
+
+    @cached_property
+    def _forced(self) -> dict[str, Value]:
+        """The decisions with one option."""
+        return {choice.name: choice.options[0] for choice in self._decisions if len(choice.options) == 1}
 
     @cached_property
     def _sizes(self) -> dict[Value, tuple[int, int]]:
@@ -194,14 +204,14 @@ class Space:
         Raises:
             SpaceError: If a value is missing or is no option of its choice.
         """
-        full: dict[str, Any] = {}
+        full: dict[str, Any] = dict(self._forced)
         for choice in self._decisions:
-            value = values.get(choice.name, choice.options[0] if len(choice.options) == 1 else None)
+            name = choice.name
+            value = full[name] = values.get(name, full.get(name))
             if value not in choice.options:
                 raise SpaceError(
-                    f"choice '{choice.name}' must be one of {', '.join(map(str, choice.options))}, not {value!r}"
+                    f"choice '{name}' must be one of {', '.join(map(str, choice.options))}, not {value!r}"
                 )
-            full[choice.name] = value
         stages = tuple(stage.assemble(name, full) for name, stage in self._named_stages())
         image_size = self._sizes[full["image_size"]] if "image_size" in full else self.image_size
         return self.with_stages(stages, full["stem"], image_size)
@@ -220,10 +230,8 @@ class Space:
             raise SpaceError(
                 f"architecture {architecture.digest} is not in space '{self.name}' ({self.scale}): {why}"
             )
-        values: dict[str, Value] = {
-            choice.name: choice.options[0] if rng is None else rng.choice(choice.options)
-            for choice in self.choices
-        }
+        first = {choice.name: choice.options[0] for choice in self.choices}
+        values = first if rng is None else self._draws(rng)
         sizes = {size: option for option, size in self._sizes.items()}
         active: dict[str, Value] = {"stem": architecture.stem, "image_size": sizes[architecture.image_size]}
         for (name, choices), stage in zip(self._named_stages(), architecture.stages, strict=True):
@@ -274,10 +282,10 @@ class Space:
                 ``architectures`` makes every distinct architecture equally likely.
         """
         if uniform_over == "choices":
-            return self.assemble({choice.name: rng.choice(choice.options) for choice in self.choices})
+            return self.assemble(self._draws(rng))
         if uniform_over == "architectures":
-            stages = tuple(_sample_stage(stage, rng) for stage in self.stages)
-            return self.with_stages(stages, rng.choice(self.stems), _draw(self.image_sizes, rng))
+            stages = tuple(sample_stage(stage, rng) for stage in self.stages)
+            return self.with_stages(stages, rng.choice(self.stems), draw(self.image_sizes, rng))
         raise SpaceError(f"uniform_over must be 'choices' or 'architectures', not '{uniform_over}'")
 
     def mutate(self, architecture: Architecture, rng: Random, rate: float = 0.1) -> Architecture:
@@ -379,21 +387,3 @@ class Space:
 
     def __repr__(self) -> str:
         return f"<Space {self}>"
-
-
-def _sample_stage(stage: StageChoices, rng: Random) -> Stage:
-    """Draw a stage so that each distinct one is equally likely."""
-    num_sequences = [stage.num_sequences(depth) for depth in stage.depths]
-    # Python integers: the number of sequences can exceed what a float can weigh exactly.
-    ticket = rng.randrange(sum(num_sequences))
-    ends = itertools.accumulate(num_sequences)
-    depth = next(depth for depth, end in zip(stage.depths, ends, strict=True) if ticket < end)
-    blocks = tuple(rng.choice(stage.blocks if index else stage.first_blocks) for index in range(depth))
-    downsample = rng.choice(stage.downsamples) if stage.downsamples else None
-    dim, num_heads = _draw(stage.widths.pairs, rng)
-    return Stage(dim, num_heads, blocks, downsample)
-
-
-def _draw(options: Sequence[Option], rng: Random) -> Option:
-    """Draw an option; nothing is drawn of one, so that spaces without this choice are sampled as they always were."""
-    return rng.choice(options) if len(options) > 1 else options[0]

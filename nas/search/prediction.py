@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
-from search_spaces.architecture import Architecture
+from search_spaces.architecture import Architecture, Block
 from search_spaces.cost import costs
 
 _ITERATIONS = 30  # of alpha and beta
@@ -34,13 +36,22 @@ def describe(design: Architecture) -> dict[str, float]:
         found[f"{number} downsample {stage.downsample}"] = found[f"{number} depth {len(stage.blocks)}"] = 1
         found[f"{number} dim {stage.dim}"] = found[f"{number} heads {stage.num_heads}"] = 1
         for index, block in enumerate(stage.blocks):
-            name = block.operator
-            options = [name, f"{name} {block.pos}", f"mlp {block.mlp_ratio:g}"]
-            options += [f"{name} {knob} {value}" for knob, value in block.settings.items()]
-            for option in options:
-                found.update((f"{number}.{index} {option}", f"{number} {option}", option))
+            found.update(_describe_block(number, index, block))
     cost = costs(design)
     return {**found, "log macs": math.log(cost.macs), "log params": math.log(cost.params)}
+
+
+@lru_cache(maxsize=2**14)  # thousands of designs are described of the same few hundred blocks
+def _describe_block(number: int, index: int, block: Block) -> tuple[str, ...]:
+    """Return the features of a block: each of its options at its place, in its stage, and anywhere."""
+    name = block.operator
+    options = [name, f"{name} {block.pos}", f"mlp {block.mlp_ratio:g}"]
+    options += [f"{name} {knob} {value}" for knob, value in block.settings.items()]
+    return tuple(
+        feature
+        for option in options
+        for feature in (f"{number}.{index} {option}", f"{number} {option}", option)
+    )
 
 
 class Prediction:
@@ -59,17 +70,18 @@ class Prediction:
         self._scale[self._scale == 0] = np.inf  # what all have tells nothing
         self._offset, spread = float(targets.mean()), float(targets.std()) or 1.0
         targets = (targets - self._offset) / spread
-        # In the basis of the right singular vectors the weights are independent of one another.
-        left, singular, basis = np.linalg.svd((raw - self._mean) / self._scale, full_matrices=False)
-        squares, projected = singular**2, singular * (left.T @ targets)
+        rows = (raw - self._mean) / self._scale
+        # In the basis of the eigenvectors the weights are independent of one another.
+        squares, basis = _eigenvectors(rows)
+        projected, square = basis.T @ (rows.T @ targets), float(targets @ targets)
         alpha, beta = 1.0, 2.0
         for _ in range(_ITERATIONS):
             weights = beta * projected / (alpha + beta * squares)
             effective = float(np.sum(beta * squares / (alpha + beta * squares)))
-            rest = targets - left @ (singular * weights)
+            rest = square - 2 * float(weights @ projected) + float(squares @ weights**2)
             alpha = _bound(effective / max(1 / _MOST, float(weights @ weights)))
-            beta = _bound((len(targets) - effective) / max(1 / _MOST, float(rest @ rest)))
-        self._weights: Array = spread * (beta * projected / (alpha + beta * squares)) @ basis
+            beta = _bound((len(targets) - effective) / max(1 / _MOST, rest))
+        self._weights: Array = spread * basis @ (beta * projected / (alpha + beta * squares))
 
     def _to_matrix(self, features: Sequence[Mapping[str, float]]) -> Array:
         """Return features as rows; those that no design had from which it was learned are left out."""
@@ -86,6 +98,22 @@ class Prediction:
             self._offset + ((self._to_matrix(features) - self._mean) / self._scale) @ self._weights
         )
         return expected
+
+
+def _eigenvectors(rows: Array) -> tuple[Array, Array]:
+    """Return eigenvalues and eigenvectors, as columns, of ``rows.T @ rows``: less work than the rows' singular values.
+
+    One thread computes them: more would wait for one another at this size, and round differently on other machines.
+    """
+    with _libraries().limit(limits=1, user_api="blas"):
+        squares, basis = np.linalg.eigh(rows.T @ rows)
+    return np.maximum(squares, 0.0), basis
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Return the hold on numpy's linear algebra, which takes a moment to be found."""
+    return ThreadpoolController()
 
 
 def _bound(value: float) -> float:

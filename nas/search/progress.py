@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nas.search.evaluations import FailureCount
@@ -37,6 +38,6 @@ class Progress:
         )
 
     @property
-    def settled(self) -> dict[str, TrialRecord]:
+    def settled(self) -> Mapping[str, TrialRecord]:
         """Trials of designs that need no evaluation any more, by digest."""
-        return self.failed | self.evaluated
+        return ChainMap(self.evaluated, self.failed)  # what is evaluated in the end goes before a failure

@@ -5,6 +5,7 @@ It looks at designs and not at parameters, so inactive choices mean nothing to i
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
@@ -44,7 +45,8 @@ class ScreeningProposer(RandomProposer):
         super().__init__(limits.space.choices, limits.goal.directions)
         self.limits, self.random_trials = limits, random_trials
         self.evaluated: dict[str, Architecture] = {}
-        self.objectives: list[list[float]] = []  # of each of them
+        self._learned: deque[tuple[dict[str, float], list[float]]] = deque(maxlen=_MOST_LEARNED)
+        self._front: list[tuple[Architecture, list[float]]] = []  # best in the first objective first
 
     def ask(self, seed: int, count: int, initial: Sequence[Mapping[str, Value]] = ()) -> list[FrozenTrial]:
         """See `Proposer.ask`."""
@@ -66,11 +68,16 @@ class ScreeningProposer(RandomProposer):
         values: Sequence[Sequence[float] | None],
     ) -> None:
         """See `Proposer.resume`."""
+        new: list[tuple[Architecture, list[float]]] = []
         for one, objectives in zip(params, values, strict=True):
             design = self.limits.space.assemble(one)
             if objectives is not None and design.digest not in self.evaluated:
                 self.evaluated[design.digest] = design
-                self.objectives.append(list(objectives))
+                self._learned.append((describe(design), list(objectives)))
+                new.append((design, list(objectives)))
+        known = [*self._front, *new]
+        best = front([objectives for _, objectives in known], self.limits.goal.directions)
+        self._front = [known[index] for index in best]
 
     def breed(self, count: int, rng: Random) -> list[Architecture]:
         """Return so many designs to propose, or fewer where no more are found."""
@@ -93,21 +100,20 @@ class ScreeningProposer(RandomProposer):
 
     def parents(self) -> list[Architecture]:
         """Return the designs of the Pareto front."""
-        designs = list(self.evaluated.values())
-        return [designs[index] for index in front(self.objectives, self.limits.goal.directions)]
+        return [design for design, _ in self._front]
 
     def _predict(self, designs: Sequence[Architecture]) -> npt.NDArray[np.float64]:
         """Return the objectives of designs ``(n, objectives)``, predicted where they are not known beforehand."""
         scores = [self.limits.scores(design) for design in designs]
         features = [describe(design) for design in designs]
-        known = list(self.evaluated.values())[-_MOST_LEARNED:]
+        known = [one for one, _ in self._learned]
         columns = []
         for column, name in enumerate(self.limits.goal.objectives):
             if name in scores[0]:
                 columns.append(np.array([one[name] for one in scores]))
             else:
-                learned = [values[column] for values in self.objectives[-_MOST_LEARNED:]]
-                columns.append(Prediction([describe(design) for design in known], learned)(features))
+                learned = [objectives[column] for _, objectives in self._learned]
+                columns.append(Prediction(known, learned)(features))
         return np.stack(columns, axis=1)
 
     def _children(self, count: int, rng: Random) -> list[Architecture]:

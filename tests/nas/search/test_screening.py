@@ -13,10 +13,12 @@ from sklearn.linear_model import BayesianRidge
 
 from nas.bench.search import looked_up
 from nas.report.hypervolume import compute_hypervolumes
+from nas.search import screening
 from nas.search.analytic import AnalyticScores
 from nas.search.limits import Limits
 from nas.search.loop import Search, SearchConfig, analytic_costs
 from nas.search.objectives import Goal
+from nas.search.pareto import front
 from nas.search.prediction import Prediction, describe
 from nas.search.screening import ScreeningProposer
 from search_spaces.architecture import Architecture
@@ -136,3 +138,38 @@ def test_children_stay_within_limits_and_are_new(space: Space) -> None:
     designs = [space.assemble(trial.params) for trial in trials]
     assert len({one.digest for one in designs} - set(screening.evaluated)) == 12
     assert all(limits.keeps(one) for one in designs)
+
+
+def test_what_is_learned_and_the_front_do_not_grow_with_the_search(
+    space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screening, "_MOST_LEARNED", 20)
+    described: list[Architecture] = []
+    monkeypatch.setattr(screening, "describe", lambda one: described.append(one) or describe(one))
+    fits: list[int] = []
+    monkeypatch.setattr(
+        screening,
+        "Prediction",
+        lambda features, scores: fits.append(len(features)) or Prediction(features, scores),
+    )
+    compared: list[int] = []
+    monkeypatch.setattr(
+        screening, "front", lambda points, names: compared.append(len(points)) or front(points, names)
+    )
+    proposer = ScreeningProposer(Limits(space, Goal(), AnalyticScores()), 8)
+    told: list[tuple[Architecture, list[float]]] = []
+    for batch in range(12):
+        described.clear()
+        compared.clear()
+        trials = proposer.ask(batch, 8)
+        designs = [space.assemble(trial.params) for trial in trials]
+        values = [[looked_up(one), analytic_costs(one)["macs"]] for one in designs]
+        proposer.tell(trials, values)
+        told += zip(designs, values, strict=True)
+        # Each candidate and each design that is told once; those of before are not described again.
+        assert len(described) <= 16 * 8 + 8
+        *_, last = compared  # of what was told: the front so far, and the batch
+        assert last <= len(proposer.parents()) + 8 + 8
+        best = front([objectives for _, objectives in told], Goal().directions)
+        assert [one.digest for one in proposer.parents()] == [told[index][0].digest for index in best]
+    assert max(fits) == 20

@@ -18,8 +18,11 @@ from nas.study.find import find_study
 from nas.study.folder import Study
 from nas.study.place import STUDIES
 from nas.training.supernet_checkpoint import read_progress
+from search_spaces.declaration import load_declaration
 from search_spaces.errors import NasError, StudyError
 
+#: State of a folder with settings that nobody has searched by in it.
+SETTINGS_ALONE = "settings alone, to search by with nas search --config"
 
 @dataclass(frozen=True)
 class StudySummary:
@@ -95,6 +98,10 @@ def summarize_study(study: Study) -> StudySummary:
     """Describe one study; what is damaged is said, not raised."""
     known: dict[str, Any] = {"study": str(study.folder), "name": study.name, "changed": _last_change(study)}
     try:
+        if study.is_settings_alone():
+            settings = study.settings()
+            space = load_declaration(settings.space).name
+            return StudySummary(**known, space=space, images=settings.data, state=SETTINGS_ALONE)
         for each in (_describe_identity, _describe_settings, _describe_search):
             known |= each(study)
         known["state"] = _describe_state(study, known)

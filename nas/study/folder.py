@@ -254,8 +254,20 @@ class Study:
                 "search these in another --study"
             )
 
+    def is_settings_alone(self) -> bool:
+        """Return whether nothing but settings lies here, which a search may begin by: no study was made of them."""
+        return self.settings_file.is_file() and not (self.dataset_file.exists() or self.space_file.exists())
+
     def dataset(self) -> DatasetInfo:
-        """Return what the study remembers of its images."""
+        """Return what the study remembers of its images.
+
+        Raises:
+            StudyError: If that cannot be read, or nothing but settings lies here.
+        """
+        if self.is_settings_alone():
+            raise StudyError(
+                f"{self.folder} holds settings alone; nas search --config {self.settings_file} begins a study of them"
+            )
         info: DatasetInfo = read_document(self.dataset_file, DatasetInfo)
         return info
 

@@ -19,7 +19,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -52,7 +52,7 @@ from nas.data.dataset import Data  # noqa: E402
 from nas.evaluation.accuracy import Batch, accuracy, recalibrate  # noqa: E402
 from nas.evaluation.population import validation_and_calibration  # noqa: E402
 from nas.ranking.trained_designs import TrainingTable  # noqa: E402
-from nas.runtime.files import write_json  # noqa: E402
+from nas.runtime.files import write_json, write_text  # noqa: E402
 from nas.runtime.provenance import provenance  # noqa: E402
 from search_spaces.architecture import Architecture  # noqa: E402
 from supernet.supernet import Supernet  # noqa: E402
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     flush=True,
                 )
                 content["rows"] = [rows[key] for key in order if key in rows]
-                write_json(options.out, content)
+                write_results(options.out, content)
     known = TrainingTable(options.table)
     print(*to_table(content["rows"], known.trained(int(known.about["epochs"]))), sep="\n")
 
@@ -122,6 +122,14 @@ def read_results(file: Path, epochs: int) -> dict[str, Any]:
     if content["epochs"] != epochs:
         sys.exit(f"{file} has supernets of {content['epochs']} epochs; give another --out for {epochs}")
     return content
+
+
+def write_results(file: Path, content: Mapping[str, Any]) -> None:
+    """Write results with a line for each row, since a row has a number for each of many designs."""
+    parts = {key: value for key, value in content.items() if key != "rows"}
+    rows = ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in content["rows"])
+    about = json.dumps(parts, ensure_ascii=False, allow_nan=False, indent=2).removesuffix("\n}")
+    write_text(file, f'{about},\n  "rows": [\n{rows}\n]}}\n')
 
 
 def read_outside(images: Path, scratch: Path) -> nn.Module:

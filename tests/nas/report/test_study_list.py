@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.report.study_list import StudySummary, list_studies
+from nas.report.study_list import SETTINGS_ALONE, StudySummary, list_studies
 from nas.runtime.files import save_tensors, write_text
 from nas.study.dataset_info import DatasetInfo
 from nas.study.folder import Study
@@ -67,6 +67,24 @@ def test_each_says_how_far_it_is(place: Path) -> None:
     assert (done.space, done.images, done.storage) == ("small", "mnist5k", study.url)
     assert found["damaged"].problem is not None and "space.yaml" in found["damaged"].problem
     assert found["damaged"].id is not None
+
+
+def test_settings_that_nobody_searched_by_are_no_damaged_study(nas: Nas, place: Path) -> None:
+    settings = place / "studies" / "new [1]" / "study.yaml"
+    text = settings.read_text().replace("space: small", "space: twins_cswin")
+    write_text(place / "studies" / "example" / "study.yaml", text)
+    found = by_name(list_studies([]))["example"]
+    assert (found.state, found.images, found.problem) == (SETTINGS_ALONE, "mnist5k", None)
+    assert "studies/example: settings alone" in nas("studies").out
+    outcome = nas("report", "studies/example")
+    assert outcome.code == 2
+    assert "nas search --config studies/example/study.yaml begins a study of them" in outcome.err
+    # What a study has lost is said as it was.
+    (place / "studies" / "new [1]" / "data.json").unlink()
+    lost = by_name(list_studies([]))["new [1]"]
+    assert lost.problem is None or "data.json" in lost.problem
+    with pytest.raises(StudyError, match="data.json"):
+        Study(Path("studies/new [1]")).dataset()
 
 
 def test_whatever_names_studies(place: Path) -> None:

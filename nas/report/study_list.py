@@ -24,6 +24,7 @@ from search_spaces.errors import NasError, StudyError
 #: State of a folder with settings that nobody has searched by in it.
 SETTINGS_ALONE = "settings alone, to search by with nas search --config"
 
+
 @dataclass(frozen=True)
 class StudySummary:
     """One study in a list.

@@ -32,7 +32,7 @@ from nas.runtime.provenance import provenance
 from search_spaces.errors import NasError, StudyError
 
 MINUTES = 25.0  # of all steps together
-CPU_FACTOR = 4  # more time for each where a CPU shows that all of it runs
+CPU_FACTOR = 12  # more time for each where a CPU, busy as it may be, shows that all of it runs
 _SEARCH_NEEDS = ("ray", "optuna", "sqlalchemy", "plotly", "pydantic", "mlxtend")
 _ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,7 +11,7 @@ from nas.bench.spaces import load_space
 from nas.latency.measure import build_table, time_parts, usual_conditions
 from nas.latency.parts import network_part, parts_to_time
 from nas.latency.table import LatencyTable
-from nas.ranking.agreement import kendall_tau
+from nas.ranking.correlation import kendall_tau
 from nas.runtime.console import progress_callback
 from search_spaces.architecture import Architecture
 

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from nas.insight.choice_shares import OPERATOR, Choice, Shares, choice_shares, in_order
-from nas.ranking.agreement import CONFIDENCE, Array, Estimate
+from nas.ranking.agreement import CONFIDENCE, Estimate
+from nas.ranking.correlation import Array
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 

@@ -22,7 +22,7 @@ from optuna.trial import create_trial
 
 from nas.insight.choice_shares import OPERATOR, Choice, Shares, choice_shares
 from nas.insight.effects import cost_columns
-from nas.ranking.agreement import Array
+from nas.ranking.correlation import Array
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
 

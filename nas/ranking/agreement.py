@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.ranking.correlation import Array, kendall_taus, spearman_rhos, to_arrays
 from nas.ranking.trained_designs import TrainedDesign
 
 #: Confidence of intervals, and how often designs are drawn again for them.
@@ -23,7 +24,6 @@ CONFIDENCE, RESAMPLES = 0.95, 2000
 #: Designs below which an order says nothing.
 LEAST_DESIGNS = 4
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: ``(scores, truths, counts) -> a value for each sample``, which holds the i-th pair ``counts[sample, i]`` times.
 Statistic = Callable[[Array, Array, Array], Array]
 
@@ -78,55 +78,12 @@ class Agreement:
         return {**asdict(self), **by_k}
 
 
-def kendall_tau(scores: Sequence[float], truths: Sequence[float]) -> float:
-    """Return Kendall's tau-b, not a number where all scores or all truths are equal."""
-    return float(kendall_taus(*_arrays(scores, truths), np.ones((1, len(scores))))[0])
-
-
-def spearman_rho(scores: Sequence[float], truths: Sequence[float]) -> float:
-    """Return Spearman's rho, not a number where all scores or all truths are equal."""
-    return float(spearman_rhos(*_arrays(scores, truths), np.ones((1, len(scores))))[0])
-
-
-def _arrays(scores: Sequence[float], truths: Sequence[float]) -> tuple[Array, Array]:
-    return np.asarray(scores, dtype=float), np.asarray(truths, dtype=float)
-
-
-def kendall_taus(scores: Array, truths: Array, counts: Array) -> Array:
-    """Return tau-b of samples that hold the i-th pair ``counts[sample, i]`` times."""
-    signs = [np.sign(each[:, None] - each[None, :]) for each in (scores, truths)]
-
-    def weigh(matrix: Array) -> Array:
-        weighed: Array = np.einsum("si,si->s", counts @ matrix, counts)
-        return weighed
-
-    untied = np.sqrt(weigh(np.abs(signs[0])) * weigh(np.abs(signs[1])))
-    return weigh(signs[0] * signs[1]) / np.where(untied, untied, np.nan)
-
-
-def spearman_rhos(scores: Array, truths: Array, counts: Array) -> Array:
-    """Return Spearman's rho of samples that hold the i-th pair ``counts[sample, i]`` times."""
-    totals = counts.sum(axis=1, keepdims=True)
-    centred = []
-    for each in (scores, truths):
-        below, equal = each[:, None] < each[None, :], each[:, None] == each[None, :]
-        ranks = counts @ below + (counts @ equal + 1) / 2
-        centred.append(ranks - (totals + 1) / 2)
-
-    def covary(one: Array, other: Array) -> Array:
-        weighed: Array = np.sum(counts * one * other, axis=1)
-        return weighed
-
-    spread = np.sqrt(covary(centred[0], centred[0]) * covary(centred[1], centred[1]))
-    return covary(*centred) / np.where(spread, spread, np.nan)
-
-
 def estimate(statistic: Statistic, scores: Sequence[float], truths: Sequence[float]) -> Estimate:
     """Return a statistic of pairs with its bootstrap interval; it does not depend on their order."""
     pairs = sorted(zip(scores, truths, strict=True))
     if len(pairs) < LEAST_DESIGNS:
         return Estimate(None)
-    arrays = _arrays([score for score, _ in pairs], [truth for _, truth in pairs])
+    arrays = to_arrays([score for score, _ in pairs], [truth for _, truth in pairs])
     value = float(statistic(*arrays, np.ones((1, len(pairs))))[0])
     if math.isnan(value):
         return Estimate(None)

@@ -6,7 +6,8 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nas.ranking.agreement import LEAST_DESIGNS, estimate, kendall_taus
+from nas.ranking.agreement import LEAST_DESIGNS, estimate
+from nas.ranking.correlation import kendall_taus
 from nas.report.html import section, table
 from nas.runtime.console import quantity
 from nas.runtime.uncertainty import format_accuracy

@@ -34,7 +34,7 @@ from optuna.samplers import GPSampler, NSGAIIISampler
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.model_selection import KFold
 
-from nas.ranking.agreement import kendall_tau
+from nas.ranking.correlation import kendall_tau
 from nas.ranking.trained_designs import TrainedDesign, TrainingTable
 from nas.runtime.files import write_json
 from nas.runtime.provenance import provenance

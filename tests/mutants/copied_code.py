@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import multiprocessing
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -70,8 +69,10 @@ class CopiedCode:
         Args:
             tests: Files, folders or single tests, as pytest takes them.
         """
-        printed = self.folder / "printed.txt"
-        process = multiprocessing.get_context("fork").Process(target=self._run_tests, args=(tests, printed))
+        printed, failed = self.folder / "printed.txt", self.folder / "failed.txt"
+        failed.unlink(missing_ok=True)
+        context = multiprocessing.get_context("fork")
+        process = context.Process(target=self._run_tests, args=(tests, printed, failed))
         process.start()
         process.join(TIMEOUT)
         if process.is_alive():
@@ -80,13 +81,11 @@ class CopiedCode:
             return f"no end within {TIMEOUT} s"
         if process.exitcode == 0:
             return None
-        text = printed.read_text(encoding="utf-8", errors="replace")
-        failed = re.search(r"^(?:FAILED|ERROR) (\S+?)(?: - |$)", text, re.MULTILINE)
-        if failed is None:
-            sys.exit(f"pytest did not run:\n{text}")
-        return failed[1]
+        if not failed.exists():
+            sys.exit(f"pytest did not run:\n{printed.read_text(encoding='utf-8', errors='replace')}")
+        return failed.read_text(encoding="utf-8")
 
-    def _run_tests(self, tests: tuple[str, ...], printed: Path) -> None:
+    def _run_tests(self, tests: tuple[str, ...], printed: Path, failed: Path) -> None:
         with printed.open("w", encoding="utf-8") as output:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)

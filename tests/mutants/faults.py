@@ -8,9 +8,11 @@ from tests.mutants.size_faults import SIZE_FAULTS
 TRAINING, EVALUATION = "tests/nas/training", "tests/nas/evaluation"
 STEP, RETRAINING = f"{TRAINING}/test_step_values.py", f"{TRAINING}/test_retraining_values.py"
 CRITERION = f"{TRAINING}/test_criterion.py"
+VARIED = f"{TRAINING}/test_supernet.py::test_training_images_and_paths_are_varied_as_the_recipe_says"
 DISTILLATION = f"{TRAINING}/test_distillation.py"
 TEACHER = f"{TRAINING}/test_teacher.py"
 ANSWERS = f"{TRAINING}/test_stored_answers.py"
+INHERITING = "tests/nas/pipeline/test_inheriting.py"
 SCORES = f"{EVALUATION}/test_values.py"
 
 FAULTS = (
@@ -26,7 +28,7 @@ FAULTS = (
         "nas/training/supernet.py",
         "augment=augmentation",
         "augment=False",
-        (TRAINING,),
+        (VARIED,),
     ),
     Fault(
         "training images of a design are not varied",
@@ -103,7 +105,7 @@ FAULTS = (
         "nas/training/supernet_step.py",
         "path.architecture, settings.recipe.drop_path)",
         "path.architecture)",
-        (f"{TRAINING}/test_supernet.py",),
+        (VARIED,),
     ),
     Fault(
         "drop path is the same for designs of every size",
@@ -195,6 +197,20 @@ FAULTS = (
         'if job.mode == "inherit":',
         'if job.mode == "nothing":',
         (RETRAINING,),
+    ),
+    Fault(
+        "what inherits starts from a supernet that was never trained",
+        "nas/pipeline/models.py",
+        "supernet.extract(design).state_dict() for design in heirs",
+        "type(supernet)(study.space(), settings.sharing).extract(design).state_dict() for design in heirs",
+        (INHERITING,),
+    ),
+    Fault(
+        "who asks for inheriting alone is not heard",
+        "nas/api/retrain.py",
+        '("inherit",) if request.inherit else None',
+        "None",
+        (INHERITING,),
     ),
     Fault(
         "gradients are summed over shards, not averaged",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nas.bench import gpu
+from nas.bench.command import BENCHES
 from nas.bench.gpu import GpuStep, main, plan_steps, run_steps, to_markdown
 
 #: What a machine that is lent for measuring often lacks; every process that starts in this folder's path lacks them.
@@ -142,6 +143,20 @@ def test_a_bench_runs_without_the_libraries_of_the_search(tmp_path: Path, space_
     )
     assert done.returncode == 0, done.stderr
     assert len(json.loads((tmp_path / "out.json").read_text())["benches"]["supernet"]) == 5
+
+
+def test_every_bench_that_is_not_left_out_can_be_imported_without_them(tmp_path: Path) -> None:
+    needs = {
+        step.name.removeprefix("bench "): step.needs for step in plan_steps("cuda", tmp_path, quick=False)
+    }
+    benches = [name for name, of in needs.items() if name in BENCHES and not set(of) & set(ABSENT)]
+    assert benches == ["operators", "networks", "supernet", "latency", "data"]
+    program = f"from nas.bench.command import _load_bench\nfor name in {benches}: _load_bench(name)"
+    environment = bare_environment(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import nas.bench.__main__\n{program}"], env=environment, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_every_test_for_gpus_can_be_collected_without_them(tmp_path: Path) -> None:

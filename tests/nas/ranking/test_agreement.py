@@ -16,15 +16,12 @@ from scipy import stats
 from nas.ranking.agreement import (
     estimate,
     judge,
-    kendall_tau,
-    kendall_taus,
     ndcg_at,
     noise_ceiling,
     regret_at,
     size_baselines,
-    spearman_rho,
-    spearman_rhos,
 )
+from nas.ranking.correlation import kendall_tau, kendall_taus, spearman_rho, spearman_rhos
 from nas.ranking.trained_designs import TrainedDesign, TrainingRun
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs

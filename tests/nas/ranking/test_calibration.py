@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from nas.ranking.agreement import kendall_tau
 from nas.ranking.calibration import LEAST_TRAINED, calibrate
+from nas.ranking.correlation import kendall_tau
 from nas.ranking.trained_designs import TrainedDesign, TrainingRun
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import load_declaration

@@ -43,6 +43,7 @@ RAY_ROOM = "nas/cluster/"
 OPERATORS = ("search_spaces.operators", "supernet.operators")
 # Files that say they contain private names of another project, and whose.
 PRIVATE = {
+    "nas/cluster/ray_messages.py": "ray",
     "nas/search/optuna_tables.py": "optuna",
     "nas/training/fake_tensors.py": "torch",
     "supernet/functional_module.py": "torch",

@@ -1,35 +1,29 @@
-"""A pool of workers on a Ray cluster that yields complete results whichever of its workers die."""
+"""A pool of workers on a Ray cluster that yields complete results whichever of its workers die.
+
+An item whose worker died is given to another; one that kills workers is given up. Where workers have nothing else to
+do they do once more what takes far longer elsewhere than items usually take, and the first answer counts.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nas.cluster.budget import WorkerAllocation
-from nas.cluster.ray_cluster import MAX_ATTEMPTS, load_ray, to_user_error
-from nas.cluster.waiting import Wait
+from nas.cluster.crew import Crew, Worker
+from nas.cluster.deaths import explain_death
+from nas.cluster.lifeline import ClusterLost
+from nas.cluster.ray_cluster import MAX_ATTEMPTS, load_ray, require_alive, restart, stop, to_user_error
+from nas.cluster.stragglers import Durations
 from nas.runtime import interrupt
-from nas.runtime.console import log
-from nas.runtime.device import DeviceType, start_worker
+from nas.runtime.console import duration, log
 from nas.runtime.error_text import last_line
-from search_spaces.errors import WorkError
 
-_KILLER = f"it killed {MAX_ATTEMPTS} workers, most likely for lack of memory"
-
-
-class _Worker:
-    """The actor: one object that ``factory`` made, whose methods it calls."""
-
-    def __init__(self, factory: Callable[..., Any], device: DeviceType, threads: int, payload: Any) -> None:
-        self.instance = factory(payload, start_worker(device, threads).type)
-
-    def ready(self) -> None:
-        """Answer once the object is made."""
-
-    def call(self, method: str, item: Any) -> Any:
-        return getattr(self.instance, method)(item)
+#: Workers that an item may kill before it is given up.
+MOST_DEATHS = 2
+_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,6 +41,51 @@ class ItemResult:
     failure: str | None = None
 
 
+@dataclass(eq=False)
+class _Batch:
+    """Items on their way through the pool.
+
+    Args:
+        method: Name of the method of the held object that is called.
+        waiting: Items that no worker has, with their indices.
+        preferred_workers: For each item the worker that is best at it; empty where none is.
+        repeatable: Whether an item may be done by two workers at once.
+        most_deaths: Workers that each item may kill.
+    """
+
+    method: str
+    waiting: list[tuple[int, Any]]
+    preferred_workers: Sequence[int]
+    repeatable: bool
+    most_deaths: Sequence[int]
+    open: set[int] = field(default_factory=set)  # items without a result
+    deaths: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """An item that a worker has.
+
+    Args:
+        worker: The worker.
+        batch: What the item belongs to; it may have ended meanwhile.
+        index: Index of the item.
+        item: The item.
+        since: When the worker got it.
+    """
+
+    worker: Worker
+    batch: _Batch
+    index: int
+    item: Any
+    since: float
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether nobody else has answered it."""
+        return self.index in self.batch.open
+
+
 class Pool:
     """Workers that each hold one object, spread over the cluster as an allocation says.
 
@@ -57,34 +96,20 @@ class Pool:
     """
 
     def __init__(self, allocation: WorkerAllocation, factory: Callable[..., Any], payload: Any) -> None:
-        self.allocation, self.factory = allocation, factory
-        self.payload = load_ray().put(payload)
-        self._actors: dict[Any, Any] = {}  # reference of a start or of a running call -> actor
-        self._idle: list[Any] = []
-        self._slots: dict[
-            Any, int
-        ] = {}  # actor -> its number among the workers, which its successor inherits
-        self._starting: set[Any] = set()  # actors that are not ready yet
-        self._waiting = Wait(allocation)
-        self._failed_starts = 0  # workers in a row that died before they were ready
-        for slot in range(allocation.workers):
-            self._spawn(slot)
-
-    def _spawn(self, slot: int) -> None:
-        """Start a worker; it is idle once it is ready."""
-        allocation = self.allocation
-        actor_class = (
-            load_ray()
-            .remote(_Worker)
-            .options(num_cpus=allocation.cpus_per_worker, num_gpus=allocation.gpus_per_worker)
-        )
-        actor = actor_class.remote(self.factory, allocation.device, allocation.threads, self.payload)
-        self._actors[actor.ready.remote()] = actor
-        self._starting.add(actor)
-        self._slots[actor] = slot
+        self.allocation = allocation
+        self._crew = Crew(allocation, factory, payload)
+        self._calls: dict[Any, _Call] = {}  # reference of a running call -> the call
+        self._durations: dict[str, Durations] = {}
+        self._losses = 0  # of the whole cluster, since an item was done
 
     def map(
-        self, method: str, items: Iterable[Any], preferred_workers: Sequence[int] = ()
+        self,
+        method: str,
+        items: Iterable[Any],
+        preferred_workers: Sequence[int] = (),
+        *,
+        repeatable: bool = False,
+        most_deaths: Sequence[int] = (),
     ) -> Iterator[ItemResult]:
         """Yield results as they come, each item exactly once, whatever workers die.
 
@@ -95,70 +120,107 @@ class Pool:
             items: Its arguments.
             preferred_workers: For each item the worker (modulo their number) that is best at it, having cached
                 what it has in common with earlier items. Another takes it only when it has nothing else to do.
+            repeatable: Whether two workers may do an item at once, since it changes nothing: one that is late is given
+                to a second worker where one is idle, and the first answer counts.
+            most_deaths: For each item the workers that it may kill; two where this is left out. One whose node goes
+                with it does not count.
 
         Raises:
             Interrupted: If the user asked to stop.
-            WorkError: If workers cannot be started, or none starts for long.
+            WorkError: If workers cannot be started, or none starts for long, or another's cluster has ended.
         """
-        for arrived in self.map_together(method, items, preferred_workers):
+        for arrived in self.map_together(
+            method, items, preferred_workers, repeatable=repeatable, most_deaths=most_deaths
+        ):
             yield from arrived
 
     def map_together(
-        self, method: str, items: Iterable[Any], preferred_workers: Sequence[int] = ()
+        self,
+        method: str,
+        items: Iterable[Any],
+        preferred_workers: Sequence[int] = (),
+        *,
+        repeatable: bool = False,
+        most_deaths: Sequence[int] = (),
     ) -> Iterator[list[ItemResult]]:
         """Yield results as `map` does, those together that have come together.
 
         Workers have their next items before results are yielded, so that none waits for what is done with them.
         """
         waiting = list(enumerate(items))
-        running: dict[Any, tuple[int, Any]] = {}
-        deaths: dict[int, int] = {}
-        self._assign(method, waiting, running, preferred_workers)
-        while waiting or running:
+        batch = _Batch(
+            method, waiting, preferred_workers, repeatable, most_deaths or [MOST_DEATHS] * len(waiting)
+        )
+        batch.open.update(index for index, _ in waiting)
+        while batch.open:
             interrupt.check()
-            self._waiting.check(self.allocation.workers - len(self._starting), self.allocation.workers)
-            results = []
-            for reference in self._wait_for_some():
-                call = running.pop(reference, None)  # None where the worker's start has finished
-                if (result := self._finish(reference, call, waiting, deaths)) is not None:
-                    results.append(result)
-            self._assign(method, waiting, running, preferred_workers)
+            results: list[ItemResult] = []
+            try:
+                require_alive()
+                self._crew.tend()
+                self._hand_out(batch)
+                for reference in self._await_some():
+                    if (result := self._take(reference)) is not None:
+                        results.append(result)
+                self._hand_out(batch)
+                self._repeat_late_calls(batch)
+            except ClusterLost as lost:
+                self._recover(batch, lost)
             if results:
                 yield results
 
-    def _assign(
-        self,
-        method: str,
-        waiting: list[tuple[int, Any]],
-        running: dict[Any, tuple[int, Any]],
-        preferred_workers: Sequence[int],
-    ) -> None:
-        """Give idle workers items that are ``waiting``."""
-        while waiting and self._idle:
-            actor = self._idle.pop()
-            task = waiting.pop(self._next_position(actor, waiting, preferred_workers))
-            reference = actor.call.remote(method, task[1])
-            self._actors[reference] = actor
-            running[reference] = task
+    def _hand_out(self, batch: _Batch) -> None:
+        """Give items to idle workers."""
+        crew = self._crew
+        while batch.waiting and crew.idle:
+            worker = crew.idle.pop()
+            self._call(worker, batch, *batch.waiting.pop(self._next_position(worker, batch)))
 
-    def _wait_for_some(self) -> list[Any]:
-        """Return the calls and starts that have ended, all of them, or none after half a second."""
+    def _repeat_late_calls(self, batch: _Batch) -> None:
+        """Give what is late to workers that have nothing else to do; to be called when all answers were taken."""
+        crew = self._crew
+        if batch.repeatable and crew.idle and not batch.waiting:
+            for late in self._late_calls(batch)[: len(crew.idle)]:
+                log.say(
+                    f"the worker of {late.worker.whereabouts} has not answered for "
+                    f"{duration(time.monotonic() - late.since)}; another one does its work, and the first answer counts"
+                )
+                self._call(crew.idle.pop(), batch, late.index, late.item)
+
+    def _call(self, worker: Worker, batch: _Batch, index: int, item: Any) -> None:
+        reference = worker.actor.call.remote(batch.method, item)
+        self._calls[reference] = _Call(worker, batch, index, item, time.monotonic())
+
+    def _late_calls(self, batch: _Batch) -> list[_Call]:
+        """Return the latest call of each item whose calls are all late, the longest first."""
+        late_after = self._durations.setdefault(batch.method, Durations()).late_after()
+        if late_after is None:
+            return []
+        latest: dict[int, _Call] = {}
+        for call in self._calls.values():
+            if call.batch is batch and call.is_wanted:
+                known = latest.get(call.index, call)
+                latest[call.index] = max(known, call, key=lambda each: each.since)
+        begun = time.monotonic() - late_after
+        return sorted((call for call in latest.values() if call.since < begun), key=lambda each: each.since)
+
+    def _await_some(self) -> list[Any]:
+        """Return references of starts and calls that have ended, after half a second at most."""
+        references = [*self._crew.starting, *self._calls]
+        if not references:  # all have died, and their successors are not due yet
+            time.sleep(_POLL_SECONDS)
+            return []
         ray = load_ray()
-        first, others = ray.wait(list(self._actors), num_returns=1, timeout=0.5)
+        first, others = ray.wait(references, num_returns=1, timeout=_POLL_SECONDS)
         if not first or not others:
             return list(first)
         more, _ = ray.wait(others, num_returns=len(others), timeout=0)
         return [*first, *more]
 
-    def _finish(
-        self,
-        reference: Any,
-        call: tuple[int, Any] | None,
-        waiting: list[tuple[int, Any]],
-        deaths: dict[int, int],
-    ) -> ItemResult | None:
-        """Return the result of a call that has ended; None of a start, or where the item is ``waiting`` again."""
-        ray, actor = load_ray(), self._actors.pop(reference)
+    def _take(self, reference: Any) -> ItemResult | None:
+        """Take note of what has ended; return the result of an item that has one now."""
+        ray, crew = load_ray(), self._crew
+        call = self._calls.pop(reference, None)
         try:
             value = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
@@ -166,60 +228,73 @@ class Pool:
                 raise to_user_error(error) from error
             log.note(str(error))
             # What it holds may be half changed, or its GPU be unusable for good.
-            self._kill(actor)
-            self._spawn(self._slots.pop(actor))
-            return ItemResult(call[0], None, last_line(error.cause or error))
+            crew.renew(call.worker)
+            if call.is_wanted:
+                return self._finish(call, ItemResult(call.index, None, last_line(error.cause or error)))
         except ray.exceptions.RayError as error:
-            self._replace(actor, error, starting=call is None)
             if call is None:
+                crew.has_not_started(reference, error)
+            else:
+                return self._bury(call, error)
+        else:
+            if call is None:
+                crew.has_started(reference, value)
                 return None
-            deaths[call[0]] = deaths.get(call[0], 0) + 1
-            if deaths[call[0]] >= MAX_ATTEMPTS:
-                return ItemResult(call[0], None, _KILLER)
-            waiting.insert(0, call)
+            crew.has_worked(call.worker)
+            if call.is_wanted:  # else another worker was faster, or nobody wants the result any more
+                self._losses = 0
+                self._durations.setdefault(call.batch.method, Durations()).add(time.monotonic() - call.since)
+                return self._finish(call, ItemResult(call.index, value))
+        return None
+
+    def _bury(self, call: _Call, error: Exception) -> ItemResult | None:
+        """Replace a worker that died at an item; the item is given to another one, or given up."""
+        death, batch = explain_death(error, call.worker.whereabouts), call.batch
+        self._crew.replace(call.worker, error, death)
+        if not call.is_wanted:
             return None
-        self._failed_starts = 0
-        self._starting.discard(actor)
-        self._idle.append(actor)
-        return None if call is None else ItemResult(call[0], value)
+        batch.deaths[call.index] = batch.deaths.get(call.index, 0) + (not death.of_node)
+        if batch.deaths[call.index] >= batch.most_deaths[call.index]:
+            died = batch.deaths[call.index]
+            killed = f"{died} workers" if died > 1 else "a worker"
+            return self._finish(call, ItemResult(call.index, None, f"it killed {killed}: {death.cause}"))
+        if not any(other.batch is batch and other.index == call.index for other in self._calls.values()):
+            batch.waiting.insert(0, (call.index, call.item))
+        return None
 
-    def _next_position(
-        self, actor: Any, waiting: list[tuple[int, Any]], preferred_workers: Sequence[int]
-    ) -> int:
-        """Return the position in ``waiting`` of the task that a worker does next."""
-        if not preferred_workers:
-            return 0
-        slot, workers = self._slots[actor], self.allocation.workers
-        own = (
-            position
-            for position, (index, _) in enumerate(waiting)
-            if preferred_workers[index] % workers == slot
-        )
-        return next(own, len(waiting) - 1)
+    def _finish(self, call: _Call, result: ItemResult) -> ItemResult:
+        call.batch.open.discard(call.index)
+        return result
 
-    def _replace(self, actor: Any, error: Exception, *, starting: bool) -> None:
-        """Start a worker in place of one that died.
+    def _recover(self, batch: _Batch, lost: ClusterLost) -> None:
+        """Go on where Ray itself has ended, with workers on one that is started again.
 
         Raises:
-            WorkError: If it died ``starting``, as so many before it that the next would too.
+            ClusterLost: If it is another's, or ends again and again.
         """
-        log.note(f"a worker died ({type(error).__name__}); starting another")
-        self._kill(actor)
-        self._starting.discard(actor)
-        if starting:
-            self._failed_starts += 1
-            if self._failed_starts >= max(MAX_ATTEMPTS, self.allocation.workers):
-                raise WorkError(f"workers die while they start: {last_line(error)}") from None
-        self._spawn(self._slots.pop(actor))
+        self._losses += 1
+        busy, self._calls = self._calls, {}
+        if self._losses >= MAX_ATTEMPTS:
+            stop()
+            raise lost
+        restart(lost)
+        begun = {call.index: call.item for call in busy.values() if call.batch is batch and call.is_wanted}
+        batch.waiting = [*begun.items(), *batch.waiting]
+        self._crew.begin_anew()
+
+    def _next_position(self, worker: Worker, batch: _Batch) -> int:
+        """Return the position among the waiting items of the one that a worker does next."""
+        if not batch.preferred_workers:
+            return 0
+        workers = self.allocation.workers
+        own = (
+            position
+            for position, (index, _) in enumerate(batch.waiting)
+            if batch.preferred_workers[index] % workers == worker.slot
+        )
+        return next(own, len(batch.waiting) - 1)
 
     def close(self) -> None:
         """End the workers."""
-        for actor in (*self._idle, *self._actors.values()):
-            self._kill(actor)
-        self._idle, self._actors, self._slots, self._starting = [], {}, {}, set()
-
-    @staticmethod
-    def _kill(actor: Any) -> None:
-        ray = load_ray()
-        with contextlib.suppress(ray.exceptions.RayError):
-            ray.kill(actor)
+        self._crew.close([call.worker for call in self._calls.values()])
+        self._calls = {}

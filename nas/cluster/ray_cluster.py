@@ -22,6 +22,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from nas.cluster.lifeline import ClusterLost, Lifeline, listens
+from nas.cluster.ray_messages import keep_from_stdout
 from nas.cluster.ray_session import ask_for_token, clear_session, session_folder, without_secrets
 from nas.cluster.start_failure import explain, explain_refusal, read_log_ends
 from nas.runtime.console import log
@@ -30,9 +32,9 @@ from nas.runtime.extras import require_package
 from search_spaces.errors import BudgetError, NasError, WorkError
 
 MAX_ATTEMPTS = 3  # at what a dying process may have spoilt: a start of Ray, an item, a trial, a team
-_ANSWER_SECONDS = 3.0
 
-_started = False  # whether the cluster is this process's own
+_own: Cluster | None = None  # what this process has started, if the cluster is its own
+_lifeline: Lifeline | None = None
 
 
 @dataclass(frozen=True)
@@ -64,17 +66,7 @@ def cluster_address() -> str | None:
         started = Path(folder, "ray", "ray_current_cluster").read_text(encoding="utf-8").strip()
     except OSError:
         return None
-    return started if is_listening(started) else None  # a file outlives its cluster
-
-
-def is_listening(address: str) -> bool:
-    """Return whether something listens at ``host:port``; Ray takes minutes to find that nothing does."""
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host, int(port)), _ANSWER_SECONDS):
-            return True
-    except (OSError, ValueError, OverflowError):
-        return False
+    return started if listens(started) else None  # a file outlives its cluster
 
 
 def ray_environment() -> dict[str, str]:
@@ -85,6 +77,7 @@ def ray_environment() -> dict[str, str]:
         # 0 keeps everything on 127.0.0.1; workers on other machines must be able to call this one back.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if _is_loopback(host) else "1",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_AUTO_CONNECT": "0",  # a call after the cluster is lost would start another one
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
     # ``ray start`` asks for the user's token wherever there is one; a program that connects has to say so
@@ -112,6 +105,7 @@ def load_ray() -> ModuleType:
     import ray.exceptions
     import ray.util
 
+    keep_from_stdout(ray)
     return ray
 
 
@@ -145,7 +139,7 @@ def survey() -> Cluster:
 
 def is_private() -> bool:
     """Return whether this process started the cluster that it is connected to, so that nobody else uses it."""
-    return _started and is_connected()
+    return _own is not None and is_connected()
 
 
 def start(cluster: Cluster) -> None:
@@ -154,7 +148,7 @@ def start(cluster: Cluster) -> None:
     Raises:
         WorkError: If Ray does not start.
     """
-    global _started
+    global _own
     if is_connected():
         return
     load_ray()
@@ -171,7 +165,8 @@ def start(cluster: Cluster) -> None:
                     include_dashboard=False,
                     _temp_dir=str(folder),
                 )
-            _started = True
+            _own = cluster
+            _watch()
             return
         # Ray gives its processes 30 s, which a busy machine may exceed, and raises a plain Exception then.
         except Exception as error:
@@ -184,11 +179,50 @@ def start(cluster: Cluster) -> None:
 
 def stop() -> None:
     """Leave the cluster; one that this program started ends, and what it had in its folder goes."""
-    global _started
+    global _own, _lifeline
+    if _lifeline is not None:
+        _lifeline.close()
+        _lifeline = None
     if "ray" in sys.modules:
         load_ray().shutdown()
-    _started = False
+    _own = None
     clear_session()
+
+
+def require_alive() -> None:
+    """Check that Ray itself runs, before it ends this process because it does not.
+
+    Raises:
+        ClusterLost: If it does not.
+    """
+    if _lifeline is not None:
+        _lifeline.check()
+
+
+def restart(lost: ClusterLost) -> None:
+    """Start Ray again where it is lost and was this process's own; all workers and objects are gone.
+
+    Raises:
+        ClusterLost: If it is another's.
+        WorkError: If it does not start.
+    """
+    cluster = _own
+    stop()
+    if cluster is None:
+        raise lost
+    reason, _, _ = str(lost).partition(";")
+    log.say(f"{reason}; starting Ray again")
+    start(cluster)
+
+
+def _watch() -> None:
+    """Watch the parts of Ray that this process is connected to."""
+    global _lifeline
+    ray = load_ray()
+    context = ray.get_runtime_context()
+    here = next((node for node in ray.nodes() if node["NodeID"] == context.get_node_id()), None)
+    if here is not None:
+        _lifeline = Lifeline(here["RayletSocketName"], context.gcs_address, private=_own is not None)
 
 
 @functools.cache
@@ -213,9 +247,10 @@ def to_user_error(error: Any) -> NasError:
 def _connect(address: str) -> None:
     ray = load_ray()
     try:
-        if address != "auto" and "://" not in address and not is_listening(address):
+        if address != "auto" and "://" not in address and not listens(address):
             raise ConnectionError("nothing listens there")
         _init(address=address)
+        _watch()
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
         raise BudgetError(explain_refusal(address, error)) from None
 

@@ -49,7 +49,7 @@ def plan_teams(jobs: int, shards: int, allocation: WorkerAllocation, *, one_mach
         allocation: The workers of the budget.
         one_machine: Whether all of them are on one machine.
     """
-    sizes = [size for size in range(1, allocation.workers + 1) if shards % size == 0]
+    sizes = team_sizes(shards, allocation.workers)
 
     def duration(size: int) -> float:
         return math.ceil(jobs / (allocation.workers // size)) / size
@@ -62,7 +62,12 @@ def plan_teams(jobs: int, shards: int, allocation: WorkerAllocation, *, one_mach
 
 def count_ranks(shards: int, workers: int) -> int:
     """Return the size of the one team of all workers: the most that can have equal numbers of shards."""
-    return max(size for size in range(1, min(shards, workers) + 1) if shards % size == 0)
+    return team_sizes(shards, workers)[-1]
+
+
+def team_sizes(shards: int, workers: int) -> list[int]:
+    """Return the sizes of teams of up to so many workers that can have equal numbers of shards, in order."""
+    return [size for size in range(1, min(shards, workers) + 1) if shards % size == 0]
 
 
 def allocate_team(

@@ -16,15 +16,17 @@ from typing import Any
 import torch
 
 from nas.cluster.budget import WorkerAllocation
-from nas.cluster.ray_cluster import MAX_ATTEMPTS, load_ray, to_user_error
-from nas.cluster.team import SAVING_SECONDS, TeamDied, run_distributed
+from nas.cluster.lifeline import ClusterLost
+from nas.cluster.mandate import Mandate
+from nas.cluster.ray_cluster import MAX_ATTEMPTS, load_ray, restart, to_user_error
+from nas.cluster.team import run_distributed
 from nas.cluster.teams import Teams
-from nas.cluster.waiting import Wait
+from nas.cluster.trial_watch import JOB, PAUSE, TooLittleRoom, TrialWatch
 from nas.runtime import interrupt
 from nas.runtime.console import log
 from nas.runtime.device import start_worker
 from nas.runtime.error_text import last_line
-from search_spaces.errors import NasError, WorkError
+from search_spaces.errors import WorkError
 
 #: ``(job, payload, device, on_result, rank, world size)``, run by every rank of every trial.
 TrialFunction = Callable[[Any, Any, torch.device, Callable[[dict[str, Any]], None], int, int], None]
@@ -42,6 +44,7 @@ def run_trials(
     teams: Teams,
     folder: str,
     on_result: Callable[[dict[str, Any]], None],
+    replan: Callable[[int, int], Teams] | None = None,
 ) -> None:
     """Run long jobs side by side as Ray Tune trials, which are restarted where they die and only there.
 
@@ -58,53 +61,54 @@ def run_trials(
         teams: How many trials at once, with how many ranks each.
         folder: Where Tune keeps its own files.
         on_result: Called with every result that a trial reports.
+        replan: ``(jobs, workers) -> teams``: how the jobs that are left share the workers that are left, where the
+            cluster has lost so many nodes that no team fits any more. None where teams cannot be made smaller.
 
     Raises:
         Interrupted: If the user asked to stop; what runs has saved its state.
         NasError: Of a trial: the others end as well.
-        WorkError: If a trial dies again and again or fails in another way, or none can start for long.
+        WorkError: If a trial dies again and again or fails in another way, none can start for long, or another's
+            cluster has ended.
     """
-    ray = load_ray()
     stop_file = Path(folder, "interrupted")
     stop_file.unlink(missing_ok=True)
+    left, losses = dict(enumerate(jobs)), 0
+    while left:
+        names = {number: getattr(job, "name", str(job)) for number, job in left.items()}
+        watch = TrialWatch(names, teams.allocation, stop_file, on_result, one_size=replan is None)
+        try:
+            _run_with_tune(function, jobs, list(left), payload, teams, folder, watch)
+            return
+        except TooLittleRoom as less:
+            left = {number: job for number, job in left.items() if number not in watch.finished}
+            if replan is None:
+                raise
+            teams = replan(len(left), less.room)
+            log.say(f"{less}: {teams}")
+        except ClusterLost as lost:
+            left = {number: job for number, job in left.items() if number not in watch.finished}
+            losses = 1 if watch.has_results else losses + 1
+            if losses >= MAX_ATTEMPTS:
+                raise
+            restart(lost)
+
+
+def _run_with_tune(
+    function: TrialFunction,
+    jobs: Sequence[Any],
+    numbers: Sequence[int],
+    payload: Any,
+    teams: Teams,
+    folder: str,
+    watch: TrialWatch,
+) -> None:
+    """Run the jobs of these numbers, each as a trial of Tune."""
+    ray = load_ray()
     with _environment(
         {name: os.environ.get(name, value) for name, value in _QUIET.items()} | _NO_SIGINT_HANDLER
     ):
         from ray import tune
 
-        allocation = teams.allocation
-        waiting, saving = Wait(allocation), _Saving(stop_file)
-
-        class Listener(tune.Callback):
-            failure: NasError | None = None  # what a new start would meet again, or the caller raised
-
-            def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
-                saving.check(trials)
-                if self.failure is not None:
-                    raise self.failure  # from here it is not wrapped by Tune
-                states = [trial.status for trial in trials]
-                ready, pending = states.count("RUNNING"), states.count("PENDING")
-                # Jobs queue where there are more of them than workers: nothing is missing while one is trained.
-                waiting.check(min(ready, 1), min(ready + pending, 1))
-
-            def on_trial_result(
-                self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
-            ) -> None:
-                try:
-                    on_result(result)
-                except NasError as error:
-                    self.failure = error
-
-            def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-                if interrupt.is_requested():
-                    return
-                error = _read_error(trial)
-                if isinstance(error, ray.exceptions.RayTaskError) and not isinstance(error.cause, TeamDied):
-                    self.failure = to_user_error(error)
-                    return
-                log.say("a worker of a training died; starting it again from its checkpoint")
-
-        listener = Listener()
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(
@@ -112,26 +116,32 @@ def run_trials(
                     function=function,
                     jobs=jobs,
                     stored=[ray.put(payload)],
-                    allocation=allocation,
-                    stop_file=stop_file,
+                    allocation=teams.allocation,
+                    stop_file=Path(folder, "interrupted"),
+                    mandate=Mandate.for_workers(),
                 ),
-                _reserve(allocation),
+                _reserve(teams.allocation),
             ),
-            param_space={"job": tune.grid_search(list(range(len(jobs))))},
+            param_space={JOB: tune.grid_search(list(numbers)), PAUSE: 0.0},
             # A cluster may have more than the budget.
             tune_config=tune.TuneConfig(max_concurrent_trials=teams.count),
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=folder,
-                failure_config=tune.FailureConfig(max_failures=MAX_ATTEMPTS - 1),
-                callbacks=[listener],
+                failure_config=tune.FailureConfig(max_failures=-1),  # the watch counts
+                callbacks=[watch.to_callback()],
                 progress_reporter=_make_silent_reporter(),
                 verbose=0,
             ),
         )
-        results = _fit(tuner)
-        if listener.failure is not None:
-            raise listener.failure
+        try:
+            results = _fit(tuner)
+        except Exception:
+            if watch.failure is not None:  # Tune may fail in its own ways as it ends
+                raise watch.failure from None
+            raise
+        if watch.failure is not None:
+            raise watch.failure
     for result in results:
         if result.error is not None:
             if isinstance(result.error, ray.exceptions.RayTaskError):
@@ -159,12 +169,15 @@ def _run_trial(
     stored: Sequence[Any],
     allocation: WorkerAllocation,
     stop_file: Path,
+    mandate: Mandate,
 ) -> None:
     """Run one job in the process of its trial, or in those of its ranks; end it once ``stop_file`` is there."""
     ray = load_ray()
     from ray import tune
 
-    job, (payload,) = jobs[config["job"]], stored
+    mandate.accept()
+    time.sleep(config[PAUSE])  # of one that died again and again
+    job, (payload,) = jobs[config[JOB]], stored
     threading.Thread(target=_await_interruption, args=(stop_file,), daemon=True).start()
     if allocation.workers == 1:
         run_alone(function, job, ray.get(payload), allocation, tune.report)
@@ -172,36 +185,6 @@ def _run_trial(
         rank_function = functools.partial(function, job)
         # Tune starts a trial again whose team died.
         run_distributed(rank_function, payload, allocation, _report_news(tune.report), attempts=1)
-
-
-def _read_error(trial: Any) -> Any:
-    """Return what a trial failed with; Tune's own way finds it only once it is copied to the results."""
-    path = Path(trial.pickled_error_file or os.devnull)
-    return load_ray().cloudpickle.loads(path.read_bytes()) if path.is_file() else None
-
-
-class _Saving:
-    """Lets running trials save their state before an interruption ends them.
-
-    Args:
-        stop_file: What tells them.
-    """
-
-    def __init__(self, stop_file: Path) -> None:
-        self._stop_file = stop_file
-        self._trials: list[Any] | None = None  # those that ran when the interruption came
-        self._until = 0.0
-
-    def check(self, trials: Sequence[Any]) -> None:
-        """Raise `Interrupted` once that was asked for and no trial is saving any more."""
-        if not interrupt.is_requested():
-            return
-        if self._trials is None:
-            self._stop_file.touch()
-            self._trials = [trial for trial in trials if trial.status == "RUNNING"]
-            self._until = time.monotonic() + SAVING_SECONDS
-        if time.monotonic() >= self._until or all(trial.status != "RUNNING" for trial in self._trials):
-            interrupt.check()
 
 
 def _await_interruption(stop_file: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nas.cluster.budget import WorkerAllocation
-from nas.cluster.pool import Pool
+from nas.cluster.pool import MOST_DEATHS, Pool
 from nas.data.batching import SHARD_IMAGES
 from nas.data.dataset import Data
 from nas.data.splits import Split
@@ -205,11 +205,16 @@ class Population:
     def _score(
         self, designs: list[Architecture], required_top1: list[float], groups: list[tuple[int, list[int]]]
     ) -> Iterator[list[tuple[tuple[int, list[int]], list[dict[str, float]] | Failure]]]:
-        """Yield groups with the scores of their designs, or why one has none, those together that are done together."""
+        """Yield groups with the scores of their designs, or why one has none, those together that are done together.
+
+        A group that kills a worker is given up at once, so that each of its designs can be tried by itself.
+        """
         items = [
             [(designs[index].to_json(), required_top1[index]) for index in indices] for _, indices in groups
         ]
-        for arrived in self.pool.map_together("score", items, [worker for worker, _ in groups]):
+        preferred = [worker for worker, _ in groups]
+        deaths = [1 if len(indices) > 1 else MOST_DEATHS for _, indices in groups]
+        for arrived in self.pool.map_together("score", items, preferred, repeatable=True, most_deaths=deaths):
             yield [
                 (
                     groups[result.index],

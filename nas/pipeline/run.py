@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nas.cluster import ray_cluster
 from nas.cluster.team import run_distributed
-from nas.cluster.teams import allocate_team
+from nas.cluster.teams import allocate_team, team_sizes
 from nas.evaluation.population import Population, payload_from_data
 from nas.latency.measure import LatencyTask, measure_as_rank, measure_table, usual_conditions
 from nas.latency.runtime_names import parse_runtime
@@ -34,7 +34,7 @@ from nas.search.trial_store import Store, TrialRecord
 from nas.study.attributes import write_attributes
 from nas.study.time_sheet import record_phase
 from nas.training.former_checkpoint import restore_checkpoint
-from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank
+from nas.training.supernet import SupernetTask, count_shards, steps_per_epoch, train_rank
 from nas.training.supernet_checkpoint import read_progress, read_supernet
 from nas.training.supernet_progress import TrainingProgress, progress_bar
 from search_spaces.errors import WorkError
@@ -284,5 +284,6 @@ def _train_supernet(plan: SearchPlan) -> Supernet:
                 plan.callbacks.on_step(latest.step, all_steps, latest.loss)
 
             team = allocate_team(plan.allocation, ranks, one_machine=one_machine)
-            run_distributed(train_rank, task, team, on_progress)
+            sizes = team_sizes(count_shards(settings, plan.data), ranks)
+            run_distributed(train_rank, task, team, on_progress, sizes=sizes)
     return read_supernet(plan.space, settings.sharing, checkpoint)

@@ -2,17 +2,15 @@
 
 Every write goes to a scratch folder beside the target, is synced to the disk and then renamed over the target: a
 reader sees the old file or the new one, never half of either. What a kill leaves is one such folder, whose name says
-which process made it, so that the next run can sweep it.
+which process made it, so that the next run can sweep it. In a folder that another command has taken over, nothing is
+replaced (``nas.runtime.fence``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import json
 import os
-import platform
 import re
 import secrets
 import shutil
@@ -28,6 +26,8 @@ from torch import Tensor
 
 from nas.runtime.checksum import CHECKSUM_KEY, PLACEHOLDER, find_checksum, read_header, write_checksum
 from nas.runtime.error_text import first_line
+from nas.runtime.fence import passing
+from nas.runtime.processes import process_place
 from search_spaces.errors import CheckpointError, StudyError, WorkError
 
 #: ``.<target>.<where>-<process>.<random>.tmp``; earlier versions did not say where.
@@ -196,7 +196,7 @@ def require_writable(folder: Path | str) -> None:
 @contextlib.contextmanager
 def scratch_folder(target: Path) -> Iterator[Path]:
     """Yield a new folder beside ``target``, on the same disk, which is removed when the block ends."""
-    folder = target.with_name(f".{target.name}.{_process_place()}-{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    folder = target.with_name(f".{target.name}.{process_place()}-{os.getpid()}.{secrets.token_hex(4)}.tmp")
     folder.mkdir()
     try:
         yield folder
@@ -232,21 +232,9 @@ def _is_left(path: Path) -> bool:
     except OSError:
         return False  # its writer has just removed it
     place, process = made.groups()
-    if place == _process_place():
+    if place == process_place():
         return not Path("/proc", process).exists()
     return age > _STALE_SECONDS
-
-
-@functools.cache
-def _process_place() -> str:
-    """Return eight letters for where process ids mean what they mean here: this boot, this container."""
-    try:
-        place = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8") + os.readlink(
-            "/proc/self/ns/pid"
-        )
-    except OSError:
-        place = platform.node()
-    return hashlib.sha256(place.encode()).hexdigest()[:8]
 
 
 @contextlib.contextmanager
@@ -256,7 +244,8 @@ def _replacement(path: Path, former: Path | None = None) -> Iterator[Path]:
     What stood there goes to ``former``, if that is given, after it was replaced: a kill loses neither.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with passing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         # safetensors writes a temporary file of its own beside what it is given.
         with scratch_folder(path) as folder:
             temporary = folder / path.name
@@ -264,9 +253,10 @@ def _replacement(path: Path, former: Path | None = None) -> Iterator[Path]:
             temporary.chmod(0o666 & ~_umask())  # safetensors makes files for their owner alone
             _sync(temporary)
             replaced = None if former is None else _second_name(path, folder)
-            os.replace(temporary, path)
-            if replaced is not None and former is not None:
-                os.replace(replaced, former)
+            with passing(path):
+                os.replace(temporary, path)
+                if replaced is not None and former is not None:
+                    os.replace(replaced, former)
         _sync(path.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)

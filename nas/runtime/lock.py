@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nas.runtime.console import log
+from nas.runtime.fence import put_up
 from nas.runtime.secrets import redact_command
 from search_spaces.errors import StudyError, WorkError
 
@@ -129,17 +130,19 @@ class FolderLock:
         handle = self._open()
         try:
             key = self._file = _identify(handle)
-            if key not in _held:
-                _enforced[key] = _lock(handle, self.folder)
-                _write_holder(handle, Holder.of_this_process(command))
-            self.enforced = _enforced[key]
-            _held[key] = _held.get(key, 0) + 1
-            try:
-                yield
-            finally:
-                _held[key] -= 1
-                if not _held[key]:
-                    del _held[key], _enforced[key]
+            with contextlib.ExitStack() as stack:
+                if key not in _held:
+                    _enforced[key] = _lock(handle, self.folder)
+                    _write_holder(handle, Holder.of_this_process(command))
+                    stack.enter_context(put_up(self.folder))
+                self.enforced = _enforced[key]
+                _held[key] = _held.get(key, 0) + 1
+                try:
+                    yield
+                finally:
+                    _held[key] -= 1
+                    if not _held[key]:
+                        del _held[key], _enforced[key]
         finally:
             os.close(handle)
 

@@ -23,6 +23,7 @@ from sqlalchemy import Connection
 from nas.runtime.console import duration, log
 from nas.runtime.error_text import first_line
 from nas.runtime.lock import Holder
+from nas.runtime.processes import start_of
 from nas.search.database_wait import insist
 from nas.search.drivers import Driver, add_driver, beat, claim, list_drivers, remove_driver
 from nas.search.own_tables import lock_study
@@ -115,7 +116,7 @@ class Lease:
         leaders = [driver for driver in others if driver.about.get("leads")]
         if leaders and not self.join:
             raise StudyError(self._refusal(leaders[0]))
-        about = {**asdict(self.holder), "machine": _machine(), "started": _start_of(self.holder.pid)}
+        about = {**asdict(self.holder), "machine": _machine(), "started": start_of(self.holder.pid)}
         about |= {"place": self.place, "leads": self.leads}
         add_driver(connection, study_id, self.token, about)
 
@@ -172,7 +173,7 @@ def _has_ended(driver: Driver, host: str, locked_place: str | None) -> bool:
     """
     about = driver.about
     if about.get("machine") == _machine():
-        return _start_of(int(about["pid"])) != about.get("started")
+        return start_of(int(about["pid"])) != about.get("started")
     if locked_place is not None and (about.get("place"), about.get("host")) == (locked_place, host):
         return True  # of this machine before it was started again
     return driver.silence > EXPIRES_SECONDS
@@ -180,15 +181,6 @@ def _has_ended(driver: Driver, host: str, locked_place: str | None) -> bool:
 
 def _describe(driver: Driver) -> str:
     return str(Holder(**{name: driver.about.get(name, "?") for name in Holder.__dataclass_fields__}))
-
-
-def _start_of(pid: int) -> str | None:
-    """Return when a process began, in the kernel's ticks, which tells it from a later one of its number; or None."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    return stat.rpartition(")")[2].split()[19]
 
 
 def _machine() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from nas.data.dataset import Data
 from nas.runtime.documents import read_document, read_text
+from nas.runtime.fence import FENCE_FILE
 from nas.runtime.files import require_writable, write_json, write_text
 from nas.runtime.lock import LOCK_FILE, FolderLock
 from nas.runtime.provenance import provenance
@@ -133,7 +134,7 @@ class Study:
         wanted = compute_fingerprint(settings, space, self.images_digest(data))
         if not self.settings_file.exists():
             found = {entry.name for entry in self.folder.iterdir()} if self.folder.is_dir() else set()
-            if found - {LOCK_FILE, IDENTITY_FILE}:
+            if found - {LOCK_FILE, FENCE_FILE, IDENTITY_FILE}:
                 raise StudyError(
                     f"{self.folder} is not empty and holds no study; choose another --study or empty that folder"
                 )

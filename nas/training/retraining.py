@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from nas.cluster.budget import WorkerAllocation
-from nas.cluster.teams import plan_teams
+from nas.cluster.teams import Teams, plan_teams
 from nas.cluster.trials import run_trials
 from nas.data.batching import usable_shards
 from nas.data.dataset import Data
@@ -110,7 +110,12 @@ class Trainer:
         if not jobs:
             return
         shards = usable_shards(len(self.data.train), self.recipe.shards)
-        teams = plan_teams(len(jobs), shards, self.allocation, one_machine=self.one_machine)
+
+        def plan(jobs_left: int, workers: int) -> Teams:
+            allocation = replace(self.allocation, workers=workers)
+            return plan_teams(jobs_left, shards, allocation, one_machine=self.one_machine)
+
+        teams = plan(len(jobs), self.allocation.workers)
         log.say(f"{title} {teams}")
         weights = {
             digest: {name: weight.numpy() for name, weight in state.items()}
@@ -139,7 +144,7 @@ class Trainer:
                 progress.update(sum(epochs.values()), info)
 
             payload = {"data": self.data, "inherited": weights, "teacher": self.teacher}
-            run_trials(train_one, list(jobs), payload, teams, str(tune_folder), on_result)
+            run_trials(train_one, list(jobs), payload, teams, str(tune_folder), on_result, plan)
         shutil.rmtree(tune_folder, ignore_errors=True)
 
 

@@ -23,7 +23,7 @@ def test_a_cluster_of_ones_own_is_this_machine(
     ray = SimpleNamespace(
         cluster_resources=lambda: {"CPU": 3, "GPU": 1}, nodes=lambda: [{"Alive": True}, {"Alive": True}]
     )
-    monkeypatch.setattr(ray_cluster, "_started", started)
+    monkeypatch.setattr(ray_cluster, "_own", expected if started else None)
     monkeypatch.setattr(ray_cluster, "is_connected", lambda: True)
     monkeypatch.setattr(ray_cluster, "load_ray", lambda: ray)
     assert ray_cluster.survey() == expected

@@ -33,7 +33,7 @@ class FakePool:
         self.sizes: list[int] = []
 
     def map_together(
-        self, method: str, items: Sequence[Any], preferred: Sequence[int]
+        self, method: str, items: Sequence[Any], preferred: Sequence[int], **how: Any
     ) -> Iterator[list[ItemResult]]:
         for first in range(0, len(items), 2):
             yield [self.answer(index, items[index]) for index in range(first, min(first + 2, len(items)))]

@@ -19,6 +19,7 @@ from nas.runtime.files import load_tensors, write_text
 from nas.runtime.lock import FolderLock
 from nas.runtime.processes import ProcessId
 from nas.training.checkpoint_writer import CheckpointWriter
+from tests.faults.rows import fault
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,13 @@ def take_over(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", program, str(folder)], check=True)
 
 
+@fault(
+    "a driver is killed, workers of it live on, and another driver takes the study",
+    during="a training",
+    outcome="the writes of those workers fail, and the last checkpoint stays",
+    lost="steps since that checkpoint",
+    told="in the worker: ... is not written: another command works in ... now",
+)
 def test_a_worker_writes_until_another_command_takes_over(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     with FolderLock(folder).hold(["first"]):
@@ -75,6 +83,13 @@ def test_a_new_command_waits_for_a_rename_that_has_begun(tmp_path: Path) -> None
     assert (tmp_path / FENCE_FILE).read_text() != before
 
 
+@fault(
+    "the study's folder is moved or deleted",
+    during="a training",
+    outcome="its workers do not make it again",
+    lost="what was not written yet",
+    told="... is not written: its folder was moved or deleted",
+)
 def test_a_folder_that_was_moved_is_not_made_again_by_a_worker(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     folder.mkdir()
@@ -85,6 +100,13 @@ def test_a_folder_that_was_moved_is_not_made_again_by_a_worker(tmp_path: Path) -
         assert not folder.exists()
 
 
+@fault(
+    "a driver is killed",
+    during="any work of its workers on its machine",
+    outcome="they end within a second or two, whatever they compute",
+    lost="what was being computed",
+    told="nothing",
+)
 def test_a_process_ends_with_another_whatever_it_does() -> None:
     driver = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     known = ProcessId(ProcessId.of_this_process().place, driver.pid, _start(driver.pid))

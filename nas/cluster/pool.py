@@ -151,6 +151,8 @@ class Pool:
         batch = _Batch(
             method, waiting, preferred_workers, repeatable, most_deaths or [MOST_DEATHS] * len(waiting)
         )
+        for call in self._calls.values():  # of items that nobody waits for any more
+            call.batch.open.clear()
         batch.open.update(index for index, _ in waiting)
         while batch.open:
             interrupt.check()

@@ -45,6 +45,7 @@ class RetrainRequest:
         images: The study's images where they were given as such; None where its settings say where they are.
         callbacks: What a program is told meanwhile.
         track: Where metrics are sent to; None for nowhere.
+        ray_address: Which Ray cluster is used; None for the one that is found.
     """
 
     top: int | None = None
@@ -61,6 +62,7 @@ class RetrainRequest:
     images: Source | None = None
     callbacks: Callbacks = NO_CALLBACKS
     track: str | None = None
+    ray_address: str | None = None
 
     def require_consistent(self) -> None:
         """Refuse what excludes one another.
@@ -116,6 +118,7 @@ def run_retrain(
         candidates=request.candidates,
         images=request.images,
         callbacks=request.callbacks,
+        ray_address=request.ray_address,
     )
     # Refused before anything is sent to a tracker.
     recipe = retraining_recipe(plan.study.settings(), request.recipe, request.epochs)
@@ -140,6 +143,7 @@ def retrain(
     budget: str = "auto",
     callbacks: Sequence[Callback] = (),
     track: str | None = None,
+    ray_address: str | None = None,
     quiet: bool = False,
 ) -> list[Retrained]:
     """Train designs of a study by themselves, from scratch and from the supernet's weights; called again, it resumes.
@@ -162,6 +166,7 @@ def retrain(
         budget: What may be used: ``auto``, ``8gpu``, ``2cpu``.
         callbacks: What is told of epochs, in this process.
         track: Send metrics to ``tensorboard``, ``mlflow`` or ``mlflow:URI`` as well.
+        ray_address: Ray cluster to work on, as `nas search` takes it.
         quiet: Whether nothing is printed meanwhile.
 
     Returns:
@@ -189,8 +194,11 @@ def retrain(
             _find_images(found, study, data),
             Callbacks(tuple(callbacks)),
             track,
+            ray_address,
         )
-        call = format_call("retrain", study=str(found.folder), top=top, budget=budget)
+        call = format_call(
+            "retrain", study=str(found.folder), top=top, budget=budget, ray_address=ray_address
+        )
         results, _ = run_retrain(found, request, call, "the same call goes on with it")
     return [Retrained(found.folder, result) for result in results]
 

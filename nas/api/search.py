@@ -38,7 +38,9 @@ from nas.search.trial_store import TrialRecord
 from search_spaces.errors import RequestError
 
 _OWN = ("space", "data", "budget", "study", "storage", "storage_file", "config", "from_study")
-_FOLLOWING = ("constraints", "callbacks", "gate", "retrain", "baselines", "export", "join", "quiet")
+_FOLLOWING = (
+    *("constraints", "callbacks", "gate", "retrain", "baselines", "export", "join", "ray_address", "quiet"),
+)
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ def search(
     export: bool = False,
     join: bool = False,
     track: str | None = None,
+    ray_address: str | None = None,
     quiet: bool = False,
     **settings: Unpack[SearchSettings],
 ) -> SearchResult:
@@ -187,8 +190,8 @@ def search(
 
     Args:
         space: Name of a space, or a YAML file; ``twins_cswin`` where it is left out.
-        data: ``mnist5k``, ``folder:PATH``, a name that timm knows, what `load_data` returned, one's own data set, or a
-            mapping of data sets called ``train``, ``validation`` and ``test``; ``mnist5k`` where it is left out.
+        data: ``mnist5k``, ``folder:PATH``, a URL, a name that timm knows, what `load_data` returned, a data set of your
+            own, or a mapping of such called ``train``, ``validation`` and ``test``; ``mnist5k`` where it is left out.
         budget: What may be used: ``auto``, ``8gpu``, ``2cpu``; optionally ``,12h`` and ``,500trials``.
         study: Folder, or name under ``studies/``; the names of space and images where it is left out.
         storage: Optuna storage URL, without a password.
@@ -204,6 +207,8 @@ def search(
         export: Whether the best retrained design is exported.
         join: Whether the search is shared with those who search the study already, instead of being refused.
         track: Send metrics to ``tensorboard``, ``mlflow`` or ``mlflow:URI`` as well.
+        ray_address: Ray cluster to work on: ``HOST:PORT``, ``auto`` for one that ``ray start`` made on this machine,
+            ``local`` for none; what ``RAY_ADDRESS`` says where it is left out.
         quiet: Whether nothing is printed meanwhile; the study's ``log.txt`` has it all the same.
         **settings: Settings of the search, see `SearchSettings`.
 
@@ -239,10 +244,13 @@ def search(
             own,
             join,
             Callbacks(tuple(callbacks)),
+            ray_address,
         )
         job = prepare_search(request, Following(retrain, baselines, export, gate), track)
         for line in job.describe():
             log.say(line)
-        call = format_call("search", **keywords, budget=budget, study=study, from_study=from_study)
+        call = format_call(
+            "search", **keywords, budget=budget, study=study, from_study=from_study, ray_address=ray_address
+        )
         job.run(call, "the same call goes on with it")
     return SearchResult(job.plan.study, request.images)

@@ -22,7 +22,7 @@ SAVING_SECONDS = 60.0  # for rank 0 of an interrupted training to write its chec
 _PEERS_SECONDS = 10.0  # for the other ranks of one that failed to fail as well
 
 #: ``(payload, device, on_progress, rank, world size)``, run by every rank.
-RankFunction = Callable[[Any, torch.device, Callable[[Any], None], int, int], None]
+RankFunction = Callable[[Any, torch.device, Callable[[Any], None], int, int], Any]
 
 
 class TeamDied(WorkError):
@@ -46,13 +46,12 @@ class _Rank:
         self._store, meeting = open_store(host, world)
         return meeting
 
-    def work(self, function: RankFunction, payload: Any, rank: int, world: int, meeting: Rendezvous) -> None:
+    def work(self, function: RankFunction, payload: Any, rank: int, world: int, meeting: Rendezvous) -> Any:
         if world == 1:
-            function(payload, self.device, self._on_progress, rank, world)
-            return
+            return function(payload, self.device, self._on_progress, rank, world)
         join(self.planned, rank, world, meeting, LOOPBACK if meeting.host == LOOPBACK else self.host())
         try:
-            function(payload, self.device, self._on_progress, rank, world)
+            return function(payload, self.device, self._on_progress, rank, world)
         finally:
             distributed.destroy_process_group()
 
@@ -74,8 +73,8 @@ def run_distributed(
     allocation: WorkerAllocation,
     on_progress: Callable[[Any], None],
     attempts: int = MAX_ATTEMPTS,
-) -> None:
-    """Run one function on all workers of an allocation at once, as ranks of a torch.distributed group.
+) -> Any:
+    """Run one function on all workers of an allocation at once, as ranks of a group; return what the first returned.
 
     One worker runs it without a group, in a process of its own all the same: whatever it keeps on a GPU ends with it.
 
@@ -103,8 +102,7 @@ def run_distributed(
         )
         team = [actor_class.remote(allocation.device, allocation.threads) for _ in range(allocation.workers)]
         try:
-            _run_team(team, function, stored, on_progress, waiting)
-            return
+            return _run_team(team, function, stored, on_progress, waiting)
         except ray.exceptions.RayTaskError as error:
             raise to_user_error(error) from error
         except ray.exceptions.RayError as error:
@@ -136,8 +134,8 @@ def _wait_for_hosts(team: list[Any], waiting: Wait) -> list[str]:
 
 def _run_team(
     team: list[Any], function: RankFunction, stored: Any, on_progress: Callable[[Any], None], waiting: Wait
-) -> None:
-    """Run ``function`` on the actors of a team until all are done."""
+) -> Any:
+    """Run ``function`` on the actors of a team until all are done; return what the first returned."""
     ray = load_ray()
     hosts = _wait_for_hosts(team, waiting)
     meeting = ray.get(team[0].open_store.remote(common_host(hosts), len(team)))
@@ -157,6 +155,7 @@ def _run_team(
         team[0].interrupt.remote()
         ray.wait([first], timeout=SAVING_SECONDS)
         raise
+    return ray.get(first)
 
 
 def _require_success(done: list[Any], running: list[Any]) -> None:

@@ -98,6 +98,7 @@ def plan_retraining(
     candidates: int | None = None,
     images: Source | None = None,
     callbacks: Callbacks = NO_CALLBACKS,
+    ray_address: str | None = None,
 ) -> RetrainingPlan:
     """Check everything that can be wrong with a retraining before anything is written.
 
@@ -114,13 +115,14 @@ def plan_retraining(
             they are as many, or only inherit, they are the best of the front.
         images: The study's images where they were given as such; None where its settings say where they are.
         callbacks: What a program is told meanwhile.
+        ray_address: Which Ray cluster is used; None for the one that is found.
 
     Raises:
         RequestError: If something is wrong; the message says what.
     """
     study.require()
     study.lock.require_free()
-    parsed, cluster = parse_budget(budget), ray_cluster.survey()
+    parsed, cluster = parse_budget(budget), ray_cluster.survey(ray_address)
     if parsed.trials is not None or parsed.seconds is not None:
         raise RequestError(
             f"--budget {budget}: a retraining is as long as its recipe says; leave the limits of time and trials out"

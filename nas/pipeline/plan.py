@@ -174,7 +174,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     request.require_free_or_joined()
     budget = parse_budget(request.budget)
     declaration = load_declaration(settings.space)
-    cluster = ray_cluster.survey()
+    cluster = ray_cluster.survey(request.ray_address)
     allocation = allocate_workers(budget, cluster.cpus, cluster.gpus, where=cluster.where)
     url = request.storage_url
     request.require_storage_to_exist()

@@ -13,6 +13,7 @@ from typing import Any
 from nas.data.sources.find import is_folder
 from nas.data.sources.own_dataset import PREFIX as OWN
 from nas.data.sources.source import Source
+from nas.data.sources.url import is_url
 from nas.pipeline.again import name_another_search, settings_from_study
 from nas.runtime.callbacks import NO_CALLBACKS, Callbacks
 from nas.search.own_objectives import Objective
@@ -51,6 +52,7 @@ class SearchRequest:
         objectives: Objectives of a Python program, with their functions; ``given`` declares them.
         join: Whether the search is shared with those who search the study already.
         callbacks: What a program is told meanwhile.
+        ray_address: Which Ray cluster is used; None for the one that is found.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -64,6 +66,7 @@ class SearchRequest:
     objectives: tuple[Objective, ...] = ()
     join: bool = False
     callbacks: Callbacks = NO_CALLBACKS
+    ray_address: str | None = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -199,7 +202,7 @@ def require_data_dir_to_count(data: str, data_dir: object) -> None:
     Raises:
         RequestError: If there is one.
     """
-    if data_dir is not None and (data == "mnist5k" or data.startswith(("folder:", OWN))):
+    if data_dir is not None and (data == "mnist5k" or data.startswith(("folder:", OWN)) or is_url(data)):
         raise RequestError(
             f"--data-dir says where timm's data sets lie, and {data} is none of them; leave it out"
         )

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.cluster import ray_cluster
+from nas.cluster.study_files import in_borrowed_folder, lending
 from nas.cluster.team import run_distributed
 from nas.cluster.teams import allocate_team
 from nas.evaluation.population import Population, payload_from_data
-from nas.latency.measure import LatencyTask, measure_as_rank, measure_table, usual_conditions
+from nas.latency.measure import measure_as_rank, measure_table, usual_conditions
 from nas.latency.runtime_names import parse_runtime
 from nas.latency.table import LatencyTable
 from nas.pipeline.gate import check_order
@@ -20,7 +21,6 @@ from nas.pipeline.plan import SearchPlan, describe_plan
 from nas.pipeline.teaching import prepare_teacher
 from nas.runtime.console import bar, duration, log, progress_callback, quantity
 from nas.runtime.device import planned_device
-from nas.runtime.documents import read_json
 from nas.runtime.files import sweep_scratch, write_json
 from nas.runtime.lock import Holder
 from nas.runtime.uncertainty import Accuracy
@@ -244,9 +244,8 @@ def _measure_latencies(plan: SearchPlan) -> LatencyTable:
             cpu = planned_device("cpu")
             return measure_table(plan.space, cpu, *usual_conditions(cpu), progress, runtime)
         ray_cluster.start(plan.cluster)
-        file = plan.study.latency_file.absolute()
-        run_distributed(measure_as_rank, LatencyTask(plan.space, file), one, lambda done: progress(*done))
-        return LatencyTable.from_json(read_json(file))
+        table: LatencyTable = run_distributed(measure_as_rank, plan.space, one, lambda done: progress(*done))
+        return table
 
 
 def _train_supernet(plan: SearchPlan) -> Supernet:
@@ -284,5 +283,6 @@ def _train_supernet(plan: SearchPlan) -> Supernet:
                 plan.callbacks.on_step(latest.step, all_steps, latest.loss)
 
             team = allocate_team(plan.allocation, ranks, one_machine=one_machine)
-            run_distributed(train_rank, task, team, on_progress)
+            with lending(plan.study.folder) as files:
+                run_distributed(in_borrowed_folder(train_rank, files), task, team, on_progress)
     return read_supernet(plan.space, settings.sharing, checkpoint)

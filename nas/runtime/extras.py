@@ -22,6 +22,9 @@ EXTRAS = {
     "mlflow": "mlflow",
     "psycopg": "postgres",
     "pymysql": "mysql",
+    "aiohttp": "urls",
+    "gcsfs": "urls",
+    "s3fs": "urls",
 }
 
 

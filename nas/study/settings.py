@@ -80,7 +80,12 @@ class Settings:
         default_help="the one meant for the images' size",
         compared=NOT_COMPARED,
     )
-    data: str = setting("mnist5k", "mnist5k, folder:PATH, or a name timm knows.", DATA, compared=NOT_COMPARED)
+    data: str = setting(
+        "mnist5k",
+        "mnist5k, folder:PATH, the URL of a folder or archive, or a name timm knows.",
+        DATA,
+        compared=NOT_COMPARED,
+    )
     data_dir: str | None = setting(
         None,
         "Where timm's data sets lie.",

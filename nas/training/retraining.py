@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from nas.cluster.budget import WorkerAllocation
+from nas.cluster.study_files import in_borrowed_folder, lending
 from nas.cluster.teams import plan_teams
 from nas.cluster.trials import run_trials
 from nas.data.batching import usable_shards
@@ -139,7 +140,9 @@ class Trainer:
                 progress.update(sum(epochs.values()), info)
 
             payload = {"data": self.data, "inherited": weights, "teacher": self.teacher}
-            run_trials(train_one, list(jobs), payload, teams, str(tune_folder), on_result)
+            with lending(self.study.folder) as files:
+                train = in_borrowed_folder(train_one, files)
+                run_trials(train, list(jobs), payload, teams, str(tune_folder), on_result)
         shutil.rmtree(tune_folder, ignore_errors=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from nas.study.designs import Design
@@ -36,6 +36,10 @@ class RetrainingJob:
     compile: bool = False
     teacher: str | None = None
     until: int | None = None
+
+    def in_folder(self, folder: Path) -> RetrainingJob:
+        """Return the same job with its files in another folder."""
+        return replace(self, folder=folder)
 
     @property
     def architecture(self) -> Architecture:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -49,6 +49,15 @@ class SupernetTask:
     starts: tuple[PretrainedStart, ...] = ()
     identities: tuple[str, ...] = ()
     teacher: TrainingTeacher | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the checkpoint and of the table beside it."""
+        return self.checkpoint.parent
+
+    def in_folder(self, folder: Path) -> SupernetTask:
+        """Return the same training with its files in another folder."""
+        return replace(self, checkpoint=folder / self.checkpoint.name)
 
 
 def train_rank(

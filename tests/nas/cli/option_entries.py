@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from tests.nas.cli.model_file_entries import MODEL_FILES
-from tests.nas.cli.option_entry import Entry, of
+from tests.nas.cli.option_entry import Entry, of, on_no_cluster
 
 OLD = Path(__file__).parents[2] / "golden" / "old_study"
 DIGEST = "ce7caaf679bc"
@@ -26,19 +26,13 @@ WHOLE = ("search", "--budget", "1cpu,4trials", "--study", "./new", "--lr", "0.00
 
 AGAIN = ("search", "--from-study", "study", "--budget", "1cpu")
 COSTS = (
-    "search",
-    "--space",
-    "tiny.yaml",
-    "--data",
-    "folder:images",
-    "--budget",
-    "1cpu",
-    "--objective",
-    "macs",
+    *("search", "--space", "tiny.yaml", "--data", "folder:images"),
+    *("--budget", "1cpu", "--objective", "macs"),
 )
 ENTRIES: dict[str, dict[str, Entry]] = {
     "nas": {"--version": of(("spaces",), "--version")},
     "search": {
+        "--ray-address": on_no_cluster(SEARCH),
         "--space": of(SEARCH, "--space", "other.yaml", refusals=[(*AGAIN, "--space", "tiny.yaml")]),
         "--scale": of(
             SEARCH,
@@ -196,6 +190,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--json": of((*RUN, "--dry-run"), "--json"),
     },
     "retrain": {
+        "--ray-address": on_no_cluster(RETRAIN),
         "--track": of(RETRAIN, "--track", "mlflow", refusals=[(*RETRAIN, "--track", "wandb")]),
         "--top": of(RETRAIN, "--top", "2", refusals=[(*RETRAIN, "--top", "1", "--arch", DIGEST)]),
         "--candidates": of(
@@ -237,6 +232,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--json": of(RETRAIN, "--json"),
     },
     "rank": {
+        "--ray-address": on_no_cluster(RANK),
         "--designs": of(
             RANK, "--designs", "5", refusals=[(*RANK, "--designs", "3"), (*TABLE, "--designs", "5")]
         ),
@@ -369,7 +365,12 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--json": of(("show", "dwnet_tiny"), "--json"),
     },
     "studies": {"--json": of(("studies", "."), "--json")},
-    "doctor": {"--json": of(("doctor",), "--json")},
+    "doctor": {
+        "--ray-address": of(
+            ("doctor",), "--ray-address", "local", refusals=[("doctor", "study", "--ray-address", "local")]
+        ),
+        "--json": of(("doctor",), "--json"),
+    },
     "bench": {
         "--out": of(BENCH, "--out", "bench.json"),
         "--html": of(BENCH, "--html", "bench.html"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 RAY = Path(sys.executable).with_name("ray")
+_START_SECONDS = 180.0
+_ATTEMPTS = 8  # Ray gives its agents 15 s to start, which a busy machine exceeds
 
 
 def can_hide() -> bool:
@@ -26,6 +29,8 @@ def can_hide() -> bool:
 def cluster_of_machines(nodes: int, hidden: Sequence[Path]) -> Iterator[dict[str, str]]:
     """Yield the environment for commands on a cluster: a head without cores, and nodes of one core each.
 
+    Its address is there as ``ADDRESS``; ``RAY_ADDRESS`` says that none is to be used.
+
     Args:
         nodes: How many beside the head.
         hidden: Folders that the nodes see empty and cannot write.
@@ -34,65 +39,72 @@ def cluster_of_machines(nodes: int, hidden: Sequence[Path]) -> Iterator[dict[str
         folder = Path(name)
         token = folder / "token"
         token.write_text(secrets.token_hex(16), encoding="utf-8")
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        environment = {
-            **{
-                name: value
-                for name, value in os.environ.items()
-                if not name.startswith(("RAY_", "PYTHONPATH"))
-            },
+        settings = {
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_raylet_start_wait_time_s": "600",  # on a busy machine
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
         }
-        usual = ["--block", "--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"]
-        head = [
-            *usual,
-            "--head",
-            f"--port={port}",
-            "--num-cpus=0",
-            "--include-dashboard=false",
-            f"--temp-dir={folder}",
-        ]
-        started = [_start("head", [str(RAY), "start", *head], folder, environment)]
-        try:
-            address = _read_address(folder, started[0])
-            mounts = " && ".join(f"mount -t tmpfs -o ro none '{path}'" for path in hidden)
-            for number in range(nodes):
-                joining = " ".join([str(RAY), "start", *usual, f"--address={address}", "--num-cpus=1"])
-                command = ["unshare", "-m", "sh", "-c", f"{mounts} && exec {joining}"]
-                started.append(_start(f"node{number}", command, folder, environment))
-            yield {
-                "RAY_ADDRESS": "local",  # so that the option is what decides
-                "ADDRESS": address,
-                **{name: environment[name] for name in environment if name.startswith("RAY_")},
-            }
-        finally:
-            for process in reversed(started):
-                process.terminate()
-            for process in started:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=30)
-                process.kill()
+        own = {
+            name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))
+        }
+        environment = {**own, **settings, "RAY_raylet_start_wait_time_s": "60"}
+        usual = f"{RAY} start --block --object-store-memory=100000000 --min-worker-port=0 --max-worker-port=0"
+        mounts = "".join(f"mount -t tmpfs -o ro none '{path}' && " for path in hidden)
+        with contextlib.ExitStack() as started:
+            quiet = "--include-dashboard=false --no-monitor"
+            head = f"{usual} --head --num-cpus=0 {quiet} --temp-dir={folder} --port={_free_port()}"
+            _start("head", "", head, folder, environment, started)
+            address = (folder / "ray_current_cluster").read_text(encoding="utf-8").strip()
+            for number in range(nodes):  # in turns: two at once take the same names for their sockets
+                joining = f"{usual} --address={address} --num-cpus=1"
+                _start(f"node{number}", mounts, joining, folder, environment, started)
+            yield {"RAY_ADDRESS": "local", "ADDRESS": address, **settings}
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def _start(
-    name: str, command: list[str], folder: Path, environment: dict[str, str]
-) -> subprocess.Popen[bytes]:
-    place = folder / name  # every machine works in a folder of its own
-    place.mkdir()
-    with open(folder / f"{name}.txt", "wb") as output:
-        return subprocess.Popen(
-            command, cwd=place, stdout=output, stderr=output, env=environment, start_new_session=True
-        )
+    name: str,
+    mounts: str,
+    command: str,
+    folder: Path,
+    environment: dict[str, str],
+    started: contextlib.ExitStack,
+) -> None:
+    """Start a machine, in a folder of its own, and wait until its Ray runs."""
+    said = ""
+    for attempt in range(_ATTEMPTS):
+        place, output = folder / f"{name}-{attempt}", folder / f"{name}-{attempt}.txt"
+        place.mkdir()
+        with open(output, "wb") as file:
+            process = subprocess.Popen(
+                ["unshare", "-m", "sh", "-c", f"{mounts} exec {command}"],
+                cwd=place,
+                stdout=file,
+                stderr=file,
+                env=environment,
+                start_new_session=True,
+            )
+        started.callback(_end, process)
+        end = time.monotonic() + _START_SECONDS
+        while process.poll() is None and time.monotonic() < end:
+            said = output.read_text(encoding="utf-8", errors="replace")
+            if "Ray runtime started" in said:
+                return
+            time.sleep(0.2)
+        _end(process)
+    raise AssertionError(f"{name} does not start: {said}")
 
 
-def _read_address(folder: Path, head: subprocess.Popen[bytes]) -> str:
-    end = time.monotonic() + 600
-    while not (file := folder / "ray_current_cluster").exists() or not file.read_text(encoding="utf-8"):
-        assert time.monotonic() < end and head.poll() is None, (folder / "head.txt").read_text()
-        time.sleep(0.2)
-    return file.read_text(encoding="utf-8").strip()
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a machine and all of its processes, which have a session of their own."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=20)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -31,6 +31,7 @@ from nas.runtime.private_folder import PrivateFolder, sweep, temporary_places
 from search_spaces.errors import NasError, WorkError
 
 _LOOK_SECONDS = 1.0
+_END = "end"  # the request after which the driver answers no more
 
 #: Name of a file in a folder to its content as Ray's reference to bytes; to None where it is gone.
 Contents = Mapping[str, Any]
@@ -122,11 +123,13 @@ class _Server:
         self._sent: dict[Path, tuple[tuple[int, int, int], Any]] = {}  # so that ranks share one copy
 
     def run(self) -> None:
-        """Answer until the actor is gone."""
+        """Answer until the driver asks to end, or the actor is gone."""
         ray = load_ray()
         with contextlib.suppress(ray.exceptions.RayActorError):
             while True:
                 number, (name, *arguments) = ray.get(self._switch.next.remote())
+                if name == _END:
+                    return
                 try:
                     answer = getattr(self, f"_{name}")(*arguments)
                 except NasError as error:
@@ -190,9 +193,11 @@ def lending(root: Path) -> Iterator[StudyFiles | None]:
     try:
         yield StudyFiles(switch)
     finally:
+        # While the driver waited for a request, Ray would print that it will ask again for ever.
+        switch.ask.remote((_END,))
+        thread.join(timeout=10)
         with contextlib.suppress(ray.exceptions.RayError):
             ray.kill(switch)
-        thread.join(timeout=10)
 
 
 def in_borrowed_folder(function: Callable[..., Any], files: StudyFiles | None) -> Callable[..., Any]:

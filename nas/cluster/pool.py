@@ -32,6 +32,10 @@ class _Worker:
         return getattr(self.instance, method)(item)
 
 
+#: Returns further items for workers, and for each the worker that is best at it.
+More = Callable[[], tuple[Sequence[Any], Sequence[int]]]
+
+
 @dataclass(frozen=True)
 class ItemResult:
     """The result of one item.
@@ -104,16 +108,28 @@ class Pool:
             yield from arrived
 
     def map_together(
-        self, method: str, items: Iterable[Any], preferred_workers: Sequence[int] = ()
+        self,
+        method: str,
+        items: Iterable[Any],
+        preferred_workers: Sequence[int] = (),
+        more: More | None = None,
     ) -> Iterator[list[ItemResult]]:
         """Yield results as `map` does, those together that have come together.
 
         Workers have their next items before results are yielded, so that none waits for what is done with them.
+
+        Args:
+            method: See `map`.
+            items: See `map`.
+            preferred_workers: See `map`.
+            more: Asked for further items, and their preferred workers, while all that are known have been given to
+                workers; there may be none now and some later. Their indices go on from those of ``items``.
         """
-        waiting = list(enumerate(items))
+        waiting, preferred = list(enumerate(items)), list(preferred_workers)
         running: dict[Any, tuple[int, Any]] = {}
         deaths: dict[int, int] = {}
-        self._assign(method, waiting, running, preferred_workers)
+        count = len(waiting)
+        self._assign(method, waiting, running, preferred)
         while waiting or running:
             interrupt.check()
             self._waiting.check(self.allocation.workers - len(self._starting), self.allocation.workers)
@@ -122,9 +138,15 @@ class Pool:
                 call = running.pop(reference, None)  # None where the worker's start has finished
                 if (result := self._finish(reference, call, waiting, deaths)) is not None:
                     results.append(result)
-            self._assign(method, waiting, running, preferred_workers)
+            self._assign(method, waiting, running, preferred)
             if results:
                 yield results
+            if more is not None and not waiting:
+                others, workers = more()
+                waiting += enumerate(others, start=count)
+                preferred += workers
+                count += len(others)
+                self._assign(method, waiting, running, preferred)
 
     def _assign(
         self,

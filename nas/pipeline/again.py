@@ -21,7 +21,7 @@ from search_spaces.errors import RequestError, StudyError
 #: Settings that decide what is searched for and how, and nothing of the supernet.
 ANEW = (
     *("objectives", "max_macs", "max_params", "max_latency_ms", "latency_table", "latency_runtime"),
-    *("sampler", "batch", "validation_images", "seed", "racing", "own_objectives"),
+    *("sampler", "batch", "ahead", "validation_images", "seed", "racing", "own_objectives"),
 )
 #: Options that count beside ``--from-study``.
 _COUNTING = (*ANEW, "retrain_epochs")

@@ -118,3 +118,9 @@ def require_usable(summary: DataSummary) -> None:
     """
     if summary.broken:
         raise broken_files_error(summary.broken)
+
+
+def side_to_keep(settings: Settings, data: Data) -> int | None:
+    """Return the side for the study's settings: none that the images' usual one would give again."""
+    is_usual = data.image_size == usual_side(data.summary.own_side)
+    return settings.image_size if is_usual else data.image_size

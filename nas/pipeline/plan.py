@@ -13,11 +13,10 @@ from nas.cluster.ray_cluster import Cluster
 from nas.cluster.teams import count_ranks
 from nas.data.batching import SHARD_IMAGES, batch_sizes
 from nas.data.dataset import Data
-from nas.data.decoding import usual_side
 from nas.latency.runtime_names import parse_runtime
 from nas.latency.table import LatencyTable, read_table
 from nas.pipeline.again import offering_another_search
-from nas.pipeline.images import describe_resizing, load_study_data, side_within_scales
+from nas.pipeline.images import describe_resizing, load_study_data, side_to_keep, side_within_scales
 from nas.pipeline.memory import Footprint, plan_memory
 from nas.pipeline.preflight import examine_machine, examine_search
 from nas.pipeline.request import SearchRequest
@@ -35,7 +34,7 @@ from nas.study.fingerprint import IMAGES
 from nas.study.folder import Study
 from nas.study.identity import StudyIdentity
 from nas.study.recipes import default_recipes, stored_recipes
-from nas.study.settings import Settings, keep_former_defaults, read_settings
+from nas.study.settings import Settings, choose_ahead, keep_former_defaults, read_settings
 from nas.training.compiled import require_compiler
 from nas.training.former_checkpoint import former_checkpoint
 from nas.training.pretrained import PretrainedStart, read_pretrained_starts
@@ -156,6 +155,7 @@ class SearchPlan:
             self.budget.seconds,
             self.settings.seed,
             self.settings.racing,
+            self.settings.ahead,
         )
 
 
@@ -186,7 +186,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     )
     is_asked = settings.image_size is not None
     resizing = None if is_asked else describe_resizing(data.summary, declaration.name)
-    settings = replace(settings, test_crop=data.test_crop, image_size=_side_to_keep(settings, data))
+    settings = replace(settings, test_crop=data.test_crop, image_size=side_to_keep(settings, data))
     if request.source is not None:
         request.source.require_images(data)
     has_begun = study.settings_file.exists()
@@ -198,6 +198,9 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         else:
             gpus = allocation.workers if allocation.gpus_per_worker else 0
             settings = default_recipes(settings, request.overrides, data.image_size, gpus)
+    if request.config is None:
+        begun = study.settings() if has_begun else None
+        settings = choose_ahead(settings, request.given, allocation.workers, begun)
     space = declaration.space(settings.scale, data.image_size, data.in_channels, len(data.class_names))
     teacher = find_teacher_of_supernet(settings, study, data)
     footprint: Footprint | None = None
@@ -273,12 +276,6 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         request.join,
         request.callbacks,
     )
-
-
-def _side_to_keep(settings: Settings, data: Data) -> int | None:
-    """Return the side for the study's settings: none that the images' usual one would give again."""
-    is_usual = data.image_size == usual_side(data.summary.own_side)
-    return settings.image_size if is_usual else data.image_size
 
 
 def _check_earlier_trials(study: Study, objectives: Sequence[Objective]) -> list[str]:

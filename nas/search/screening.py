@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,18 +58,9 @@ class ScreeningProposer(RandomProposer):
 
     def tell(self, trials: Sequence[FrozenTrial], values: Sequence[Sequence[float] | None]) -> None:
         """See `Proposer.tell`."""
-        self.resume([trial.params for trial in trials], [], values)
-
-    def resume(
-        self,
-        params: Sequence[Mapping[str, Value]],
-        sampler_attrs: Sequence[Mapping[str, Any]],
-        values: Sequence[Sequence[float] | None],
-    ) -> None:
-        """See `Proposer.resume`."""
         new: list[tuple[Architecture, list[float]]] = []
-        for one, objectives in zip(params, values, strict=True):
-            design = self.limits.space.assemble(one)
+        for trial, objectives in zip(trials, values, strict=True):
+            design = self.limits.space.assemble(trial.params)
             if objectives is not None and design.digest not in self.evaluated:
                 self.evaluated[design.digest] = design
                 self._learned.append((describe(design), list(objectives)))

@@ -33,6 +33,9 @@ from search_spaces.errors import RequestError, SpaceError, StudyError, nearest
 from search_spaces.published import published
 from search_spaces.yaml_reader import YamlReader
 
+#: Workers that may wait for the end of a batch.
+MOST_WAITING = 4
+
 
 def _check_quantity(option: str, text: str) -> None:
     parse_quantity(option, text)
@@ -159,6 +162,13 @@ class Settings:
         former=("nsga2",),
     )
     batch: int = setting(32, "Designs proposed at once (NSGA-II's population).", SEARCH, minimum=1)
+    ahead: int = setting(
+        0,
+        "Batches proposed before the one before them is evaluated, so that many workers never wait.",
+        SEARCH,
+        minimum=0,
+        default_help="0; more for more than 4 workers",
+    )
     policy: str = setting(
         "uniform",
         "How the paths of a training step are sampled.",
@@ -242,6 +252,11 @@ class Settings:
                 f"--racing stops designs by their top1 alone, and {others} is measured too; leave it out of "
                 "--objective, or leave --racing out"
             )
+        if self.ahead and self.sampler == "tpe":
+            raise RequestError(
+                "--ahead proposes before earlier designs are evaluated, and --sampler tpe counts on knowing them; take "
+                "--ahead 0, or another --sampler"
+            )
         if self.policy == "fair" and self.paths != "by-choice":
             raise RequestError(
                 f"--policy fair gives operators their turns and cannot draw paths {self.paths}; take --policy uniform"
@@ -311,6 +326,29 @@ def keep_former_defaults(settings: Settings, given: Collection[str], stored: Set
         if each.name not in given and getattr(stored, each.name) in each.former
     }
     return replace(settings, **kept)
+
+
+def choose_ahead(
+    settings: Settings, given: Collection[str], workers: int, stored: Settings | None
+) -> Settings:
+    """Return settings that propose so far ahead that so many workers are kept busy, unless the user chose.
+
+    With more than four workers twice as many designs are under way as there are workers: where a batch is waited for to
+    its end, most of them have nothing to do meanwhile. Larger batches would do too, and know less of earlier designs. A
+    study keeps what it began with.
+
+    Args:
+        settings: What is asked for.
+        given: Names of the settings that the user gave.
+        workers: The workers.
+        stored: The settings of a study that has begun, or None.
+    """
+    if "ahead" in given:
+        return settings
+    if stored is not None:
+        return replace(settings, ahead=stored.ahead)
+    waits = workers <= MOST_WAITING or settings.sampler == "tpe"
+    return replace(settings, ahead=0 if waits else -(-2 * workers // settings.batch))
 
 
 def read_settings(path: Path) -> Settings:

@@ -75,8 +75,9 @@ ENTRIES: dict[str, dict[str, Entry]] = {
             *("--latency-runtime", "onnxruntime"),
             refusals=[(*SEARCH, "--latency-runtime", "onnxruntime")],
         ),
-        "--sampler": of(SEARCH, "--sampler", "tpe"),
+        "--sampler": of(SEARCH, "--sampler", "random"),
         "--batch": of(SEARCH, "--batch", "7"),
+        "--ahead": of(SEARCH, "--ahead", "1", refusals=[(*SEARCH, "--ahead", "1", "--sampler", "tpe")]),
         "--validation-images": of(
             SEARCH, "--validation-images", "5", refusals=[(*COSTS, "--validation-images", "5")]
         ),

@@ -10,8 +10,9 @@ from random import Random
 from statistics import fmean, pstdev, stdev
 from typing import Any
 
-from nas.ranking.agreement import LEAST_DESIGNS, kendall_tau, regret_at
+from nas.ranking.agreement import LEAST_DESIGNS, regret_at
 from nas.ranking.calibration import calibrate
+from nas.ranking.correlation import kendall_tau
 from nas.ranking.trained_designs import TrainedDesign
 from nas.search.pareto import front
 

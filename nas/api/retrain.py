@@ -18,10 +18,12 @@ from nas.pipeline.models import plan_retraining, run_retraining
 from nas.pipeline.resumable import resumable
 from nas.report.trackers import parse_tracker
 from nas.report.tracking import follow
-from nas.runtime.callbacks import NO_CALLBACKS, Callback, Callbacks
+from nas.runtime.callbacks import Callback, Callbacks
 from nas.study.find import find_study
 from nas.study.folder import Study
 from nas.study.recipes import retraining_recipe
+from nas.training.own_functions import NO_FUNCTIONS, OwnFunctions
+from nas.training.training_step import TrainingStep, name_step
 from search_spaces.architecture import Architecture
 from search_spaces.errors import DataError, RequestError
 
@@ -43,7 +45,7 @@ class RetrainRequest:
         compile: Whether blocks are compiled by region.
         budget: What may be used.
         images: The study's images where they were given as such; None where its settings say where they are.
-        callbacks: What a program is told meanwhile.
+        own: Functions of a Python program.
         track: Where metrics are sent to; None for nowhere.
         ray_address: Which Ray cluster is used; None for the one that is found.
     """
@@ -60,7 +62,7 @@ class RetrainRequest:
     compile: bool = False
     budget: str = "auto"
     images: Source | None = None
-    callbacks: Callbacks = NO_CALLBACKS
+    own: OwnFunctions = NO_FUNCTIONS
     track: str | None = None
     ray_address: str | None = None
 
@@ -117,7 +119,7 @@ def run_retrain(
         teacher=request.teacher,
         candidates=request.candidates,
         images=request.images,
-        callbacks=request.callbacks,
+        own=request.own,
         ray_address=request.ray_address,
     )
     # Refused before anything is sent to a tracker.
@@ -142,6 +144,7 @@ def retrain(
     compile: bool = False,
     budget: str = "auto",
     callbacks: Sequence[Callback] = (),
+    training_step: TrainingStep | None = None,
     track: str | None = None,
     ray_address: str | None = None,
     quiet: bool = False,
@@ -165,6 +168,7 @@ def retrain(
         compile: Whether blocks are compiled by region; needs a C++ compiler.
         budget: What may be used: ``auto``, ``8gpu``, ``2cpu``.
         callbacks: What is told of epochs, in this process.
+        training_step: What is minimised, as of `search`; that of ``study`` where `search` returned it.
         track: Send metrics to ``tensorboard``, ``mlflow`` or ``mlflow:URI`` as well.
         ray_address: Ray cluster to work on, as `nas search` takes it.
         quiet: Whether nothing is printed meanwhile.
@@ -192,7 +196,7 @@ def retrain(
             compile,
             budget,
             _find_images(found, study, data),
-            Callbacks(tuple(callbacks)),
+            _find_functions(study, training_step, callbacks),
             track,
             ray_address,
         )
@@ -201,6 +205,16 @@ def retrain(
         )
         results, _ = run_retrain(found, request, call, "the same call goes on with it")
     return [Retrained(found.folder, result) for result in results]
+
+
+def _find_functions(
+    study: object, training_step: TrainingStep | None, callbacks: Sequence[Callback]
+) -> OwnFunctions:
+    """Return the functions that were given, and of others those by which the study was searched here."""
+    name_step(training_step)
+    known = study.own if isinstance(study, SearchResult) else NO_FUNCTIONS
+    step = known.training_step if training_step is None else training_step
+    return OwnFunctions(known.objectives, step, Callbacks(tuple(callbacks)))
 
 
 def _find_images(

@@ -16,10 +16,12 @@ from nas.api.keywords import PathText, SearchSettings, find_own, read_settings
 from nas.api.result import SearchResult
 from nas.api.session import format_call, session
 from nas.pipeline.candidates import count_candidates
+from nas.pipeline.exports import export_result
 from nas.pipeline.following import Following
 from nas.pipeline.joining import join_search
-from nas.pipeline.models import best_of_search, export_result, plan_retraining_after, run_retraining
-from nas.pipeline.plan import SearchPlan, describe_plan, plan_search
+from nas.pipeline.models import plan_retraining_after, run_retraining
+from nas.pipeline.plan import SearchPlan, plan_search
+from nas.pipeline.plan_description import describe_plan
 from nas.pipeline.plan_json import plan_to_json
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.resumable import resumable
@@ -35,11 +37,25 @@ from nas.runtime.extras import require_package
 from nas.runtime.lock import LockHeldError
 from nas.search.own_objectives import Objective
 from nas.search.trial_store import TrialRecord
+from nas.study.designs import best_of_search
+from nas.training.own_functions import OwnFunctions
+from nas.training.training_step import TrainingStep, name_step
 from search_spaces.errors import RequestError
 
 _OWN = ("space", "data", "budget", "study", "storage", "storage_file", "config", "from_study")
 _FOLLOWING = (
-    *("constraints", "callbacks", "gate", "retrain", "baselines", "export", "join", "ray_address", "quiet"),
+    *(
+        "constraints",
+        "callbacks",
+        "training_step",
+        "gate",
+        "retrain",
+        "baselines",
+        "export",
+        "join",
+        "ray_address",
+        "quiet",
+    ),
 )
 
 
@@ -150,6 +166,8 @@ def prepare_search(request: SearchRequest, following: Following, track: str | No
         option = "--retrain" if retrain else "--gate"
         raise RequestError(f"--join shares a search and nothing else; leave {option} out, or --join")
     plan = plan_search(request)
+    if retrain:
+        request.own.require_step(plan.settings.training_step)
     if gate is not None and not plan.settings.needs_supernet:
         raise RequestError("--gate judges a supernet, and this search trains none; leave it out")
     if gate is not None and plan.space.size < LEAST_DESIGNS:
@@ -173,6 +191,7 @@ def search(
     from_study: PathText | None = None,
     constraints: Sequence[Objective] = (),
     callbacks: Sequence[Callback] = (),
+    training_step: TrainingStep | None = None,
     gate: float | None = None,
     retrain: int = 0,
     baselines: bool = False,
@@ -201,6 +220,8 @@ def search(
         constraints: Objectives of one's own that have a limit and are not optimised; built-in ones are ``max_macs`` and
             the like.
         callbacks: What is told of steps, trials and epochs, in this process.
+        training_step: What the supernet and retrained designs minimise: a function of a network and a `TrainingBatch`
+            that returns a loss, which workers call; the recipe's loss where it is left out.
         gate: Kendall's tau that is asked of the supernet's order of 16 designs, which are trained alone first.
         retrain: Designs to retrain alone, to the end.
         baselines: Whether the analogues of the published designs are retrained as well.
@@ -232,6 +253,8 @@ def search(
         given = read_settings(keywords, (*_OWN, *_FOLLOWING))
         if own:
             given["own_objectives"] = tuple(each.declaration for each in own)
+        if (step := name_step(training_step)) is not None:
+            given["training_step"] = step
         request = SearchRequest(
             given,
             None if config is None else Path(config),
@@ -241,9 +264,8 @@ def search(
             None if storage_file is None else Path(storage_file),
             None if from_study is None else os.fspath(from_study),
             None if origin is None else origin.source,
-            own,
             join,
-            Callbacks(tuple(callbacks)),
+            OwnFunctions(own, training_step, Callbacks(tuple(callbacks))),
             ray_address,
         )
         job = prepare_search(request, Following(retrain, baselines, export, gate), track)
@@ -253,4 +275,4 @@ def search(
             "search", **keywords, budget=budget, study=study, from_study=from_study, ray_address=ray_address
         )
         job.run(call, "the same call goes on with it")
-    return SearchResult(job.plan.study, request.images)
+    return SearchResult(job.plan.study, request.images, request.own)

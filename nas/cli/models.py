@@ -210,7 +210,7 @@ def import_checkpoint(
     from nas.export import importer
     from nas.export.formats import parse_formats
     from nas.export.options import parse_options
-    from nas.pipeline.models import require_export_folder
+    from nas.pipeline.exports import require_export_folder
 
     chosen = parse_formats(formats)
     options = parse_options(

@@ -17,7 +17,8 @@ from nas.latency.measure import measure_as_rank, measure_table, usual_conditions
 from nas.latency.runtime_names import parse_runtime
 from nas.latency.table import LatencyTable
 from nas.pipeline.gate import check_order
-from nas.pipeline.plan import SearchPlan, describe_plan
+from nas.pipeline.plan import SearchPlan
+from nas.pipeline.plan_description import describe_plan
 from nas.pipeline.teaching import prepare_teacher
 from nas.runtime.console import bar, duration, log, progress_callback, quantity
 from nas.runtime.device import planned_device
@@ -37,6 +38,7 @@ from nas.training.former_checkpoint import restore_checkpoint
 from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank
 from nas.training.supernet_checkpoint import read_progress, read_supernet
 from nas.training.supernet_progress import TrainingProgress, progress_bar
+from nas.training.training_step import recipe_step
 from search_spaces.errors import WorkError
 from search_spaces.named_designs import initial_designs
 from supernet.supernet import Supernet
@@ -129,7 +131,7 @@ def search_supernet(
                 settings.validation_images,
                 settings.seed,
                 settings.racing,
-                measures_of(plan.objectives),
+                measures_of(plan.own.objectives),
             )
             evaluate = population = Population(plan.allocation, payload)
             stack.callback(population.close)
@@ -163,7 +165,7 @@ def _search_store(
             if found is not None and (best is None or found.top1 > best.top1):
                 best = found
             progress.update(evaluated, "" if best is None else f"best {best}")
-            plan.callbacks.on_trial(trial.architecture, trial.scores, evaluated)
+            plan.own.callbacks.on_trial(trial.architecture, trial.scores, evaluated)
 
         return search.run(on_result)
 
@@ -271,6 +273,7 @@ def _train_supernet(plan: SearchPlan) -> Supernet:
             plan.pretrained,
             plan.checkpoint_identities,
             teacher,
+            plan.own.training_step or recipe_step,
         )
         all_steps = settings.recipe.epochs * steps_per_epoch(settings, plan.data)
         with (
@@ -280,7 +283,7 @@ def _train_supernet(plan: SearchPlan) -> Supernet:
 
             def on_progress(latest: TrainingProgress) -> None:
                 show(latest)
-                plan.callbacks.on_step(latest.step, all_steps, latest.loss)
+                plan.own.callbacks.on_step(latest.step, all_steps, latest.loss)
 
             team = allocate_team(plan.allocation, ranks, one_machine=one_machine)
             with lending(plan.study.folder) as files:

@@ -233,6 +233,7 @@ class Settings:
     own_objectives: tuple[ObjectiveDeclaration, ...] = setting(
         (), "Scores that a Python program computes, which may be objectives and have limits."
     )
+    training_step: str | None = setting(None, "Name of a Python program's function that trainings minimise.")
     recipe: Recipe = setting(Recipe(), "How the supernet is trained.")
     retraining: Recipe = setting(Recipe(), "How designs of the front are retrained.", compared=NOT_COMPARED)
 
@@ -309,6 +310,8 @@ class Settings:
         content = asdict(self)
         if not self.own_objectives:
             del content["own_objectives"]
+        if self.training_step is None:
+            del content["training_step"]
         return yaml.safe_dump(content, sort_keys=False)
 
 

@@ -15,7 +15,6 @@ from nas.cluster.teams import plan_teams
 from nas.cluster.trials import run_trials
 from nas.data.batching import usable_shards
 from nas.data.dataset import Data
-from nas.runtime.callbacks import NO_CALLBACKS, Callbacks
 from nas.runtime.console import bar, log
 from nas.runtime.uncertainty import Accuracy, format_accuracy
 from nas.study.designs import Design
@@ -23,9 +22,11 @@ from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
 from nas.training.epoch_history import FILE_NAME, Epoch, read_history
 from nas.training.former_checkpoint import restore_checkpoint
+from nas.training.own_functions import NO_FUNCTIONS, OwnFunctions
 from nas.training.retraining_job import RetrainingJob
 from nas.training.stored_answers import TrainingTeacher
 from nas.training.subnet import train_one
+from nas.training.training_step import name_step
 from nas.training.weight_digest import digest_weights
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
@@ -63,7 +64,7 @@ class Trainer:
         compile: Whether blocks are compiled.
         one_machine: Whether all workers are on one machine.
         teacher: What teaches them beside the labels, or None.
-        callbacks: What a program is told meanwhile.
+        own: Functions of a Python program.
     """
 
     study: Study
@@ -73,7 +74,7 @@ class Trainer:
     compile: bool = False
     one_machine: bool = True
     teacher: TrainingTeacher | None = None
-    callbacks: Callbacks = NO_CALLBACKS
+    own: OwnFunctions = NO_FUNCTIONS
 
     def job(
         self, design: Design, mode: str, weights: Mapping[str, Tensor] | None = None, until: int | None = None
@@ -90,6 +91,7 @@ class Trainer:
             None if weights is None else digest_weights(weights),
             self.compile,
             None if self.teacher is None else self.teacher.digest,
+            name_step(self.own.training_step),
             until,
         )
 
@@ -136,10 +138,15 @@ class Trainer:
                     rates.pop(name, None)
                 job, epoch, top1 = by_name[name], result["epoch"], result["top1"]
                 on_epoch(job, epoch, top1)
-                self.callbacks.on_epoch(job.architecture, job.mode, epoch, job.recipe.epochs, top1)
+                self.own.callbacks.on_epoch(job.architecture, job.mode, epoch, job.recipe.epochs, top1)
                 progress.update(sum(epochs.values()), info)
 
-            payload = {"data": self.data, "inherited": weights, "teacher": self.teacher}
+            payload = {
+                "data": self.data,
+                "inherited": weights,
+                "teacher": self.teacher,
+                "training_step": self.own.training_step,
+            }
             with lending(self.study.folder) as files:
                 train = in_borrowed_folder(train_one, files)
                 run_trials(train, list(jobs), payload, teams, str(tune_folder), on_result)

@@ -1,0 +1,118 @@
+"""Training steps of a program's own: in workers, in a study's files, and refused where they would train nothing."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+
+import nas
+from nas import TrainingBatch
+from nas.runtime.files import load_tensors
+from search_spaces.errors import RequestError, StudyError
+from tests.helpers.command_line import TINY_SPACE, Nas, paint_folder
+
+
+def shifted(network: nn.Module, batch: TrainingBatch) -> Tensor:
+    """A loss of the same gradients as the recipe's."""
+    return batch.recipe_loss(network(batch.images)) + 100
+
+
+def number(network: nn.Module, batch: TrainingBatch) -> Any:
+    return batch.recipe_loss(network(batch.images)).item()
+
+
+def plain(network: nn.Module, batch: TrainingBatch) -> Tensor:
+    return batch.recipe_loss(network(batch.images))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(TINY_SPACE)
+    paint_folder(tmp_path / "images")
+    return tmp_path
+
+
+SHORT: dict[str, Any] = {
+    "budget": "1cpu,4trials",
+    "batch": 4,
+    "epochs": 2,
+    "batch_size": 12,
+    "retrain_epochs": 2,
+    "quiet": True,
+}
+
+
+def test_a_step_that_trains_nothing_is_refused_and_nothing_is_written(place: Path) -> None:
+    lock = threading.Lock()
+
+    def locked(network: nn.Module, batch: TrainingBatch) -> Tensor:
+        with lock:
+            return shifted(network, batch)
+
+    for step, sentence in (
+        (number, r"^training step 'number' returned \d\.\d+; return the loss, a scalar tensor of floats"),
+        (
+            locked,
+            r"^training step 'locked' cannot be sent to workers \(TypeError: cannot pickle '_thread.lock'",
+        ),
+        (lambda network, batch: shifted(network, batch), "^training_step must be a function with a name"),
+    ):
+        with pytest.raises(RequestError, match=sentence):
+            nas.search("tiny.yaml", "folder:images", study="s", training_step=step, **SHORT)
+    assert not (place / "s").exists()
+
+
+def losses(file: Path) -> list[float]:
+    head, *rows = (line.split(",") for line in file.read_text().splitlines())
+    column = next(index for index, name in enumerate(head) if "loss" in name)
+    return [float(row[column]) for row in rows]
+
+
+@pytest.mark.slow
+def test_a_search_and_its_retraining_minimise_it(place: Path, request: pytest.FixtureRequest) -> None:
+    """A loss that is larger by a constant is told by its value, and trains the very same weights."""
+    usual = nas.search("tiny.yaml", "folder:images", study="usual", **SHORT)
+    found = nas.search("tiny.yaml", "folder:images", study="own", training_step=shifted, **SHORT)
+    pairs = [(usual.path / "supernet", found.path / "supernet")]
+    assert yaml.safe_load((found.path / "study.yaml").read_text())["training_step"] == "shifted"
+    assert "training_step" not in (usual.path / "study.yaml").read_text()
+    design = found.front[0].architecture
+    for each in (usual, found):  # the program that searched has the step at hand
+        nas.retrain(each, design, from_scratch=True, budget="1cpu", quiet=True)
+    pairs += [
+        (usual.path / f"retrained/{design.digest}/scratch", found.path / f"retrained/{design.digest}/scratch")
+    ]
+    for one, other in pairs:
+        usual_losses = losses(one / "history.csv")
+        assert losses(other / "history.csv") == pytest.approx([100 + loss for loss in usual_losses], rel=1e-5)
+        assert len(usual_losses) == 2
+        (file,) = (path.name for path in one.glob("*.safetensors"))
+        ours, theirs = load_tensors(one / file)[0], load_tensors(other / file)[0]
+        assert ours.keys() == theirs.keys()
+        for name, weight in ours.items():
+            torch.testing.assert_close(weight, theirs[name], rtol=1e-4, atol=1e-5)
+    (result,) = found.retrained
+    assert result.result["made_from"]["training_step"] == "shifted"
+    # Another step is another study, and another retraining.
+    with pytest.raises(StudyError, match="was made with training_step=shifted, not plain"):
+        nas.search("tiny.yaml", "folder:images", study="own", training_step=plain, **SHORT)
+    with pytest.raises(StudyError, match="was made with training_step=shifted, not None"):
+        nas.search("tiny.yaml", "folder:images", study="own", **SHORT)
+    with pytest.raises(RequestError, match=r"^the study trains by step 'shifted', a function of a Python pr"):
+        nas.retrain("own", design, from_scratch=True, budget="1cpu", quiet=True)
+    (again,) = nas.retrain("own", design, from_scratch=True, budget="1cpu", training_step=plain, quiet=True)
+    assert again.result["made_from"]["training_step"] == "plain"
+    assert losses(pairs[1][1] / "history.csv") == pytest.approx(losses(pairs[1][0] / "history.csv"), rel=1e-5)
+    # The command line searches on with the trained supernet, and leaves training to the program.
+    command: Nas = request.getfixturevalue("nas")
+    outcome = command("search", "--config", "own/study.yaml", "--study", "own", "--budget", "1cpu,6trials")
+    assert outcome.code == 0, outcome.err
+    outcome = command("retrain", "own")
+    assert outcome.code == 2 and "the study trains by step 'shifted'" in outcome.err

@@ -118,7 +118,7 @@ class SearchPlan:
     @cached_property
     def num_listed(self) -> int | None:
         """How many designs there are where the search evaluates all of them, or None."""
-        if self.limits.goal != self.goal:
+        if self.limits.goal != self.goal.beforehand:
             return None
         listed = self.limits.list_designs(self.search_config.trials)
         return None if listed is None else len(listed)
@@ -299,7 +299,8 @@ def _check_earlier_trials(study: Study, objectives: Sequence[Objective]) -> list
 
 
 def _known_part(goal: Goal, latency: LatencyTable | None) -> Goal:
-    """Return a goal without limits on latencies that are still to be measured."""
+    """Return a goal without limits on what is still to be measured, of designs or of latencies."""
+    goal = goal.beforehand
     if latency is not None:
         return goal
     return replace(goal, constraints=tuple(one for one in goal.constraints if one[0] != "latency_ms"))

@@ -16,7 +16,10 @@ from nas.training.supernet import count_shards, steps_per_epoch
 def describe_plan(plan: SearchPlan) -> list[str]:
     """Return the plan in lines for people."""
     data, config, allocation = plan.data, plan.search_config, plan.allocation
-    limits = ", ".join(f"{name} <= {quantity(limit)}" for name, limit in plan.goal.constraints)
+    limits = ", ".join(
+        f"{name} {'>=' if plan.goal.is_least(name) else '<='} {quantity(limit)}"
+        for name, limit in plan.goal.constraints
+    )
     time_limit = "" if plan.budget.seconds is None else f", at most {duration(plan.budget.seconds)}"
     cores = "core" if allocation.cpus_per_worker == 1 else "cores"
     return [

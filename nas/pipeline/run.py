@@ -71,7 +71,7 @@ def _run_search(plan: SearchPlan, command: Sequence[str], gate: float | None) ->
     for line in describe_plan(plan):
         log.note(line)
     latency = obtain_latencies(plan)  # before any worker runs beside the measurement
-    Limits(plan.space, plan.goal, plan.scores_with(latency)).require_possible()
+    Limits(plan.space, plan.goal.beforehand, plan.scores_with(latency)).require_possible()
     supernet = obtain_supernet(plan) if settings.needs_supernet else None
     if supernet is not None:
         ray_cluster.start(plan.cluster)
@@ -161,7 +161,7 @@ def _search_store(
             nonlocal best
             lease.require()
             plan.study.lock.require_in_place()
-            found = trial.accuracy if trial.measured else None
+            found = trial.accuracy if trial.eligible else None
             if found is not None and (best is None or found.top1 > best.top1):
                 best = found
             progress.update(evaluated, "" if best is None else f"best {best}")
@@ -173,7 +173,7 @@ def _search_store(
 def describe_trials(trials: Sequence[TrialRecord]) -> str:
     """Return how many designs were proposed, and what became of them."""
     counts = {
-        "over a limit": sum(trial.rejected is not None for trial in trials),
+        "over a limit": sum(trial.rejected is not None and not trial.repeat for trial in trials),
         "failed": sum(trial.failed is not None and not trial.repeat for trial in trials),
         "repeated": sum(trial.repeat for trial in trials),
     }
@@ -199,12 +199,14 @@ def _explain_empty_front(trials: list[TrialRecord], plan: SearchPlan) -> str:
             f"no design could be evaluated; {len(failed)} failed, the last because {failed[-1].failed} (the study's "
             "log has more): mend the cause and run the search again"
         )
-    least = ", ".join(
-        f"{name} {quantity(min(trial.scores[name] for trial in trials))}" for name, _ in plan.goal.constraints
-    )
+    nearest = []
+    for name, _ in plan.goal.constraints:
+        seen = [trial.scores[name] for trial in trials if name in trial.scores]
+        extreme = max if plan.goal.is_least(name) else min
+        nearest += [f"{name} {quantity(extreme(seen))}"] if seen else []
     return (
-        f"none of {len(trials)} proposed designs keeps the limits; the least seen was {least}: loosen the limits "
-        "or search a smaller space"
+        f"none of {len(trials)} proposed designs keeps the limits; the nearest seen was {', '.join(nearest)}: loosen "
+        "the limits or search a smaller space"
     )
 
 

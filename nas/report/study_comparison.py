@@ -212,7 +212,8 @@ def _notes(compared: Sequence[ComparedStudy], gain: str, cost: str) -> list[str]
                 f"{study.name} was also searched for {', '.join(others)}, which is left out here: its front is another."
             )
         if study.findings.goal.constraints:
-            limits = ", ".join(f"{name} at most {limit:g}" for name, limit in study.findings.goal.constraints)
+            goal = study.findings.goal
+            limits = ", ".join(f"{name} {goal.relation(name)} {limit:g}" for name, limit in goal.constraints)
             notes.append(f"{study.name} kept limits ({limits}), which its front and hypervolume suffer from.")
         if not study.findings.finished:
             notes.append(f"The search of {study.name} has not finished.")

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from optuna.trial import FrozenTrial
 
+from nas.search.constraint_attrs import constraint_attrs_of, to_constraint_attrs
 from nas.search.evaluations import Failure
+from nas.search.objectives import Goal
 from nas.search.trial_store import TrialRecord
 
 
@@ -74,13 +76,27 @@ def find_new_designs(
     return list(new.values())
 
 
-def with_result(proposal: TrialRecord, found: Mapping[str, float] | Failure) -> TrialRecord:
-    """Return a proposal with the scores of its evaluation, or the reason why it has none."""
+def with_result(proposal: TrialRecord, found: Mapping[str, float] | Failure, goal: Goal) -> TrialRecord:
+    """Return a proposal with the scores of its evaluation, or the reason why it has none.
+
+    Args:
+        proposal: A proposal that keeps the limits that are known beforehand.
+        found: What its evaluation gave.
+        goal: The search's, whose limits on what was measured are looked at now.
+    """
     if isinstance(found, Failure):
         return replace(proposal, failed=found.reason)
     scores = {**proposal.scores, **found}
     stopped, images, correct = (_pop_count(scores, name) for name in ("stopped_after", "images", "correct"))
-    return replace(proposal, scores=scores, stopped_after=stopped, images=images, correct=correct)
+    return replace(
+        proposal,
+        scores=scores,
+        rejected=goal.format_violation(scores),
+        stopped_after=stopped,
+        images=images,
+        correct=correct,
+        sampler_attrs={**proposal.sampler_attrs, **to_constraint_attrs(goal.violations(scores))},
+    )
 
 
 def _pop_count(scores: dict[str, float], name: str) -> int | None:
@@ -93,8 +109,10 @@ def answer_from(proposal: TrialRecord, earlier: TrialRecord) -> TrialRecord:
     return replace(
         proposal,
         scores=earlier.scores,
+        rejected=earlier.rejected,
         repeat=True,
         stopped_after=earlier.stopped_after,
         images=earlier.images,
         failed=earlier.failed,
+        sampler_attrs={**proposal.sampler_attrs, **constraint_attrs_of(earlier.sampler_attrs)},
     )

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial
 from nas.runtime.console import log
 from nas.search.analytic import AnalyticScores
 from nas.search.batches import OpenBatch, answer_from, find_new_designs, group_by_batch, with_result
+from nas.search.constraint_attrs import to_constraint_attrs
 from nas.search.evaluations import Evaluations, Failure
 from nas.search.limits import Limits
 from nas.search.objectives import Goal
@@ -33,7 +34,7 @@ from nas.search.racing import required_top1
 from nas.search.redraw import Redrawer
 from nas.search.samplers import LISTED, ListProposer, create_proposer
 from nas.search.sharing import More, Proposal, evaluate_open
-from nas.search.trial_store import Store, TrialRecord, to_constraint_attrs
+from nas.search.trial_store import Store, TrialRecord
 from search_spaces.architecture import Architecture
 from search_spaces.space import Space
 
@@ -99,7 +100,7 @@ class Search:
     @cached_property
     def limits(self) -> Limits:
         """What the limits leave of the space."""
-        return Limits(self.space, self.config.goal, self.analytic_scores)
+        return Limits(self.space, self.config.goal.beforehand, self.analytic_scores)
 
     @cached_property
     def listed(self) -> list[Architecture] | None:
@@ -286,11 +287,20 @@ class Search:
             settled = progress.settled
             repeats = [answer_from(one, settled[one.architecture.digest]) for one in batch.unfinished]
             self._finish(batch, repeats)
+            self._set_measured_constraints(batch)
             proposer.tell(batch.trials, self._objectives(batch.in_order()))
         records = batch.in_order()
         if self.config.racing is not None:
             progress.front = pareto_records([*progress.front, *records], self.config.goal)
         return records
+
+    def _set_measured_constraints(self, batch: OpenBatch) -> None:
+        """Say on the trials of a batch how far they are beyond limits that nothing was known of beforehand."""
+        for trial, record in zip(batch.trials, batch.in_order(), strict=True):
+            known = trial.constraints
+            for name, violation in self.config.goal.violations(record.scores).items():
+                if name not in known:
+                    trial.set_constraint(name, violation)
 
     def _fit(
         self, waiting: Sequence[TrialRecord], room: int, finished: Mapping[int, TrialRecord]
@@ -348,7 +358,7 @@ class Search:
             return [record.architecture for record, _ in new], [required for _, required in new]
 
         for done in self.evaluate(*add(proposals), lambda: add(more())):
-            yield [with_result(given[index], found) for index, found in done.items()]
+            yield [with_result(given[index], found, self.config.goal) for index, found in done.items()]
 
     def _required_top1(
         self, proposals: Sequence[TrialRecord], rivals: Sequence[TrialRecord]
@@ -376,6 +386,6 @@ class Search:
 
 def pareto_records(records: Sequence[TrialRecord], goal: Goal) -> list[TrialRecord]:
     """Return the trials of the Pareto front, best in the first objective first."""
-    measured = [record for record in records if record.measured]
-    values = [goal.values(record.scores) for record in measured]
-    return [measured[index] for index in front(values, goal.directions)]
+    eligible = [record for record in records if record.eligible]
+    values = [goal.values(record.scores) for record in eligible]
+    return [eligible[index] for index in front(values, goal.directions)]

@@ -338,7 +338,7 @@ class Study:
                 "limits": dict(goal.constraints),
                 "trials": len(rows),
                 "evaluated": sum(row.evaluated for row in rows),
-                "rejected": sum(row.rejected is not None for row in rows),
+                "rejected": sum(row.rejected is not None and not row.repeat for row in rows),
                 "failed": sum(row.failed is not None and not row.repeat for row in rows),
                 "repeated": sum(row.repeat for row in rows),
                 "stopped": sum(row.evaluated and row.stopped_after is not None for row in rows),

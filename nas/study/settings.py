@@ -246,12 +246,11 @@ class Settings:
                 f"--racing stops designs by their top1, and --objective is {self.objectives}; give --objective "
                 "top1,macs, or leave --racing out"
             )
-        measured = [name for name in goal.objectives if goal.declaration(name).of == "network"]
-        if self.racing is not None and measured != ["top1"]:
-            others = ", ".join(name for name in measured if name != "top1")
+        if self.racing is not None and goal.measured != ("top1",):
+            others = ", ".join(name for name in goal.measured if name != "top1")
             raise RequestError(
                 f"--racing stops designs by their top1 alone, and {others} is measured too; leave it out of "
-                "--objective, or leave --racing out"
+                "--objective and the limits, or leave --racing out"
             )
         if self.ahead and self.sampler == "tpe":
             raise RequestError(
@@ -272,9 +271,8 @@ class Settings:
 
     @property
     def needs_supernet(self) -> bool:
-        """Whether designs are compared by accuracy or loss; costs and latencies need no weights."""
-        goal = self.goal
-        return any(goal.declaration(name).of == "network" for name in goal.objectives)
+        """Whether designs are compared by accuracy or loss, or by what is measured; costs need no weights."""
+        return bool(self.goal.measured)
 
     @property
     def goal(self) -> Goal:
@@ -294,7 +292,7 @@ class Settings:
 
     @property
     def limits(self) -> tuple[tuple[str, float], ...]:
-        """Largest value allowed of a score, by name."""
+        """Largest value allowed of a score, or the smallest of one's own where more is better, by name."""
         limits: list[tuple[str, float]] = []
         if self.max_macs is not None:
             limits.append(("macs", parse_quantity("--max-macs", self.max_macs)))

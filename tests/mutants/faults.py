@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.fault import Fault
+from tests.mutants.own_faults import OWN_FAULTS
 from tests.mutants.size_faults import SIZE_FAULTS
 
 TRAINING, EVALUATION = "tests/nas/training", "tests/nas/evaluation"
@@ -19,8 +20,8 @@ FAULTS = (
     Fault(
         "the teacher is never used in sandwich",
         "nas/training/supernet_step.py",
-        'path.learns_from == "teacher" and first_answer is not None',
-        'path.learns_from == "nobody" and first_answer is not None',
+        'answer if path.learns_from == "teacher" else None',
+        'answer if path.learns_from == "nobody" else None',
         (STEP,),
     ),
     Fault(
@@ -243,8 +244,8 @@ FAULTS = (
     Fault(
         "the supernet's teacher is never used",
         "nas/training/supernet_step.py",
-        "criterion.loss(logits, *lesson[1:])",
-        "criterion.loss(logits, lesson.targets)",
+        "prepare_lesson(criterion, teaching, step, shard, images, labels)",
+        "prepare_lesson(criterion, None, step, shard, images, labels)",
         (TEACHER,),
     ),
     Fault(
@@ -285,8 +286,8 @@ FAULTS = (
     Fault(
         "a design's teacher is never used",
         "nas/training/subnet_step.py",
-        "criterion.loss(network(own), *lesson[1:])",
-        "criterion.loss(network(own), lesson.targets)",
+        "prepare_lesson(criterion, teaching, step, shard, images, labels)",
+        "prepare_lesson(criterion, None, step, shard, images, labels)",
         (TEACHER,),
     ),
     Fault(
@@ -318,4 +319,5 @@ FAULTS = (
         (f"{TRAINING}/test_part_counts.py",),
     ),
     *SIZE_FAULTS,
+    *OWN_FAULTS,
 )

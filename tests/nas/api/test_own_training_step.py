@@ -16,6 +16,7 @@ from nas import TrainingBatch
 from nas.runtime.files import load_tensors
 from search_spaces.errors import RequestError, StudyError
 from tests.helpers.command_line import TINY_SPACE, Nas, paint_folder
+from tests.helpers.in_process import use_this_process
 
 
 def shifted(network: nn.Module, batch: TrainingBatch) -> Tensor:
@@ -75,21 +76,24 @@ def losses(file: Path) -> list[float]:
     return [float(row[column]) for row in rows]
 
 
-@pytest.mark.slow
-def test_a_search_and_its_retraining_minimise_it(place: Path, request: pytest.FixtureRequest) -> None:
+def shared(study: Path, design: nas.Architecture) -> list[Path]:
+    return [study / "supernet", study / f"retrained/{design.digest}/scratch"]
+
+
+def test_a_search_and_its_retraining_minimise_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """A loss that is larger by a constant is told by its value, and trains the very same weights."""
+    use_this_process(monkeypatch)
     usual = nas.search("tiny.yaml", "folder:images", study="usual", **SHORT)
     found = nas.search("tiny.yaml", "folder:images", study="own", training_step=shifted, **SHORT)
-    pairs = [(usual.path / "supernet", found.path / "supernet")]
     assert yaml.safe_load((found.path / "study.yaml").read_text())["training_step"] == "shifted"
     assert "training_step" not in (usual.path / "study.yaml").read_text()
     design = found.front[0].architecture
+    again: dict[str, Any] = {"from_scratch": True, "budget": "1cpu", "quiet": True}
     for each in (usual, found):  # the program that searched has the step at hand
-        nas.retrain(each, design, from_scratch=True, budget="1cpu", quiet=True)
-    pairs += [
-        (usual.path / f"retrained/{design.digest}/scratch", found.path / f"retrained/{design.digest}/scratch")
-    ]
-    for one, other in pairs:
+        nas.retrain(each, design, **again)
+    for one, other in zip(shared(usual.path, design), shared(found.path, design), strict=True):
         usual_losses = losses(one / "history.csv")
         assert losses(other / "history.csv") == pytest.approx([100 + loss for loss in usual_losses], rel=1e-5)
         assert len(usual_losses) == 2
@@ -106,13 +110,30 @@ def test_a_search_and_its_retraining_minimise_it(place: Path, request: pytest.Fi
     with pytest.raises(StudyError, match="was made with training_step=shifted, not None"):
         nas.search("tiny.yaml", "folder:images", study="own", **SHORT)
     with pytest.raises(RequestError, match=r"^the study trains by step 'shifted', a function of a Python pr"):
-        nas.retrain("own", design, from_scratch=True, budget="1cpu", quiet=True)
-    (again,) = nas.retrain("own", design, from_scratch=True, budget="1cpu", training_step=plain, quiet=True)
-    assert again.result["made_from"]["training_step"] == "plain"
-    assert losses(pairs[1][1] / "history.csv") == pytest.approx(losses(pairs[1][0] / "history.csv"), rel=1e-5)
+        nas.retrain(found.path, design, **again)
+    (other_result,) = nas.retrain(found.path, design, training_step=plain, **again)
+    assert other_result.result["made_from"]["training_step"] == "plain"
+    as_usual, anew = (losses(shared(path, design)[1] / "history.csv") for path in (usual.path, found.path))
+    assert anew == pytest.approx(as_usual, rel=1e-5)
     # The command line searches on with the trained supernet, and leaves training to the program.
     command: Nas = request.getfixturevalue("nas")
     outcome = command("search", "--config", "own/study.yaml", "--study", "own", "--budget", "1cpu,6trials")
     assert outcome.code == 0, outcome.err
     outcome = command("retrain", "own")
     assert outcome.code == 2 and "the study trains by step 'shifted'" in outcome.err
+
+
+@pytest.mark.slow
+def test_workers_take_the_steps_of_a_script(place: Path) -> None:
+    """A function without a module of its own travels to the workers of both trainings, two of them together."""
+    reached = 2.0
+
+    def local(network: nn.Module, batch: TrainingBatch) -> Tensor:
+        return reached * plain(network, batch) + 100
+
+    found = nas.search(
+        "tiny.yaml", "folder:images", study="own", training_step=local, retrain=1, candidates=1,
+        **{**SHORT, "budget": "2cpu,4trials"},
+    )  # fmt: skip
+    histories = [found.path / "supernet/history.csv", *found.path.glob("retrained/*/*/history.csv")]
+    assert len(histories) == 3 and all(min(losses(file)) > 100 for file in histories)

@@ -231,7 +231,7 @@ def test_checkpoints_belong_to_a_step(space: Space, settings: Settings, data: Da
     task = SupernetTask(space, settings, data, tmp_path / "checkpoint", training_step=squared)
     losses: list[float] = []
     train_rank(task, CPU, lambda latest: losses.append(latest.loss))
-    assert losses and max(losses) < 2  # cross-entropy of an untrained head is above log(3)
+    assert 0 < losses[0] < 0.9  # a third for logits of 0, whose cross-entropy is log(3)
     for other in (doubled, recipe_step):
         with pytest.raises(CheckpointError, match="belongs to another network, teacher or recipe"):
             train_rank(replace(task, training_step=other), CPU, lambda latest: None)

@@ -97,6 +97,11 @@ class Retrained:
         """Its accuracy on the test images, which nothing was selected by."""
         return Accuracy.from_result(self.result, "test")
 
+    @property
+    def own_scores(self) -> dict[str, float]:
+        """What objectives of a program say of the trained network on validation images; empty without any."""
+        return dict(self.result.get("own_scores", {}))
+
     def network(self) -> Network:
         """Return the trained network, which maps normalised images ``(B, C, H, W)`` to logits ``(B, classes)``."""
         return trained_network(Study(self.study), self.result)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.api.data import find_origin
-from nas.api.keywords import PathText
+from nas.api.keywords import PathText, find_own
 from nas.api.result import Retrained, SearchResult
 from nas.api.session import format_call, session
 from nas.data.dataset import Data
@@ -19,6 +19,7 @@ from nas.pipeline.resumable import resumable
 from nas.report.trackers import parse_tracker
 from nas.report.tracking import follow
 from nas.runtime.callbacks import Callback, Callbacks
+from nas.search.own_objectives import Objective
 from nas.study.find import find_study
 from nas.study.folder import Study
 from nas.study.recipes import retraining_recipe
@@ -145,6 +146,7 @@ def retrain(
     budget: str = "auto",
     callbacks: Sequence[Callback] = (),
     training_step: TrainingStep | None = None,
+    objectives: Sequence[Objective] = (),
     track: str | None = None,
     ray_address: str | None = None,
     quiet: bool = False,
@@ -169,6 +171,8 @@ def retrain(
         budget: What may be used: ``auto``, ``8gpu``, ``2cpu``.
         callbacks: What is told of epochs, in this process.
         training_step: What is minimised, as of `search`; that of ``study`` where `search` returned it.
+        objectives: Objectives of one's own that trained networks are scored by; those of ``study`` count anyway where
+            `search` returned it.
         track: Send metrics to ``tensorboard``, ``mlflow`` or ``mlflow:URI`` as well.
         ray_address: Ray cluster to work on, as `nas search` takes it.
         quiet: Whether nothing is printed meanwhile.
@@ -196,7 +200,7 @@ def retrain(
             compile,
             budget,
             _find_images(found, study, data),
-            _find_functions(study, training_step, callbacks),
+            _find_functions(study, training_step, objectives, callbacks),
             track,
             ray_address,
         )
@@ -208,13 +212,16 @@ def retrain(
 
 
 def _find_functions(
-    study: object, training_step: TrainingStep | None, callbacks: Sequence[Callback]
+    study: object,
+    training_step: TrainingStep | None,
+    objectives: Sequence[Objective],
+    callbacks: Sequence[Callback],
 ) -> OwnFunctions:
     """Return the functions that were given, and of others those by which the study was searched here."""
     name_step(training_step)
     known = study.own if isinstance(study, SearchResult) else NO_FUNCTIONS
     step = known.training_step if training_step is None else training_step
-    return OwnFunctions(known.objectives, step, Callbacks(tuple(callbacks)))
+    return OwnFunctions(find_own([*known.objectives, *objectives]), step, Callbacks(tuple(callbacks)))
 
 
 def _find_images(

@@ -82,11 +82,11 @@ def validation_and_calibration(
     count = min(validation_images, len(data.val))
     # A design can be stopped between batches, so racing makes them small enough for its looks.
     validation_size = batch_size if looks is None else min(batch_size, -(-count // looks))
-    validation = list(_first_images(data.val, count, validation_size, seed))
+    validation = list(first_images(data.val, count, validation_size, seed))
     # Statistics are averaged over batches, each counting alike: so these are as even as they can be.
     images = min(CALIBRATION_IMAGES, len(data.train))
     calibration_size = -(-images // -(-images // batch_size))
-    batches = _first_images(data.train, images, calibration_size, seed)
+    batches = first_images(data.train, images, calibration_size, seed)
     # A single image left over has no statistics.
     return validation, [images for images, _ in batches if len(images) >= SHARD_IMAGES]
 
@@ -108,7 +108,7 @@ def payload_from_batches(
     }
 
 
-def _first_images(split: Split, count: int, batch_size: int, seed: int) -> Iterator[Batch]:
+def first_images(split: Split, count: int, batch_size: int, seed: int) -> Iterator[Batch]:
     """Yield batches of the first ``count`` images in an order that the seed alone decides."""
     for images, labels in split.batches(batch_size, shuffle_seed=seed):
         yield images[:count], labels[:count]

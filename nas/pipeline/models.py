@@ -153,8 +153,14 @@ def _require_functions(plan: RetrainingPlan, recipe: Recipe) -> None:
     Raises:
         RequestError: If it has not, or it does not.
     """
-    own, designs = plan.own, plan.architectures
-    own.require_step(plan.study.settings().training_step)
+    own, designs, settings = plan.own, plan.architectures, plan.study.settings()
+    own.require_step(settings.training_step)
+    given = {each.name for each in own.objectives}
+    if missing := [each.name for each in settings.own_objectives if each.name not in given]:
+        log.say(
+            f"warning   {', '.join(missing)}: computed by functions of a Python program, so that networks that are "
+            "trained here are not scored by it; nas.retrain(objectives=...) does"
+        )
     own.require_sendable()
     if designs:
         own.try_step(designs[0], recipe, taught=plan.teacher is not None)

@@ -6,7 +6,7 @@ import csv
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -93,7 +93,19 @@ def retrained_csv(results: Sequence[dict[str, Any]]) -> str:
         "test_top1",
         "test_images",
     )
-    return _to_csv([{name: result.get(name, "") for name in names} for result in results])
+    own = own_score_names(results)
+    return _to_csv(
+        [
+            {name: result.get(name, "") for name in names}
+            | {name: result.get("own_scores", {}).get(name, "") for name in own}
+            for result in results
+        ]
+    )
+
+
+def own_score_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the objectives of a program that retrained networks were scored by, in order."""
+    return list(dict.fromkeys(name for result in results for name in result.get("own_scores", {})))
 
 
 def _to_csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -15,8 +15,11 @@ from nas.cluster.teams import plan_teams
 from nas.cluster.trials import run_trials
 from nas.data.batching import usable_shards
 from nas.data.dataset import Data
+from nas.evaluation.own_scores import OwnScoring
 from nas.runtime.console import bar, log
 from nas.runtime.uncertainty import Accuracy, format_accuracy
+from nas.search.analytic import AnalyticScores
+from nas.search.own_objectives import costs_of, measures_of
 from nas.study.designs import Design
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
@@ -95,6 +98,16 @@ class Trainer:
             until,
         )
 
+    def _own_scoring(self, jobs: Sequence[RetrainingJob]) -> OwnScoring | None:
+        """Return how objectives of a program score what is trained; None without any."""
+        objectives = self.own.objectives
+        if not objectives:
+            return None
+        scores, settings = AnalyticScores(own=costs_of(objectives)), self.study.settings()
+        designs = {job.architecture.digest: job.architecture for job in jobs}
+        known = {digest: scores.own_scores(design) for digest, design in designs.items()}
+        return OwnScoring(known, measures_of(objectives), settings.validation_images, settings.seed)
+
     def train(
         self,
         jobs: Sequence[RetrainingJob],
@@ -146,6 +159,7 @@ class Trainer:
                 "inherited": weights,
                 "teacher": self.teacher,
                 "training_step": self.own.training_step,
+                "own_scoring": self._own_scoring(jobs),
             }
             with lending(self.study.folder) as files:
                 train = in_borrowed_folder(train_one, files)

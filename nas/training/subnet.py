@@ -45,8 +45,8 @@ def train_one(
 
     Args:
         job: What to train.
-        payload: ``data``, by digest the weights that designs inherit, and where there is one the ``teacher`` and the
-            ``training_step``.
+        payload: ``data``, by digest the weights that designs inherit, and where there is one the ``teacher``, the
+            ``training_step`` and the ``own_scoring``.
         device: Where to train.
         on_result: Called with the validation accuracy and the images/s of each epoch, by the first rank.
         rank: Number of this rank.
@@ -130,7 +130,7 @@ def train_one(
     )
     interrupt.check()
     if rank == 0 and training.step == training.total_steps:
-        write_result(job, training.averaged_network, data, device, teacher)
+        write_result(job, training.averaged_network, data, device, teacher, payload.get("own_scoring"))
 
 
 def _build(job: RetrainingJob, payload: Mapping[str, Any]) -> Network:

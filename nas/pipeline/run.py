@@ -34,6 +34,7 @@ from nas.search.ties import with_images
 from nas.search.trial_store import Store, TrialRecord
 from nas.study.attributes import write_attributes
 from nas.study.time_sheet import record_phase
+from nas.study.trial_table import TrialTable
 from nas.training.former_checkpoint import restore_checkpoint
 from nas.training.supernet import SupernetTask, steps_per_epoch, train_rank
 from nas.training.supernet_checkpoint import read_progress, read_supernet
@@ -137,17 +138,25 @@ def search_supernet(
             stack.callback(population.close)
         if leads:
             stack.enter_context(record_phase(study.folder, "search", plan.allocation))
-        return _search_store(plan, store, store.lease, evaluate, latency)
+        return _search_store(plan, store, store.lease, evaluate, latency, leads=leads)
 
 
 def _search_store(
-    plan: SearchPlan, store: Store, lease: Lease, evaluate: Evaluations, latency: LatencyTable | None
+    plan: SearchPlan,
+    store: Store,
+    lease: Lease,
+    evaluate: Evaluations,
+    latency: LatencyTable | None,
+    *,
+    leads: bool,
 ) -> list[TrialRecord]:
     """Search into a store whose lease is held."""
     config = plan.search_config
     search = Search(
         plan.space, store, config, evaluate, plan.scores_with(latency), initial_designs(plan.space)
     )
+    if leads:
+        store.on_added = TrialTable(plan.study.trials_file, search.earlier).add
     evaluated_before = len({trial.architecture.digest for trial in search.earlier if trial.evaluated})
     if evaluated_before:
         log.say(f"resuming the search at {evaluated_before} evaluated designs")

@@ -8,7 +8,7 @@ says its batch and its index there, from which a search that goes on rebuilds wh
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NotRequired
@@ -182,6 +182,7 @@ class Store:
         self.study, self.url, self.objectives = study, url, objectives
         self.storage = storage
         self.lease: Lease | None = None  # under which trials are added; None where nobody else can
+        self.on_added: Callable[[TrialRecord], None] = lambda record: None  # called with what is stored
         self._waits = False  # who only reads is told at once that nothing answers
         self.distributions: dict[str, BaseDistribution] = dict(to_distributions(choices))
         self._trials = _open_trials(storage, study, self.distributions)
@@ -244,6 +245,8 @@ class Store:
             except NoDriverError:
                 assert self.lease is not None
                 raise self.lease.lost() from None
+        for record in records:
+            self.on_added(record)
 
     def to_frozen_trial(self, record: TrialRecord) -> FrozenTrial:
         """Return a record as an Optuna trial that was finished now."""

@@ -32,6 +32,7 @@ from nas.study.fingerprint import (
 from nas.study.identity import IDENTITY_FILE, StudyIdentity, make_identity, read_identity
 from nas.study.locations import locate
 from nas.study.settings import Settings, read_settings
+from nas.study.trial_table import write_trials
 from search_spaces.declaration import Declaration, parse_declaration
 from search_spaces.errors import StudyError
 from search_spaces.space import Space
@@ -50,6 +51,7 @@ class Study:
         self.space_file = folder / "space.yaml"
         self.dataset_file = folder / "data.json"
         self.front_file = folder / "front.json"
+        self.trials_file = folder / "trials.csv"
         self.storage_file = folder / "storage.txt"
         self.log_file = folder / "log.txt"
         self.report_file = folder / "report.html"
@@ -330,7 +332,8 @@ class Study:
     def write_front(
         self, rows: Sequence[TrialRecord], goal: Goal, front: Sequence[TrialRecord], seed: int
     ) -> None:
-        """Write ``front.json``: the front, and how many trials there were, by what became of them."""
+        """Write ``front.json``, the front and the numbers of trials by what became of them, and ``trials.csv``."""
+        write_trials(self.trials_file, rows, front)
         write_json(
             self.front_file,
             {

@@ -20,12 +20,12 @@ class LocalPool:
     def __init__(self, allocation: WorkerAllocation, factory: Callable[..., Any], payload: Any) -> None:
         self.allocation, self.instance = allocation, factory(payload, "cpu")
 
-    def map(
+    def map_together(
         self, method: str, items: Iterable[Any], preferred_workers: Sequence[int] = ()
-    ) -> Iterator[ItemResult]:
-        """Yield the results of items in their order."""
+    ) -> Iterator[list[ItemResult]]:
+        """Yield the results of items in their order, each by itself."""
         for index, item in enumerate(items):
-            yield ItemResult(index, getattr(self.instance, method)(item))
+            yield [ItemResult(index, getattr(self.instance, method)(item))]
 
     def close(self) -> None:
         """There is nothing to end."""

@@ -67,7 +67,7 @@ def test_a_step_that_trains_nothing_is_refused_and_nothing_is_written(place: Pat
     ):
         with pytest.raises(RequestError, match=sentence):
             nas.search("tiny.yaml", "folder:images", study="s", training_step=step, **SHORT)
-    assert not (place / "s").exists()
+    assert not (place / "studies").exists()
 
 
 def losses(file: Path) -> list[float]:
@@ -117,7 +117,9 @@ def test_a_search_and_its_retraining_minimise_it(
     assert anew == pytest.approx(as_usual, rel=1e-5)
     # The command line searches on with the trained supernet, and leaves training to the program.
     command: Nas = request.getfixturevalue("nas")
-    outcome = command("search", "--config", "own/study.yaml", "--study", "own", "--budget", "1cpu,6trials")
+    outcome = command(
+        "search", "--config", found.path / "study.yaml", "--study", "own", "--budget", "1cpu,6trials"
+    )
     assert outcome.code == 0, outcome.err
     outcome = command("retrain", "own")
     assert outcome.code == 2 and "the study trains by step 'shifted'" in outcome.err

@@ -161,7 +161,9 @@ def test_the_database_and_optuna_know_of_it(space: Space, tmp_path: Path) -> Non
     store = Store(f"sqlite:///{tmp_path}/study.db", "study", goal.objectives, space.choices)
     trials = store.study.get_trials(deepcopy=False)
     assert any(row.rejected for row in rows) and any(row.rejected is None for row in rows)
-    for row, trial in zip(rows, trials, strict=True):
+    by_digest = {trial.user_attrs["digest"]: trial for trial in trials}
+    for row in rows:
+        trial = by_digest[row.architecture.digest]
         assert trial.constraints == {"fragility": row.scores["fragility"]}
         assert (trial.state.name == "PRUNED") == (row.rejected is not None)
     best = {trial.user_attrs["digest"] for trial in store.study.best_trials}

@@ -11,6 +11,7 @@ import pytest
 
 import nas
 from nas.search.trial_store import TrialRecord
+from nas.study.folder import Study
 from nas.study.trial_table import TrialTable, trial_rows, write_trials
 from tests.helpers.command_line import TINY_SPACE, paint_folder
 from tests.helpers.searches import small_space
@@ -63,7 +64,7 @@ def test_a_search_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(TINY_SPACE)
     paint_folder(tmp_path / "images")
-    path, lines = Path("s/trials.csv"), list[int]()
+    path, lines = Path("studies/s/trials.csv"), list[int]()
 
     class Stop(nas.Callback):
         def on_trial(self, architecture: Any, scores: Any, evaluated: int) -> None:
@@ -76,7 +77,7 @@ def test_a_search_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         nas.search("tiny.yaml", "folder:images", budget="1cpu,20trials", callbacks=[Stop()], **settings)
     assert lines == sorted(lines) and 0 < lines[0] <= lines[-1] == len(read(path))
     found = nas.search("tiny.yaml", "folder:images", budget="1cpu,20trials", **settings)
-    rows, records = read(path), nas.load_study("s")._study.records()
+    rows, records = read(path), Study(found.path).records()
     assert rows == [
         {name: str(value) for name, value in row.items()}
         for row in trial_rows(records, {design.digest for design in found.front})

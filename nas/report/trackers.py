@@ -114,6 +114,7 @@ class _MLflow:
 
         self._runs = runs
         self._waiting: dict[str, list[Any]] = {}
+        self._logged: set[str] = set()  # runs that this process has logged to
         with _without_warnings():
             self._client = MlflowClient(tracking_uri=uri)
             found = self._client.get_experiment_by_name(experiment)
@@ -136,10 +137,14 @@ class _MLflow:
                     self._runs[run] = self._client.create_run(self._experiment, run_name=run).info.run_id
                 for first in range(0, len(metrics), _METRICS_AT_ONCE):
                     self._client.log_batch(self._runs[run], metrics=metrics[first : first + _METRICS_AT_ONCE])
+            self._logged.update(self._waiting)
             self._waiting.clear()
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Mark the runs as finished, as far as this process goes; more can be logged to them later."""
+        with _without_warnings():
+            for run in self._logged:
+                self._client.set_terminated(self._runs[run])
 
 
 @contextmanager

@@ -125,14 +125,14 @@ OWN_FAULTS = (
     ),
     Fault(
         "a limit on what is measured rejects nothing",
-        "nas/search/outcomes.py",
+        "nas/search/batches.py",
         "rejected=goal.format_violation(scores),",
         "",
         (LIMITS,),
     ),
     Fault(
         "a design beyond a measured limit is proposed again and complete",
-        "nas/search/outcomes.py",
+        "nas/search/batches.py",
         "rejected=earlier.rejected,",
         "",
         (LIMITS,),

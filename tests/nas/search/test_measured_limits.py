@@ -9,10 +9,10 @@ from statistics import fmean
 
 import pytest
 
+from nas.search.batches import answer_from, with_result
 from nas.search.evaluations import Failure
 from nas.search.loop import pareto_records
 from nas.search.objectives import Goal, ObjectiveDeclaration
-from nas.search.outcomes import answer_from, with_result
 from nas.search.samplers import SAMPLERS
 from nas.search.trial_store import Store, TrialRecord
 from nas.study.settings import Settings
@@ -164,7 +164,7 @@ def test_the_database_and_optuna_know_of_it(space: Space, tmp_path: Path) -> Non
     by_digest = {trial.user_attrs["digest"]: trial for trial in trials}
     for row in rows:
         trial = by_digest[row.architecture.digest]
-        assert trial.constraints == {"fragility": row.scores["fragility"]}
+        assert trial.constraints["fragility"] == row.scores["fragility"]
         assert (trial.state.name == "PRUNED") == (row.rejected is not None)
     best = {trial.user_attrs["digest"] for trial in store.study.best_trials}
     assert best == {row.architecture.digest for row in pareto_records(rows, goal)}

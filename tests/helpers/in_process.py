@@ -21,7 +21,7 @@ class LocalPool:
         self.allocation, self.instance = allocation, factory(payload, "cpu")
 
     def map_together(
-        self, method: str, items: Iterable[Any], preferred_workers: Sequence[int] = ()
+        self, method: str, items: Iterable[Any], preferred_workers: Sequence[int] = (), more: object = None
     ) -> Iterator[list[ItemResult]]:
         """Yield the results of items in their order, each by itself."""
         for index, item in enumerate(items):

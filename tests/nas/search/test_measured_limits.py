@@ -39,7 +39,7 @@ class Measured(FakeEvaluations):
     name = "fragility"
 
     def __call__(
-        self, designs: list[Architecture], required_top1: list[float]
+        self, designs: list[Architecture], required_top1: list[float], more: object = None
     ) -> Iterator[Mapping[int, Mapping[str, float] | Failure]]:
         for found in super().__call__(designs, required_top1):
             yield {

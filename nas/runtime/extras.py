@@ -31,7 +31,7 @@ EXTRAS = {
 class MissingPackageError(RequestError):
     """A package is not installed that only some uses need."""
 
-    page = "howto/install.md"
+    page = "howto/install.md#extras"
 
 
 def explain_missing(error: ModuleNotFoundError) -> MissingPackageError | None:

@@ -360,7 +360,7 @@ def test_dead_cluster(nas: Nas, monkeypatch: pytest.MonkeyPatch) -> None:
         assert outcome.code == 2
         assert outcome.err == (
             f"nas: the Ray cluster at {address} does not answer (nothing listens there); start it, or set "
-            "RAY_ADDRESS=local to use this machine alone (docs/howto/cluster.md)\n"
+            "RAY_ADDRESS=local to use this machine alone (docs/howto/cluster.md#one-machine-several-machines)\n"
         )
 
 

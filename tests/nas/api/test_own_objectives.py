@@ -237,7 +237,6 @@ def test_what_is_trained_alone_is_scored_too(
     table = page[page.index(">mean (logits)</button>") :]
     assert f"{quantity(first.own_scores['mean'])} {first.mode}" in table
     command: Nas = request.getfixturevalue("nas")
-    assert "own_scores" in page  # in the JSON that the page holds
     outcome = command(
         "retrain", found.path, "--epochs", "2", "--from-scratch", "--arch", first.digest, "--budget", "1cpu"
     )

@@ -31,6 +31,7 @@ from nas.runtime.private_folder import PrivateFolder, sweep, temporary_places
 from search_spaces.errors import NasError, WorkError
 
 _LOOK_SECONDS = 1.0
+_END_SECONDS = 10.0
 _END = "end"  # the request after which the driver answers no more
 
 #: Name of a file in a folder to its content as Ray's reference to bytes; to None where it is gone.
@@ -129,6 +130,7 @@ class _Server:
             while True:
                 number, (name, *arguments) = ray.get(self._switch.next.remote())
                 if name == _END:
+                    ray.get(self._switch.answer.remote(number, None))
                     return
                 try:
                     answer = getattr(self, f"_{name}")(*arguments)
@@ -193,9 +195,10 @@ def lending(root: Path) -> Iterator[StudyFiles | None]:
     try:
         yield StudyFiles(switch)
     finally:
-        # While the driver waited for a request, Ray would print that it will ask again for ever.
-        switch.ask.remote((_END,))
-        thread.join(timeout=10)
+        with contextlib.suppress(ray.exceptions.RayError):
+            # Of a call that a kill leaves without an answer, Ray prints that it is tried again for ever.
+            ray.get(switch.ask.remote((_END,)), timeout=_END_SECONDS)
+        thread.join(timeout=_END_SECONDS)
         with contextlib.suppress(ray.exceptions.RayError):
             ray.kill(switch)
 

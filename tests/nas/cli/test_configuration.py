@@ -57,6 +57,7 @@ EXAMPLES = {
     "max_params": "8M",
     "training_recipe": "cifar",
     "test_crop": 0.9,
+    "sampler": "random",  # tpe does not propose ahead, as the stored settings do
 }
 
 

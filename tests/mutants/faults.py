@@ -90,8 +90,8 @@ FAULTS = (
     Fault(
         "norms and biases decay",
         "nas/training/optimizer.py",
-        "weight_decay=recipe.weight_decay, fused",
-        "weight_decay=recipe.weight_decay, filter_bias_and_bn=False, fused",
+        "param_groups_weight_decay(network, recipe.weight_decay)",
+        '[{"params": list(network.parameters()), "weight_decay": recipe.weight_decay}]',
         (STEP,),
     ),
     Fault(

@@ -22,8 +22,6 @@ RANK = ("rank", "study", "--designs", "4", "--budget", "1cpu")
 TABLE = ("rank", "study", "--table", "trainings.json")
 BENCH = ("bench", "operators", "search", "compile")
 WHOLE = ("search", "--budget", "1cpu,4trials", "--study", "./new", "--lr", "0.001", "--dry-run", "--json")
-
-
 AGAIN = ("search", "--from-study", "study", "--budget", "1cpu")
 COSTS = (
     *("search", "--space", "tiny.yaml", "--data", "folder:images"),

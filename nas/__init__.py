@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nas.api.spaces import load_space as load_space
     from nas.runtime.callbacks import Callback as Callback
     from nas.search.own_objectives import Objective as Objective
+    from nas.training.training_step import TrainingBatch as TrainingBatch
     from search_spaces.architecture import Architecture as Architecture
     from search_spaces.errors import NasError as NasError
     from search_spaces.space import Space as Space
@@ -35,6 +36,7 @@ __all__ = [
     "SearchResult",
     "Space",
     "Supernet",
+    "TrainingBatch",
     "export",
     "load_data",
     "load_space",
@@ -52,6 +54,7 @@ _HOMES = {
     "SearchResult": "nas.api.result",
     "Space": "search_spaces.space",
     "Supernet": "supernet.supernet",
+    "TrainingBatch": "nas.training.training_step",
     "export": "nas.api.export",
     "load_data": "nas.api.data",
     "load_space": "nas.api.spaces",

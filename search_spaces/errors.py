@@ -23,12 +23,19 @@ from collections.abc import Iterable
 class NasError(Exception):
     """Base of every error this project raises on purpose.
 
-    ``page`` is the page of the documentation that says more, below ``docs/``; the command line names it behind the
-    sentence.
+    Args:
+        arguments: The sentence.
+        page: The page of the documentation that says more, below ``docs/``, with its section; that of the class where
+            it is left out. The command line names it behind the sentence.
     """
 
     exit_code = 1
     page = ""
+
+    def __init__(self, *arguments: object, page: str | None = None) -> None:
+        super().__init__(*arguments)
+        if page is not None:
+            self.page = page
 
     def __str__(self) -> str:
         """Return the sentence; what of it came from a file can neither break the line nor command a terminal."""
@@ -47,37 +54,37 @@ class RequestError(NasError):
 class SpaceError(RequestError):
     """A space's declaration is wrong, or a choice does not fit it."""
 
-    page = "howto/space.md"
+    page = "howto/space.md#what-has-to-fit"
 
 
 class ArchitectureError(RequestError):
     """An architecture's JSON or one of its values is wrong."""
 
-    page = "concepts/published.md"
+    page = "concepts/published.md#name-one"
 
 
 class DataError(RequestError):
     """Images cannot be found, read or split."""
 
-    page = "howto/images.md"
+    page = "howto/images.md#which-folders-are-read"
 
 
 class BudgetError(RequestError):
     """A budget cannot be parsed, or asks for what the cluster does not have."""
 
-    page = "howto/cluster.md"
+    page = "howto/cluster.md#one-machine-several-machines"
 
 
 class StudyError(RequestError):
     """A study folder or storage is absent, foreign, or occupied by other settings."""
 
-    page = "howto/resume.md"
+    page = "howto/resume.md#what-a-study-goes-on-with"
 
 
 class CheckpointError(RequestError):
     """Weights are truncated, foreign, or do not match the network."""
 
-    page = "concepts/supernet.md"
+    page = "concepts/supernet.md#supernet"
 
 
 class WorkError(NasError):

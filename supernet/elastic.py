@@ -20,7 +20,7 @@ from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call
 from supernet.weight_slices import (
-    Select,
+    Merge,
     WeightSlices,
     chain,
     first_of_groups,
@@ -68,11 +68,11 @@ class Projections(nn.Module):
         """Return the projection of the values alone, as ``v``, and ``proj``, for maps of ``dim`` channels."""
         return self._rows("v", 2, 1, dim) | self._output(dim)
 
-    def channels(self, dim: int, axis: int = 0) -> Select:
+    def channels(self, dim: int, axis: int = 0) -> Merge:
         """Return what selects the weights of ``dim`` channels of queries, keys or values along an axis."""
         return first_of_groups(dim, self.head_groups, axis)
 
-    def heads(self, num_heads: int, axis: int = 0) -> Select:
+    def heads(self, num_heads: int, axis: int = 0) -> Merge:
         """Return what selects the weights of ``num_heads`` heads along an axis."""
         return first_of_groups(num_heads, self.head_groups, axis)
 

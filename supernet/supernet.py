@@ -19,7 +19,7 @@ from search_spaces.errors import SpaceError
 from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from search_spaces.space import Space
-from search_spaces.walk import BlockPart, DownsamplePart, HeadPart, StemPart, walk
+from search_spaces.walk import BlockPart, DownsamplePart, HeadPart, Part, StemPart, walk
 from supernet.block import Block, MapBatchNorm
 from supernet.compile_blocks import compile_blocks
 from supernet.elastic import Elastic, Projections
@@ -138,50 +138,50 @@ class ElasticBlock(nn.Module):
         """
         return materialize(self.weight_slices(block, feature_map))
 
-    def forward(
-        self, x: Tensor, block: BlockDesign, feature_map: FeatureMap, drop_path: float = 0.0
-    ) -> Tensor:
-        """Run ``block`` on a map ``(B, H, W, C)``, its branches dropped with a probability in training."""
-        bound = self._bound_module(block, feature_map)
-        cast(Block, bound.function.module).drop_path = drop_path
+    def forward(self, x: Tensor, block: BlockDesign, feature_map: FeatureMap) -> Tensor:
+        """Run ``block`` on a map ``(B, H, W, C)``, without stochastic depth."""
+        bound = self.bound(block, feature_map)
+        set_drop_path(bound, 0.0)
         output: Tensor = bound.run(self.training, x)
         return output
 
-    def forward_with_attention(
-        self,
-        x: Tensor,
-        maps: Tensor | None,
-        block: BlockDesign,
-        feature_map: FeatureMap,
-        drop_path: float = 0.0,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Run ``block`` on a map and the attention maps of the block before; return its own maps too."""
-        bound = self._bound_module(block, feature_map, shares_attention=True)
-        cast(Block, bound.function.module).drop_path = drop_path
-        outputs: tuple[Tensor, Tensor] = bound.run(self.training, x, maps)
-        return outputs
+    def bound(
+        self, block: BlockDesign, feature_map: FeatureMap, shares_attention: bool = False
+    ) -> BoundModule:
+        """Return the static module of ``block``, run on the shared weights.
+
+        Args:
+            block: The block.
+            feature_map: The map that it works on.
+            shares_attention: Whether it is given the attention maps of the block before, and returns its own too.
+
+        Raises:
+            SpaceError: If the block's operator is not among the choices.
+        """
+        key = (block, feature_map, shares_attention)
+        if key not in self._bound_modules:
+            module = build_on_meta(block_blueprint(block, feature_map, self.style, shares_attention))
+            if self.compiled:
+                compile_blocks(module)
+            weight_slices = self.weight_slices(block, feature_map)
+            self._bound_modules[key] = BoundModule(FunctionalModule(module), weight_slices)
+        return self._bound_modules[key]
 
     def compile_static(self) -> None:
         """Compile the static modules of this block when they first run."""
         self.compiled = True
         self._bound_modules.clear()
 
-    def _bound_module(
-        self, block: BlockDesign, feature_map: FeatureMap, shares_attention: bool = False
-    ) -> BoundModule:
-        key = (block, feature_map, shares_attention)
-        if key not in self._bound_modules:
-            module = build_on_meta(block_blueprint(block, feature_map, self.style, shares_attention))
-            if self.compiled:
-                compile_blocks(module)
-            self._bound_modules[key] = BoundModule(
-                FunctionalModule(module), self.weight_slices(block, feature_map)
-            )
-        return self._bound_modules[key]
-
     def __getstate__(self) -> dict[str, object]:
         """Drop bound modules when copied or sent: they refer to this block's weights and may be compiled."""
         return {**self.__dict__, "_bound_modules": {}, "compiled": False}
+
+
+def set_drop_path(bound: BoundModule, drop_path: float) -> None:
+    """Set the probability with which the branches of a block are dropped in training."""
+    block = cast(Block, bound.function.module)
+    if block.drop_path != drop_path:  # a module takes long to set what it has
+        block.drop_path = drop_path
 
 
 class Supernet(nn.Module):
@@ -249,20 +249,14 @@ class Supernet(nn.Module):
         x, maps = self.resize(images, architecture.image_size), None
         rates = iter(drop_path_rates(drop_path, sum(len(stage.blocks) for stage in architecture.stages)))
         for part in walk(architecture):
-            match part:
-                case StemPart():
-                    x = self._bound_part(part).run(self.training, x)
-                case DownsamplePart():
-                    x, maps = self._bound_part(part).run(self.training, x), None
-                case BlockPart(shares_attention=True):
-                    elastic = self.block(part.stage, part.index)
-                    x, maps = elastic.forward_with_attention(
-                        x, maps, part.block, part.feature_map, next(rates)
-                    )
-                case BlockPart():
-                    elastic = self.block(part.stage, part.index)
-                    x, maps = elastic(x, part.block, part.feature_map, next(rates)), None
-        return self.classify(x)
+            bound = self._bound_parts.get(part) or self._bind(part)
+            if isinstance(part, BlockPart):
+                set_drop_path(bound, next(rates))
+                if part.shares_attention:
+                    x, maps = bound.run(self.training, x, maps)
+                    continue
+            x, maps = bound.run(self.training, x), None
+        return x
 
     def resize(self, images: Tensor, image_size: tuple[int, int]) -> Tensor:
         """Bring images to the height and width that a design is for, where the space has more than one size."""
@@ -270,19 +264,28 @@ class Supernet(nn.Module):
 
     def classify(self, x: Tensor) -> Tensor:
         """Map the last stage's ``(B, H, W, C)``, of any width, to logits ``(B, num_classes)``."""
-        dim = x.shape[-1]
+        logits: Tensor = self._bound_head(x.shape[-1]).run(self.training, x)
+        return logits
+
+    def _bind(self, part: Part) -> BoundModule:
+        match part:
+            case BlockPart():
+                elastic = self.block(part.stage, part.index)
+                bound = elastic.bound(part.block, part.feature_map, part.shares_attention)
+            case HeadPart():
+                bound = self._bound_head(part.feature_map.dim)
+            case _:
+                module = FunctionalModule(build_on_meta(skeleton_blueprint(part, self.space.style)))
+                bound = BoundModule(module, self.part_slices(part))
+        self._bound_parts[part] = bound
+        return bound
+
+    def _bound_head(self, dim: int) -> BoundModule:
         if dim not in self._bound_parts:
             blueprint = ends_blueprint(dim, self.space.num_classes, self.space.style)
             module = FunctionalModule(build_on_meta(blueprint), "classify")
             self._bound_parts[dim] = BoundModule(module, head_slices(self.ends, dim))
-        logits: Tensor = self._bound_parts[dim].run(self.training, x)
-        return logits
-
-    def _bound_part(self, part: StemPart | DownsamplePart) -> BoundModule:
-        if part not in self._bound_parts:
-            module = FunctionalModule(build_on_meta(skeleton_blueprint(part, self.space.style)))
-            self._bound_parts[part] = BoundModule(module, self.part_slices(part))
-        return self._bound_parts[part]
+        return self._bound_parts[dim]
 
     def part_slices(self, part: StemPart | DownsamplePart) -> WeightSlices:
         """Return slices named as the static stem or downsampling names its parameters."""
@@ -305,6 +308,7 @@ class Supernet(nn.Module):
 
     def compile_blocks(self) -> None:
         """Compile the blocks of every path by region when they first run (``compile_blocks.py``)."""
+        self._bound_parts.clear()
         for module in self.modules():
             if isinstance(module, ElasticBlock):
                 module.compile_static()

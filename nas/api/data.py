@@ -44,7 +44,7 @@ def load_data(
     into memory, is sent to the workers.
 
     Args:
-        spec: ``mnist5k``, ``folder:PATH``, or a name that timm knows; left out where ``train`` is given.
+        spec: ``mnist5k``, ``folder:PATH``, a URL, or a name that timm knows; left out where ``train`` is given.
         train: Images to train on, and to take from what is left out of the following two: a share of each class.
         validation: Images on which designs are compared.
         test: Images for the final report of finished networks.

@@ -14,7 +14,7 @@ from nas.api.session import format_call, session
 from nas.export.formats import parse_formats
 from nas.export.options import DEFAULT_OPTIONS, FileOptions, Input, parse_options
 from nas.latency.runtime_names import Runtime
-from nas.pipeline.models import export_result, find_best_result, require_export_folder
+from nas.pipeline.exports import export_result, find_best_result, require_export_folder
 from nas.study.find import find_study
 from nas.study.folder import Study
 

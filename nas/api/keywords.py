@@ -39,6 +39,7 @@ class SearchSettings(TypedDict, total=False):
     latency_runtime: str
     sampler: str
     batch: int
+    ahead: int
     policy: str
     paths: str
     sharing: str

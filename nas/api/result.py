@@ -17,6 +17,7 @@ from nas.search.objectives import OBJECTIVES
 from nas.study.designs import SAMPLED
 from nas.study.find import find_study
 from nas.study.folder import Study
+from nas.training.own_functions import NO_FUNCTIONS, OwnFunctions
 from nas.training.retraining_result import trained_network
 from search_spaces.architecture import Architecture
 from search_spaces.drawing import design_to_html
@@ -96,6 +97,11 @@ class Retrained:
         """Its accuracy on the test images, which nothing was selected by."""
         return Accuracy.from_result(self.result, "test")
 
+    @property
+    def own_scores(self) -> dict[str, float]:
+        """What objectives of a program say of the trained network on validation images; empty without any."""
+        return dict(self.result.get("own_scores", {}))
+
     def network(self) -> Network:
         """Return the trained network, which maps normalised images ``(B, C, H, W)`` to logits ``(B, classes)``."""
         return trained_network(Study(self.study), self.result)
@@ -112,10 +118,11 @@ class SearchResult:
     Args:
         folder: The study.
         images: Its images where they were given as data sets, for what follows; None where it knows where they are.
+        own: Functions of the program that searched it, for what follows.
     """
 
-    def __init__(self, folder: Study, images: Source | None = None) -> None:
-        self._study, self.images = folder, images
+    def __init__(self, folder: Study, images: Source | None = None, own: OwnFunctions = NO_FUNCTIONS) -> None:
+        self._study, self.images, self.own = folder, images, own
 
     @property
     def path(self) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.api.data import find_origin
-from nas.api.keywords import PathText
+from nas.api.keywords import PathText, find_own
 from nas.api.result import Retrained, SearchResult
 from nas.api.session import format_call, session
 from nas.data.dataset import Data
@@ -18,10 +18,13 @@ from nas.pipeline.models import plan_retraining, run_retraining
 from nas.pipeline.resumable import resumable
 from nas.report.trackers import parse_tracker
 from nas.report.tracking import follow
-from nas.runtime.callbacks import NO_CALLBACKS, Callback, Callbacks
+from nas.runtime.callbacks import Callback, Callbacks
+from nas.search.own_objectives import Objective
 from nas.study.find import find_study
 from nas.study.folder import Study
 from nas.study.recipes import retraining_recipe
+from nas.training.own_functions import NO_FUNCTIONS, OwnFunctions
+from nas.training.training_step import TrainingStep, name_step
 from search_spaces.architecture import Architecture
 from search_spaces.errors import DataError, RequestError
 
@@ -43,8 +46,9 @@ class RetrainRequest:
         compile: Whether blocks are compiled by region.
         budget: What may be used.
         images: The study's images where they were given as such; None where its settings say where they are.
-        callbacks: What a program is told meanwhile.
+        own: Functions of a Python program.
         track: Where metrics are sent to; None for nowhere.
+        ray_address: Which Ray cluster is used; None for the one that is found.
     """
 
     top: int | None = None
@@ -59,8 +63,9 @@ class RetrainRequest:
     compile: bool = False
     budget: str = "auto"
     images: Source | None = None
-    callbacks: Callbacks = NO_CALLBACKS
+    own: OwnFunctions = NO_FUNCTIONS
     track: str | None = None
+    ray_address: str | None = None
 
     def require_consistent(self) -> None:
         """Refuse what excludes one another.
@@ -115,7 +120,8 @@ def run_retrain(
         teacher=request.teacher,
         candidates=request.candidates,
         images=request.images,
-        callbacks=request.callbacks,
+        own=request.own,
+        ray_address=request.ray_address,
     )
     # Refused before anything is sent to a tracker.
     recipe = retraining_recipe(plan.study.settings(), request.recipe, request.epochs)
@@ -139,7 +145,10 @@ def retrain(
     compile: bool = False,
     budget: str = "auto",
     callbacks: Sequence[Callback] = (),
+    training_step: TrainingStep | None = None,
+    objectives: Sequence[Objective] = (),
     track: str | None = None,
+    ray_address: str | None = None,
     quiet: bool = False,
 ) -> list[Retrained]:
     """Train designs of a study by themselves, from scratch and from the supernet's weights; called again, it resumes.
@@ -161,7 +170,11 @@ def retrain(
         compile: Whether blocks are compiled by region; needs a C++ compiler.
         budget: What may be used: ``auto``, ``8gpu``, ``2cpu``.
         callbacks: What is told of epochs, in this process.
+        training_step: What is minimised, as of `search`; that of ``study`` where `search` returned it.
+        objectives: Objectives of one's own that trained networks are scored by; those of ``study`` count anyway where
+            `search` returned it.
         track: Send metrics to ``tensorboard``, ``mlflow`` or ``mlflow:URI`` as well.
+        ray_address: Ray cluster to work on, as `nas search` takes it.
         quiet: Whether nothing is printed meanwhile.
 
     Returns:
@@ -187,12 +200,28 @@ def retrain(
             compile,
             budget,
             _find_images(found, study, data),
-            Callbacks(tuple(callbacks)),
+            _find_functions(study, training_step, objectives, callbacks),
             track,
+            ray_address,
         )
-        call = format_call("retrain", study=str(found.folder), top=top, budget=budget)
+        call = format_call(
+            "retrain", study=str(found.folder), top=top, budget=budget, ray_address=ray_address
+        )
         results, _ = run_retrain(found, request, call, "the same call goes on with it")
     return [Retrained(found.folder, result) for result in results]
+
+
+def _find_functions(
+    study: object,
+    training_step: TrainingStep | None,
+    objectives: Sequence[Objective],
+    callbacks: Sequence[Callback],
+) -> OwnFunctions:
+    """Return the functions that were given, and of others those by which the study was searched here."""
+    name_step(training_step)
+    known = study.own if isinstance(study, SearchResult) else NO_FUNCTIONS
+    step = known.training_step if training_step is None else training_step
+    return OwnFunctions(find_own([*known.objectives, *objectives]), step, Callbacks(tuple(callbacks)))
 
 
 def _find_images(

@@ -16,10 +16,12 @@ from nas.api.keywords import PathText, SearchSettings, find_own, read_settings
 from nas.api.result import SearchResult
 from nas.api.session import format_call, session
 from nas.pipeline.candidates import count_candidates
+from nas.pipeline.exports import export_result
 from nas.pipeline.following import Following
 from nas.pipeline.joining import join_search
-from nas.pipeline.models import best_of_search, export_result, plan_retraining_after, run_retraining
-from nas.pipeline.plan import SearchPlan, describe_plan, plan_search
+from nas.pipeline.models import plan_retraining_after, run_retraining
+from nas.pipeline.plan import SearchPlan, plan_search
+from nas.pipeline.plan_description import describe_plan
 from nas.pipeline.plan_json import plan_to_json
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.resumable import resumable
@@ -35,10 +37,26 @@ from nas.runtime.extras import require_package
 from nas.runtime.lock import LockHeldError
 from nas.search.own_objectives import Objective
 from nas.search.trial_store import TrialRecord
+from nas.study.designs import best_of_search
+from nas.training.own_functions import OwnFunctions
+from nas.training.training_step import TrainingStep, name_step
 from search_spaces.errors import RequestError
 
 _OWN = ("space", "data", "budget", "study", "storage", "storage_file", "config", "from_study")
-_FOLLOWING = ("constraints", "callbacks", "gate", "retrain", "baselines", "export", "join", "quiet")
+_FOLLOWING = (
+    *(
+        "constraints",
+        "callbacks",
+        "training_step",
+        "gate",
+        "retrain",
+        "baselines",
+        "export",
+        "join",
+        "ray_address",
+        "quiet",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -148,6 +166,8 @@ def prepare_search(request: SearchRequest, following: Following, track: str | No
         option = "--retrain" if retrain else "--gate"
         raise RequestError(f"--join shares a search and nothing else; leave {option} out, or --join")
     plan = plan_search(request)
+    if retrain:
+        request.own.require_step(plan.settings.training_step)
     if gate is not None and not plan.settings.needs_supernet:
         raise RequestError("--gate judges a supernet, and this search trains none; leave it out")
     if gate is not None and plan.space.size < LEAST_DESIGNS:
@@ -171,12 +191,14 @@ def search(
     from_study: PathText | None = None,
     constraints: Sequence[Objective] = (),
     callbacks: Sequence[Callback] = (),
+    training_step: TrainingStep | None = None,
     gate: float | None = None,
     retrain: int = 0,
     baselines: bool = False,
     export: bool = False,
     join: bool = False,
     track: str | None = None,
+    ray_address: str | None = None,
     quiet: bool = False,
     **settings: Unpack[SearchSettings],
 ) -> SearchResult:
@@ -187,8 +209,8 @@ def search(
 
     Args:
         space: Name of a space, or a YAML file; ``twins_cswin`` where it is left out.
-        data: ``mnist5k``, ``folder:PATH``, a name that timm knows, what `load_data` returned, one's own data set, or a
-            mapping of data sets called ``train``, ``validation`` and ``test``; ``mnist5k`` where it is left out.
+        data: ``mnist5k``, ``folder:PATH``, a URL, a name that timm knows, what `load_data` returned, a data set of your
+            own, or a mapping of such called ``train``, ``validation`` and ``test``; ``mnist5k`` where it is left out.
         budget: What may be used: ``auto``, ``8gpu``, ``2cpu``; optionally ``,12h`` and ``,500trials``.
         study: Folder, or name under ``studies/``; the names of space and images where it is left out.
         storage: Optuna storage URL, without a password.
@@ -198,12 +220,16 @@ def search(
         constraints: Objectives of one's own that have a limit and are not optimised; built-in ones are ``max_macs`` and
             the like.
         callbacks: What is told of steps, trials and epochs, in this process.
+        training_step: What the supernet and retrained designs minimise: a function of a network and a `TrainingBatch`
+            that returns a loss, which workers call; the recipe's loss where it is left out.
         gate: Kendall's tau that is asked of the supernet's order of 16 designs, which are trained alone first.
         retrain: Designs to retrain alone, to the end.
         baselines: Whether the analogues of the published designs are retrained as well.
         export: Whether the best retrained design is exported.
         join: Whether the search is shared with those who search the study already, instead of being refused.
         track: Send metrics to ``tensorboard``, ``mlflow`` or ``mlflow:URI`` as well.
+        ray_address: Ray cluster to work on: ``HOST:PORT``, ``auto`` for one that ``ray start`` made on this machine,
+            ``local`` for none; what ``RAY_ADDRESS`` says where it is left out.
         quiet: Whether nothing is printed meanwhile; the study's ``log.txt`` has it all the same.
         **settings: Settings of the search, see `SearchSettings`.
 
@@ -227,6 +253,8 @@ def search(
         given = read_settings(keywords, (*_OWN, *_FOLLOWING))
         if own:
             given["own_objectives"] = tuple(each.declaration for each in own)
+        if (step := name_step(training_step)) is not None:
+            given["training_step"] = step
         request = SearchRequest(
             given,
             None if config is None else Path(config),
@@ -236,13 +264,15 @@ def search(
             None if storage_file is None else Path(storage_file),
             None if from_study is None else os.fspath(from_study),
             None if origin is None else origin.source,
-            own,
             join,
-            Callbacks(tuple(callbacks)),
+            OwnFunctions(own, training_step, Callbacks(tuple(callbacks))),
+            ray_address,
         )
         job = prepare_search(request, Following(retrain, baselines, export, gate), track)
         for line in job.describe():
             log.say(line)
-        call = format_call("search", **keywords, budget=budget, study=study, from_study=from_study)
+        call = format_call(
+            "search", **keywords, budget=budget, study=study, from_study=from_study, ray_address=ray_address
+        )
         job.run(call, "the same call goes on with it")
-    return SearchResult(job.plan.study, request.images)
+    return SearchResult(job.plan.study, request.images, request.own)

@@ -5,7 +5,7 @@ step is a process of its own with a time limit, and a step that fails ends no ot
 step, so that a machine that is taken away loses one step at most: ``results.json`` with provenance, ``results.md`` for
 people, and ``log.txt`` with all that the steps printed.
 
-torch, timm and einops, with what they bring, are enough; pytest is needed for the tests alone.
+torch and timm, with what they bring, are enough; pytest and einops are needed for the tests alone.
 """
 
 from __future__ import annotations

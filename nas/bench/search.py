@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial
 from nas.bench.measurement import Measurement, Target
 from nas.bench.setup import Setup
 from nas.bench.spaces import load_space
+from nas.search.evaluations import MoreDesigns
 from nas.search.loop import Search, SearchConfig, analytic_costs
 from nas.search.objectives import Goal
 from nas.search.proposers import Proposer
@@ -153,7 +154,7 @@ def ours(space: Space, trials: int, folder: Path) -> tuple[list[Mark], float]:
             mark(done)
 
     def evaluate(
-        designs: list[Architecture], required_top1: list[float]
+        designs: list[Architecture], required_top1: list[float], more: MoreDesigns | None = None
     ) -> Iterator[dict[int, dict[str, float]]]:
         scores = watch.timed("evaluate", lambda: [{"top1": looked_up(design)} for design in designs])()
         # As workers report: a few at once, each few stored by themselves.
@@ -206,7 +207,7 @@ def _resumed(space: Space, trials: int, folder: Path) -> float:
     began, reached = time.perf_counter(), list[float]()
 
     def evaluate(
-        designs: list[Architecture], required_top1: list[float]
+        designs: list[Architecture], required_top1: list[float], more: MoreDesigns | None = None
     ) -> Iterator[dict[int, dict[str, float]]]:
         reached.append(time.perf_counter() - began)
         yield {index: {"top1": looked_up(design)} for index, design in enumerate(designs)}

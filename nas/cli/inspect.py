@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.completion import complete_published, complete_study
-from nas.cli.options import DESIGNS, DataDir, Json, SkipBroken, StudyName
+from nas.cli.options import DESIGNS, DataDir, Json, RayAddress, SkipBroken, StudyName
 from nas.cli.render import (
     data_lines,
     findings_table,
@@ -168,7 +168,12 @@ def analyze(
 
 
 def data(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="mnist5k, folder:PATH, or a name timm knows.")],
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPEC", help="mnist5k, folder:PATH, the URL of a folder or archive, or a name timm knows."
+        ),
+    ],
     data_dir: DataDir = None,
     image_size: Annotated[
         int | None,
@@ -260,14 +265,19 @@ def doctor(
             autocompletion=complete_study,
         ),
     ] = None,
+    ray_address: RayAddress = None,
     as_json: Json = False,
 ) -> int:
     """Say what this machine and its cluster offer and lack; or check a study's files and mend what can be mended."""
     if study is not None:
+        if ray_address is not None:
+            raise RequestError(
+                "--ray-address is for what this machine and its cluster offer; leave it out to check a study"
+            )
         return _examine_study(study, as_json)
     from nas.cluster.doctor import examine, format_finding
 
-    findings = examine()
+    findings = examine(ray_address)
     if as_json:
         print_json(findings)
     else:

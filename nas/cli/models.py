@@ -21,6 +21,7 @@ from nas.cli.options import (
     Json,
     Opset,
     Precision,
+    RayAddress,
     RetrainingEpochs,
     RetrainingRecipe,
     SkipBroken,
@@ -98,6 +99,7 @@ def retrain(
     ] = None,
     compile: Compile = False,
     budget: Budget = "auto",
+    ray_address: RayAddress = None,
     track: Track = None,
     as_json: Json = False,
 ) -> None:
@@ -118,6 +120,7 @@ def retrain(
         compile,
         budget,
         track=track,
+        ray_address=ray_address,
     )
     found = find_study(study)
     results, halving = run_retrain(found, request, ["nas", *sys.argv[1:]])
@@ -207,7 +210,7 @@ def import_checkpoint(
     from nas.export import importer
     from nas.export.formats import parse_formats
     from nas.export.options import parse_options
-    from nas.pipeline.models import require_export_folder
+    from nas.pipeline.exports import require_export_folder
 
     chosen = parse_formats(formats)
     options = parse_options(
@@ -233,7 +236,11 @@ def import_checkpoint(
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="DIR", help="An export folder.")],
     data: Annotated[
-        str, typer.Option(help="mnist5k, folder:PATH, or a name timm knows.", rich_help_panel=DATA)
+        str,
+        typer.Option(
+            help="mnist5k, folder:PATH, the URL of a folder or archive, or a name timm knows.",
+            rich_help_panel=DATA,
+        ),
     ],
     data_dir: DataDir = None,
     skip_broken: SkipBroken = False,

@@ -39,6 +39,15 @@ Budget = Annotated[
         help="What may be used: auto, 8gpu, 2cpu; optionally ,12h and ,500trials.", rich_help_panel=RUN
     ),
 ]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT|auto|local",
+        help="Ray cluster to work on; auto for one that ray start made on this machine, local for none.",
+        show_default="RAY_ADDRESS, else auto where there is one",
+        rich_help_panel=RUN,
+    ),
+]
 Compile = Annotated[
     bool,
     typer.Option(

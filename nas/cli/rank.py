@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from nas.cli.options import DESIGNS, Budget, Json, RetrainingEpochs, RetrainingRecipe, StudyName, is_given
+from nas.cli.options import (
+    DESIGNS,
+    Budget,
+    Json,
+    RayAddress,
+    RetrainingEpochs,
+    RetrainingRecipe,
+    StudyName,
+    is_given,
+)
 from nas.cli.render import output, print_json
 from nas.study.setting import OUTPUT, TRAINING
 from search_spaces.errors import RequestError
@@ -59,6 +68,7 @@ def rank(
         ),
     ] = None,
     budget: Budget = "auto",
+    ray_address: RayAddress = None,
     as_json: Json = False,
 ) -> None:
     """Train a sample of designs alone, and say how well the supernet orders them."""
@@ -85,6 +95,7 @@ def rank(
         supernet=supernet,
         scores=scores or (),
         budget=budget,
+        ray_address=ray_address,
     )
     command = ["nas", *sys.argv[1:]]
     with resumable(command):

@@ -121,15 +121,18 @@ def front_notes(front: Sequence[TrialRecord], evaluated: int) -> str:
 
 def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
     """Return the results of retraining as a table, with those marked whose test accuracy ties with the first one's."""
+    from nas.report.data_section import own_score_names
+    from nas.report.scores import format_cost
     from nas.runtime.uncertainty import Accuracy, is_tie
     from nas.study.designs import describe_origin
 
     table = _narrow_table("Retrained designs")
     table.caption = "± one standard error; ties are of test accuracies"
-    for column in ("digest", "design", "weights", "val top-1", "test top-1", "tie with"):
+    own = own_score_names(results)
+    for column in ("digest", "design", "weights", "val top-1", "test top-1", "tie with", *own):
         table.add_column(column, no_wrap=column in ("digest", "val top-1", "test top-1"))
     for rank, result in enumerate(results):
-        test = Accuracy.from_result(result, "test")
+        test, scores = Accuracy.from_result(result, "test"), result.get("own_scores", {})
         tie = rank and is_tie(Accuracy.from_result(results[0], "test"), test)
         table.add_row(
             result["digest"],
@@ -138,6 +141,7 @@ def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
             str(Accuracy.from_result(result, "val")),
             str(test),
             "first" if tie else "",
+            *(format_cost(name, scores[name]) if name in scores else "" for name in own),
         )
     return table
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli.completion import complete_study
-from nas.cli.options import Track, with_setting_options
+from nas.cli.options import RayAddress, Track, with_setting_options
 from nas.cli.render import front_notes, front_table, halving_table, next_steps, output, print_json, summary
 from nas.study.setting import OUTPUT, RUN
 
@@ -75,6 +75,7 @@ def search(
             rich_help_panel=RUN,
         ),
     ] = False,
+    ray_address: RayAddress = None,
     gate: Annotated[
         float | None,
         typer.Option(
@@ -123,7 +124,9 @@ def search(
     from nas.pipeline.request import SearchRequest
     from nas.runtime.console import log
 
-    request = SearchRequest(given, config, budget, study, storage, storage_file, from_study, join=join)
+    request = SearchRequest(
+        given, config, budget, study, storage, storage_file, from_study, join=join, ray_address=ray_address
+    )
     job = prepare_search(request, Following(retrain, baselines, export, gate), track)
     for line in job.describe():
         log.say(line)

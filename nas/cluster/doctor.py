@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 
 from nas.cluster import ray_cluster
+from nas.cluster.address import cluster_address
+from nas.cluster.program import examine_nodes, find_differences, read_versions
 from nas.runtime.error_text import first_line
 from nas.runtime.resources import (
     cache_folder,
@@ -39,8 +41,11 @@ _RAY_PROCESSES = ("gcs_server", "raylet")
 _MIN_MEMORY_GIB, _MIN_SHARED_GIB, _MIN_DISK_GIB = 4, 1, 5
 
 
-def examine() -> dict[str, object]:
+def examine(ray_address: str | None = None) -> dict[str, object]:
     """Look at this machine and its cluster; never fails, whatever is broken.
+
+    Args:
+        ray_address: Which Ray cluster is looked at; None for the one that is found.
 
     Returns:
         Findings by name, as plain values. ``problems`` is a list of sentences that say what to do, empty
@@ -56,8 +61,9 @@ def examine() -> dict[str, object]:
         "disk": _measure_disk,
         "cuda": _find_gpus,
         "bf16": _describe_bf16,
-        "ray_cluster": _describe_cluster,
-        "ray_listens": _describe_listening,
+        "ray_cluster": lambda problems: _describe_cluster(problems, ray_address),
+        "nodes": _examine_nodes,
+        "ray_listens": lambda problems: _describe_listening(problems, ray_address),
         "databases": _find_databases,
         "cache": _describe_cache,
     }
@@ -175,9 +181,9 @@ def _describe_bf16(problems: list[str]) -> str:
     return "no, this CPU emulates it slowly (training on CPUs is float32)"
 
 
-def _describe_cluster(problems: list[str]) -> str:
+def _describe_cluster(problems: list[str], address: str | None) -> str:
     try:
-        cluster = ray_cluster.survey()
+        cluster = ray_cluster.survey(address, require_same_libraries=False)
     except NasError as error:
         problems.append(str(error))
         return "does not answer"
@@ -186,7 +192,18 @@ def _describe_cluster(problems: list[str]) -> str:
     return f"{cluster.where}: {cluster.cpus:g} CPU cores, {cluster.gpus:g} GPUs"
 
 
-def _describe_listening(problems: list[str]) -> str:
+def _examine_nodes(problems: list[str]) -> dict[str, str]:
+    """Describe each machine of the cluster that was found, and name those on which workers could not run."""
+    if not ray_cluster.is_connected() or ray_cluster.is_private():
+        return {}
+    nodes = examine_nodes(ray_cluster.load_ray())
+    refused, noted = find_differences(nodes, read_versions())
+    problems += [f"nodes {difference}; install the same versions everywhere" for difference in refused]
+    problems += [f"nodes {difference}" for difference in noted]
+    return {node.name: str(node) for node in nodes}
+
+
+def _describe_listening(problems: list[str], named: str | None) -> str:
     """Say where the Ray processes of this machine listen, from the kernel's own tables."""
     addresses: set[str] = set()
     ray_runs = False
@@ -208,10 +225,11 @@ def _describe_listening(problems: list[str]) -> str:
                 "before ray start"
             )
         return ", ".join(sorted(addresses)) or "unknown (its processes belong to another user)"
-    settings = {**ray_cluster.ray_environment(), **os.environ}
+    address = cluster_address(named)
+    settings = {**ray_cluster.ray_environment(address), **os.environ}
     if settings["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0":
         return "127.0.0.1, once started"
-    if ray_cluster.cluster_address() is None:
+    if address is None:
         problems.append(
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER is set, so Ray will listen on all interfaces; unset it to "
             "keep Ray on 127.0.0.1"

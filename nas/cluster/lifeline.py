@@ -15,6 +15,7 @@ import struct
 import time
 from collections.abc import Callable
 
+from nas.cluster.address import is_listening
 from nas.runtime.console import log
 from search_spaces.errors import WorkError
 
@@ -47,7 +48,7 @@ class Lifeline:
         listening: Callable[[str], bool] | None = None,
     ) -> None:
         self.gcs_address, self.private = gcs_address, private
-        self._raylet, self._listens = _open_owner(raylet_socket), listening or listens
+        self._raylet, self._listens = _open_owner(raylet_socket), listening or is_listening
         self._looked, self._silent_since = time.monotonic(), 0.0
 
     def check(self) -> None:
@@ -90,16 +91,6 @@ class Lifeline:
         if self._raylet is not None:
             os.close(self._raylet)
             self._raylet = None
-
-
-def listens(address: str) -> bool:
-    """Return whether something listens at ``host:port``; Ray takes minutes to find that nothing does."""
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host, int(port)), _ANSWER_SECONDS):
-            return True
-    except (OSError, ValueError, OverflowError):
-        return False
 
 
 def _open_owner(path: str) -> int | None:

@@ -26,6 +26,10 @@ MOST_DEATHS = 2
 _POLL_SECONDS = 0.5
 
 
+#: Returns further items for workers, and for each the worker that is best at it.
+More = Callable[[], tuple[Sequence[Any], Sequence[int]]]
+
+
 @dataclass(frozen=True)
 class ItemResult:
     """The result of one item.
@@ -47,19 +51,30 @@ class _Batch:
 
     Args:
         method: Name of the method of the held object that is called.
-        waiting: Items that no worker has, with their indices.
-        preferred_workers: For each item the worker that is best at it; empty where none is.
         repeatable: Whether an item may be done by two workers at once.
-        most_deaths: Workers that each item may kill.
     """
 
     method: str
-    waiting: list[tuple[int, Any]]
-    preferred_workers: Sequence[int]
     repeatable: bool
-    most_deaths: Sequence[int]
+    waiting: list[tuple[int, Any]] = field(
+        default_factory=list
+    )  # items that no worker has, with their indices
+    preferred_workers: list[int] = field(
+        default_factory=list
+    )  # of each item; empty where none is better than others
+    most_deaths: list[int] = field(default_factory=list)  # workers that each item may kill
     open: set[int] = field(default_factory=set)  # items without a result
     deaths: dict[int, int] = field(default_factory=dict)
+
+    def add(
+        self, items: Iterable[Any], preferred_workers: Sequence[int], most_deaths: Callable[[Any], int]
+    ) -> None:
+        """Add items, whose indices go on from those of earlier ones."""
+        added = list(enumerate(items, start=len(self.most_deaths)))
+        self.waiting += added
+        self.preferred_workers += preferred_workers
+        self.most_deaths += [most_deaths(item) for _, item in added]
+        self.open.update(index for index, _ in added)
 
 
 @dataclass(frozen=True)
@@ -109,7 +124,7 @@ class Pool:
         preferred_workers: Sequence[int] = (),
         *,
         repeatable: bool = False,
-        most_deaths: Sequence[int] = (),
+        most_deaths: Callable[[Any], int] = lambda _: MOST_DEATHS,
     ) -> Iterator[ItemResult]:
         """Yield results as they come, each item exactly once, whatever workers die.
 
@@ -122,8 +137,7 @@ class Pool:
                 what it has in common with earlier items. Another takes it only when it has nothing else to do.
             repeatable: Whether two workers may do an item at once, since it changes nothing: one that is late is given
                 to a second worker where one is idle, and the first answer counts.
-            most_deaths: For each item the workers that it may kill; two where this is left out. One whose node goes
-                with it does not count.
+            most_deaths: Returns how many workers an item may kill. One whose node goes with it does not count.
 
         Raises:
             Interrupted: If the user asked to stop.
@@ -139,21 +153,28 @@ class Pool:
         method: str,
         items: Iterable[Any],
         preferred_workers: Sequence[int] = (),
+        more: More | None = None,
         *,
         repeatable: bool = False,
-        most_deaths: Sequence[int] = (),
+        most_deaths: Callable[[Any], int] = lambda _: MOST_DEATHS,
     ) -> Iterator[list[ItemResult]]:
         """Yield results as `map` does, those together that have come together.
 
         Workers have their next items before results are yielded, so that none waits for what is done with them.
+
+        Args:
+            method: See `map`.
+            items: See `map`.
+            preferred_workers: See `map`.
+            more: Asked for further items, and their preferred workers, while all that are known have been given to
+                workers; there may be none now and some later. Their indices go on from those of ``items``.
+            repeatable: See `map`.
+            most_deaths: See `map`.
         """
-        waiting = list(enumerate(items))
-        batch = _Batch(
-            method, waiting, preferred_workers, repeatable, most_deaths or [MOST_DEATHS] * len(waiting)
-        )
+        batch = _Batch(method, repeatable)
+        batch.add(items, preferred_workers, most_deaths)
         for call in self._calls.values():  # of items that nobody waits for any more
             call.batch.open.clear()
-        batch.open.update(index for index, _ in waiting)
         while batch.open:
             interrupt.check()
             results: list[ItemResult] = []
@@ -170,6 +191,8 @@ class Pool:
                 self._recover(batch, lost)
             if results:
                 yield results
+            if more is not None and not batch.waiting:
+                batch.add(*more(), most_deaths)
 
     def _hand_out(self, batch: _Batch) -> None:
         """Give items to idle workers."""

@@ -13,7 +13,6 @@ import functools
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import warnings
@@ -22,7 +21,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nas.cluster.lifeline import ClusterLost, Lifeline, listens
+from nas.cluster.address import cluster_address, is_listening, is_loopback, is_this_machine
+from nas.cluster.lifeline import ClusterLost, Lifeline
+from nas.cluster.program import examine_nodes, require_alike, runtime_environment
 from nas.cluster.ray_messages import keep_from_stdout
 from nas.cluster.ray_session import ask_for_token, clear_session, session_folder, without_secrets
 from nas.cluster.start_failure import explain, explain_refusal, read_log_ends
@@ -35,6 +36,7 @@ MAX_ATTEMPTS = 3  # at what a dying process may have spoilt: a start of Ray, an 
 
 _own: Cluster | None = None  # what this process has started, if the cluster is its own
 _lifeline: Lifeline | None = None
+_address: str | None = None  # of the cluster that this process is connected to, where it is not its own
 
 
 @dataclass(frozen=True)
@@ -54,28 +56,16 @@ class Cluster:
     running: bool
 
 
-def cluster_address() -> str | None:
-    """Return the address of the cluster to use, or None: of ``RAY_ADDRESS``, else of a running ``ray start``.
+def ray_environment(address: str | None) -> dict[str, str]:
+    """Return the settings that Ray is to find in the environment where the user has not set them.
 
-    Ray's own ``auto`` would also find the private cluster of another search on this machine, and end with it.
+    Args:
+        address: Of the cluster that is used, or None for a private one.
     """
-    if named := os.environ.get("RAY_ADDRESS"):
-        return None if named == "local" else named
-    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-    try:
-        started = Path(folder, "ray", "ray_current_cluster").read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
-    return started if listens(started) else None  # a file outlives its cluster
-
-
-def ray_environment() -> dict[str, str]:
-    """Return the settings that Ray is to find in the environment where the user has not set them."""
-    address = cluster_address()
     host = "127.0.0.1" if address is None else address.rpartition(":")[0]
     settings = {
         # 0 keeps everything on 127.0.0.1; workers on other machines must be able to call this one back.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if _is_loopback(host) else "1",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if is_loopback(host) else "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_AUTO_CONNECT": "0",  # a call after the cluster is lost would start another one
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -84,22 +74,37 @@ def ray_environment() -> dict[str, str]:
     # itself. Only towards this machine: a token is not sent elsewhere unless RAY_AUTH_MODE says so.
     token = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
     has_token = "RAY_AUTH_TOKEN" in os.environ or Path(token).is_file()
-    if address is not None and has_token and _is_this_machine(host):
+    if address is not None and has_token and is_this_machine(host):
         settings["RAY_AUTH_MODE"] = "token"
     return settings
 
 
-@functools.cache
 def load_ray() -> ModuleType:
-    """Import Ray after setting what it reads from the environment.
+    """Import Ray after setting what it reads from the environment for the cluster that is found.
 
     The settings stay: every process that Ray starts inherits them, also long after this.
     """
     if "ray" not in sys.modules:  # as it is in workers, whose settings came with the cluster
-        if cluster_address() is None:
-            ask_for_token()
-        for name, value in ray_environment().items():
-            os.environ.setdefault(name, value)
+        _prepare_environment(cluster_address())
+    return _import_ray()
+
+
+def _load_ray_for(address: str | None) -> ModuleType:
+    """Import Ray as `load_ray` does, for a cluster that is known; None for a private one."""
+    if "ray" not in sys.modules:
+        _prepare_environment(address)
+    return _import_ray()
+
+
+def _prepare_environment(address: str | None) -> None:
+    if address is None:
+        ask_for_token()
+    for name, value in ray_environment(address).items():
+        os.environ.setdefault(name, value)
+
+
+@functools.cache
+def _import_ray() -> ModuleType:
     require_package("ray", "searching and training on workers")
     import ray
     import ray.exceptions
@@ -114,20 +119,28 @@ def is_connected() -> bool:
     return "ray" in sys.modules and bool(load_ray().is_initialized())
 
 
-def survey() -> Cluster:
+def survey(address: str | None = None, *, require_same_libraries: bool = True) -> Cluster:
     """Return the resources there are, connecting to a running Ray cluster if there is one.
 
-    A cluster is one that ``RAY_ADDRESS`` names or that ``ray start`` made on this machine. One that this process has
-    started for an earlier search is this machine still.
+    One that this process has started for an earlier search is this machine still.
+
+    Args:
+        address: Which cluster, as ``--ray-address`` takes it; None for the one that ``RAY_ADDRESS`` names or that
+            ``ray start`` made on this machine.
+        require_same_libraries: Whether a cluster is refused whose nodes cannot run what this process sends them.
 
     Raises:
-        BudgetError: If ``RAY_ADDRESS`` names a cluster that does not answer.
+        BudgetError: If the cluster does not answer or is refused, or this process works on another one.
     """
     if not is_connected():
-        address = cluster_address()
-        if address is None:
+        named = cluster_address(address)
+        if named is None:
             return Cluster(len(os.sched_getaffinity(0)), _count_gpus(), "this machine", running=False)
-        _connect(address)
+        _connect(named, is_option=address is not None)
+        if require_same_libraries:
+            _require_alike()
+    elif address is not None:
+        _require_same(cluster_address(address))
     ray = load_ray()
     resources = ray.cluster_resources()
     if is_private():
@@ -135,6 +148,35 @@ def survey() -> Cluster:
     nodes = len([node for node in ray.nodes() if node["Alive"]])
     where = f"the Ray cluster of {nodes} node{'s' if nodes > 1 else ''}"
     return Cluster(resources.get("CPU", 0), resources.get("GPU", 0), where, running=True)
+
+
+def _require_alike() -> None:
+    """Leave a cluster whose nodes cannot run what this process sends them; say what else differs there.
+
+    Raises:
+        BudgetError: If there are such nodes.
+    """
+    try:
+        differences = require_alike(examine_nodes(load_ray()))
+    except BudgetError:
+        stop()
+        raise
+    for difference in differences:
+        log.say(f"warning   {difference}")
+
+
+def _require_same(address: str | None) -> None:
+    """Check that the cluster that is asked for is the one that this process is connected to.
+
+    Raises:
+        BudgetError: If it is another; Ray's settings cannot be changed once it is imported.
+    """
+    connected = None if is_private() else _address
+    if address != connected:
+        raise BudgetError(
+            f"this process works on {'this machine' if connected is None else connected} already; start another one "
+            f"for --ray-address {address or 'local'}"
+        )
 
 
 def is_private() -> bool:
@@ -151,7 +193,7 @@ def start(cluster: Cluster) -> None:
     global _own
     if is_connected():
         return
-    load_ray()
+    _load_ray_for(None)
     folder = session_folder()
     _stop_at_exit()
     for attempt in range(MAX_ATTEMPTS):
@@ -244,15 +286,17 @@ def to_user_error(error: Any) -> NasError:
     return WorkError(f"a worker failed: {reason} (the whole message is in the study's log)")
 
 
-def _connect(address: str) -> None:
-    ray = load_ray()
+def _connect(address: str, *, is_option: bool) -> None:
+    global _address
+    ray = _load_ray_for(address)
     try:
-        if address != "auto" and "://" not in address and not listens(address):
+        if not is_listening(address):
             raise ConnectionError("nothing listens there")
-        _init(address=address)
+        _init(address=address, runtime_env=runtime_environment())
+        _address = address
         _watch()
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
-        raise BudgetError(explain_refusal(address, error)) from None
+        raise BudgetError(explain_refusal(address, error, is_option=is_option)) from None
 
 
 def _init(**arguments: Any) -> None:
@@ -266,19 +310,6 @@ def _init(**arguments: Any) -> None:
             if threading.current_thread() is threading.main_thread():
                 # Ray takes SIGTERM for itself, to end the process at once; a search has to save and say more.
                 signal.signal(signal.SIGTERM, handler)
-
-
-def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
-
-
-def _is_this_machine(host: str) -> bool:
-    """Return whether ``host`` is an address of this machine: only such can be bound."""
-    try:
-        with socket.create_server((host, 0)):
-            return True
-    except OSError:
-        return False
 
 
 def _count_gpus() -> int:

@@ -77,8 +77,14 @@ def explain(error: BaseException, session: Path | None = None) -> str:
     return f"{last_line(error)}; {_describe_machine(session)}"
 
 
-def explain_refusal(address: str, error: BaseException) -> str:
-    """Return why a cluster that runs does not let this process in, and what to do."""
+def explain_refusal(address: str, error: BaseException, *, is_option: bool = False) -> str:
+    """Return why a cluster that runs does not let this process in, and what to do.
+
+    Args:
+        address: Of the cluster.
+        error: What Ray raised.
+        is_option: Whether ``--ray-address`` named it, which comes before ``RAY_ADDRESS``.
+    """
     said = "\n".join(map(str, _chain(error)))
     if versions := explain_versions(said):
         return f"the Ray cluster at {address} does not let this process in: {versions}"
@@ -88,8 +94,8 @@ def explain_refusal(address: str, error: BaseException) -> str:
             "cluster's token"
         )
     return (
-        f"the Ray cluster at {address} does not answer ({first_line(error)}); start it, or set "
-        "RAY_ADDRESS=local to use this machine alone"
+        f"the Ray cluster at {address} does not answer ({first_line(error)}); start it, or "
+        f"{'give --ray-address local' if is_option else 'set RAY_ADDRESS=local'} to use this machine alone"
     )
 
 

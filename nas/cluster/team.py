@@ -35,7 +35,7 @@ _ROOM_SECONDS = 5.0  # for which a cluster has too little room before a team is 
 _LOOK_SECONDS = 10.0  # between two looks for room for a larger team
 
 #: ``(payload, device, on_progress, rank, world size)``, run by every rank.
-RankFunction = Callable[[Any, torch.device, Callable[[Any], None], int, int], None]
+RankFunction = Callable[[Any, torch.device, Callable[[Any], None], int, int], Any]
 
 
 class TeamDied(WorkError):
@@ -88,13 +88,12 @@ class _Rank:
         self._store, meeting = open_store(host, world)
         return meeting
 
-    def work(self, function: RankFunction, payload: Any, rank: int, world: int, meeting: Rendezvous) -> None:
+    def work(self, function: RankFunction, payload: Any, rank: int, world: int, meeting: Rendezvous) -> Any:
         if world == 1:
-            function(payload, self.device, self._on_progress, rank, world)
-            return
+            return function(payload, self.device, self._on_progress, rank, world)
         join(self.planned, rank, world, meeting, self._own_host(meeting))
         try:
-            function(payload, self.device, self._on_progress, rank, world)
+            return function(payload, self.device, self._on_progress, rank, world)
         finally:
             distributed.destroy_process_group()
 
@@ -120,8 +119,8 @@ def run_distributed(
     on_progress: Callable[[Any], None],
     attempts: int = MOST_DEATHS,
     sizes: Sequence[int] = (),
-) -> None:
-    """Run one function on all workers of an allocation at once, as ranks of a torch.distributed group.
+) -> Any:
+    """Run one function on all workers of an allocation at once, as ranks of a group; return what the first returned.
 
     One worker runs it without a group, in a process of its own all the same: whatever it keeps on a GPU ends with it.
 
@@ -146,8 +145,7 @@ def run_distributed(
     backoff, deaths, losses = Backoff(), 0, 0
     while True:
         try:
-            team.run()
-            return
+            return team.run()
         except ray.exceptions.RayTaskError as error:
             raise to_user_error(error) from error
         except _OtherSize as other:
@@ -222,8 +220,8 @@ class _Team:
         self._stored = self.payload if isinstance(self.payload, ray.ObjectRef) else ray.put(self.payload)
         self._waiting = Wait(self.allocation)
 
-    def run(self) -> None:
-        """Run the function on a new team until all ranks are done.
+    def run(self) -> Any:
+        """Run the function on a new team until all ranks are done; return what the first returned.
 
         Raises:
             _MemberDied: If a rank died.
@@ -253,6 +251,7 @@ class _Team:
             self._ranks[0].interrupt.remote()
             ray.wait([first], timeout=SAVING_SECONDS)
             raise
+        return self._get(first, 0)
 
     def end(self) -> None:
         """End the ranks."""

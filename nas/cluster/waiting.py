@@ -97,7 +97,8 @@ class Wait:
             raise WorkError(
                 f"no work could go on for {duration(idle)}: {wanted - ready} of {wanted} workers are missing, "
                 f"{self._describe(wanted)}; run the same command again when more is free, give a smaller --budget, or "
-                f"set {LIMIT_VARIABLE} to wait longer"
+                f"set {LIMIT_VARIABLE} to wait longer",
+                page="howto/resume.md#no-worker-becomes-free",
             )
         if waited >= self._next_line:
             self._next_line = waited + min(waited, _LONGEST_PAUSE)

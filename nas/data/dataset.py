@@ -222,7 +222,7 @@ def load_data(
     """Find, split and, where they fit, decode images.
 
     Args:
-        spec: ``mnist5k``, ``folder:PATH``, or a name that timm's ``create_dataset`` knows.
+        spec: ``mnist5k``, ``folder:PATH``, a URL, or a name that timm's ``create_dataset`` knows.
         data_dir: Where timm's data sets lie.
         image_size: Side in pixels; None takes the images' own where they are small and alike, else 224.
         choose_side: What chooses another side where ``image_size`` is None.

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from nas.cluster.budget import WorkerAllocation
-from nas.cluster.pool import MOST_DEATHS, Pool
+from nas.cluster.pool import MOST_DEATHS, ItemResult, Pool
 from nas.data.batching import SHARD_IMAGES
 from nas.data.dataset import Data
 from nas.data.splits import Split
 from nas.evaluation.accuracy import Batch, evaluation_batch_size, recalibrate
 from nas.evaluation.prefix_cache import GROUP_SIZE, PrefixCacheEvaluator, order_by_prefix
 from nas.runtime.device import compute_dtype
-from nas.search.evaluations import Failure
+from nas.search.evaluations import Failure, MoreDesigns
 from nas.search.own_objectives import Measure, compute
 from nas.search.racing import LOOKS, stop_thresholds
 from search_spaces.architecture import Architecture
@@ -82,11 +82,11 @@ def validation_and_calibration(
     count = min(validation_images, len(data.val))
     # A design can be stopped between batches, so racing makes them small enough for its looks.
     validation_size = batch_size if looks is None else min(batch_size, -(-count // looks))
-    validation = list(_first_images(data.val, count, validation_size, seed))
+    validation = list(first_images(data.val, count, validation_size, seed))
     # Statistics are averaged over batches, each counting alike: so these are as even as they can be.
     images = min(CALIBRATION_IMAGES, len(data.train))
     calibration_size = -(-images // -(-images // batch_size))
-    batches = _first_images(data.train, images, calibration_size, seed)
+    batches = first_images(data.train, images, calibration_size, seed)
     # A single image left over has no statistics.
     return validation, [images for images, _ in batches if len(images) >= SHARD_IMAGES]
 
@@ -108,7 +108,7 @@ def payload_from_batches(
     }
 
 
-def _first_images(split: Split, count: int, batch_size: int, seed: int) -> Iterator[Batch]:
+def first_images(split: Split, count: int, batch_size: int, seed: int) -> Iterator[Batch]:
     """Yield batches of the first ``count`` images in an order that the seed alone decides."""
     for images, labels in split.batches(batch_size, shuffle_seed=seed):
         yield images[:count], labels[:count]
@@ -179,62 +179,83 @@ class Population:
         self.pool = Pool(allocation, EvaluationWorker, payload)
 
     def __call__(
-        self, designs: list[Architecture], required_top1: list[float]
+        self, designs: list[Architecture], required_top1: list[float], more: MoreDesigns | None = None
     ) -> Iterator[Mapping[int, Mapping[str, float] | Failure]]:
         """Yield ``{index: scores}`` of the designs that are done together, a failure of one that cannot be.
 
         Designs of a group that fails are evaluated once more, each by itself.
         """
-        groups, alone = group_by_prefix(designs, self.pool.allocation.workers), list[tuple[int, list[int]]]()
-        for arrived in self._score(designs, required_top1, groups):
-            done: dict[int, Mapping[str, float] | Failure] = {}
-            for (worker, indices), found in arrived:
-                if isinstance(found, Failure) and len(indices) > 1:
-                    alone += [(worker, [index]) for index in indices]
-                else:
-                    done |= _by_index(indices, found)
-            if done:
+        work = _Work(self.pool.allocation.workers)
+
+        def find_more() -> tuple[list[_Item], list[int]]:
+            again = work.take_failed()
+            return again if again[0] or more is None else work.add(*more())
+
+        items, preferred = work.add(designs, required_top1)
+        for arrived in self.pool.map_together(
+            "score", items, preferred, find_more, repeatable=True, most_deaths=_most_deaths
+        ):
+            if done := work.finish(arrived):
                 yield done
-        for arrived in self._score(designs, required_top1, alone):
-            yield {
-                index: one
-                for (_, indices), found in arrived
-                for index, one in _by_index(indices, found).items()
-            }
-
-    def _score(
-        self, designs: list[Architecture], required_top1: list[float], groups: list[tuple[int, list[int]]]
-    ) -> Iterator[list[tuple[tuple[int, list[int]], list[dict[str, float]] | Failure]]]:
-        """Yield groups with the scores of their designs, or why one has none, those together that are done together.
-
-        A group that kills a worker is given up at once, so that each of its designs can be tried by itself.
-        """
-        items = [
-            [(designs[index].to_json(), required_top1[index]) for index in indices] for _, indices in groups
-        ]
-        preferred = [worker for worker, _ in groups]
-        deaths = [1 if len(indices) > 1 else MOST_DEATHS for _, indices in groups]
-        for arrived in self.pool.map_together("score", items, preferred, repeatable=True, most_deaths=deaths):
-            yield [
-                (
-                    groups[result.index],
-                    result.value if result.failure is None else Failure(str(result.failure)),
-                )
-                for result in arrived
-            ]
 
     def close(self) -> None:
         """End the workers."""
         self.pool.close()
 
 
-def _by_index(
-    indices: Sequence[int], found: Sequence[Mapping[str, float]] | Failure
-) -> Mapping[int, Mapping[str, float] | Failure]:
-    """Return what was found of a group's designs, by their indices."""
-    if isinstance(found, Failure):
-        return dict.fromkeys(indices, found)
-    return dict(zip(indices, found, strict=True))
+#: What a worker is given: designs as JSON, each with the ``top1`` that is required of it.
+_Item = list[tuple[dict[str, object], float]]
+
+
+def _most_deaths(item: _Item) -> int:
+    """Return how many workers a group may kill: it is given up at once, so that each design is tried by itself."""
+    return 1 if len(item) > 1 else MOST_DEATHS
+
+
+class _Work:
+    """Designs in groups, which are the items of a pool.
+
+    Args:
+        workers: Workers of the pool.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._designs: _Item = []
+        self._groups: list[tuple[int, list[int]]] = []  # preferred worker and designs of each item
+        self._failed: list[tuple[int, list[int]]] = []  # designs of groups that failed, each by itself
+
+    def add(self, designs: list[Architecture], required_top1: list[float]) -> tuple[list[_Item], list[int]]:
+        """Return the items of further designs, and the preferred worker of each."""
+        first = len(self._designs)
+        self._designs += [
+            (design.to_json(), required) for design, required in zip(designs, required_top1, strict=True)
+        ]
+        found = group_by_prefix(designs, self.workers)
+        return self._to_items([(worker, [first + index for index in indices]) for worker, indices in found])
+
+    def take_failed(self) -> tuple[list[_Item], list[int]]:
+        """Return the items of designs whose groups failed and that were not evaluated again, as `add` does."""
+        failed, self._failed = self._failed, []
+        return self._to_items(failed)
+
+    def finish(self, results: Sequence[ItemResult]) -> dict[int, Mapping[str, float] | Failure]:
+        """Return what was found of designs, by index; those of a group that failed are for `take_failed`."""
+        done: dict[int, Mapping[str, float] | Failure] = {}
+        for result in results:
+            worker, indices = self._groups[result.index]
+            if result.failure is None:
+                done |= zip(indices, result.value, strict=True)
+            elif len(indices) > 1:
+                self._failed += [(worker, [index]) for index in indices]
+            else:
+                done[indices[0]] = Failure(result.failure)
+        return done
+
+    def _to_items(self, groups: list[tuple[int, list[int]]]) -> tuple[list[_Item], list[int]]:
+        self._groups += groups
+        items = [[self._designs[index] for index in indices] for _, indices in groups]
+        return items, [worker for worker, _ in groups]
 
 
 def group_by_prefix(designs: list[Architecture], workers: int) -> list[tuple[int, list[int]]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -31,7 +30,6 @@ from nas.latency.runtimes import Run, open_file, runtime_clock
 from nas.latency.table import LatencyTable, device_name
 from nas.latency.timing import time_modules
 from nas.runtime.device import compute_dtype
-from nas.runtime.files import write_json
 from nas.runtime.provenance import provenance
 from search_spaces.architecture import Architecture
 from search_spaces.space import Space
@@ -80,30 +78,17 @@ def measure_table(
     return build_table(space, times, device, batch, dtype, runtime)
 
 
-@dataclass(frozen=True)
-class LatencyTask:
-    """A table to measure in a worker.
-
-    Args:
-        space: What to measure.
-        file: Where the table is written.
-    """
-
-    space: Space
-    file: Path
-
-
 def measure_as_rank(
-    task: LatencyTask,
+    space: Space,
     device: torch.device,
     on_progress: Callable[[tuple[int, int]], None],
     rank: int = 0,
     world: int = 1,
-) -> None:
-    """Measure a table under the usual conditions and write it, in the process that has the device.
+) -> LatencyTable:
+    """Measure a table under the usual conditions, in the process that has the device.
 
     Args:
-        task: What to measure.
+        space: Whose parts are measured.
         device: Where.
         on_progress: Called with ``(done, total)`` timings.
         rank: Number of this process, of which there is one.
@@ -112,13 +97,12 @@ def measure_as_rank(
     Raises:
         Interrupted: If the user asked to stop.
     """
-    table = measure_table(
-        task.space,
+    return measure_table(
+        space,
         device,
         *usual_conditions(device),
         on_progress=lambda done, total: on_progress((done, total)),
     )
-    write_json(task.file, table.to_json())
 
 
 def build_table(

@@ -21,10 +21,12 @@ from search_spaces.errors import RequestError, StudyError
 #: Settings that decide what is searched for and how, and nothing of the supernet.
 ANEW = (
     *("objectives", "max_macs", "max_params", "max_latency_ms", "latency_table", "latency_runtime"),
-    *("sampler", "batch", "validation_images", "seed", "racing", "own_objectives"),
+    *("sampler", "batch", "ahead", "validation_images", "seed", "racing", "own_objectives"),
 )
+#: What Python programs declare, which has no option.
+_BY_PROGRAMS = ("own_objectives", "training_step")
 #: Options that count beside ``--from-study``.
-_COUNTING = (*ANEW, "retrain_epochs")
+_COUNTING = (*ANEW, "retrain_epochs", "training_step")
 
 
 class AnotherSearchError(StudyError):
@@ -57,6 +59,7 @@ def settings_from_study(source: Study, given: Mapping[str, Any]) -> Settings:
     defaults = {each.name: each.default for each in declared_settings(Settings) if each.name in ANEW}
     anew = {**defaults, **{name: value for name, value in given.items() if name in ANEW}}
     base = replace(stored, **anew, space=str(source.space_file), init_from=(), supernet=None)
+    base = replace(base, training_step=given.get("training_step", stored.training_step))
     settings = override_settings(base, {}, RecipeOverrides(retrain_epochs=given.get("retrain_epochs")))
     if not settings.needs_supernet:
         return settings
@@ -84,7 +87,7 @@ def require_trained(study: Study) -> None:
 def name_another_search(source: Study, given: Mapping[str, Any]) -> Path:
     """Return the folder of another search of a study: named after what was given, so that it is found again."""
     flags = {each.name: each.flag for each in _all_options()}
-    words = [f"{flags[name]}-{value}" for name, value in given.items() if name != "own_objectives"]
+    words = [f"{flags[name]}-{value}" for name, value in given.items() if name not in _BY_PROGRAMS]
     suffix = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-") or "again"
     return source.folder.parent / f"{source.folder.resolve().name}-{suffix}"
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nas.cluster.sending import require_sendable
 from nas.data.broken_files import broken_files_error
 from nas.data.dataset import ChooseSide, Data, load_data, survey_data
 from nas.data.decoding import usual_side
+from nas.data.images import InMemoryImages
 from nas.data.reading import FIRST_READING, READING, Reading
 from nas.data.sources.folder import ReadOptions
 from nas.data.sources.source import Source
@@ -62,6 +64,8 @@ def load_study_data(
             f"{study.folder} goes on from a version that read {data.summary.read_otherwise} images without their "
             "EXIF orientation or transparency; choose another --study to begin anew"
         )
+    if images is not None and not isinstance(data.train.images, InMemoryImages):
+        require_sendable(f"the data set {images.name}, whose images do not fit into memory,", images.images)
     return data
 
 
@@ -118,3 +122,9 @@ def require_usable(summary: DataSummary) -> None:
     """
     if summary.broken:
         raise broken_files_error(summary.broken)
+
+
+def side_to_keep(settings: Settings, data: Data) -> int | None:
+    """Return the side for the study's settings: none that the images' usual one would give again."""
+    is_usual = data.image_size == usual_side(data.summary.own_side)
+    return settings.image_size if is_usual else data.image_size

@@ -1,8 +1,7 @@
-"""What follows a search: designs of its front are retrained by themselves and exported."""
+"""What follows a search: designs of its front are retrained by themselves."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,34 +14,26 @@ from nas.cluster.budget import WorkerAllocation, allocate_workers, parse_budget
 from nas.cluster.ray_cluster import Cluster
 from nas.data.dataset import Data
 from nas.data.sources.source import Source
-from nas.export.model_card import accuracy_metrics
-from nas.export.options import DEFAULT_OPTIONS, FileOptions
-from nas.export.writer import export_model
 from nas.pipeline.candidates import choose_candidates, choose_to_halve, to_candidates
-from nas.pipeline.export_samples import load_samples
 from nas.pipeline.images import load_study_data
 from nas.pipeline.plan import SearchPlan
 from nas.pipeline.preflight import examine_machine, examine_retraining
 from nas.pipeline.retraining_memory import require_memory
 from nas.pipeline.teachers import describe_teacher, find_teacher
 from nas.pipeline.teaching import prepare_teacher, with_known_accuracy
-from nas.runtime.callbacks import NO_CALLBACKS, Callbacks
-from nas.runtime.console import log, progress_callback
-from nas.runtime.files import require_writable, sweep_scratch
-from nas.runtime.provenance import provenance
-from nas.runtime.uncertainty import Accuracy
+from nas.runtime.console import log
+from nas.runtime.files import sweep_scratch
 from nas.search.halving import Spread
 from nas.search.loop import analytic_costs
-from nas.study.designs import Design, best_of_search, describe_origin
+from nas.study.designs import Design
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
 from nas.study.time_sheet import record_phase
 from nas.training.compiled import require_compiler
 from nas.training.halving import halve
+from nas.training.own_functions import NO_FUNCTIONS, OwnFunctions
 from nas.training.retraining import Candidate, Trainer, retrain
-from nas.training.retraining_result import trained_network
 from nas.training.stored_answers import require_to_fit
-from nas.training.stored_logits import read_stored_images
 from nas.training.supernet_checkpoint import read_supernet
 from nas.training.teacher import Teacher
 from search_spaces.architecture import Architecture
@@ -64,7 +55,7 @@ class RetrainingPlan:
         spread: Candidates of which a halving leaves ``keep``, beside the others.
         keep: Designs that it leaves.
         best_inherits: Whether the best of those is also trained from the supernet's weights.
-        callbacks: What a program is told meanwhile.
+        own: Functions of a Python program.
     """
 
     study: Study
@@ -76,7 +67,7 @@ class RetrainingPlan:
     spread: tuple[Spread, ...] = ()
     keep: int = 0
     best_inherits: bool = True
-    callbacks: Callbacks = NO_CALLBACKS
+    own: OwnFunctions = NO_FUNCTIONS
 
     @property
     def architectures(self) -> list[Architecture]:
@@ -97,7 +88,8 @@ def plan_retraining(
     teacher: str | None = None,
     candidates: int | None = None,
     images: Source | None = None,
-    callbacks: Callbacks = NO_CALLBACKS,
+    own: OwnFunctions = NO_FUNCTIONS,
+    ray_address: str | None = None,
 ) -> RetrainingPlan:
     """Check everything that can be wrong with a retraining before anything is written.
 
@@ -113,14 +105,15 @@ def plan_retraining(
         candidates: Of how many candidates ``top`` are chosen by training them alone; None for what the study says. If
             they are as many, or only inherit, they are the best of the front.
         images: The study's images where they were given as such; None where its settings say where they are.
-        callbacks: What a program is told meanwhile.
+        own: Functions of a Python program.
+        ray_address: Which Ray cluster is used; None for the one that is found.
 
     Raises:
         RequestError: If something is wrong; the message says what.
     """
     study.require()
     study.lock.require_free()
-    parsed, cluster = parse_budget(budget), ray_cluster.survey()
+    parsed, cluster = parse_budget(budget), ray_cluster.survey(ray_address)
     if parsed.trials is not None or parsed.seconds is not None:
         raise RequestError(
             f"--budget {budget}: a retraining is as long as its recipe says; leave the limits of time and trials out"
@@ -145,9 +138,32 @@ def plan_retraining(
     data = load_study_data(study.settings(), study, images=images)
     study.require_images(data)
     plan = RetrainingPlan(
-        study, chosen, data, allocation, cluster, None, tuple(spread), top, modes is None, callbacks
+        study, chosen, data, allocation, cluster, None, tuple(spread), top, modes is None, own
     )
     return _with_teacher(plan, teacher or study.settings().teacher)
+
+
+def _require_functions(plan: RetrainingPlan, recipe: Recipe) -> None:
+    """Check that a retraining has the training step of its study, and that it works.
+
+    Args:
+        plan: The retraining.
+        recipe: How designs are trained.
+
+    Raises:
+        RequestError: If it has not, or it does not.
+    """
+    own, designs, settings = plan.own, plan.architectures, plan.study.settings()
+    own.require_step(settings.training_step)
+    given = {each.name for each in own.objectives}
+    if missing := [each.name for each in settings.own_objectives if each.name not in given]:
+        log.say(
+            f"warning   {', '.join(missing)}: computed by functions of a Python program, so that networks that are "
+            "trained here are not scored by it; nas.retrain(objectives=...) does"
+        )
+    own.require_sendable()
+    if designs:
+        own.try_step(designs[0], recipe, taught=plan.teacher is not None)
 
 
 def _with_teacher(plan: RetrainingPlan, text: str | None) -> RetrainingPlan:
@@ -179,7 +195,7 @@ def plan_retraining_after(plan: SearchPlan, top: int, *, baselines: bool = False
         None,
         tuple(spread),
         top,
-        callbacks=plan.callbacks,
+        own=plan.own,
     )
     return _with_teacher(retraining, plan.settings.teacher)
 
@@ -207,6 +223,7 @@ def run_retraining(
     numbers = plan.study.settings().retraining if recipe is None else recipe
     if plan.teacher is not None:
         require_to_fit(numbers, "retraining", len(plan.data.train), len(plan.data.class_names))
+    _require_functions(plan, numbers)
     _require_memory(plan, numbers)
     with plan.study.lock.hold(command):
         return _run_retraining(plan, numbers, compile, command)
@@ -243,9 +260,7 @@ def _run_retraining(
     teacher = prepare_teacher(
         plan.teacher, recipe, study, plan.data, plan.allocation, one_machine=one_machine
     )
-    trainer = Trainer(
-        study, recipe, plan.data, plan.allocation, compile, one_machine, teacher, plan.callbacks
-    )
+    trainer = Trainer(study, recipe, plan.data, plan.allocation, compile, one_machine, teacher, plan.own)
     with record_phase(study.folder, "retraining", plan.allocation):
         return _train_candidates(plan, trainer, command)
 
@@ -280,118 +295,3 @@ def _inherited_weights(study: Study, candidates: Sequence[Candidate]) -> dict[st
     weights = Path(settings.supernet) if settings.supernet else study.supernet_file
     supernet = read_supernet(study.space(), settings.sharing, weights)
     return {design.digest: supernet.extract(design).state_dict() for design in heirs}
-
-
-def find_best_result(study: Study, digest: str | None = None, mode: str | None = None) -> dict[str, Any]:
-    """Return the best result of retraining a design that the search proposed, or the best of one design.
-
-    Args:
-        study: The study.
-        digest: The design; None for what the search proposed.
-        mode: Which of `MODES` it was trained in; None for any.
-
-    Raises:
-        RequestError: If there is none.
-    """
-    study.require()
-    results = [
-        result
-        for result in study.results()
-        if digest in (None, result["digest"]) and mode in (None, result["mode"])
-    ]
-    if not results:
-        named = "" if digest is None else f" '{digest}'"
-        command = shlex.join(
-            ["nas", "retrain", str(study.folder), *([] if digest is None else ["--arch", digest])]
-        )
-        raise RequestError(f"study {study.folder} has no retrained design{named}; run: {command}")
-    return best_of_search(study, results)
-
-
-def require_export_folder(folder: Path, study: Study | None = None) -> None:
-    """Check that an export may be written to ``folder``: it is free, or holds an export to replace.
-
-    Args:
-        folder: Where to write.
-        study: The study that the model is of, whose own files are not to be mixed with it.
-
-    Raises:
-        RequestError: If it may not.
-    """
-    require_writable(folder)
-    if study is not None:
-        inside, own = folder.resolve(), study.folder.resolve()
-        if inside.is_relative_to(own) and not inside.is_relative_to(own / "exports"):
-            raise RequestError(
-                f"--out {folder} lies among the files of the study; choose a folder in {study.folder / 'exports'} or "
-                "outside the study"
-            )
-    if folder.exists() and not (folder / "verification.json").exists() and any(folder.iterdir()):
-        raise RequestError(f"--out {folder} is not empty and holds no export; choose another folder")
-
-
-def _describe_design(result: Mapping[str, Any]) -> str:
-    """Return what kind of image classifier a result is of, for the model card."""
-    origin = describe_origin(result)
-    if result.get("published"):
-        return f"of the design {result['origin']}, fitted to its images and trained on them"
-    if origin:
-        return f"whose attention design starts a neural architecture search ({origin})"
-    return "whose attention design was found by neural architecture search"
-
-
-def _describe_teacher(result: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the model card says of who taught a result; nothing where nobody did."""
-    taught_by = result.get("teacher")
-    if taught_by is None:
-        return {}
-    known = {"teacher": f"{taught_by['name']} ({taught_by['digest'][:12]})"}
-    if "val_top1" in taught_by:
-        known["teacher's top-1 on the validation images"] = str(Accuracy.from_result(taught_by, "val"))
-    return known
-
-
-def export_result(
-    study: Study,
-    result: dict[str, Any],
-    folder: Path,
-    formats: tuple[str, ...],
-    options: FileOptions = DEFAULT_OPTIONS,
-    *,
-    command: Sequence[str],
-) -> dict[str, float]:
-    """Export a retrained design, by a command line or a call; return the measured differences by file."""
-    design, dataset = Architecture.from_json(result["architecture"]), study.dataset()
-    metrics = {
-        **accuracy_metrics("test", Accuracy.from_result(result, "test")),
-        **accuracy_metrics("validation", Accuracy.from_result(result, "val")),
-        "trained": "from scratch" if result["mode"] == "scratch" else "from the supernet's weights",
-        "images": dataset.data,
-        **_describe_teacher(result),
-    }
-    network = trained_network(study, result)
-    images = read_stored_images(study.retraining_folder(design.digest, result["mode"]))
-    samples = load_samples(study) if options.precisions else None
-    with progress_callback("exporting") as on_progress:
-        differences = export_model(
-            network,
-            design,
-            folder,
-            name=f"{study.name}-{design.digest}",
-            mean=dataset.mean,
-            std=dataset.std,
-            class_names=dataset.class_names,
-            reading=dataset.reading,
-            test_crop=dataset.test_crop,
-            metrics=metrics,
-            provenance=provenance(study.settings().seed, command),
-            formats=formats,
-            options=options,
-            images=images if images is not None and len(images) > 1 else None,
-            samples=samples,
-            description=_describe_design(result),
-            on_progress=on_progress,
-        )
-    largest = ", ".join(f"{file} {value:.1e}" for file, value in differences.items())
-    log.say(f"exported {design.digest} to {folder}; largest differences to the subnet: {largest}")
-    return differences

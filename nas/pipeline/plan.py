@@ -11,20 +11,16 @@ from nas.cluster import ray_cluster
 from nas.cluster.budget import Budget, WorkerAllocation, allocate_workers, parse_budget
 from nas.cluster.ray_cluster import Cluster
 from nas.cluster.teams import count_ranks
-from nas.data.batching import SHARD_IMAGES, batch_sizes
 from nas.data.dataset import Data
-from nas.data.decoding import usual_side
 from nas.latency.runtime_names import parse_runtime
 from nas.latency.table import LatencyTable, read_table
 from nas.pipeline.again import offering_another_search
-from nas.pipeline.images import describe_resizing, load_study_data, side_within_scales
+from nas.pipeline.images import describe_resizing, load_study_data, side_to_keep, side_within_scales
 from nas.pipeline.memory import Footprint, plan_memory
 from nas.pipeline.preflight import examine_machine, examine_search
 from nas.pipeline.request import SearchRequest
-from nas.pipeline.teachers import count_supernet_macs, describe_teacher, find_teacher_of_supernet
-from nas.runtime.callbacks import NO_CALLBACKS, Callbacks
-from nas.runtime.console import duration, quantity
-from nas.runtime.uncertainty import describe_resolution, warn_of_small_set
+from nas.pipeline.teachers import find_teacher_of_supernet
+from nas.runtime.uncertainty import warn_of_small_set
 from nas.search.analytic import AnalyticScores
 from nas.search.limits import Limits
 from nas.search.loop import SearchConfig
@@ -35,11 +31,12 @@ from nas.study.fingerprint import IMAGES
 from nas.study.folder import Study
 from nas.study.identity import StudyIdentity
 from nas.study.recipes import default_recipes, stored_recipes
-from nas.study.settings import Settings, keep_former_defaults, read_settings
+from nas.study.settings import Settings, choose_ahead, keep_former_defaults, read_settings
 from nas.training.compiled import require_compiler
 from nas.training.former_checkpoint import former_checkpoint
+from nas.training.own_functions import NO_FUNCTIONS, OwnFunctions
 from nas.training.pretrained import PretrainedStart, read_pretrained_starts
-from nas.training.supernet import count_shards, steps_per_epoch
+from nas.training.supernet import count_shards
 from nas.training.supernet_checkpoint import format_identity, read_progress, read_supernet
 from nas.training.teacher import Teacher
 from search_spaces.declaration import Declaration, load_declaration
@@ -71,9 +68,8 @@ class SearchPlan:
         teacher: What teaches the supernet, or None.
         footprint: Memory that its trainings take, or None where no supernet is trained.
         resizing: Why images are brought to another side than their own though nobody asked, or None.
-        objectives: Objectives of a Python program, with their functions.
         join: Whether the search is shared with those who search the study already.
-        callbacks: What a program is told meanwhile.
+        own: Functions of a Python program.
     """
 
     settings: Settings
@@ -92,9 +88,8 @@ class SearchPlan:
     teacher: Teacher | None = None
     footprint: Footprint | None = None
     resizing: str | None = None
-    objectives: tuple[Objective, ...] = ()
     join: bool = False
-    callbacks: Callbacks = NO_CALLBACKS
+    own: OwnFunctions = NO_FUNCTIONS
 
     @property
     def images_scored(self) -> int:
@@ -113,7 +108,7 @@ class SearchPlan:
 
     def scores_with(self, latency: LatencyTable | None) -> AnalyticScores:
         """Return what is known of designs without a forward pass, with these latencies."""
-        return AnalyticScores(latency, costs_of(self.objectives))
+        return AnalyticScores(latency, costs_of(self.own.objectives))
 
     @cached_property
     def limits(self) -> Limits:
@@ -123,7 +118,7 @@ class SearchPlan:
     @cached_property
     def num_listed(self) -> int | None:
         """How many designs there are where the search evaluates all of them, or None."""
-        if self.limits.goal != self.goal:
+        if self.limits.goal != self.goal.beforehand:
             return None
         listed = self.limits.list_designs(self.search_config.trials)
         return None if listed is None else len(listed)
@@ -156,6 +151,7 @@ class SearchPlan:
             self.budget.seconds,
             self.settings.seed,
             self.settings.racing,
+            self.settings.ahead,
         )
 
 
@@ -174,7 +170,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     request.require_free_or_joined()
     budget = parse_budget(request.budget)
     declaration = load_declaration(settings.space)
-    cluster = ray_cluster.survey()
+    cluster = ray_cluster.survey(request.ray_address)
     allocation = allocate_workers(budget, cluster.cpus, cluster.gpus, where=cluster.where)
     url = request.storage_url
     request.require_storage_to_exist()
@@ -186,7 +182,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     )
     is_asked = settings.image_size is not None
     resizing = None if is_asked else describe_resizing(data.summary, declaration.name)
-    settings = replace(settings, test_crop=data.test_crop, image_size=_side_to_keep(settings, data))
+    settings = replace(settings, test_crop=data.test_crop, image_size=side_to_keep(settings, data))
     if request.source is not None:
         request.source.require_images(data)
     has_begun = study.settings_file.exists()
@@ -198,6 +194,9 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         else:
             gpus = allocation.workers if allocation.gpus_per_worker else 0
             settings = default_recipes(settings, request.overrides, data.image_size, gpus)
+    if request.config is None:
+        begun = study.settings() if has_begun else None
+        settings = choose_ahead(settings, request.given, allocation.workers, begun)
     space = declaration.space(settings.scale, data.image_size, data.in_channels, len(data.class_names))
     teacher = find_teacher_of_supernet(settings, study, data)
     footprint: Footprint | None = None
@@ -222,15 +221,20 @@ def plan_search(request: SearchRequest) -> SearchPlan:
             raise RequestError("--supernet gives weights that are trained already; leave --init-from out")
         read_supernet(space, settings.sharing, Path(settings.supernet))
     request.require_every_option_to_count()
-    require_functions(settings.own_objectives, request.objectives)
+    require_functions(settings.own_objectives, request.own.objectives)
+    if settings.trains_supernet and not 0 < total <= done:
+        request.own.require_step(settings.training_step)
+        request.own.try_step(space.smallest, settings.recipe, taught=teacher is not None)
+    if settings.needs_supernet:
+        request.own.require_sendable()
     replace(study.database, url=url).check(identity, settings.goal)
-    lost = _check_earlier_trials(study, request.objectives)
+    lost = _check_earlier_trials(study, request.own.objectives)
     # A search goes on with the latencies it began with, whatever became of the file they were read from.
     table = study.latency_file if study.latency_file.exists() else settings.latency_table
     latency = None if table is None else read_table(Path(table), space, settings.latency_runtime)
     if latency is None and settings.goal.needs_latency:
         parse_runtime(settings.latency_runtime, "--latency-runtime")
-    scores = AnalyticScores(latency, costs_of(request.objectives))
+    scores = AnalyticScores(latency, costs_of(request.own.objectives))
     Limits(space, _known_part(settings.goal, latency), scores).require_possible()
     # Once training has begun its own checkpoint counts, and the files may be gone.
     trained = study.supernet_file.exists() or not settings.needs_supernet
@@ -269,16 +273,9 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         teacher,
         footprint,
         resizing,
-        request.objectives,
         request.join,
-        request.callbacks,
+        request.own,
     )
-
-
-def _side_to_keep(settings: Settings, data: Data) -> int | None:
-    """Return the side for the study's settings: none that the images' usual one would give again."""
-    is_usual = data.image_size == usual_side(data.summary.own_side)
-    return settings.image_size if is_usual else data.image_size
 
 
 def _check_earlier_trials(study: Study, objectives: Sequence[Objective]) -> list[str]:
@@ -302,97 +299,8 @@ def _check_earlier_trials(study: Study, objectives: Sequence[Objective]) -> list
 
 
 def _known_part(goal: Goal, latency: LatencyTable | None) -> Goal:
-    """Return a goal without limits on latencies that are still to be measured."""
+    """Return a goal without limits on what is still to be measured, of designs or of latencies."""
+    goal = goal.beforehand
     if latency is not None:
         return goal
     return replace(goal, constraints=tuple(one for one in goal.constraints if one[0] != "latency_ms"))
-
-
-def describe_plan(plan: SearchPlan) -> list[str]:
-    """Return the plan in lines for people."""
-    data, config, allocation = plan.data, plan.search_config, plan.allocation
-    limits = ", ".join(f"{name} <= {quantity(limit)}" for name, limit in plan.goal.constraints)
-    time_limit = "" if plan.budget.seconds is None else f", at most {duration(plan.budget.seconds)}"
-    cores = "core" if allocation.cpus_per_worker == 1 else "cores"
-    return [
-        f"space     {plan.space}",
-        f"images    {data.name}: {len(data.train)} to train, {len(data.val)} to validate, "
-        f"{len(data.class_names)} classes, {data.in_channels}x{data.image_size}x{data.image_size}",
-        *([] if plan.resizing is None else [f"resized   {plan.resizing}"]),
-        *data.summary.lines(),
-        f"workers   {allocation.workers} on {plan.cluster.where}, each {allocation.cpus_per_worker:g} CPU {cores}"
-        + (f" and {allocation.gpus_per_worker:g} GPU" if allocation.gpus_per_worker else ""),
-        f"supernet  {_describe_supernet(plan)}",
-        *_describe_pretrained(plan.pretrained),
-        *([] if plan.footprint is None else plan.footprint.lines()),
-        *_describe_teaching(plan),
-        *_describe_noise(plan),
-        f"search    {_describe_designs(plan)}, objectives {plan.settings.objectives}"
-        + (f", limits {limits}" if limits else "")
-        + ("" if config.racing is None else f", racing {config.racing:g}")
-        + time_limit,
-        *([] if plan.latency is None else [f"latency   of {plan.latency}"]),
-        f"study     {plan.study.folder} (id {plan.identity.short_id}; {plan.storage_url})",
-        *[f"warning   {warning}" for warning in plan.warnings],
-    ]
-
-
-def _describe_designs(plan: SearchPlan) -> str:
-    if plan.num_listed is None:
-        return f"{plan.search_config.trials} designs by {plan.search_config.sampler}"
-    within = " within the limits" if plan.goal.constraints else " of the space"
-    listed = "the only design" if plan.num_listed == 1 else f"all {plan.num_listed} designs, each once,"
-    return f"{listed}{within}, so that {plan.search_config.sampler} has nothing to choose"
-
-
-def _describe_supernet(plan: SearchPlan) -> str:
-    settings, recipe = plan.settings, plan.settings.recipe
-    if not settings.needs_supernet:
-        return f"none: {settings.objectives} needs no weights"
-    if settings.supernet:
-        return f"read from {settings.supernet}"
-    steps = steps_per_epoch(settings, plan.data) * recipe.epochs
-    images, count = len(plan.data.train), count_shards(settings, plan.data)
-    shards = f"{count} {'shards' if count > 1 else 'shard'}"
-    if (ranks := plan.supernet_ranks) > 1:
-        shards += f" on {ranks} workers together"
-    rest = images - sum(batch_sizes(images, recipe.batch_size, SHARD_IMAGES * count))
-    left_out = (
-        f"; {rest} of {images} images sit out each epoch in turn, too few for another step" if rest else ""
-    )
-    compiled = ", compiled by region" if settings.compile else ""
-    epochs = "epoch" if recipe.epochs == 1 else "epochs"
-    return (
-        f"{recipe.epochs} {epochs}, {steps} steps of {min(recipe.batch_size, images)} images in {shards}, "
-        f"policy {settings.policy}, paths {settings.paths}{compiled}{left_out}"
-    )
-
-
-def _describe_teaching(plan: SearchPlan) -> list[str]:
-    """Return who teaches the supernet, or designs that are retrained."""
-    if plan.teacher is None:
-        return [] if plan.settings.teacher is None else [f"teacher   {plan.settings.teacher}, in retraining"]
-    macs = count_supernet_macs(plan.space, plan.settings)
-    return [f"teacher   {describe_teacher(plan.teacher, macs, plan.settings.recipe)}"]
-
-
-def _describe_noise(plan: SearchPlan) -> list[str]:
-    """Return what the validation images can tell of two designs, where a search compares them on accuracy."""
-    if not plan.settings.needs_supernet:
-        return []
-    return [f"noise     {describe_resolution(plan.images_scored)}"]
-
-
-def _describe_pretrained(starts: Sequence[PretrainedStart]) -> list[str]:
-    lines = [
-        f"starts    from {start.name}, "
-        + (
-            "the head that all paths share included"
-            if start.with_head
-            else "all but the head: its classes differ"
-        )
-        for start in starts
-    ]
-    if len(starts) > 1:
-        lines.append(f"          where two want the same weights, {starts[-1].name} has them")
-    return lines

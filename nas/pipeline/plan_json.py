@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from nas.pipeline.following import Following, plan_retraining_stages
-from nas.pipeline.plan import SearchPlan, describe_plan
+from nas.pipeline.plan import SearchPlan
+from nas.pipeline.plan_description import describe_plan
 from nas.pipeline.time_estimate import TimeEstimate
 
 

@@ -130,6 +130,7 @@ def plan_ranking(
     supernet: Path | None = None,
     scores: Sequence[Path] = (),
     budget: str = "auto",
+    ray_address: str | None = None,
 ) -> RankingPlan:
     """Check everything that can be wrong with a ranking before anything is written.
 
@@ -143,6 +144,7 @@ def plan_ranking(
         supernet: Weights of another supernet of the space in place of the study's.
         scores: JSON files of other scores by digest, to be judged beside the supernet's.
         budget: What may be used.
+        ray_address: Which Ray cluster is used; None for the one that is found.
 
     Raises:
         RequestError: If something is wrong; the sentence says what.
@@ -159,7 +161,7 @@ def plan_ranking(
         require_trained(study)
     if designs < LEAST_DESIGNS:
         raise RequestError(f"--designs {designs} have no order to speak of; give {LEAST_DESIGNS} or more")
-    parsed, cluster = parse_budget(budget), ray_cluster.survey()
+    parsed, cluster = parse_budget(budget), ray_cluster.survey(ray_address)
     if parsed.trials is not None or parsed.seconds is not None:
         raise RequestError(
             f"--budget {budget}: trainings are as long as their recipe says; leave the limits of time and trials out"

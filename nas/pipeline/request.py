@@ -13,9 +13,8 @@ from typing import Any
 from nas.data.sources.find import is_folder
 from nas.data.sources.own_dataset import PREFIX as OWN
 from nas.data.sources.source import Source
+from nas.data.sources.url import is_url
 from nas.pipeline.again import name_another_search, settings_from_study
-from nas.runtime.callbacks import NO_CALLBACKS, Callbacks
-from nas.search.own_objectives import Objective
 from nas.search.storage import open_storage_for_reading
 from nas.search.storage_url import VARIABLE, clean, read_storage_file
 from nas.study.find import find_default_study, find_study
@@ -25,6 +24,7 @@ from nas.study.named_recipes.reader import load_recipe
 from nas.study.recipes import RecipeOverrides, override_settings
 from nas.study.setting import declared_settings
 from nas.study.settings import Settings, read_settings
+from nas.training.own_functions import NO_FUNCTIONS, OwnFunctions
 from search_spaces.errors import RequestError, StudyError
 
 _MAKING_SECONDS = 60.0  # in which a study's first command, which holds its lock, writes its settings
@@ -48,9 +48,9 @@ class SearchRequest:
         storage_file: File that holds the storage URL, or None.
         from_study: A study whose trained supernet is searched again in a new one, or None.
         images: The images where they were given as such, and ``data`` is only their name; None where it says all.
-        objectives: Objectives of a Python program, with their functions; ``given`` declares them.
         join: Whether the search is shared with those who search the study already.
-        callbacks: What a program is told meanwhile.
+        own: Functions of a Python program; ``given`` declares its objectives and names its training step.
+        ray_address: Which Ray cluster is used; None for the one that is found.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -61,9 +61,9 @@ class SearchRequest:
     storage_file: Path | None = None
     from_study: str | None = None
     images: Source | None = None
-    objectives: tuple[Objective, ...] = ()
     join: bool = False
-    callbacks: Callbacks = NO_CALLBACKS
+    own: OwnFunctions = NO_FUNCTIONS
+    ray_address: str | None = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -199,7 +199,7 @@ def require_data_dir_to_count(data: str, data_dir: object) -> None:
     Raises:
         RequestError: If there is one.
     """
-    if data_dir is not None and (data == "mnist5k" or data.startswith(("folder:", OWN))):
+    if data_dir is not None and (data == "mnist5k" or data.startswith(("folder:", OWN)) or is_url(data)):
         raise RequestError(
             f"--data-dir says where timm's data sets lie, and {data} is none of them; leave it out"
         )

@@ -9,18 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.cluster import ray_cluster
+from nas.cluster.study_files import in_borrowed_folder, lending
 from nas.cluster.team import run_distributed
 from nas.cluster.teams import allocate_team, team_sizes
 from nas.evaluation.population import Population, payload_from_data
-from nas.latency.measure import LatencyTask, measure_as_rank, measure_table, usual_conditions
+from nas.latency.measure import measure_as_rank, measure_table, usual_conditions
 from nas.latency.runtime_names import parse_runtime
 from nas.latency.table import LatencyTable
 from nas.pipeline.gate import check_order
-from nas.pipeline.plan import SearchPlan, describe_plan
+from nas.pipeline.plan import SearchPlan
+from nas.pipeline.plan_description import describe_plan
 from nas.pipeline.teaching import prepare_teacher
 from nas.runtime.console import bar, duration, log, progress_callback, quantity
 from nas.runtime.device import planned_device
-from nas.runtime.documents import read_json
 from nas.runtime.files import sweep_scratch, write_json
 from nas.runtime.lock import Holder
 from nas.runtime.uncertainty import Accuracy
@@ -33,10 +34,12 @@ from nas.search.ties import with_images
 from nas.search.trial_store import Store, TrialRecord
 from nas.study.attributes import write_attributes
 from nas.study.time_sheet import record_phase
+from nas.study.trial_table import TrialTable
 from nas.training.former_checkpoint import restore_checkpoint
 from nas.training.supernet import SupernetTask, count_shards, steps_per_epoch, train_rank
 from nas.training.supernet_checkpoint import read_progress, read_supernet
 from nas.training.supernet_progress import TrainingProgress, progress_bar
+from nas.training.training_step import recipe_step
 from search_spaces.errors import WorkError
 from search_spaces.named_designs import initial_designs
 from supernet.supernet import Supernet
@@ -69,7 +72,7 @@ def _run_search(plan: SearchPlan, command: Sequence[str], gate: float | None) ->
     for line in describe_plan(plan):
         log.note(line)
     latency = obtain_latencies(plan)  # before any worker runs beside the measurement
-    Limits(plan.space, plan.goal, plan.scores_with(latency)).require_possible()
+    Limits(plan.space, plan.goal.beforehand, plan.scores_with(latency)).require_possible()
     supernet = obtain_supernet(plan) if settings.needs_supernet else None
     if supernet is not None:
         ray_cluster.start(plan.cluster)
@@ -129,23 +132,31 @@ def search_supernet(
                 settings.validation_images,
                 settings.seed,
                 settings.racing,
-                measures_of(plan.objectives),
+                measures_of(plan.own.objectives),
             )
             evaluate = population = Population(plan.allocation, payload)
             stack.callback(population.close)
         if leads:
             stack.enter_context(record_phase(study.folder, "search", plan.allocation))
-        return _search_store(plan, store, store.lease, evaluate, latency)
+        return _search_store(plan, store, store.lease, evaluate, latency, leads=leads)
 
 
 def _search_store(
-    plan: SearchPlan, store: Store, lease: Lease, evaluate: Evaluations, latency: LatencyTable | None
+    plan: SearchPlan,
+    store: Store,
+    lease: Lease,
+    evaluate: Evaluations,
+    latency: LatencyTable | None,
+    *,
+    leads: bool,
 ) -> list[TrialRecord]:
     """Search into a store whose lease is held."""
     config = plan.search_config
     search = Search(
         plan.space, store, config, evaluate, plan.scores_with(latency), initial_designs(plan.space)
     )
+    if leads:
+        store.on_added = TrialTable(plan.study.trials_file, search.earlier).add
     evaluated_before = len({trial.architecture.digest for trial in search.earlier if trial.evaluated})
     if evaluated_before:
         log.say(f"resuming the search at {evaluated_before} evaluated designs")
@@ -159,11 +170,11 @@ def _search_store(
             nonlocal best
             lease.require()
             plan.study.lock.require_in_place()
-            found = trial.accuracy if trial.measured else None
+            found = trial.accuracy if trial.eligible else None
             if found is not None and (best is None or found.top1 > best.top1):
                 best = found
             progress.update(evaluated, "" if best is None else f"best {best}")
-            plan.callbacks.on_trial(trial.architecture, trial.scores, evaluated)
+            plan.own.callbacks.on_trial(trial.architecture, trial.scores, evaluated)
 
         return search.run(on_result)
 
@@ -171,7 +182,7 @@ def _search_store(
 def describe_trials(trials: Sequence[TrialRecord]) -> str:
     """Return how many designs were proposed, and what became of them."""
     counts = {
-        "over a limit": sum(trial.rejected is not None for trial in trials),
+        "over a limit": sum(trial.rejected is not None and not trial.repeat for trial in trials),
         "failed": sum(trial.failed is not None and not trial.repeat for trial in trials),
         "repeated": sum(trial.repeat for trial in trials),
     }
@@ -197,12 +208,14 @@ def _explain_empty_front(trials: list[TrialRecord], plan: SearchPlan) -> str:
             f"no design could be evaluated; {len(failed)} failed, the last because {failed[-1].failed} (the study's "
             "log has more): mend the cause and run the search again"
         )
-    least = ", ".join(
-        f"{name} {quantity(min(trial.scores[name] for trial in trials))}" for name, _ in plan.goal.constraints
-    )
+    nearest = []
+    for name, _ in plan.goal.constraints:
+        seen = [trial.scores[name] for trial in trials if name in trial.scores]
+        extreme = max if plan.goal.is_least(name) else min
+        nearest += [f"{name} {quantity(extreme(seen))}"] if seen else []
     return (
-        f"none of {len(trials)} proposed designs keeps the limits; the least seen was {least}: loosen the limits "
-        "or search a smaller space"
+        f"none of {len(trials)} proposed designs keeps the limits; the nearest seen was {', '.join(nearest)}: loosen "
+        "the limits or search a smaller space"
     )
 
 
@@ -244,9 +257,8 @@ def _measure_latencies(plan: SearchPlan) -> LatencyTable:
             cpu = planned_device("cpu")
             return measure_table(plan.space, cpu, *usual_conditions(cpu), progress, runtime)
         ray_cluster.start(plan.cluster)
-        file = plan.study.latency_file.absolute()
-        run_distributed(measure_as_rank, LatencyTask(plan.space, file), one, lambda done: progress(*done))
-        return LatencyTable.from_json(read_json(file))
+        table: LatencyTable = run_distributed(measure_as_rank, plan.space, one, lambda done: progress(*done))
+        return table
 
 
 def _train_supernet(plan: SearchPlan) -> Supernet:
@@ -272,6 +284,7 @@ def _train_supernet(plan: SearchPlan) -> Supernet:
             plan.pretrained,
             plan.checkpoint_identities,
             teacher,
+            plan.own.training_step or recipe_step,
         )
         all_steps = settings.recipe.epochs * steps_per_epoch(settings, plan.data)
         with (
@@ -281,9 +294,11 @@ def _train_supernet(plan: SearchPlan) -> Supernet:
 
             def on_progress(latest: TrainingProgress) -> None:
                 show(latest)
-                plan.callbacks.on_step(latest.step, all_steps, latest.loss)
+                plan.own.callbacks.on_step(latest.step, all_steps, latest.loss)
 
             team = allocate_team(plan.allocation, ranks, one_machine=one_machine)
             sizes = team_sizes(count_shards(settings, plan.data), ranks)
-            run_distributed(train_rank, task, team, on_progress, sizes=sizes)
+            with lending(plan.study.folder) as files:
+                train = in_borrowed_folder(train_rank, files)
+                run_distributed(train, task, team, on_progress, sizes=sizes)
     return read_supernet(plan.space, settings.sharing, checkpoint)

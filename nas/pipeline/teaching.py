@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nas.cluster.budget import WorkerAllocation
+from nas.cluster.study_files import in_borrowed_folder, lending
 from nas.cluster.team import run_distributed
 from nas.cluster.teams import allocate_team
 from nas.data.dataset import Data
@@ -59,9 +60,10 @@ def prepare_teacher(
         with (
             record_phase(study.folder, "teacher", replace(allocation, workers=1)),
             bar("asking the teacher", total) as progress,
+            lending(study.folder) as files,
         ):
             alone = allocate_team(allocation, 1, one_machine=one_machine)
-            run_distributed(examine_teacher, examination, alone, progress.update)
+            run_distributed(in_borrowed_folder(examine_teacher, files), examination, alone, progress.update)
             progress.update(total)
     teacher = replace(teacher, accuracy=examination.read_accuracy())
     log.say(

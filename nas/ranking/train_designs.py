@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.pool import Pool
+from nas.cluster.study_files import borrow, lending
 from nas.data.dataset import Data
 from nas.ranking.trained_designs import TrainingRun
 from nas.runtime.console import bar, log
@@ -26,7 +28,7 @@ class DesignTrainer:
     """The object that a worker holds: the images.
 
     Args:
-        payload: ``data``.
+        payload: ``data``, and ``files`` where a worker borrows what it reads and writes.
         device: ``cuda`` or ``cpu``.
     """
 
@@ -35,8 +37,9 @@ class DesignTrainer:
 
     def train(self, job: RetrainingJob) -> TrainingRun:
         """Train a design, from where it stopped if it was begun; its files stay until its result is kept."""
-        train_one(job, self.payload, self.device, lambda _: None)
-        return finished_run(job)
+        with borrow(self.payload.get("files"), job) as own:
+            train_one(own, self.payload, self.device, lambda _: None)
+            return finished_run(own)
 
 
 def finished_run(job: RetrainingJob) -> TrainingRun:
@@ -73,20 +76,23 @@ def train_designs(
     """
     for job in jobs:
         restore_checkpoint(job.checkpoint_file)
-    pool, failures = Pool(allocation, DesignTrainer, {"data": data}), []
-    try:
-        with bar("training designs alone", len(jobs)) as progress:
-            for done, result in enumerate(pool.map("train", jobs), 1):
-                name = jobs[result.index].name
-                if result.failure is not None:
-                    failures.append(f"{name}: {result.failure}")
-                    log.say(f"the training of {name} failed: {result.failure}")
-                    continue
-                on_run(result.value)
-                shutil.rmtree(jobs[result.index].folder, ignore_errors=True)
-                progress.update(done, f"{name} {result.value.val_top1:.1f}% val")
-    finally:
-        pool.close()
+    if not jobs:
+        return
+    failures = []
+    with (
+        lending(jobs[0].folder.parent) as files,
+        contextlib.closing(Pool(allocation, DesignTrainer, {"data": data, "files": files})) as pool,
+        bar("training designs alone", len(jobs)) as progress,
+    ):
+        for done, result in enumerate(pool.map("train", jobs), 1):
+            name = jobs[result.index].name
+            if result.failure is not None:
+                failures.append(f"{name}: {result.failure}")
+                log.say(f"the training of {name} failed: {result.failure}")
+                continue
+            on_run(result.value)
+            shutil.rmtree(jobs[result.index].folder, ignore_errors=True)
+            progress.update(done, f"{name} {result.value.val_top1:.1f}% val")
     if failures:
         raise WorkError(f"{len(failures)} of {len(jobs)} trainings failed, the last {failures[-1]}")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # that of typing is not understood by pydantic before Python 3.12
@@ -66,11 +66,13 @@ class TrainedDesign:
         architecture: The design.
         origin: Why it is here: a published family, ``smallest``, an operator, or the part of the MACs it stands for.
         runs: Its trainings, by seed.
+        latency_ms: Milliseconds of an image, where that was measured.
     """
 
     architecture: Architecture
     origin: str
     runs: tuple[TrainingRun, ...]
+    latency_ms: float | None = None
 
     @cached_property
     def val_top1(self) -> float:
@@ -92,6 +94,7 @@ class _DesignRow(TypedDict):
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     origin: str
     architecture: ArchitectureJson
+    latency_ms: NotRequired[Annotated[float, Field(gt=0, allow_inf_nan=False)]]
 
 
 class _RunRow(TypedDict):
@@ -133,6 +136,8 @@ class TrainingTable:
         self.file = file
         self.designs: dict[str, tuple[Architecture, str]] = {}
         self.runs: dict[tuple[str, int, int], TrainingRun] = {}
+        # Milliseconds of an image by digest, of the designs that were measured.
+        self.latencies: dict[str, float] = {}
         self.about, self.provenance = dict(about or {}), list[dict[str, Any]]()
         if about is None or file.exists():
             self._read(about)
@@ -148,6 +153,8 @@ class TrainingTable:
         for each in content["designs"]:
             architecture = Architecture.from_json(each["architecture"])
             self.designs[architecture.digest] = architecture, each["origin"]
+            if "latency_ms" in each:
+                self.latencies[architecture.digest] = each["latency_ms"]
         for each in content["runs"]:
             run = TrainingRun.from_json(each)
             self.runs[run.key] = run
@@ -157,6 +164,7 @@ class TrainingTable:
         if self.file.exists():
             written = TrainingTable(self.file)
             self.designs, self.runs = {**written.designs, **self.designs}, {**written.runs, **self.runs}
+            self.latencies = {**written.latencies, **self.latencies}
             self.provenance = written.provenance + [
                 each for each in self.provenance if each not in written.provenance
             ]
@@ -175,7 +183,7 @@ class TrainingTable:
         """Write the file, all at once."""
         designs = [
             {"digest": digest, "origin": origin, "design": str(design), "macs": costs(design).macs,
-             "params": costs(design).params, "architecture": design.to_json()}
+             "params": costs(design).params, **self._latency_of(digest), "architecture": design.to_json()}
             for digest, (design, origin) in self.designs.items()
         ]  # fmt: skip
         runs = [self.runs[key].to_json() for key in sorted(self.runs)]
@@ -184,6 +192,9 @@ class TrainingTable:
             self.file,
             "{\n" + ",\n".join(f'"{key}": {_to_lines(part)}' for key, part in parts.items()) + "\n}\n",
         )
+
+    def _latency_of(self, digest: str) -> dict[str, float]:
+        return {"latency_ms": self.latencies[digest]} if digest in self.latencies else {}
 
     def trained(self, epochs: int, seeds: Sequence[int] | None = None) -> list[TrainedDesign]:
         """Return the designs with all trainings of a length, those without one left out.
@@ -199,7 +210,8 @@ class TrainingTable:
             }
             chosen = sorted(own) if seeds is None else [seed for seed in seeds if seed in own]
             if chosen and (seeds is None or len(chosen) == len(seeds)):
-                found.append(TrainedDesign(architecture, origin, tuple(own[seed] for seed in chosen)))
+                runs, latency = tuple(own[seed] for seed in chosen), self.latencies.get(digest)
+                found.append(TrainedDesign(architecture, origin, runs, latency))
         return found
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -14,13 +12,14 @@ from nas.report.findings import Findings
 from nas.report.html import download, section, table
 from nas.runtime.documents import read_json
 from nas.search.ties import front_entries
-from nas.search.trial_store import TrialRecord
+from nas.study.trial_table import to_csv, trial_rows
 
 #: Files of a study that people read, where there are any.
 _FILES = {
     "study.yaml": "all settings; nas search --from-study begins with them",
     "space.yaml": "the space that was searched",
     "front.json": "the front with its designs, for programs",
+    "trials.csv": "every trial, a line each",
     "provenance.json": "commit, versions, machine and command",
     "ranking.html": "how well the supernet orders designs",
     "similarity.html": "similarity of features over the depth of trained designs",
@@ -51,33 +50,8 @@ def data_section(findings: Findings) -> str:
 
 def trials_csv(findings: Findings) -> str:
     """Return every trial as a line: what became of it, its scores and its design."""
-    names = sorted({name for trial in findings.trials for name in trial.scores})
-    front = {trial.architecture.digest for trial in findings.front}
-    rows = [
-        {
-            "trial": number,
-            "batch": trial.batch + 1,
-            "digest": trial.architecture.digest,
-            "origin": trial.origin,
-            "outcome": _outcome(trial),
-            "on_front": trial.measured and trial.architecture.digest in front,
-            **{name: trial.scores.get(name, "") for name in names},
-            "images": trial.images or "",
-            "design": str(trial.architecture),
-        }
-        for number, trial in enumerate(findings.trials, start=1)
-    ]
-    return _to_csv(rows)
-
-
-def _outcome(trial: TrialRecord) -> str:
-    if trial.rejected is not None:
-        return "over a limit"
-    if trial.failed is not None:
-        return "failed"
-    if trial.repeat:
-        return "repeated"
-    return "evaluated" if trial.measured else "stopped early"
+    rows = trial_rows(findings.trials, {trial.architecture.digest for trial in findings.front})
+    return to_csv([{"trial": number, **row} for number, row in enumerate(rows, start=1)])
 
 
 def retrained_csv(results: Sequence[dict[str, Any]]) -> str:
@@ -93,16 +67,19 @@ def retrained_csv(results: Sequence[dict[str, Any]]) -> str:
         "test_top1",
         "test_images",
     )
-    return _to_csv([{name: result.get(name, "") for name in names} for result in results])
+    own = own_score_names(results)
+    return to_csv(
+        [
+            {name: result.get(name, "") for name in names}
+            | {name: result.get("own_scores", {}).get(name, "") for name in own}
+            for result in results
+        ]
+    )
 
 
-def _to_csv(rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    if rows:
-        table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-    return text.getvalue()
+def own_score_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the objectives of a program that retrained networks were scored by, in order."""
+    return list(dict.fromkeys(name for result in results for name in result.get("own_scores", {})))
 
 
 def to_json(findings: Findings) -> dict[str, Any]:

@@ -57,6 +57,11 @@ class Findings:
         """Trials that were evaluated on all validation images."""
         return [trial for trial in self.trials if trial.measured]
 
+    @property
+    def eligible(self) -> list[TrialRecord]:
+        """Those of them that keep the limits, and so may be on the front."""
+        return [trial for trial in self.trials if trial.eligible]
+
     @cached_property
     def lessons(self) -> list[Lesson]:
         """What its designs teach about choices."""

@@ -27,11 +27,11 @@ _VALUES = {"loss": "%{y:.3f}", "macs": "%{y:.3s}", "params": "%{y:.3s}", "latenc
 def plot_history(trials: Sequence[TrialRecord], goal: Goal) -> go.Figure:
     """Plot the first objective of every measured design, the best so far, and the hypervolume.
 
-    Designs that racing stopped count on the horizontal axis, and have no point.
+    Designs that racing stopped, or that are beyond a limit, count on the horizontal axis, and have no point.
     """
     evaluated = [trial for trial in trials if trial.evaluated]
-    measured = [trial for trial in evaluated if trial.measured]
-    counts = [count for count, trial in enumerate(evaluated, start=1) if trial.measured]
+    measured = [trial for trial in evaluated if trial.eligible]
+    counts = [count for count, trial in enumerate(evaluated, start=1) if trial.eligible]
     gain = goal.objectives[0]
     volumes = compute_hypervolumes([goal.values(trial.scores) for trial in measured], goal.directions)
     figure = make_subplots(

@@ -29,7 +29,8 @@ TITLES = _Words(
 
 def axis_title(name: str, goal: Goal) -> str:
     """Return the title of an axis: an objective of a program's own has its unit."""
-    return TITLES[name] if name in TITLES else goal.declaration(name).title
+    own = {each.name: each for each in goal.own}
+    return own[name].title if name in own else TITLES[name]
 
 
 def format_cost(name: str, value: float) -> str:

@@ -44,7 +44,7 @@ class ComparedStudy:
     @property
     def most_accurate(self) -> TrialRecord | None:
         """The design with the highest accuracy by the supernet's weights."""
-        known = [trial for trial in self.findings.measured if "top1" in trial.scores]
+        known = [trial for trial in self.findings.eligible if "top1" in trial.scores]
         return max(known, key=lambda trial: trial.scores["top1"], default=None)
 
 
@@ -141,16 +141,16 @@ def compare_studies(studies: Sequence[Study]) -> StudyComparison:
     names = _distinct_names(studies)
     found = [read_findings(study) for study in studies]
     for name, findings in zip(names, found, strict=True):
-        if not findings.measured:
+        if not findings.eligible:
             raise RequestError(f"study {name} has no evaluated design yet; let its search begin first")
     _require_same_images(names, found)
     gain, cost = _common_scores(names, found)
     directions = directions_of((gain, cost), found[0].goal.own)
-    points = [[[trial.scores[gain], trial.scores[cost]] for trial in each.measured] for each in found]
+    points = [[[trial.scores[gain], trial.scores[cost]] for trial in each.eligible] for each in found]
     volumes = compute_in_common_box(points, directions)
     compared = []
     for name, findings, own, growing in zip(names, found, points, volumes, strict=True):
-        best = [findings.measured[index] for index in front(own, directions)]
+        best = [findings.eligible[index] for index in front(own, directions)]
         best.sort(key=lambda trial: trial.scores[cost])
         compared.append(ComparedStudy(name, findings, best, growing))
     return StudyComparison(tuple(compared), gain, cost, tuple(_notes(compared, gain, cost)))
@@ -212,7 +212,8 @@ def _notes(compared: Sequence[ComparedStudy], gain: str, cost: str) -> list[str]
                 f"{study.name} was also searched for {', '.join(others)}, which is left out here: its front is another."
             )
         if study.findings.goal.constraints:
-            limits = ", ".join(f"{name} at most {limit:g}" for name, limit in study.findings.goal.constraints)
+            goal = study.findings.goal
+            limits = ", ".join(f"{name} {goal.relation(name)} {limit:g}" for name, limit in goal.constraints)
             notes.append(f"{study.name} kept limits ({limits}), which its front and hypervolume suffer from.")
         if not study.findings.finished:
             notes.append(f"The search of {study.name} has not finished.")

@@ -82,7 +82,8 @@ def _header(findings: Findings) -> str:
         for name, direction in zip(goal.objectives, goal.directions, strict=True)
     )
     limits = "".join(
-        f", {NAMES[name]} at most {format_cost(name, limit)}" for name, limit in goal.constraints
+        f", {NAMES[name]} {goal.relation(name)} {format_cost(name, limit)}"
+        for name, limit in goal.constraints
     )
     return (
         f"<header><h1>{html.escape(findings.study.name)}</h1>"
@@ -206,7 +207,7 @@ def _overview(findings: Findings) -> str:
 
 
 def _count_designs(findings: Findings) -> str:
-    rejected = sum(trial.rejected is not None for trial in findings.trials)
+    rejected = sum(trial.rejected is not None and not trial.repeat for trial in findings.trials)
     repeats = sum(trial.repeat for trial in findings.trials)
     stopped = len(findings.evaluated) - len(findings.measured)
     proposed = f"{len(findings.trials)} proposed" + (f", {rejected} over a limit" if rejected else "")

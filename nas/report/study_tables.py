@@ -6,12 +6,14 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
+from nas.report.data_section import own_score_names
 from nas.report.findings import Findings
 from nas.report.html import section, table
 from nas.report.legend import describe_block
-from nas.report.scores import NAMES, format_named_score, format_score
+from nas.report.scores import NAMES, axis_title, format_cost, format_named_score, format_score
 from nas.runtime.console import quantity
 from nas.runtime.uncertainty import Accuracy, is_tie, num_decimals
+from nas.search.objectives import OBJECTIVES
 from nas.search.ties import relate, tie_marks
 from nas.search.trial_store import TrialRecord
 from nas.study.designs import describe_origin
@@ -24,7 +26,8 @@ def front_section(findings: Findings) -> str:
     """Return the designs of the Pareto front with their scores, and how they did when retrained."""
     names = [*findings.goal.objectives]
     known = findings.front[0].scores
-    names += [name for name in ("top1", "macs", "params") if name not in names and name in known]
+    limited = [name for name in dict(findings.goal.constraints) if name not in OBJECTIVES]
+    names += [name for name in ("top1", "macs", "params", *limited) if name not in names and name in known]
     tests: dict[str, Accuracy] = {}
     for result in findings.results:  # the mode that validated best comes first
         tests.setdefault(result["digest"], Accuracy.from_result(result, "test"))
@@ -59,7 +62,11 @@ def retraining_section(findings: Findings) -> str:
     for result in findings.results:
         by_digest.setdefault(result["digest"], {})[result["mode"]] = result
     first = findings.results[0]
-    rows = [_retrained_row(digest, modes, supernet.get(digest), first) for digest, modes in by_digest.items()]
+    own = own_score_names(findings.results)
+    rows = [
+        _retrained_row(digest, modes, supernet.get(digest), first) + [_own_score(name, modes) for name in own]
+        for digest, modes in by_digest.items()
+    ]
     heads = [
         "digest",
         "design",
@@ -76,7 +83,27 @@ def retraining_section(findings: Findings) -> str:
         "within noise of that of the first by validation; the last column is what inheriting gains on the test "
         "images, in points of top-1. A tie is within noise on these images, and another seed may differ by more."
     )
-    return section("Retrained designs", text, table([*heads, "gain"], rows, numbers=len(heads) - 1, first=2))
+    titles = [html.escape(axis_title(name, findings.goal)) for name in own]
+    if own:
+        text += (
+            f" {', '.join(map(html.escape, own))} {'is' if len(own) == 1 else 'are'} of the trained networks, on the "
+            "validation images that the search compared designs on."
+        )
+    heads += ["gain", *titles]
+    return section("Retrained designs", text, table(heads, rows, numbers=len(heads) - 2, first=2))
+
+
+def _own_score(name: str, modes: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what a program's objective says of a design's networks: once where it says the same of both."""
+    known = {
+        mode: result["own_scores"][name]
+        for mode, result in modes.items()
+        if name in result.get("own_scores", {})
+    }
+    values = {format_cost(name, value) for value in known.values()}
+    if len(values) < 2:
+        return next(iter(values), _NONE)
+    return ", ".join(f"{format_cost(name, value)} {mode}" for mode, value in known.items())
 
 
 def _retrained_row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,16 +16,20 @@ from search_spaces.errors import RequestError, nearest
 
 KINDS = ("tensorboard", "mlflow")
 METAVAR = "tensorboard|mlflow[:URI]"
+_METRICS_AT_ONCE = 1000  # which a server of MLflow takes in one request
 
 
 class Tracker(Protocol):
     """What takes metrics."""
 
     def write(self, run: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Add the metrics of a run's step."""
+        """Add the metrics of a run's step; they may be held back until `flush`."""
+
+    def flush(self) -> None:
+        """Write what is held back."""
 
     def close(self) -> None:
-        """Write what is not written yet."""
+        """Let go of what is open."""
 
 
 @dataclass(frozen=True)
@@ -90,34 +95,56 @@ class _TensorBoard:
         for name, value in metrics.items():
             self._writers[run].add_scalar(name, value, step)
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """Write what is buffered."""
+        for writer in self._writers.values():
+            writer.flush()
+
+    def close(self) -> None:
+        """Close the files."""
         for writer in self._writers.values():
             writer.close()
 
 
 class _MLflow:
-    """Runs of an experiment that is called as the study."""
+    """Runs of an experiment that is called as the study; a server is asked once for many metrics, as it takes them."""
 
     def __init__(self, uri: str, experiment: str, runs: dict[str, str]) -> None:
         from mlflow import MlflowClient
 
         self._runs = runs
+        self._waiting: dict[str, list[Any]] = {}
+        self._logged: set[str] = set()  # runs that this process has logged to
         with _without_warnings():
             self._client = MlflowClient(tracking_uri=uri)
             found = self._client.get_experiment_by_name(experiment)
             self._experiment = found.experiment_id if found else self._client.create_experiment(experiment)
 
     def write(self, run: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Log metrics to the run, which is made where it is not there yet."""
+        """Keep metrics for the run."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._waiting.setdefault(run, []).extend(
+            Metric(name, value, now, step) for name, value in metrics.items()
+        )
+
+    def flush(self) -> None:
+        """Log what was kept to its runs, which are made where they are not there yet."""
         with _without_warnings():
-            if run not in self._runs:
-                self._runs[run] = self._client.create_run(self._experiment, run_name=run).info.run_id
-            for name, value in metrics.items():
-                self._client.log_metric(self._runs[run], name, value, step=step)
+            for run, metrics in self._waiting.items():
+                if run not in self._runs:
+                    self._runs[run] = self._client.create_run(self._experiment, run_name=run).info.run_id
+                for first in range(0, len(metrics), _METRICS_AT_ONCE):
+                    self._client.log_batch(self._runs[run], metrics=metrics[first : first + _METRICS_AT_ONCE])
+            self._logged.update(self._waiting)
+            self._waiting.clear()
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Mark the runs as finished, as far as this process goes; more can be logged to them later."""
+        with _without_warnings():
+            for run in self._logged:
+                self._client.set_terminated(self._runs[run])
 
 
 @contextmanager

@@ -101,6 +101,7 @@ class _Sender:
             self._tracker.write(run, step, metrics)
             sent.setdefault(run, []).append(step)
         if new:
+            self._tracker.flush()
             others = read_json(file) if file.is_file() else {}
             write_json(file, {**others, str(self._spec): self._state})
 

@@ -22,13 +22,16 @@ EXTRAS = {
     "mlflow": "mlflow",
     "psycopg": "postgres",
     "pymysql": "mysql",
+    "aiohttp": "urls",
+    "gcsfs": "urls",
+    "s3fs": "urls",
 }
 
 
 class MissingPackageError(RequestError):
     """A package is not installed that only some uses need."""
 
-    page = "howto/install.md"
+    page = "howto/install.md#extras"
 
 
 def explain_missing(error: ModuleNotFoundError) -> MissingPackageError | None:

@@ -37,6 +37,8 @@ _held: dict[tuple[int, int], int] = {}  # file (device, inode) -> how often this
 class LockHeldError(StudyError):
     """Somebody else holds the lock."""
 
+    page = "howto/resume.md#a-study-is-in-use"
+
 
 @dataclass(frozen=True)
 class Holder:

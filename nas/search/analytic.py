@@ -50,9 +50,9 @@ class AnalyticScores:
         }
         if self.latencies is not None:
             scores["latency_ms"] = self.latencies.latency_ms(architecture)
-        return scores | self._own_scores(architecture) if self.own else scores
+        return scores | self.own_scores(architecture) if self.own else scores
 
-    def _own_scores(self, architecture: Architecture) -> dict[str, float]:
+    def own_scores(self, architecture: Architecture) -> dict[str, float]:
         """Return the scores of a program's own functions, each of which is asked once for each design."""
         digest = architecture.digest
         if digest not in self._known:

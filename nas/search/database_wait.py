@@ -24,6 +24,7 @@ from search_spaces.errors import StudyError, WorkError
 
 #: The environment variable with the seconds that a database may be silent for.
 VARIABLE = "NAS_STORAGE_WAIT"
+SILENCE_PAGE = "howto/resume.md#the-database-does-not-answer"
 
 _DEFAULT_SECONDS = 600.0
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 10.0  # seconds between two attempts; each is twice the one before
@@ -85,7 +86,8 @@ def insist(place: str, operation: Callable[[], Result], *, creates: bool = False
                     raise WorkError(
                         f"the database {place} has not answered for {duration(waited)} ({silence.reason}); what it "
                         f"holds is kept: run the same command again when it answers, or wait longer with {VARIABLE} "
-                        f"(seconds, now {seconds:g})"
+                        f"(seconds, now {seconds:g})",
+                        page=SILENCE_PAGE,
                     ) from None
             _sleep(min(delay, max(0.0, started + seconds - time.monotonic())))
             delay = min(2 * delay, _LONGEST_DELAY)
@@ -100,7 +102,8 @@ def raise_known(place: str, error: BaseException) -> None:
     again = "what it holds is kept: then run the same command again"
     if is_full(error):
         raise WorkError(
-            f"the database {place} has no room left ({describe(error)}); free some space; {again}"
+            f"the database {place} has no room left ({describe(error)}); free some space; {again}",
+            page="howto/resume.md#disk-full",
         ) from None
     if is_read_only(error):
         raise WorkError(

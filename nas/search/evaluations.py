@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,21 +24,27 @@ class Failure:
     reason: str
 
 
+#: Returns further designs to evaluate, and the ``top1`` that racing requires of each; none where there are none yet.
+MoreDesigns = Callable[[], tuple[list[Architecture], list[float]]]
+
+
 class Evaluations(Protocol):
     """Evaluates designs somewhere and yields ``{index: scores}`` of those that are done together."""
 
     def __call__(
-        self, designs: list[Architecture], required_top1: list[float]
+        self, designs: list[Architecture], required_top1: list[float], more: MoreDesigns | None = None
     ) -> Iterator[Mapping[int, Mapping[str, float] | Failure]]:
         """Evaluate ``designs``, each of which may be stopped once its ``top1`` is surely below what is required.
 
         Scores of a stopped one are of the images it saw; their score ``stopped_after`` is how many these were.
-        Where they hold ``images`` and ``correct``, these are how many they are of and the bits of the right ones.
+        ``more`` may be asked for further designs, with what is required of them, where there are any by now: they are
+        evaluated with these, by indices that go on from theirs.
+        Where scores hold ``images`` and ``correct``, these are how many they are of and the bits of the right ones.
         """
 
 
 def evaluate_nothing(
-    designs: list[Architecture], required_top1: list[float]
+    designs: list[Architecture], required_top1: list[float], more: MoreDesigns | None = None
 ) -> Iterator[Mapping[int, Mapping[str, float]]]:
     """Evaluate designs of a search whose objectives are analytic: all is known of them already."""
     yield {index: {} for index in range(len(designs))}

@@ -105,7 +105,7 @@ def choose_spread(
         count: Designs to choose.
         merits: By digest how good designs are, where that is known better than by the goal; more is better.
     """
-    cost, measured = cost_of(goal), [trial for trial in trials if trial.measured]
+    cost, measured = cost_of(goal), [trial for trial in trials if trial.eligible]
     front = pareto_records(measured, goal)
     on_front = {trial.architecture.digest for trial in front}
 

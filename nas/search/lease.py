@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 
 from nas.runtime.console import duration, log
 from nas.runtime.error_text import first_line
-from nas.runtime.lock import Holder
+from nas.runtime.lock import Holder, LockHeldError
 from nas.runtime.processes import start_of
 from nas.search.database_wait import insist
 from nas.search.drivers import Driver, add_driver, beat, claim, list_drivers, remove_driver
@@ -115,7 +115,7 @@ class Lease:
         others = self._remove_ended(connection, study_id)
         leaders = [driver for driver in others if driver.about.get("leads")]
         if leaders and not self.join:
-            raise StudyError(self._refusal(leaders[0]))
+            raise StudyError(self._refusal(leaders[0]), page=LockHeldError.page)
         about = {**asdict(self.holder), "machine": _machine(), "started": start_of(self.holder.pid)}
         about |= {"place": self.place, "leads": self.leads}
         add_driver(connection, study_id, self.token, about)

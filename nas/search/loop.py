@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from random import Random
 
@@ -22,6 +22,8 @@ from optuna.trial import FrozenTrial
 
 from nas.runtime.console import log
 from nas.search.analytic import AnalyticScores
+from nas.search.batches import OpenBatch, answer_from, find_new_designs, group_by_batch, with_result
+from nas.search.constraint_attrs import to_constraint_attrs
 from nas.search.evaluations import Evaluations, Failure
 from nas.search.limits import Limits
 from nas.search.objectives import Goal
@@ -31,8 +33,8 @@ from nas.search.proposers import Proposer
 from nas.search.racing import required_top1
 from nas.search.redraw import Redrawer
 from nas.search.samplers import LISTED, ListProposer, create_proposer
-from nas.search.sharing import evaluate_shared
-from nas.search.trial_store import Store, TrialRecord, to_constraint_attrs
+from nas.search.sharing import More, Proposal, evaluate_open
+from nas.search.trial_store import Store, TrialRecord
 from search_spaces.architecture import Architecture
 from search_spaces.space import Space
 
@@ -57,6 +59,7 @@ class SearchConfig:
         seconds: Time to stop proposing after; None for no limit.
         seed: Seed of the proposals.
         racing: Largest probability of stopping a design wrongly; None stops none.
+        ahead: Batches that are proposed before the one before them is finished, and so without knowing it.
     """
 
     goal: Goal
@@ -66,6 +69,7 @@ class SearchConfig:
     seconds: float | None = None
     seed: int = 0
     racing: float | None = None
+    ahead: int = 0
 
 
 @dataclass
@@ -96,7 +100,7 @@ class Search:
     @cached_property
     def limits(self) -> Limits:
         """What the limits leave of the space."""
-        return Limits(self.space, self.config.goal, self.analytic_scores)
+        return Limits(self.space, self.config.goal.beforehand, self.analytic_scores)
 
     @cached_property
     def listed(self) -> list[Architecture] | None:
@@ -117,33 +121,54 @@ class Search:
             WorkError: If one design after the other cannot be evaluated.
         """
         config, started = self.config, time.monotonic()
-        stored, progress = _by_batch(self.earlier), Progress.after(self.earlier)
+        stored, progress = group_by_batch(self.earlier), Progress.after(self.earlier)
         proposer, number = self._start(stored)
-        records = [stored[batch][index] for batch in range(number) for index in sorted(stored.get(batch, {}))]
-        fruitless = 0
-        while len(progress.evaluated) < config.trials:
-            if config.seconds is not None and time.monotonic() - started > config.seconds:
-                break
-            if fruitless == _FRUITLESS_BATCHES:
-                log.say(f"the search ends: {fruitless} batches in a row had no new design within the limits")
-                break
-            before = len(progress.evaluated)
-            finished = stored.get(number, {})
-            if self.listed is None and self._is_whole(number, stored):
-                batch = self._replay_batch(proposer, finished)
-            else:
-                batch = self._run_batch(proposer, number, finished, progress, on_result)
-            if not batch:
-                break
-            records.extend(batch)
-            progress.known.update(record.architecture.digest for record in batch)
-            if config.racing is not None:
-                progress.front = pareto_records([*progress.front, *batch], config.goal)
-            fruitless = fruitless + 1 if len(progress.evaluated) == before and not finished else 0
-            number += 1
+        closed = [stored[batch][index] for batch in range(number) for index in sorted(stored.get(batch, {}))]
+        opened: list[OpenBatch] = []
+        fruitless, ended = 0, False
+
+        def open_batches() -> None:
+            """Open as many batches as may be; a batch is opened right after the one that it may know of is closed."""
+            nonlocal number, ended
+            while not ended and len(opened) <= config.ahead and self._room(progress, opened):
+                late = config.seconds is not None and time.monotonic() - started > config.seconds
+                batch = None if late else self._open(proposer, number, stored, progress, opened)
+                if batch is None:
+                    ended = True
+                else:
+                    opened.append(batch)
+                    number += 1
+
+        def close_batches() -> None:
+            """Close the batches that are finished, oldest first, and open others."""
+            nonlocal fruitless, ended
+            while opened and not opened[0].left:
+                batch = opened[0]
+                if batch.held and (room := self._room(progress, opened)):
+                    self._let_in(batch, room)  # designs that failed have left room
+                    continue
+                closed.extend(self._close(proposer, opened.pop(0), progress))
+                fruitless = 0 if batch.is_new or batch.taken_over else fruitless + 1
+                if fruitless == _FRUITLESS_BATCHES and not ended:
+                    log.say(
+                        f"the search ends: {fruitless} batches in a row had no new design within the limits"
+                    )
+                    ended = True
+                open_batches()
+
+        open_batches()
+        close_batches()
+        for results in evaluate_open(self.store, opened, self._evaluate):
+            for number_of, records in group_by_batch(results).items():
+                batch = next(one for one in opened if one.number == number_of)
+                batch.add(list(records.values()))
+            self.store.add(results)
+            for record in results:
+                self._count(record, progress, on_result)
+            close_batches()
         # Batches of an earlier, longer run lie beyond those of this one and still count.
         beyond = (batch for later, batch in sorted(stored.items()) if later >= number)
-        return records + [record for batch in beyond for _, record in sorted(batch.items())]
+        return closed + [record for batch in beyond for _, record in sorted(batch.items())]
 
     def _start(self, stored: Mapping[int, Mapping[int, TrialRecord]]) -> tuple[Proposer, int]:
         """Return what proposes, and the number of its first batch."""
@@ -200,58 +225,82 @@ class Search:
 
     def _is_whole(self, number: int, stored: Mapping[int, Mapping[int, TrialRecord]]) -> bool:
         """Return whether all of a batch is stored; an earlier version may have begun with fewer designs."""
-        return number + 1 in stored or len(stored.get(number, {})) == self._size_of_batch(number)
+        closed = number + 1 + self.config.ahead in stored  # which was opened once this one was closed
+        return closed or len(stored.get(number, {})) == self._size_of_batch(number)
 
-    def _replay_batch(self, proposer: Proposer, finished: Mapping[int, TrialRecord]) -> list[TrialRecord]:
-        """Tell the proposer of a batch that an earlier run finished."""
+    def _room(self, progress: Progress, opened: Sequence[OpenBatch]) -> int:
+        """Return how many designs may still be evaluated, those of open batches not counted."""
+        return max(0, self.config.trials - len(progress.evaluated) - sum(len(batch.left) for batch in opened))
+
+    def _open(
+        self,
+        proposer: Proposer,
+        number: int,
+        stored: Mapping[int, Mapping[int, TrialRecord]],
+        progress: Progress,
+        opened: Sequence[OpenBatch],
+    ) -> OpenBatch | None:
+        """Return the next batch with what is left of it to evaluate; None where nothing more is proposed."""
+        finished = dict(stored.get(number, {}))
+        if self.listed is None and self._is_whole(number, stored):
+            batch = self._readmit(proposer, number, finished)
+        else:
+            trials = self._ask(proposer, number, finished, progress)
+            if not trials:
+                return None
+            proposals = [self.describe_proposal(trial, number, index) for index, trial in enumerate(trials)]
+            batch = OpenBatch(number, trials, proposals, finished)
+            self._finish(batch, [one for one in batch.unfinished if one.rejected is not None])
+            pending = {one.architecture.digest for other in opened for one in other.left.values()}
+            batch.held = find_new_designs(batch.unfinished, progress.settled, pending)
+            batch.required = self._required_top1(batch.held, progress.front)
+            self._let_in(batch, self._room(progress, opened))
+        progress.known.update(record.architecture.digest for record in batch.proposals)
+        return batch
+
+    def _readmit(self, proposer: Proposer, number: int, finished: dict[int, TrialRecord]) -> OpenBatch:
+        """Return a batch that an earlier run finished."""
         records = [finished[index] for index in range(len(finished))]
         violations = [self.config.goal.violations(record.scores) for record in records]
-        proposer.resume(
+        trials = proposer.readmit(
             [record.params for record in records],
             # Earlier versions noted constraints in their scores' own units.
             [
                 {**record.sampler_attrs, **to_constraint_attrs(shares)}
                 for record, shares in zip(records, violations, strict=True)
             ],
-            self._objectives(records),
         )
-        return records
+        return OpenBatch(number, trials, records, finished)
 
-    def _run_batch(
-        self,
-        proposer: Proposer,
-        number: int,
-        stored: Mapping[int, TrialRecord],
-        progress: Progress,
-        on_result: OnResult,
-    ) -> list[TrialRecord]:
-        """Propose a batch, finish what is not ``stored`` of it and tell the proposer.
+    def _let_in(self, batch: OpenBatch, room: int) -> None:
+        """Let so many of a batch's designs be evaluated.
 
-        Evaluated and failed designs are added to ``progress``.
+        The last batch may be cut short; a longer search proposes it again and finishes it.
         """
-        trials = self._ask(proposer, number, stored, progress)
-        proposals = [self.describe_proposal(trial, number, index) for index, trial in enumerate(trials)]
-        finished = dict(stored)
-        rejected = [proposal for proposal in proposals if proposal.rejected is not None]
-        self._finish(_unfinished(rejected, finished), finished)
-        waiting = _new_designs(_unfinished(proposals, finished), progress.settled)
-        # The last batch may be cut short; a longer search proposes it again and finishes it.
-        room = max(0, self.config.trials - len(progress.evaluated))
-        for results in self._evaluate(self._fit(waiting, room, finished), progress.front):
-            self._finish(results, finished)
-            for record in results:
-                self._count(record, progress, on_result)
-        if len(waiting) > room:
-            return [finished[index] for index in sorted(finished)]
-        settled = progress.settled
-        repeats = [
-            _answer(proposal, settled[proposal.architecture.digest])
-            for proposal in _unfinished(proposals, finished)
-        ]
-        self._finish(repeats, finished)
-        records = [finished[index] for index in range(len(proposals))]
-        proposer.tell(trials, self._objectives(records))
+        chosen = self._fit(batch.held, room, batch.finished)
+        batch.left.update((one.index_in_batch, one) for one in chosen)
+        batch.held = [one for one in batch.held if one.index_in_batch not in batch.left]
+
+    def _close(self, proposer: Proposer, batch: OpenBatch, progress: Progress) -> list[TrialRecord]:
+        """Return the trials of a batch of which all is evaluated, and tell the proposer of it if it is whole."""
+        if not batch.held:
+            settled = progress.settled
+            repeats = [answer_from(one, settled[one.architecture.digest]) for one in batch.unfinished]
+            self._finish(batch, repeats)
+            self._set_measured_constraints(batch)
+            proposer.tell(batch.trials, self._objectives(batch.in_order()))
+        records = batch.in_order()
+        if self.config.racing is not None:
+            progress.front = pareto_records([*progress.front, *records], self.config.goal)
         return records
+
+    def _set_measured_constraints(self, batch: OpenBatch) -> None:
+        """Say on the trials of a batch how far they are beyond limits that nothing was known of beforehand."""
+        for trial, record in zip(batch.trials, batch.in_order(), strict=True):
+            known = trial.constraints
+            for name, violation in self.config.goal.violations(record.scores).items():
+                if name not in known:
+                    trial.set_constraint(name, violation)
 
     def _fit(
         self, waiting: Sequence[TrialRecord], room: int, finished: Mapping[int, TrialRecord]
@@ -300,35 +349,34 @@ class Search:
             trials[index].params = dict(record.params)
         return trials
 
-    def _evaluate(
-        self, proposals: Sequence[TrialRecord], rivals: Sequence[TrialRecord]
-    ) -> Iterator[list[TrialRecord]]:
-        """Yield evaluated proposals, those together that are done together, be it by another driver."""
-        lease = self.store.lease
-        if lease is None:
-            return self._evaluate_here(proposals, rivals)
-        return evaluate_shared(self.store, lease, proposals, lambda some: self._evaluate_here(some, rivals))
+    def _evaluate(self, proposals: Sequence[Proposal], more: More) -> Iterator[list[TrialRecord]]:
+        """Yield proposals that are evaluated here, those together that are done together."""
+        given: list[TrialRecord] = []
 
-    def _evaluate_here(
+        def add(new: Sequence[Proposal]) -> tuple[list[Architecture], list[float]]:
+            given.extend(record for record, _ in new)
+            return [record.architecture for record, _ in new], [required for _, required in new]
+
+        for done in self.evaluate(*add(proposals), lambda: add(more())):
+            yield [with_result(given[index], found, self.config.goal) for index, found in done.items()]
+
+    def _required_top1(
         self, proposals: Sequence[TrialRecord], rivals: Sequence[TrialRecord]
-    ) -> Iterator[list[TrialRecord]]:
-        """Yield proposals that are evaluated here.
+    ) -> dict[int, float]:
+        """Return the ``top1`` that racing requires of proposals of a batch, by index.
 
         ``rivals`` are of finished batches only, so what a design must reach does not depend on what runs beside.
         """
-        if not proposals:
-            return
-        required = [0.0] * len(proposals)
-        if self.config.racing is not None:
-            scores = [rival.scores for rival in rivals]
-            required = required_top1([proposal.scores for proposal in proposals], scores, self.config.goal)
-        for done in self.evaluate([proposal.architecture for proposal in proposals], required):
-            yield [_with_result(proposals[index], found) for index, found in done.items()]
+        if self.config.racing is None:
+            return {}
+        scores = [rival.scores for rival in rivals]
+        required = required_top1([proposal.scores for proposal in proposals], scores, self.config.goal)
+        return {one.index_in_batch: least for one, least in zip(proposals, required, strict=True)}
 
-    def _finish(self, records: Sequence[TrialRecord], finished: dict[int, TrialRecord]) -> None:
-        """Store finished trials of a batch and add them to ``finished``."""
+    def _finish(self, batch: OpenBatch, records: Sequence[TrialRecord]) -> None:
+        """Store trials of a batch that are finished without an evaluation."""
         self.store.add(list(records))
-        finished.update((record.index_in_batch, record) for record in records)
+        batch.add(records)
 
     def _objectives(self, records: Sequence[TrialRecord]) -> list[list[float] | None]:
         """Return what a sampler learns of finished trials: their objectives; None of one that has none."""
@@ -338,54 +386,6 @@ class Search:
 
 def pareto_records(records: Sequence[TrialRecord], goal: Goal) -> list[TrialRecord]:
     """Return the trials of the Pareto front, best in the first objective first."""
-    measured = [record for record in records if record.measured]
-    values = [goal.values(record.scores) for record in measured]
-    return [measured[index] for index in front(values, goal.directions)]
-
-
-def _by_batch(records: Sequence[TrialRecord]) -> dict[int, dict[int, TrialRecord]]:
-    """Return trials by batch and by their index there."""
-    batches: dict[int, dict[int, TrialRecord]] = {}
-    for record in records:
-        batches.setdefault(record.batch, {})[record.index_in_batch] = record
-    return batches
-
-
-def _unfinished(proposals: Sequence[TrialRecord], finished: Mapping[int, TrialRecord]) -> list[TrialRecord]:
-    """Return the proposals of a batch that are not among its ``finished`` trials, which are given by index."""
-    return [proposal for proposal in proposals if proposal.index_in_batch not in finished]
-
-
-def _new_designs(proposals: Sequence[TrialRecord], settled: Mapping[str, TrialRecord]) -> list[TrialRecord]:
-    """Return the first proposal of each design that is not settled."""
-    new: dict[str, TrialRecord] = {}
-    for proposal in proposals:
-        if proposal.architecture.digest not in settled:
-            new.setdefault(proposal.architecture.digest, proposal)
-    return list(new.values())
-
-
-def _with_result(proposal: TrialRecord, found: Mapping[str, float] | Failure) -> TrialRecord:
-    """Return a proposal with the scores of its evaluation, or the reason why it has none."""
-    if isinstance(found, Failure):
-        return replace(proposal, failed=found.reason)
-    scores = {**proposal.scores, **found}
-    stopped, images, correct = (_pop_count(scores, name) for name in ("stopped_after", "images", "correct"))
-    return replace(proposal, scores=scores, stopped_after=stopped, images=images, correct=correct)
-
-
-def _pop_count(scores: dict[str, float], name: str) -> int | None:
-    value = scores.pop(name, None)
-    return None if value is None else int(value)
-
-
-def _answer(proposal: TrialRecord, earlier: TrialRecord) -> TrialRecord:
-    """Return a proposal answered from an earlier trial of its design."""
-    return replace(
-        proposal,
-        scores=earlier.scores,
-        repeat=True,
-        stopped_after=earlier.stopped_after,
-        images=earlier.images,
-        failed=earlier.failed,
-    )
+    eligible = [record for record in records if record.eligible]
+    values = [goal.values(record.scores) for record in eligible]
+    return [eligible[index] for index in front(values, goal.directions)]

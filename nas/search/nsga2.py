@@ -134,18 +134,26 @@ class Nsga2Sampler(BaseSampler):
         search_space: What every trial draws, in the order in which it is drawn.
         population_size: Complete trials of a generation.
         seed: Seed of the random numbers.
+        counts_late: Whether trials that end when a later generation has begun count to that one. Optuna's leaves
+            them out, which loses most of them where whole batches are asked for before earlier ones are told of.
 
     Raises:
         ValueError: If a generation would have no two parents.
     """
 
     def __init__(
-        self, search_space: Mapping[str, CategoricalDistribution], population_size: int, seed: int
+        self,
+        search_space: Mapping[str, CategoricalDistribution],
+        population_size: int,
+        seed: int,
+        *,
+        counts_late: bool = False,
     ) -> None:
         if population_size < 2:
             raise ValueError(f"a population needs at least 2 trials, not {population_size}")
         self._search_space: dict[str, BaseDistribution] = dict(search_space)
         self._population_size = population_size
+        self._counts_late = counts_late
         self._generation = 0
         self._members: list[Individual] = []  # complete trials of the newest generation, by number
         self._parents: list[Individual] = []  # whom they descend from, by number; none in generation 0
@@ -194,11 +202,9 @@ class Nsga2Sampler(BaseSampler):
     ) -> None:
         """Count a complete trial to its generation; one that is pruned or failed belongs to none."""
         generation = self._running.pop(trial.number, None)
-        if generation is None:
+        if generation is None or (generation < self._generation and not self._counts_late):
             return
-        if generation > self._generation:  # entered by an earlier process
-            self._begin_generation(generation, _names(study.directions))
-        if state is TrialState.COMPLETE and values is not None and generation == self._generation:
+        if state is TrialState.COMPLETE and values is not None:
             violation = sum(value for value in trial.constraints.values() if value > 0)
             individual = Individual(trial.number, dict(trial.params), tuple(values), violation)
             insort(self._members, individual, key=lambda one: one.number)
@@ -207,8 +213,10 @@ class Nsga2Sampler(BaseSampler):
         """Return the generation of an unfinished trial."""
         return self._running[number]
 
-    def resume_trial(self, number: int, generation: int) -> None:
-        """Take over an unfinished trial that an earlier sampler proposed in ``generation``."""
+    def resume_trial(self, study: optuna.Study, number: int, generation: int) -> None:
+        """Take over an unfinished trial that an earlier sampler proposed in ``generation``, and enter that."""
+        if generation > self._generation:
+            self._begin_generation(generation, _names(study.directions))
         self._running[number] = generation
 
     def _begin_generation(self, generation: int, directions: Sequence[str]) -> list[Individual]:

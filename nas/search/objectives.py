@@ -8,7 +8,7 @@ functions that compute its scores are not.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from nas.runtime.console import quantity
@@ -28,7 +28,7 @@ class ObjectiveDeclaration:
         direction: Optuna's direction.
         unit: What people read behind its values.
         of: What it is computed of.
-        limit: Largest value that is allowed, where a search sets that with it; None for no limit.
+        limit: Largest value that is allowed, or the smallest of a score of which more is better; None for no limit.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Goal:
 
     Args:
         objectives: Score names, first the most important.
-        constraints: Largest value allowed of a score, by name.
+        constraints: Largest value allowed of a score, or the smallest where more of it is better, by name.
         own: Declarations of scores that are not built in.
     """
 
@@ -155,20 +155,50 @@ class Goal:
         """Whether latencies have to be known."""
         return "latency_ms" in (*self.objectives, *dict(self.constraints))
 
+    @property
+    def beforehand(self) -> Goal:
+        """The goal with the limits alone that are known of a design before it is evaluated."""
+        known = (one for one in self.constraints if self.declaration(one[0]).of == "architecture")
+        return replace(self, constraints=tuple(known))
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The scores of trained networks that are optimised or limited."""
+        names = dict.fromkeys((*self.objectives, *dict(self.constraints)))
+        return tuple(name for name in names if self.declaration(name).of == "network")
+
     def violations(self, scores: Mapping[str, float]) -> dict[str, float]:
-        """Return the share by which analytic ``scores`` exceed each limit; 0 or less where they keep it."""
-        return {name: (scores[name] - limit) / (limit or 1.0) for name, limit in self.constraints}
+        """Return the share by which ``scores`` are beyond each limit; 0 or less where they keep it.
+
+        Limits on scores that are not among them, since the design is not evaluated yet, are left out.
+        """
+        return {
+            name: (limit - scores[name] if self.is_least(name) else scores[name] - limit)
+            / (abs(limit) or 1.0)
+            for name, limit in self.constraints
+            if name in scores
+        }
 
     def total_violation(self, scores: Mapping[str, float]) -> float:
-        """Return the sum of the shares by which analytic ``scores`` exceed limits; 0 where all are kept."""
+        """Return the sum of the shares by which ``scores`` are beyond limits; 0 where all are kept."""
         return sum(share for share in self.violations(scores).values() if share > 0)
 
     def format_violation(self, scores: Mapping[str, float]) -> str | None:
-        """Return the first constraint that analytic ``scores`` violate, in words, or None."""
-        for name, limit in self.constraints:
-            if scores[name] > limit:
-                return f"{name} {quantity(scores[name])} > {quantity(limit)}"
+        """Return the first constraint that ``scores`` violate, in words, or None."""
+        limits = dict(self.constraints)
+        for name, share in self.violations(scores).items():
+            if share > 0:
+                sign = "<" if self.is_least(name) else ">"
+                return f"{name} {quantity(scores[name])} {sign} {quantity(limits[name])}"
         return None
+
+    def is_least(self, name: str) -> bool:
+        """Return whether a limit on a score is the least that is allowed, since more of it is better."""
+        return self.declaration(name).direction == "maximize"
+
+    def relation(self, name: str) -> str:
+        """Return in words what a limit on a score is: ``at most``, or ``at least`` where more of it is better."""
+        return "at least" if self.is_least(name) else "at most"
 
     def values(self, scores: Mapping[str, float]) -> list[float]:
         """Return the objectives' values, in order."""

@@ -43,7 +43,8 @@ class Objective:
         measure: Returns a number of a network and batches of validation images with their labels.
         direction: Whether less is better, or more.
         unit: What people read behind its values.
-        limit: Largest value allowed, of a cost of which less is better; None for no limit.
+        limit: Largest value allowed, or the smallest where more is better; None for no limit. One on a cost rejects
+            designs before they are evaluated; one on a measure keeps them off the front once they are.
 
     Raises:
         RequestError: If the declaration contradicts itself.
@@ -74,10 +75,6 @@ class Objective:
         if self.direction not in ("minimize", "maximize"):
             raise RequestError(
                 f"objective '{name}': direction must be minimize or maximize, not {self.direction!r}"
-            )
-        if self.limit is not None and (self.cost is None or self.direction == "maximize"):
-            raise RequestError(
-                f"objective '{name}': a limit is the largest value of a cost= of which less is better; leave limit out"
             )
         if self.limit is not None and not math.isfinite(self.limit):
             raise RequestError(f"objective '{name}': limit must be a number, not {self.limit}")

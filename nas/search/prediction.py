@@ -11,13 +11,16 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import ThreadpoolController
 
 from search_spaces.architecture import Architecture, Block
 from search_spaces.cost import costs
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 _ITERATIONS = 30  # of alpha and beta
 _MOST = 1e6  # of either, and of its inverse
@@ -113,7 +116,9 @@ def _eigenvectors(rows: Array) -> tuple[Array, Array]:
 @cache
 def _libraries() -> ThreadpoolController:
     """Return the hold on numpy's linear algebra, which takes a moment to be found."""
-    return ThreadpoolController()
+    import threadpoolctl  # sets a variable of the environment when it is imported
+
+    return threadpoolctl.ThreadpoolController()
 
 
 def _bound(value: float) -> float:

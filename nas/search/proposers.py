@@ -53,19 +53,24 @@ class Proposer(ABC):
         """
 
     @abstractmethod
+    def readmit(
+        self, params: Sequence[Mapping[str, Value]], sampler_attrs: Sequence[Mapping[str, Any]]
+    ) -> list[FrozenTrial]:
+        """Return the trials of a batch that an earlier process asked for, and take over from it what `ask` notes.
+
+        Args:
+            params: Parameters of its trials.
+            sampler_attrs: What their ``system_attrs`` were.
+        """
+
     def resume(
         self,
         params: Sequence[Mapping[str, Value]],
         sampler_attrs: Sequence[Mapping[str, Any]],
         values: Sequence[Sequence[float] | None],
     ) -> None:
-        """Go on from a batch that an earlier process proposed and finished.
-
-        Args:
-            params: Parameters of its trials.
-            sampler_attrs: What their ``system_attrs`` were.
-            values: As for `tell`.
-        """
+        """Go on from a batch that an earlier process proposed and finished; see `readmit` and `tell`."""
+        self.tell(self.readmit(params, sampler_attrs), values)
 
 
 class DirectProposer(Proposer):
@@ -87,6 +92,15 @@ class DirectProposer(Proposer):
         sampler = self.start_batch(seed)
         trials = [self.new_trial(params) for params in initial]
         return trials + [self.draw(sampler, self.new_trial()) for _ in range(count - len(initial))]
+
+    def readmit(
+        self, params: Sequence[Mapping[str, Value]], sampler_attrs: Sequence[Mapping[str, Any]]
+    ) -> list[FrozenTrial]:
+        """See `Proposer.readmit`."""
+        trials = [self.new_trial(one) for one in params]
+        for trial, attrs in zip(trials, sampler_attrs, strict=True):
+            trial.system_attrs = dict(attrs)
+        return trials
 
     def new_trial(self, params: Mapping[str, Value] | None = None) -> FrozenTrial:
         """Return a running trial with the next number and the parameters that it has already."""
@@ -129,11 +143,3 @@ class RandomProposer(DirectProposer):
 
     def tell(self, trials: Sequence[FrozenTrial], values: Sequence[Sequence[float] | None]) -> None:
         """See `Proposer.tell`."""
-
-    def resume(
-        self,
-        params: Sequence[Mapping[str, Value]],
-        sampler_attrs: Sequence[Mapping[str, Any]],
-        values: Sequence[Sequence[float] | None],
-    ) -> None:
-        """See `Proposer.resume`."""

@@ -73,7 +73,7 @@ class Nsga2Proposer(DirectProposer):
 
     def __init__(self, choices: Sequence[Choice], directions: Sequence[Direction], population: int) -> None:
         super().__init__(choices, directions)
-        self._sampler = Nsga2Sampler(self.distributions, population, seed=0)
+        self._sampler = Nsga2Sampler(self.distributions, population, seed=0, counts_late=True)
 
     def start_batch(self, seed: int) -> BaseSampler:
         """See `DirectProposer.start_batch`."""
@@ -96,19 +96,16 @@ class Nsga2Proposer(DirectProposer):
                 state, objectives = TrialState.COMPLETE, [0.0] * len(self.study.directions)
             self._sampler.after_trial(self.study, trial, state, objectives)
 
-    def resume(
-        self,
-        params: Sequence[Mapping[str, Value]],
-        sampler_attrs: Sequence[Mapping[str, Any]],
-        values: Sequence[Sequence[float] | None],
-    ) -> None:
-        """See `Proposer.resume`."""
-        trials = [self.new_trial(one) for one in params]
-        for trial, attrs in zip(trials, sampler_attrs, strict=True):
-            trial.system_attrs = dict(attrs)
-            if GENERATION in attrs:
-                self._sampler.resume_trial(trial.number, attrs[GENERATION])
-        self.tell(trials, values)
+    def readmit(
+        self, params: Sequence[Mapping[str, Value]], sampler_attrs: Sequence[Mapping[str, Any]]
+    ) -> list[FrozenTrial]:
+        """See `Proposer.readmit`."""
+        trials = super().readmit(params, sampler_attrs)
+        for trial in trials:
+            if GENERATION in trial.system_attrs:
+                generation = trial.system_attrs[GENERATION]
+                self._sampler.resume_trial(self.study, trial.number, generation)
+        return trials
 
 
 class _SharedChoice(CategoricalDistribution):
@@ -159,33 +156,38 @@ class StudyProposer(Proposer):
 
     def tell(self, trials: Sequence[FrozenTrial], values: Sequence[Sequence[float] | None]) -> None:
         """See `Proposer.tell`."""
-        asked = [self._running.pop(trial.number) for trial in trials]
-        if any(running.params != trial.params for running, trial in zip(asked, trials, strict=True)):
+        asked = [self._running.pop(trial.number, None) for trial in trials]
+        if any(
+            running is None or running.params != trial.params
+            for running, trial in zip(asked, trials, strict=True)
+        ):
             # What was drawn again takes the place of what was asked for, in the order of the batch.
-            for running in asked:
+            for running in filter(None, asked):
                 self.study.tell(running, state=TrialState.FAIL)
-            params, attrs = [trial.params for trial in trials], [trial.system_attrs for trial in trials]
-            self.resume(params, attrs, values)
+            self._add(trials, values)
             return
-        for running, trial, objectives in zip(asked, trials, values, strict=True):
+        for running, trial, objectives in zip(filter(None, asked), trials, values, strict=True):
             for name, violation in trial.constraints.items():
                 running.set_constraint(name, violation)
             self.study.tell(running, objectives, _state_of(trial, objectives))
 
-    def resume(
-        self,
-        params: Sequence[Mapping[str, Value]],
-        sampler_attrs: Sequence[Mapping[str, Any]],
-        values: Sequence[Sequence[float] | None],
-    ) -> None:
-        """See `Proposer.resume`."""
-        for one, attrs, objectives in zip(params, sampler_attrs, values, strict=True):
-            trial = create_trial(
-                state=TrialState.FAIL,
-                params=dict(one),
-                distributions=self._shared,
-                system_attrs=dict(attrs),
+    def readmit(
+        self, params: Sequence[Mapping[str, Value]], sampler_attrs: Sequence[Mapping[str, Any]]
+    ) -> list[FrozenTrial]:
+        """See `Proposer.readmit`; the study has them once they are finished."""
+        return [
+            create_trial(
+                state=TrialState.FAIL, params=dict(one), distributions=self._shared, system_attrs=dict(attrs)
             )
+            for one, attrs in zip(params, sampler_attrs, strict=True)
+        ]
+
+    def _add(self, trials: Sequence[FrozenTrial], values: Sequence[Sequence[float] | None]) -> None:
+        """Add finished trials to the study."""
+        attrs = [trial.system_attrs for trial in trials]
+        for trial, objectives in zip(
+            self.readmit([trial.params for trial in trials], attrs), values, strict=True
+        ):
             trial.values, trial.state = objectives, _state_of(trial, objectives)
             self.study.add_trial(trial)
 

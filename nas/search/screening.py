@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from optuna.trial import FrozenTrial
 
+from nas.search.constraint_attrs import violations_of
 from nas.search.limits import Limits
 from nas.search.pareto import front
 from nas.search.prediction import Prediction, describe
@@ -47,10 +47,13 @@ class ScreeningProposer(RandomProposer):
         self.evaluated: dict[str, Architecture] = {}
         self._learned: deque[tuple[dict[str, float], list[float]]] = deque(maxlen=_MOST_LEARNED)
         self._front: list[tuple[Architecture, list[float]]] = []  # best in the first objective first
+        #: By the name of a limit on what is measured and by digest, features of designs and how far they were beyond.
+        self._beyond: dict[str, dict[str, tuple[dict[str, float], float]]] = {}
 
     def ask(self, seed: int, count: int, initial: Sequence[Mapping[str, Value]] = ()) -> list[FrozenTrial]:
         """See `Proposer.ask`."""
-        if len(self.evaluated) < self.random_trials:
+        seen = max([len(self.evaluated), *map(len, self._beyond.values())])
+        if seen < self.random_trials or not self.evaluated:
             return super().ask(seed, count, initial)
         space, rng = self.limits.space, Random(seed)
         designs = self.breed(count - len(initial), rng)
@@ -59,18 +62,13 @@ class ScreeningProposer(RandomProposer):
 
     def tell(self, trials: Sequence[FrozenTrial], values: Sequence[Sequence[float] | None]) -> None:
         """See `Proposer.tell`."""
-        self.resume([trial.params for trial in trials], [], values)
-
-    def resume(
-        self,
-        params: Sequence[Mapping[str, Value]],
-        sampler_attrs: Sequence[Mapping[str, Any]],
-        values: Sequence[Sequence[float] | None],
-    ) -> None:
-        """See `Proposer.resume`."""
         new: list[tuple[Architecture, list[float]]] = []
-        for one, objectives in zip(params, values, strict=True):
-            design = self.limits.space.assemble(one)
+        beforehand = dict(self.limits.goal.constraints)
+        for trial, objectives in zip(trials, values, strict=True):
+            design = self.limits.space.assemble(trial.params)
+            for name, violation in violations_of(trial.system_attrs).items():
+                if name not in beforehand:
+                    self._beyond.setdefault(name, {})[design.digest] = describe(design), violation
             if objectives is not None and design.digest not in self.evaluated:
                 self.evaluated[design.digest] = design
                 self._learned.append((describe(design), list(objectives)))
@@ -82,6 +80,7 @@ class ScreeningProposer(RandomProposer):
     def breed(self, count: int, rng: Random) -> list[Architecture]:
         """Return so many designs to propose, or fewer where no more are found."""
         children, goal = self._children(_CANDIDATES * count, rng), self.limits.goal
+        children = self._keeping_measured_limits(children, count)
         if not children:
             return []
         losses = self._predict(children) * [-1.0 if one == "maximize" else 1.0 for one in goal.directions]
@@ -101,6 +100,19 @@ class ScreeningProposer(RandomProposer):
     def parents(self) -> list[Architecture]:
         """Return the designs of the Pareto front."""
         return [design for design, _ in self._front]
+
+    def _keeping_measured_limits(self, designs: list[Architecture], least: int) -> list[Architecture]:
+        """Return the designs that are predicted to keep limits on what is measured; the nearest where they are few."""
+        if not self._beyond or not designs:
+            return designs
+        features, excess = [describe(design) for design in designs], np.zeros(len(designs))
+        for known in self._beyond.values():
+            newest = list(known.values())[-_MOST_LEARNED:]
+            predict = Prediction([one for one, _ in newest], [value for _, value in newest])
+            excess += np.maximum(predict(features), 0.0)
+        order = np.argsort(excess, kind="stable")
+        kept = max(least, int((excess <= 0).sum()))
+        return [designs[index] for index in sorted(order[:kept].tolist())]
 
     def _predict(self, designs: Sequence[Architecture]) -> npt.NDArray[np.float64]:
         """Return the objectives of designs ``(n, objectives)``, predicted where they are not known beforehand."""

@@ -150,7 +150,8 @@ def refuse_damage(url: str) -> Iterator[None]:
     ) as error:  # fmt: skip
         if is_passing(error):
             raise WorkError(
-                f"the database {url} does not answer ({describe(error)}); run the same command again when it does"
+                f"the database {url} does not answer ({describe(error)}); run the same command again when it does",
+                page="howto/resume.md#the-database-does-not-answer",
             ) from None
         cause = error.__cause__ or error
         raise StudyError(

@@ -8,7 +8,7 @@ says its batch and its index there, from which a search that goes on rebuilds wh
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NotRequired
@@ -23,6 +23,7 @@ from nas.runtime.console import log
 from nas.runtime.error_text import first_line
 from nas.runtime.secrets import redact
 from nas.runtime.uncertainty import Accuracy, decode_bits, encode_bits
+from nas.search.constraint_attrs import CONSTRAINTS_ATTR, constraint_attrs_of
 from nas.search.database_wait import insist
 from nas.search.lease import Lease
 from nas.search.objectives import Direction, directions_of
@@ -42,7 +43,6 @@ from search_spaces.choices import Choice, Value
 from search_spaces.errors import StudyError
 from search_spaces.named_designs import is_plain
 
-_CONSTRAINTS_ATTR = "constraints"  # where optuna-dashboard 0.21 looks for constraints
 _NOT_SCORES = {
     "digest",
     "design",
@@ -81,8 +81,8 @@ class TrialRecord:
         index_in_batch: Its index there.
         params: Every choice as drawn, inactive ones too.
         architecture: The design they make.
-        scores: What is known of it; without accuracy where it was rejected.
-        rejected: The constraint it violates, or None.
+        scores: What is known of it; without accuracy where it was rejected beforehand.
+        rejected: The constraint it violates, by what was known beforehand or by what was measured of it; or None.
         origin: ``sampled``, or the name of the design where the search began with it.
         repeat: Whether its scores were answered from an earlier trial.
         stopped_after: Validation images after which racing stopped it, and which its scores are of; or None.
@@ -119,12 +119,18 @@ class TrialRecord:
     @property
     def evaluated(self) -> bool:
         """Whether a forward pass was spent on it."""
-        return self.complete and not self.repeat
+        was_measured = self.rejected is None or self.images is not None
+        return was_measured and self.failed is None and not self.repeat
 
     @property
     def measured(self) -> bool:
-        """Whether it was evaluated on all validation images, and so may be on the front."""
+        """Whether it was evaluated on all validation images."""
         return self.evaluated and self.stopped_after is None
+
+    @property
+    def eligible(self) -> bool:
+        """Whether it may be on the front: it was evaluated on all validation images, and keeps the limits."""
+        return self.measured and self.rejected is None
 
     @property
     def accuracy(self) -> Accuracy | None:
@@ -176,6 +182,7 @@ class Store:
         self.study, self.url, self.objectives = study, url, objectives
         self.storage = storage
         self.lease: Lease | None = None  # under which trials are added; None where nobody else can
+        self.on_added: Callable[[TrialRecord], None] = lambda record: None  # called with what is stored
         self._waits = False  # who only reads is told at once that nothing answers
         self.distributions: dict[str, BaseDistribution] = dict(to_distributions(choices))
         self._trials = _open_trials(storage, study, self.distributions)
@@ -238,6 +245,8 @@ class Store:
             except NoDriverError:
                 assert self.lease is not None
                 raise self.lease.lost() from None
+        for record in records:
+            self.on_added(record)
 
     def to_frozen_trial(self, record: TrialRecord) -> FrozenTrial:
         """Return a record as an Optuna trial that was finished now."""
@@ -314,11 +323,6 @@ def _state_of(record: TrialRecord) -> TrialState:
     return TrialState.COMPLETE if record.complete else TrialState.FAIL
 
 
-def to_constraint_attrs(violations: Mapping[str, float]) -> dict[str, float]:
-    """Return violations by the names under which Optuna keeps the constraints of a trial."""
-    return {f"{_CONSTRAINTS_ATTR}:{name}": value for name, value in violations.items()}
-
-
 def _to_user_attrs(record: TrialRecord) -> dict[str, Any]:
     """Return what people read of a trial, in the dashboard for instance."""
     attrs: dict[str, Any] = {
@@ -350,8 +354,8 @@ def _to_system_attrs(record: TrialRecord) -> dict[str, Any]:
             **_images_to_json(record),
         },
     }
-    if violations := [value for name, value in attrs.items() if name.startswith(f"{_CONSTRAINTS_ATTR}:")]:
-        attrs[_CONSTRAINTS_ATTR] = violations
+    if violations := list(constraint_attrs_of(attrs).values()):
+        attrs[CONSTRAINTS_ATTR] = violations
     return attrs
 
 
@@ -386,6 +390,6 @@ def _to_record(trial: StoredTrial) -> TrialRecord:
         sampler_attrs={
             name: value
             for name, value in trial.system_attrs.items()
-            if name not in (TRIAL_ATTR, _CONSTRAINTS_ATTR)
+            if name not in (TRIAL_ATTR, CONSTRAINTS_ATTR)
         },
     )

@@ -31,7 +31,7 @@ def study_attributes(study: Study) -> dict[str, str]:
     """
     origin, goal = study.provenance(), study.goal()
     settings, dataset = study.settings(), study.dataset()
-    limits = ", ".join(f"{name} at most {quantity(limit)}" for name, limit in goal.constraints)
+    limits = ", ".join(f"{name} {goal.relation(name)} {quantity(limit)}" for name, limit in goal.constraints)
     recipe = settings.recipe
     trained = (
         f"{recipe.epochs} epochs, batch size {recipe.batch_size}, lr {recipe.lr:g}, policy {settings.policy}"

@@ -50,6 +50,7 @@ class Result(TypedDict):
     test_images: Annotated[int, Field(ge=1)]
     val_images: NotRequired[Annotated[int, Field(ge=1)] | None]
     test_correct: NotRequired[str | None]
+    own_scores: NotRequired[dict[str, float]]
     weights: FileName
     recipe: dict[str, Any]
     origin: NotRequired[str]

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from nas.data.sources.own_dataset import PREFIX as OWN
+from nas.data.sources.url import is_url, url_name
 from nas.study.folder import Study
 from nas.study.place import STUDIES, find_place
 from nas.study.settings import Settings
@@ -49,6 +50,8 @@ def default_study_name(settings: Settings) -> str:
 
 
 def _images_name(settings: Settings) -> str:
+    if is_url(settings.data):
+        return re.sub(r"[^\w.-]+", "_", url_name(settings.data))
     kind, _, path = settings.data.partition(":")
     if kind == "folder":
         return Path(path).expanduser().resolve().name

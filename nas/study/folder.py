@@ -33,6 +33,7 @@ from nas.study.fingerprint import (
 from nas.study.identity import IDENTITY_FILE, StudyIdentity, make_identity, read_identity
 from nas.study.locations import locate
 from nas.study.settings import Settings, read_settings
+from nas.study.trial_table import write_trials
 from search_spaces.declaration import Declaration, parse_declaration
 from search_spaces.errors import StudyError
 from search_spaces.space import Space
@@ -51,6 +52,7 @@ class Study:
         self.space_file = folder / "space.yaml"
         self.dataset_file = folder / "data.json"
         self.front_file = folder / "front.json"
+        self.trials_file = folder / "trials.csv"
         self.storage_file = folder / "storage.txt"
         self.log_file = folder / "log.txt"
         self.report_file = folder / "report.html"
@@ -331,7 +333,7 @@ class Study:
     def write_front(
         self, rows: Sequence[TrialRecord], goal: Goal, front: Sequence[TrialRecord], seed: int
     ) -> None:
-        """Write ``front.json``: the front, and how many trials there were, by what became of them."""
+        """Write ``front.json``, the front and the numbers of trials by what became of them, and ``trials.csv``."""
         write_json(
             self.front_file,
             {
@@ -339,7 +341,7 @@ class Study:
                 "limits": dict(goal.constraints),
                 "trials": len(rows),
                 "evaluated": sum(row.evaluated for row in rows),
-                "rejected": sum(row.rejected is not None for row in rows),
+                "rejected": sum(row.rejected is not None and not row.repeat for row in rows),
                 "failed": sum(row.failed is not None and not row.repeat for row in rows),
                 "repeated": sum(row.repeat for row in rows),
                 "stopped": sum(row.evaluated and row.stopped_after is not None for row in rows),
@@ -350,6 +352,7 @@ class Study:
                 "provenance": provenance(seed, []),
             },
         )
+        write_trials(self.trials_file, rows, front)
 
     def count_evaluated(self) -> int:
         """Return of how many evaluated designs the front of ``front.json`` was selected."""

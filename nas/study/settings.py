@@ -33,6 +33,9 @@ from search_spaces.errors import RequestError, SpaceError, StudyError, nearest
 from search_spaces.published import published
 from search_spaces.yaml_reader import YamlReader
 
+#: Workers that may wait for the end of a batch.
+MOST_WAITING = 4
+
 
 def _check_quantity(option: str, text: str) -> None:
     parse_quantity(option, text)
@@ -80,7 +83,12 @@ class Settings:
         default_help="the one meant for the images' size",
         compared=NOT_COMPARED,
     )
-    data: str = setting("mnist5k", "mnist5k, folder:PATH, or a name timm knows.", DATA, compared=NOT_COMPARED)
+    data: str = setting(
+        "mnist5k",
+        "mnist5k, folder:PATH, the URL of a folder or archive, or a name timm knows.",
+        DATA,
+        compared=NOT_COMPARED,
+    )
     data_dir: str | None = setting(
         None,
         "Where timm's data sets lie.",
@@ -154,6 +162,13 @@ class Settings:
         former=("nsga2",),
     )
     batch: int = setting(32, "Designs proposed at once (NSGA-II's population).", SEARCH, minimum=1)
+    ahead: int = setting(
+        0,
+        "Batches proposed before the one before them is evaluated, so that many workers never wait.",
+        SEARCH,
+        minimum=0,
+        default_help="0; more for more than 4 workers",
+    )
     policy: str = setting(
         "uniform",
         "How the paths of a training step are sampled.",
@@ -218,6 +233,7 @@ class Settings:
     own_objectives: tuple[ObjectiveDeclaration, ...] = setting(
         (), "Scores that a Python program computes, which may be objectives and have limits."
     )
+    training_step: str | None = setting(None, "Name of a Python program's function that trainings minimise.")
     recipe: Recipe = setting(Recipe(), "How the supernet is trained.")
     retraining: Recipe = setting(Recipe(), "How designs of the front are retrained.", compared=NOT_COMPARED)
 
@@ -230,12 +246,16 @@ class Settings:
                 f"--racing stops designs by their top1, and --objective is {self.objectives}; give --objective "
                 "top1,macs, or leave --racing out"
             )
-        measured = [name for name in goal.objectives if goal.declaration(name).of == "network"]
-        if self.racing is not None and measured != ["top1"]:
-            others = ", ".join(name for name in measured if name != "top1")
+        if self.racing is not None and goal.measured != ("top1",):
+            others = ", ".join(name for name in goal.measured if name != "top1")
             raise RequestError(
                 f"--racing stops designs by their top1 alone, and {others} is measured too; leave it out of "
-                "--objective, or leave --racing out"
+                "--objective and the limits, or leave --racing out"
+            )
+        if self.ahead and self.sampler == "tpe":
+            raise RequestError(
+                "--ahead proposes before earlier designs are evaluated, and --sampler tpe counts on knowing them; take "
+                "--ahead 0, or another --sampler"
             )
         if self.policy == "fair" and self.paths != "by-choice":
             raise RequestError(
@@ -251,9 +271,8 @@ class Settings:
 
     @property
     def needs_supernet(self) -> bool:
-        """Whether designs are compared by accuracy or loss; costs and latencies need no weights."""
-        goal = self.goal
-        return any(goal.declaration(name).of == "network" for name in goal.objectives)
+        """Whether designs are compared by accuracy or loss, or by what is measured; costs need no weights."""
+        return bool(self.goal.measured)
 
     @property
     def goal(self) -> Goal:
@@ -273,7 +292,7 @@ class Settings:
 
     @property
     def limits(self) -> tuple[tuple[str, float], ...]:
-        """Largest value allowed of a score, by name."""
+        """Largest value allowed of a score, or the smallest of one's own where more is better, by name."""
         limits: list[tuple[str, float]] = []
         if self.max_macs is not None:
             limits.append(("macs", parse_quantity("--max-macs", self.max_macs)))
@@ -289,6 +308,8 @@ class Settings:
         content = asdict(self)
         if not self.own_objectives:
             del content["own_objectives"]
+        if self.training_step is None:
+            del content["training_step"]
         return yaml.safe_dump(content, sort_keys=False)
 
 
@@ -306,6 +327,29 @@ def keep_former_defaults(settings: Settings, given: Collection[str], stored: Set
         if each.name not in given and getattr(stored, each.name) in each.former
     }
     return replace(settings, **kept)
+
+
+def choose_ahead(
+    settings: Settings, given: Collection[str], workers: int, stored: Settings | None
+) -> Settings:
+    """Return settings that propose so far ahead that so many workers are kept busy, unless the user chose.
+
+    With more than four workers twice as many designs are under way as there are workers: where a batch is waited for to
+    its end, most of them have nothing to do meanwhile. Larger batches would do too, and know less of earlier designs. A
+    study keeps what it began with.
+
+    Args:
+        settings: What is asked for.
+        given: Names of the settings that the user gave.
+        workers: The workers.
+        stored: The settings of a study that has begun, or None.
+    """
+    if "ahead" in given:
+        return settings
+    if stored is not None:
+        return replace(settings, ahead=stored.ahead)
+    waits = workers <= MOST_WAITING or settings.sampler == "tpe"
+    return replace(settings, ahead=0 if waits else -(-2 * workers // settings.batch))
 
 
 def read_settings(path: Path) -> Settings:

@@ -17,7 +17,7 @@ import torch
 
 from nas.runtime.device import DeviceType, compute_dtype, hardware_name, planned_device
 from nas.runtime.own_process import call_in_own_process
-from nas.runtime.resources import GIB, MIB
+from nas.runtime.resources import GIB
 from nas.training.part_counts import PartCounts
 from nas.training.saved_memory import SavedBytes, SavedMemory
 from nas.training.worst_path import find_worst_path
@@ -31,9 +31,10 @@ Found = TypeVar("Found")
 FLOAT_BYTES = 4
 #: Share of what is saved that is allowed for gradients of activations, losses and images, and for scratch space.
 WORKSPACE = 0.1
-#: Of a process that has imported torch; on a GPU its context, cuBLAS's and cuDNN's scratch space, and what the
-#: allocator cannot use because of its position.
-PROCESS_BYTES: dict[DeviceType, int] = {"cpu": 500 * MIB, "cuda": GIB}
+#: Of a process by itself. On a CPU that is what it has imported (torch, Ray and timm: 0.8 GiB before the first step),
+#: the kernels that oneDNN makes for the shapes it meets, and what the allocator keeps; on a GPU its context, cuBLAS's
+#: and cuDNN's scratch space, and what the allocator cannot use because of its position.
+PROCESS_BYTES: dict[DeviceType, int] = {"cpu": GIB, "cuda": GIB}
 
 
 @dataclass(frozen=True)

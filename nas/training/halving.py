@@ -23,6 +23,7 @@ from nas.study.designs import Design
 from nas.training.epoch_history import FILE_NAME, Epoch, read_history
 from nas.training.retraining import Trainer
 from nas.training.retraining_job import RetrainingJob
+from nas.training.training_step import name_step
 
 
 def halve(
@@ -95,6 +96,8 @@ class _Record:
             "images": trainer.study.images_digest(trainer.data),
             "teacher": None if trainer.teacher is None else trainer.teacher.digest,
         }
+        if (step := name_step(trainer.own.training_step)) is not None:
+            about["training_step"] = step
         earlier = self.study.halving() or {}
         known = (
             {each["digest"]: each["val_top1"] for each in earlier["candidates"]}

@@ -23,7 +23,7 @@ from nas.runtime.files import write_json
 from nas.runtime.resources import cache_folder
 from search_spaces.errors import WorkError
 
-_LIBRARIES = ("torch", "timm", "einops")
+_LIBRARIES = ("torch", "timm")
 
 
 class PartCounts:

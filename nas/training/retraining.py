@@ -10,21 +10,26 @@ from typing import Any
 from torch import Tensor
 
 from nas.cluster.budget import WorkerAllocation
+from nas.cluster.study_files import in_borrowed_folder, lending
 from nas.cluster.teams import Teams, plan_teams
 from nas.cluster.trials import run_trials
 from nas.data.batching import usable_shards
 from nas.data.dataset import Data
-from nas.runtime.callbacks import NO_CALLBACKS, Callbacks
+from nas.evaluation.own_scores import OwnScoring
 from nas.runtime.console import bar, log
 from nas.runtime.uncertainty import Accuracy, format_accuracy
+from nas.search.analytic import AnalyticScores
+from nas.search.own_objectives import costs_of, measures_of
 from nas.study.designs import Design
 from nas.study.folder import Study
 from nas.study.recipe import Recipe, for_params
 from nas.training.epoch_history import FILE_NAME, Epoch, read_history
 from nas.training.former_checkpoint import restore_checkpoint
+from nas.training.own_functions import NO_FUNCTIONS, OwnFunctions
 from nas.training.retraining_job import RetrainingJob
 from nas.training.stored_answers import TrainingTeacher
 from nas.training.subnet import train_one
+from nas.training.training_step import name_step
 from nas.training.weight_digest import digest_weights
 from search_spaces.architecture import Architecture
 from search_spaces.cost import costs
@@ -62,7 +67,7 @@ class Trainer:
         compile: Whether blocks are compiled.
         one_machine: Whether all workers are on one machine.
         teacher: What teaches them beside the labels, or None.
-        callbacks: What a program is told meanwhile.
+        own: Functions of a Python program.
     """
 
     study: Study
@@ -72,7 +77,7 @@ class Trainer:
     compile: bool = False
     one_machine: bool = True
     teacher: TrainingTeacher | None = None
-    callbacks: Callbacks = NO_CALLBACKS
+    own: OwnFunctions = NO_FUNCTIONS
 
     def job(
         self, design: Design, mode: str, weights: Mapping[str, Tensor] | None = None, until: int | None = None
@@ -89,8 +94,19 @@ class Trainer:
             None if weights is None else digest_weights(weights),
             self.compile,
             None if self.teacher is None else self.teacher.digest,
+            name_step(self.own.training_step),
             until,
         )
+
+    def _own_scoring(self, jobs: Sequence[RetrainingJob]) -> OwnScoring | None:
+        """Return how objectives of a program score what is trained; None without any."""
+        objectives = self.own.objectives
+        if not objectives:
+            return None
+        scores, settings = AnalyticScores(own=costs_of(objectives)), self.study.settings()
+        designs = {job.architecture.digest: job.architecture for job in jobs}
+        known = {digest: scores.own_scores(design) for digest, design in designs.items()}
+        return OwnScoring(known, measures_of(objectives), settings.validation_images, settings.seed)
 
     def train(
         self,
@@ -140,11 +156,19 @@ class Trainer:
                     rates.pop(name, None)
                 job, epoch, top1 = by_name[name], result["epoch"], result["top1"]
                 on_epoch(job, epoch, top1)
-                self.callbacks.on_epoch(job.architecture, job.mode, epoch, job.recipe.epochs, top1)
+                self.own.callbacks.on_epoch(job.architecture, job.mode, epoch, job.recipe.epochs, top1)
                 progress.update(sum(epochs.values()), info)
 
-            payload = {"data": self.data, "inherited": weights, "teacher": self.teacher}
-            run_trials(train_one, list(jobs), payload, teams, str(tune_folder), on_result, plan)
+            payload = {
+                "data": self.data,
+                "inherited": weights,
+                "teacher": self.teacher,
+                "training_step": self.own.training_step,
+                "own_scoring": self._own_scoring(jobs),
+            }
+            with lending(self.study.folder) as files:
+                train = in_borrowed_folder(train_one, files)
+                run_trials(train, list(jobs), payload, teams, str(tune_folder), on_result, plan)
         shutil.rmtree(tune_folder, ignore_errors=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from nas.study.designs import Design
@@ -24,6 +24,7 @@ class RetrainingJob:
         weights: Digest of the weights that it starts from, where it inherits some.
         compile: Whether its blocks are compiled.
         teacher: Digest of what teaches it beside the labels, where something does.
+        training_step: Name of a program's own step, where it has one.
         until: Epochs after which it is paused, to go on later or not; None trains to the end.
     """
 
@@ -35,7 +36,12 @@ class RetrainingJob:
     weights: str | None = None
     compile: bool = False
     teacher: str | None = None
+    training_step: str | None = None
     until: int | None = None
+
+    def in_folder(self, folder: Path) -> RetrainingJob:
+        """Return the same job with its files in another folder."""
+        return replace(self, folder=folder)
 
     @property
     def architecture(self) -> Architecture:
@@ -51,18 +57,20 @@ class RetrainingJob:
     def identity(self) -> str:
         """What its checkpoint belongs to."""
         taught = "" if self.teacher is None else f"/taught by {self.teacher}"
-        return f"{self.name}/{self.images}/{self.weights}{taught}"
+        stepped = "" if self.training_step is None else f"/step {self.training_step}"
+        return f"{self.name}/{self.images}/{self.weights}{taught}{stepped}"
 
     @property
     def former_identities(self) -> list[str]:
-        """What earlier versions, which knew of no teachers, wrote for it."""
-        return [self.name] if self.teacher is None else []
+        """What earlier versions, which knew of neither teachers nor other steps, wrote for it."""
+        return [self.name] if self.teacher is None and self.training_step is None else []
 
     @property
     def made_from(self) -> dict[str, str | None]:
         """What its result depends on beside design, mode and recipe."""
         taught = {} if self.teacher is None else {"teacher": self.teacher}
-        return {"images": self.images, "weights": self.weights, **taught}
+        stepped = {} if self.training_step is None else {"training_step": self.training_step}
+        return {"images": self.images, "weights": self.weights, **taught, **stepped}
 
     @property
     def checkpoint_file(self) -> Path:
@@ -81,7 +89,7 @@ class RetrainingJob:
 
     @property
     def is_finished(self) -> bool:
-        """Whether its result is there, of the same recipe, images, inherited weights and teacher."""
+        """Whether its result is there, of the same recipe, images, inherited weights, teacher and step."""
         if not self.result_file.exists():
             return False
         result = Study.read_result(self.result_file)

@@ -11,6 +11,7 @@ from torch import nn
 
 from nas.data.dataset import Data
 from nas.evaluation.accuracy import accuracy, evaluation_batch_size
+from nas.evaluation.own_scores import OwnScoring
 from nas.runtime.files import load_tensors, save_tensors, write_json
 from nas.runtime.provenance import provenance
 from nas.runtime.uncertainty import encode_bits, error_fields
@@ -34,6 +35,7 @@ def write_result(
     data: Data,
     device: torch.device,
     teacher: TrainingTeacher | None = None,
+    own_scoring: OwnScoring | None = None,
 ) -> None:
     """Evaluate a trained network, write its weights and result, and remove its checkpoint."""
     size = job.architecture.image_size
@@ -42,6 +44,7 @@ def write_result(
     # Nowhere else does a network see a test image.
     test = accuracy(resized, data.final_test().batches(evaluation_batch_size(size), device=device))
     test_images = len(data.final_test())
+    own = {} if own_scoring is None else own_scoring.score(job.architecture, network, data, device)
     weights = job.folder / "model.safetensors"
     save_tensors(weights, network.state_dict(), {"digest": job.architecture.digest})
     _write_logits(job, network, data)
@@ -66,6 +69,7 @@ def write_result(
             **error_fields("test_top5", test["top5"], test_images),
             "test_images": test_images,
             "test_correct": encode_bits(int(test["correct"]), test_images),
+            **({"own_scores": own} if own else {}),
             "weights": str(weights.name),
             "recipe": asdict(job.recipe),
             "made_from": job.made_from,

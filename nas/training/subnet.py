@@ -22,6 +22,7 @@ from nas.training.retraining_result import write_result
 from nas.training.sharded_step import meet_workers
 from nas.training.stored_answers import TrainingTeacher, images_to_teach
 from nas.training.subnet_step import subnet_step
+from nas.training.training_step import recipe_step
 from supernet.network import Network
 from supernet.resizing import AtImageSize
 from supernet.subnet import build_subnet
@@ -44,7 +45,8 @@ def train_one(
 
     Args:
         job: What to train.
-        payload: ``data``, by digest the weights that designs inherit, and the ``teacher`` where there is one.
+        payload: ``data``, by digest the weights that designs inherit, and where there is one the ``teacher``, the
+            ``training_step`` and the ``own_scoring``.
         device: Where to train.
         on_result: Called with the validation accuracy and the images/s of each epoch, by the first rank.
         rank: Number of this rank.
@@ -74,6 +76,7 @@ def train_one(
         compile=job.compile,
         teaching=None if teacher is None else teacher.on(device, data),
         image_size=size,
+        training_step=payload.get("training_step") or recipe_step,
     )
 
     augmentation, images = recipe_augmentation(recipe, data), images_to_teach(data.train, teacher)
@@ -127,7 +130,7 @@ def train_one(
     )
     interrupt.check()
     if rank == 0 and training.step == training.total_steps:
-        write_result(job, training.averaged_network, data, device, teacher)
+        write_result(job, training.averaged_network, data, device, teacher, payload.get("own_scoring"))
 
 
 def _build(job: RetrainingJob, payload: Mapping[str, Any]) -> Network:

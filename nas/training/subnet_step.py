@@ -13,9 +13,10 @@ from nas.training.lesson import prepare_lesson
 from nas.training.loop import ForwardBackward
 from nas.training.sharded_step import SumOverWorkers, seed_shard, sharded_step
 from nas.training.stored_answers import Teaching
+from nas.training.training_step import TrainingStep, batch_of, compute_loss, recipe_step
 from supernet.compile_blocks import compile_blocks
 from supernet.network import Network
-from supernet.resizing import resize_images
+from supernet.resizing import AtImageSize
 
 
 def subnet_step(
@@ -30,6 +31,7 @@ def subnet_step(
     compile: bool = False,
     teaching: Teaching | None = None,
     image_size: tuple[int, int] | None = None,
+    training_step: TrainingStep = recipe_step,
 ) -> ForwardBackward:
     """Return the forward and backward of one step.
 
@@ -44,15 +46,16 @@ def subnet_step(
         compile: Whether the network's blocks are compiled from now on.
         teaching: A teacher's answers; None without one.
         image_size: Height and width that images are brought to for the network, not for its teacher; None leaves them.
+        training_step: What is minimised.
     """
     criterion = Criterion(recipe, network.num_classes)
+    stepped = network if image_size is None else AtImageSize(network, image_size)
 
     def run_shard(step: int, shard: int, images: Tensor, labels: Tensor) -> Tensor:
         seed_shard(recipe.seed, step, shard)  # stochastic depth
         lesson = prepare_lesson(criterion, teaching, step, shard, images, labels)
         with autocast(device):
-            own = lesson.images if image_size is None else resize_images(lesson.images, image_size)
-            loss = criterion.loss(network(own), *lesson[1:])
+            loss = compute_loss(training_step, stepped, batch_of(lesson, criterion, step))
         (loss / all_shards).backward()
         return loss.detach()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -23,6 +23,7 @@ from nas.training.stored_answers import TrainingTeacher, images_to_teach
 from nas.training.supernet_checkpoint import checkpoint_identity
 from nas.training.supernet_progress import TrainingProgress, with_image_rates
 from nas.training.supernet_step import supernet_step
+from nas.training.training_step import TrainingStep, name_step, recipe_step
 from search_spaces.space import Space
 from supernet.supernet import Supernet
 
@@ -40,6 +41,7 @@ class SupernetTask:
         identities: What the checkpoint may belong to, as `checkpoint_identity` returns it; a new one belongs to the
             first. None of them where settings and images say it.
         teacher: What teaches it beside the labels, or None.
+        training_step: What is minimised.
     """
 
     space: Space
@@ -49,6 +51,16 @@ class SupernetTask:
     starts: tuple[PretrainedStart, ...] = ()
     identities: tuple[str, ...] = ()
     teacher: TrainingTeacher | None = None
+    training_step: TrainingStep = recipe_step
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the checkpoint and of the table beside it."""
+        return self.checkpoint.parent
+
+    def in_folder(self, folder: Path) -> SupernetTask:
+        """Return the same training with its files in another folder."""
+        return replace(self, checkpoint=folder / self.checkpoint.name)
 
 
 def train_rank(
@@ -90,7 +102,15 @@ def train_rank(
 
     training.run(
         supernet_step(
-            supernet, task.settings, device, shards // world, shards, rank, sum_over_workers, teaching
+            supernet,
+            task.settings,
+            device,
+            shards // world,
+            shards,
+            rank,
+            sum_over_workers,
+            teaching,
+            task.training_step,
         ),
         batches,
         on_progress=on_step_recorded,
@@ -145,6 +165,8 @@ def _open_training(task: SupernetTask, device: torch.device) -> tuple[Training, 
     identities = task.identities or (checkpoint_identity(space, settings, task.data),)
     if task.teacher is not None:
         identities = tuple(f"{identity}/taught by {task.teacher.digest}" for identity in identities)
+    if (step := name_step(task.training_step)) is not None:
+        identities = tuple(f"{identity}/step {step}" for identity in identities)
     identity, *former = identities
     return Training(supernet, settings.recipe, steps, task.checkpoint, identity, former), supernet
 

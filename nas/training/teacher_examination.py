@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -34,6 +34,10 @@ class Examination:
     data: Data
     folder: Path
     keeps_answers: bool
+
+    def in_folder(self, folder: Path) -> Examination:
+        """Return the same examination with its files in another folder."""
+        return replace(self, folder=folder)
 
     @property
     def record_file(self) -> Path:

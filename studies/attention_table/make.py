@@ -22,9 +22,14 @@ from itertools import chain, islice
 from pathlib import Path
 from random import Random
 
+import torch
+
 from nas.cluster import ray_cluster
 from nas.cluster.budget import allocate_workers, parse_budget
 from nas.data.dataset import Data, load_data
+from nas.latency.measure import time_parts
+from nas.latency.parts import network_part
+from nas.latency.table import device_name
 from nas.ranking.stratified import sample_evenly
 from nas.ranking.train_designs import job_folder, train_designs
 from nas.ranking.trained_designs import TrainingTable
@@ -80,12 +85,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         *(sys.argv[1:] if arguments is None else arguments),
     ]
     table.provenance.append(provenance(0, command))
+    measure_latencies(table)
     jobs = list(plan_jobs(table, [design for _, design in designs], data, options.scratch))
     log.say(f"{len(table.runs)} trainings are done, {len(jobs)} to go")
     cluster = ray_cluster.survey()
     ray_cluster.start(cluster)
     budget = parse_budget(options.budget)
     train_designs(jobs, data, allocate_workers(budget, cluster.cpus, cluster.gpus), table.add_run)
+
+
+def measure_latencies(table: TrainingTable) -> None:
+    """Measure the latency of the designs that have none, and write the table.
+
+    An image at a time on one core, by the time that the thread has on it and in turn with a yardstick: so other work on
+    the machine does not lengthen it. What is measured on another machine than the rest is not comparable with it.
+    """
+    parts = [network_part(design) for digest, (design, _) in table.designs.items() if digest not in table.latencies]
+    if parts:
+        times = time_parts(parts, torch.device("cpu"))
+        table.latencies |= {name.removeprefix("network "): round(time, 4) for name, time in times.items()}
+        table.about["latency"] = f"milliseconds of an image on {device_name(torch.device('cpu'))}"
+        table.write()
 
 
 def table_space() -> Space:

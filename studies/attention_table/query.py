@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     designs = table.trained(counted)
     print(f"{len(designs)} designs, {len(table.runs)} trainings; {counted} epochs count\n")
     print(*describe_noise(designs), sep="\n", end="\n\n")
-    print(*order_rows([*size_baselines(designs), *noise_ceiling(designs)]), sep="\n", end="\n\n")
+    print(*order_rows([*size_baselines(designs), *latency_baseline(designs), *noise_ceiling(designs)]), sep="\n", end="\n\n")
     print(*order_rows(compare_lengths(table)), sep="\n", end="\n\n")
     print(*best_by_cost(designs), sep="\n", end="\n\n")
     print(*one_operator_rows(designs), sep="\n", end="\n\n")
@@ -99,6 +99,15 @@ def order_rows(agreements: Sequence[Agreement]) -> Iterator[str]:
         quarters = ", ".join("–" if q.value is None else f"{q.value:.2f}" for q in each.tau_by_quartile)
         regret = f"{each.regret[5]:.1f}" if 5 in each.regret else "–"
         yield f"| {each.predictor} | {each.designs} | {each.tau} | {quarters} | {regret} |"
+
+
+def latency_baseline(designs: Sequence[TrainedDesign]) -> list[Agreement]:
+    """Return how well latency orders the designs, more being taken for better."""
+    measured = [each for each in designs if each.latency_ms is not None]
+    if len(measured) < LEAST_DESIGNS:
+        return []
+    latencies = {each.architecture.digest: each.latency_ms or 0.0 for each in measured}
+    return [judge("latency", measured, latencies)]
 
 
 def compare_lengths(table: TrainingTable) -> list[Agreement]:
@@ -138,11 +147,12 @@ def best_by_cost(designs: Sequence[TrainedDesign]) -> Iterator[str]:
 
 def one_operator_rows(designs: Sequence[TrainedDesign]) -> Iterator[str]:
     """Yield the designs that were chosen by name, cheapest first."""
-    yield "| design | MACs | validation top-1 | seeds |"
-    yield "|---|---|---|---|"
+    yield "| design | MACs | latency, ms | validation top-1 | seeds |"
+    yield "|---|---|---|---|---|"
     for each in sorted(designs, key=lambda each: each.macs):
         if not each.origin.endswith("MACs"):
-            yield f"| {each.origin} | {each.macs / 1e6:.2f}M | {each.val_top1:.1f} | {len(each.runs)} |"
+            latency = "–" if each.latency_ms is None else f"{each.latency_ms:.2f}"
+            yield f"| {each.origin} | {each.macs / 1e6:.2f}M | {latency} | {each.val_top1:.1f} | {len(each.runs)} |"
 
 
 def effect_rows(designs: Sequence[TrainedDesign]) -> Iterator[str]:

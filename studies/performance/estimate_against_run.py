@@ -130,7 +130,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 *("--seed", str(number), "--study", str(study)),
             ]
             dry = subprocess.run([*command, "--dry-run", "--json"], capture_output=True, check=True)
-            rounds.append(compare(json.loads(dry.stdout), list(run(command, study).values())))
+            plan = json.loads(dry.stdout)
+            if not plan["time"]["measured"]:
+                sys.exit(f"nothing was estimated: {plan['time']['reason']}")
+            rounds.append(compare(plan, list(run(command, study).values())))
         print(json.dumps(rounds[-1]), flush=True)
     names = ("supernet", "search", "memory")
     ratios = {

@@ -268,7 +268,9 @@ def search(space: Space, bed: Bed, method: Method, seed: int, trials: int) -> di
     """Return the curve of a search: hypervolume and seconds of proposing after every ``STEP`` evaluations."""
     spent: list[float] = []
 
-    def evaluate(designs: list[Architecture], required: list[float]) -> Iterator[dict[int, dict[str, float]]]:
+    def evaluate(
+        designs: list[Architecture], required: list[float], more: object
+    ) -> Iterator[dict[int, dict[str, float]]]:
         spent.extend([run.seconds] * len(designs))
         yield {index: {"top1": top1} for index, top1 in enumerate(bed.answer(designs))}
 

@@ -163,7 +163,7 @@ class ElasticCSWin(Elastic):
             rows, columns, span = 2 * feature_map.height - 1, 2 * feature_map.width - 1, 2 * stripe - 1
             table, chosen, half = full(self.rpe)["table"], projections.heads(heads, 2), heads // 2
             if covers(stripe, feature_map):
-                weight_slices["rpe.table"] = table.then(chain(chosen, centred(rows, columns)))
+                weight_slices["rpe.table"] = table.then(chain(centred(rows, columns), chosen))
             else:
                 first, second = narrow(half, dim=2), narrow(half, half, dim=2)
                 weight_slices |= {

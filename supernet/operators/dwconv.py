@@ -23,7 +23,17 @@ from search_spaces.operators import FeatureMap, KnobValue
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
 from supernet.elastic import Elastic, Mixer, Projections
-from supernet.weight_slices import WeightSlices, centre, centred, chain, first_entries, full, narrow, prefixed
+from supernet.weight_slices import (
+    Merge,
+    WeightSlices,
+    centre,
+    centred,
+    chain,
+    first_entries,
+    full,
+    narrow,
+    prefixed,
+)
 
 #: Which kernels: the knob ``dynamic``, and ``group_channels`` where they are inhomogeneous.
 Form = tuple[str, KnobValue | None]
@@ -188,13 +198,13 @@ class ElasticDepthwise(Elastic):
         largest, squeezed = self.largest[name], dim // 4
         kernels = dim // int(group_channels or 1)
 
-        def middle(weight: Tensor) -> Tensor:
-            # Outputs are kernels, (channel or group, row, column).
-            rows = weight.view(-1, largest, largest, *weight.shape[1:]).narrow(0, 0, kernels)
-            return centre(rows, kernel, kernel, dim=1).flatten(0, 2)
+        def outputs(weight: Tensor) -> Tensor:
+            # They are kernels, (channel or group, row, column).
+            rows = weight.unflatten(0, (-1, largest, largest)).narrow(0, 0, kernels)
+            return centre(rows, kernel, kernel, dim=1)
 
-        generate = full(module.generate)
-        generate["weight"] = generate["weight"].then(chain(middle, narrow(squeezed, dim=1)))
+        generate, middle = full(module.generate), Merge(outputs, 0, 3)
+        generate["weight"] = generate["weight"].then(chain(narrow(squeezed, dim=1), middle))
         generate["bias"] = generate["bias"].then(middle)
         bias = {"bias": full(module)["bias"].then(narrow(dim))} if dynamic == "homogeneous" else {}
         return (

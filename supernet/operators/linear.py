@@ -111,7 +111,7 @@ class ElasticLinear(Elastic):
         """Return slices named as ``LinearAttention`` names its parameters."""
         kernel, dim, convolution = int(block.knob("kernel_size")), feature_map.dim, full(self.convolution)
         channels, middle = self.projections.channels(dim), centred(kernel, kernel, dim=2)
-        convolution["weight"] = convolution["weight"].then(chain(channels, middle))
+        convolution["weight"] = convolution["weight"].then(chain(middle, channels))
         convolution["bias"] = convolution["bias"].then(channels)
         return self.projections.joint(dim) | prefixed("convolution", convolution)
 

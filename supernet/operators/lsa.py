@@ -126,7 +126,7 @@ class ElasticLSA(Elastic):
         if block.pos == "rpe" and self.rpe is not None:
             span = 2 * int(block.knob("window_size")) - 1
             table = full(self.rpe)["table"]
-            weight_slices["rpe.table"] = table.then(chain(projections.heads(heads, 2), centred(span, span)))
+            weight_slices["rpe.table"] = table.then(chain(centred(span, span), projections.heads(heads, 2)))
         if block.pos == "lepe" and self.lepe is not None:
             weight_slices |= prefixed("lepe", projections.value_channels(self.lepe, dim))
         return weight_slices

@@ -17,7 +17,7 @@ from search_spaces.operators import FeatureMap
 from search_spaces.skeleton import Style
 from supernet.blueprint import Call, call
 from supernet.elastic import Elastic, Mixer, Projections
-from supernet.weight_slices import WeightSlices, centre, chain, full, narrow, prefixed
+from supernet.weight_slices import Merge, WeightSlices, centre, chain, full, narrow, prefixed
 
 
 class OutlookAttention(nn.Module):
@@ -95,13 +95,14 @@ class ElasticOutlook(Elastic):
         k, largest, dim = int(block.knob("kernel_size")), self.kernel_size, feature_map.dim
         heads = self.projections.heads(feature_map.num_heads)
 
-        def middle(weight: Tensor) -> Tensor:
-            # Outputs are attention weights, (head, row and column of the target, row and column of the source).
-            outputs = heads(weight.view(-1, largest, largest, largest, largest, *weight.shape[1:]))
-            return centre(centre(outputs, k, k, dim=1), k, k, dim=3).flatten(0, 4)
+        def outputs(weight: Tensor) -> Tensor:
+            # They are attention weights, (head, row and column of the target, row and column of the source).
+            rows = weight.unflatten(0, (-1, largest, largest, largest, largest))
+            return heads.apart(centre(centre(rows, k, k, dim=1), k, k, dim=3))
 
+        middle = Merge(outputs, 0, 6)  # with the groups of heads
         attention = full(self.attention)
-        attention["weight"] = attention["weight"].then(chain(middle, narrow(dim, dim=1)))
+        attention["weight"] = attention["weight"].then(chain(narrow(dim, dim=1), middle))
         attention["bias"] = attention["bias"].then(middle)
         return self.projections.values(dim) | prefixed("attention", attention)
 

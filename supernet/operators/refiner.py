@@ -248,7 +248,7 @@ class ElasticRefiner(Elastic):
         if block.pos == "rpe" and self.rpe is not None:
             spans = 2 * feature_map.height - 1, 2 * feature_map.width - 1
             table = full(self.rpe)["table"]
-            weight_slices["rpe.table"] = table.then(chain(projections.heads(heads, 2), centred(*spans)))
+            weight_slices["rpe.table"] = table.then(chain(centred(*spans), projections.heads(heads, 2)))
         return weight_slices
 
 

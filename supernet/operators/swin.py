@@ -128,7 +128,7 @@ class ElasticSwin(Elastic):
     def weight_slices(self, block: Block, feature_map: FeatureMap) -> WeightSlices:
         """Return slices named as ``ShiftedWindowAttention`` names its parameters."""
         span, heads = 2 * int(block.knob("window_size")) - 1, self.projections.heads(feature_map.num_heads, 2)
-        table = full(self.rpe)["table"].then(chain(heads, centred(span, span)))
+        table = full(self.rpe)["table"].then(chain(centred(span, span), heads))
         return {**self.projections.joint(feature_map.dim), "rpe.table": table}
 
 

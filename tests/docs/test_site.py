@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +28,25 @@ def test_every_page_is_built_without_a_warning(tmp_path: Path) -> None:
     for page in PAGES:
         assert (tmp_path / "site" / page).with_suffix(".html").is_file()
     assert 'url=docs/index.html"' in (tmp_path / "site" / "index.html").read_text()
+    named = pages_of_errors()
+    assert {"howto/resume.md#a-study-is-in-use", "concepts/supernet.md#supernet"} <= named
+    for address in named:
+        page, _, section = address.partition("#")
+        text = (tmp_path / "site" / "docs" / page).with_suffix(".html").read_text()
+        assert section and f'id="{section}"' in text, address
+
+
+def pages_of_errors() -> set[str]:
+    """Return the pages that errors name, with their sections: values of ``page`` in the source."""
+    found = set()
+    for path in (*(ROOT / "nas").rglob("*.py"), *(ROOT / "search_spaces").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            value = node.value if isinstance(node, ast.Assign | ast.AnnAssign | ast.keyword) else None
+            if isinstance(value, ast.Constant) and re.fullmatch(
+                r"(howto|concepts)/\w+\.md.*", str(value.value)
+            ):
+                found.add(str(value.value))
+    return found
 
 
 def test_a_dead_link_fails(tmp_path: Path) -> None:

@@ -28,9 +28,10 @@ class SmallDisk:
     def fill(self, left: int = 0) -> None:
         """Fill the disk but for ``left`` bytes."""
         self.empty()
+        _run("sync", "-f", str(self.root))  # what files that are gone took is free from then on
         with open(self._ballast, "wb") as file:
             size = 0
-            for step in (2**20, 2**16, 2**12):
+            for step in (2**20, 2**16, 2**12, 2**10):  # blocks of a small disk have 1 KiB
                 with contextlib.suppress(OSError):
                     while True:
                         os.posix_fallocate(file.fileno(), size, step)

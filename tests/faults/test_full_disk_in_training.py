@@ -16,6 +16,7 @@ from nas.pipeline import run
 from tests.faults.disks import SmallDisk, small_disk
 from tests.faults.rows import fault
 from tests.helpers.command_line import TINY_SPACE, Nas, Outcome, paint_folder
+from tests.helpers.patience import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +45,7 @@ def search(nas: Nas, disk: SmallDisk, tmp_path: Path) -> Callable[..., Outcome]:
 def run_alone(*arguments: object) -> Outcome:
     """Run the command line in a process of its own: what libraries print there is seen as well."""
     command = [sys.executable, "-m", "nas", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 

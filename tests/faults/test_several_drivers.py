@@ -18,8 +18,8 @@ import pytest
 from nas.study.folder import Study
 from tests.faults.rows import fault
 from tests.helpers.command_line import TINY_SPACE, paint_folder
+from tests.helpers.patience import PATIENCE
 
-PATIENCE = 240.0
 TRIALS = 40
 
 

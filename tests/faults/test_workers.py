@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -97,15 +98,15 @@ def test_a_killed_worker(pool: Pool, capsys: pytest.CaptureFixture[str]) -> None
 )
 @pytest.mark.parametrize(
     ("how", "said"),
-    [("exits", "ended with exit code 7"), ("crashes", "Fatal Python error: Segmentation fault")],
+    [("exits", "ended with exit code 7"), ("crashes", "SIGSEGV received|Segmentation fault")  # whichever Ray has read by then],
 )
 def test_an_item_that_kills(pool: Pool, how: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = run(pool, how, list(range(4)), nothing)
     reasons = {index: done.failure for index, done in found.items() if done.failure is not None}
     assert set(reasons) == {2} and sorted(found) == [0, 1, 2, 3]
-    assert reasons[2].startswith("it killed 2 workers: it ") and said in reasons[2]
+    assert reasons[2].startswith("it killed 2 workers: it ") and re.search(said, reasons[2])
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("a worker died: ")]
-    assert len(lines) == 2 and all(said in line for line in lines)
+    assert len(lines) == 2 and all(re.search(said, line) for line in lines)
     assert lines[0].endswith("; another one is started") and lines[1].endswith(
         "; another one is started in 1s"
     )

@@ -80,7 +80,7 @@ def propose(sampler: str, limits: tuple[tuple[str, float], ...], trials: int) ->
     goal, space = Goal(("top1", "macs"), limits), nano()
 
     def evaluate(
-        designs: list[Architecture], required_top1: list[float]
+        designs: list[Architecture], required_top1: list[float], more: object = None
     ) -> Iterator[dict[int, dict[str, float]]]:
         yield {index: {"top1": made_up_top1(design)} for index, design in enumerate(designs)}
 

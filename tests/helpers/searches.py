@@ -44,7 +44,7 @@ class FakeEvaluations:
     seen: list[str] = field(default_factory=list)
 
     def __call__(
-        self, designs: list[Architecture], required_top1: list[float]
+        self, designs: list[Architecture], required_top1: list[float], more: object = None
     ) -> Iterator[Mapping[int, Mapping[str, float] | Failure]]:
         order = list(range(len(designs)))
         if self.shuffle is not None:
@@ -68,7 +68,7 @@ class DisturbedEvaluations(FakeEvaluations):
         self.disturb = disturb
 
     def __call__(
-        self, designs: list[Architecture], required_top1: list[float]
+        self, designs: list[Architecture], required_top1: list[float], more: object = None
     ) -> Iterator[Mapping[int, Mapping[str, float] | Failure]]:
         for result in super().__call__(designs, required_top1):
             if len(self.seen) == 7:

@@ -97,6 +97,24 @@ class CopiedCode:
             del sys.modules[name]
         # Plugins that a library has imported are not rewritten; their assertions are not ours.
         imported = "ignore::pytest.PytestAssertRewriteWarning"
-        sys.exit(
-            pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "-W", imported, *tests])
-        )
+        options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "-W", imported]
+        sys.exit(pytest.main([*options, *tests], [_FailureWriter(failed)]))
+
+
+class _FailureWriter:
+    """A plugin of pytest that writes the name of a test that fails, or of a file that cannot be collected.
+
+    Args:
+        path: The file that gets it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._path.write_text(report.nodeid, encoding="utf-8")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._path.write_text(report.nodeid, encoding="utf-8")

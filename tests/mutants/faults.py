@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.fault import Fault
+from tests.mutants.own_faults import OWN_FAULTS
 from tests.mutants.size_faults import SIZE_FAULTS
 
 TRAINING, EVALUATION = "tests/nas/training", "tests/nas/evaluation"
@@ -19,8 +20,8 @@ FAULTS = (
     Fault(
         "the teacher is never used in sandwich",
         "nas/training/supernet_step.py",
-        'path.learns_from == "teacher" and first_answer is not None',
-        'path.learns_from == "nobody" and first_answer is not None',
+        'answer if path.learns_from == "teacher" else None',
+        'answer if path.learns_from == "nobody" else None',
         (STEP,),
     ),
     Fault(
@@ -89,8 +90,8 @@ FAULTS = (
     Fault(
         "norms and biases decay",
         "nas/training/optimizer.py",
-        "weight_decay=recipe.weight_decay, fused",
-        "weight_decay=recipe.weight_decay, filter_bias_and_bn=False, fused",
+        "param_groups_weight_decay(network, recipe.weight_decay)",
+        '[{"params": list(network.parameters()), "weight_decay": recipe.weight_decay}]',
         (STEP,),
     ),
     Fault(
@@ -138,8 +139,8 @@ FAULTS = (
     Fault(
         "the weights of a design are reported instead of their average",
         "nas/training/subnet.py",
-        "write_result(job, training.averaged_network, data, device, teacher)",
-        "write_result(job, training.model, data, device, teacher)",
+        "write_result(job, training.averaged_network,",
+        "write_result(job, training.model,",
         (RETRAINING,),
     ),
     Fault(
@@ -243,8 +244,8 @@ FAULTS = (
     Fault(
         "the supernet's teacher is never used",
         "nas/training/supernet_step.py",
-        "criterion.loss(logits, *lesson[1:])",
-        "criterion.loss(logits, lesson.targets)",
+        "prepare_lesson(criterion, teaching, step, shard, images, labels)",
+        "prepare_lesson(criterion, None, step, shard, images, labels)",
         (TEACHER,),
     ),
     Fault(
@@ -285,8 +286,8 @@ FAULTS = (
     Fault(
         "a design's teacher is never used",
         "nas/training/subnet_step.py",
-        "criterion.loss(network(own), *lesson[1:])",
-        "criterion.loss(network(own), lesson.targets)",
+        "prepare_lesson(criterion, teaching, step, shard, images, labels)",
+        "prepare_lesson(criterion, None, step, shard, images, labels)",
         (TEACHER,),
     ),
     Fault(
@@ -318,4 +319,5 @@ FAULTS = (
         (f"{TRAINING}/test_part_counts.py",),
     ),
     *SIZE_FAULTS,
+    *OWN_FAULTS,
 )

@@ -34,8 +34,8 @@ SIZE_FAULTS = (
     Fault(
         "a step of retraining is of images at full size",
         "nas/training/subnet_step.py",
-        "own = lesson.images if image_size is None else resize_images(lesson.images, image_size)",
-        "own = lesson.images",
+        "network if image_size is None else AtImageSize(network, image_size)",
+        "network",
         (SIZES,),
     ),
     Fault(
@@ -49,7 +49,7 @@ SIZE_FAULTS = (
         "a teacher is shown images at its student's size",
         "nas/training/subnet_step.py",
         "prepare_lesson(criterion, teaching, step, shard, images, labels)",
-        "prepare_lesson(criterion, teaching, step, shard, resize_images(images, image_size or (16, 16)), labels)",
+        "prepare_lesson(criterion, teaching, step, shard, images[:, :, ::2, ::2], labels)",
         (SIZES,),
     ),
     Fault(

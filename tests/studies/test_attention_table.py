@@ -65,6 +65,34 @@ def test_the_rule_covers_costs_evenly_and_names_the_ends(make: ModuleType) -> No
         assert float(low) - 0.01 <= costs(design).macs / 1e6 <= float(high) + 0.01
 
 
+def test_latencies_are_measured_once(
+    make: ModuleType, query: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = TrainingTable(tmp_path / "table.json", {"images": "abc", "epochs": 1})
+    designs = make.choose_designs(make.table_space(), 4)
+    table.add_designs(designs[:3])
+    asked: list[list[str]] = []
+
+    def time_parts(parts: list[Any], device: Any) -> dict[str, float]:
+        asked.append([part.name for part in parts])
+        return {part.name: len(asked) + number / 8 for number, part in enumerate(parts)}
+
+    monkeypatch.setattr(make, "time_parts", time_parts)
+    make.measure_latencies(table)
+    table.add_designs(designs[3:])
+    make.measure_latencies(table)
+    make.measure_latencies(table)
+    digests = [design.digest for _, design in designs]
+    assert asked == [[f"network {digest}" for digest in part] for part in (digests[:3], digests[3:])]
+    read = TrainingTable(tmp_path / "table.json")
+    assert [read.latencies[digest] for digest in digests] == [1.0, 1.125, 1.25, 2.0]
+    assert "1 thread" in read.about["latency"]
+    for number, digest in enumerate(digests):
+        table.add_run(TrainingRun(digest, 0, 1, 40 + number, 40, (40 + number,), 1))
+    (latency,) = query.latency_baseline(table.trained(1))
+    assert latency.predictor == "latency" and latency.tau.value == 1.0
+
+
 def test_images_are_split_by_their_order(
     make: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import load_declaration, parse_declaration
 from search_spaces.space import Space
+from search_spaces.walk import walk_blocks
 from supernet.block import Block
 from supernet.compile_blocks import compilations, compile_blocks
 from supernet.subnet import build_subnet
@@ -82,6 +83,19 @@ def pair(space: Space) -> tuple[Supernet, Supernet]:
     regional = copy.deepcopy(plain)
     regional.compile_blocks()
     return plain.train(), regional.train()
+
+
+def test_a_path_that_ran_before_is_compiled_too() -> None:
+    supernet, images, path = Supernet(FEW_KINDS), torch.randn(4, 1, 12, 12), FEW_KINDS.sample(Random(0))
+    expected = supernet(images, path)
+    supernet.compile_blocks()
+    runs: list[nn.Module] = []
+    for part in walk_blocks(path):
+        bound = supernet.block(part.stage, part.index).bound(part.block, part.feature_map)
+        bound.function.module.register_forward_hook(lambda module, *_: runs.append(module))
+    with torch.compiler.set_stance("force_eager"):
+        torch.testing.assert_close(supernet(images, path), expected)
+    assert len(runs) == len(walk_blocks(path))
 
 
 @pytest.mark.slow

@@ -9,7 +9,17 @@ from supernet.elastic import Projections
 from supernet.skeleton_slices import downsample_slices, head_slices
 from supernet.stem import ConvDownsample, PatchMerging
 from supernet.subnet import NETWORKS
-from supernet.weight_slices import first_entries, materialize
+from supernet.weight_slices import (
+    Select,
+    centred,
+    chain,
+    find_part,
+    first_entries,
+    first_of_groups,
+    full,
+    materialize,
+    narrow,
+)
 
 
 def numbered(module: nn.Module) -> nn.Module:
@@ -50,8 +60,8 @@ def test_all_of_a_weight_is_selected_at_no_step() -> None:
     for slices in (projections.joint(8), first_entries(norm, 4), downsample_slices(PatchMerging(4, 6), 4, 6)):
         assert {name for name, each in slices.items() if each.select is not None} == set()
     assert all(each.select is not None for each in projections.joint(4).values())
-    narrow = first_entries(norm, 2)
-    assert {name for name, each in narrow.items() if each.select is None} == {"num_batches_tracked"}
+    some = first_entries(norm, 2)
+    assert {name for name, each in some.items() if each.select is None} == {"num_batches_tracked"}
 
 
 def test_merging_keeps_the_channels_of_each_neighbour_apart() -> None:
@@ -76,6 +86,52 @@ def test_convolutions_and_classifiers_have_the_first_channels() -> None:
     head = materialize(head_slices(ends, 3))
     assert head["head.weight"].tolist() == [[0, 1, 2], [4, 5, 6]]
     assert head["head.bias"].tolist() == [0, 1] and head["norm.weight"].tolist() == [0, 1, 2]
+
+
+def test_a_part_is_one_view_however_it_is_cut() -> None:
+    weight = nn.Parameter(torch.arange(48.0).view(8, 6))
+    cuts: dict[str, tuple[Select, bool]] = {
+        "one dimension": (narrow(2, 3), True),
+        "two dimensions": (chain(narrow(2, 3), narrow(4, 1, dim=1)), True),
+        "the middle": (centred(4, 2), True),
+        "groups": (first_of_groups(4, 2), False),
+        "groups of a part": (chain(narrow(4, 1, dim=1), narrow(6, 2), first_of_groups(4, 2)), False),
+        "all groups": (chain(narrow(4, dim=1), first_of_groups(8, 2)), True),
+    }
+    for name, (select, is_view) in cuts.items():
+        part = find_part(select, weight.shape)
+        assert part is not None, name
+        assert torch.equal(part.of(weight), select(weight)), name
+        shares_memory = part.of(weight).untyped_storage() is weight.untyped_storage()
+        assert shares_memory == is_view == (part.shape is None), name
+    assert find_part(lambda t: t.index_select(0, torch.tensor([0, 2, 3], device=t.device)), (8, 6)) is None
+
+
+def test_a_part_is_found_wherever_the_weight_lies() -> None:
+    layer = nn.Linear(6, 8)
+    some = full(layer)["weight"].then(chain(narrow(4, 1, dim=1), first_of_groups(6, 2)))
+    rows, pool = [0, 1, 2, 4, 5, 6], torch.randn(100)
+    replaced = {
+        "a memory of its own": nn.Parameter(torch.randn(8, 6)),
+        "the middle of a memory": nn.Parameter(pool[7:55].view(8, 6)),
+        "not contiguous": nn.Parameter(torch.randn(6, 8).t()),
+    }
+    for where, weight in replaced.items():
+        layer.weight = weight
+        probe = torch.randn(6, 4)
+        assert torch.equal(some(), weight[rows, 1:5]), where
+        (gradient,) = torch.autograd.grad(some(), weight, probe)
+        expected = torch.zeros(8, 6)
+        expected[rows, 1:5] = probe
+        assert torch.equal(gradient, expected), where
+
+
+def test_a_weight_cut_along_two_dimensions_is_one_node_of_the_graph() -> None:
+    layer = nn.Linear(6, 8)
+    weight = first_entries(layer, 4, 3)["weight"]()
+    assert weight.grad_fn is not None
+    (leaf, _), *others = weight.grad_fn.next_functions
+    assert not others and leaf is not None and getattr(leaf, "variable", None) is layer.weight
 
 
 def test_statistics_of_a_narrow_map_are_views() -> None:

@@ -12,6 +12,7 @@ from nas.data.sources.own_dataset import PREFIX as OWN
 from nas.data.sources.source import Source
 from nas.data.sources.timm_set import is_timm_name, read_timm_set
 from nas.data.sources.tree import printable
+from nas.data.sources.url import is_url, read_url
 from search_spaces.errors import DataError
 
 _PREFIX = "folder:"
@@ -21,7 +22,7 @@ _FOLDER_NAMES = ("folder", "image_folder", "torch/folder", "torch/image_folder")
 def find_source(
     spec: str, data_dir: Path | None, cache_dir: Path, options: ReadOptions | None = None
 ) -> Source:
-    """Find what ``mnist5k``, ``folder:PATH`` or a name that timm's ``create_dataset`` knows stands for.
+    """Find what ``mnist5k``, ``folder:PATH``, a URL or a name that timm's ``create_dataset`` knows stands for.
 
     Args:
         spec: The spec.
@@ -40,6 +41,8 @@ def find_source(
             f"--data {printable(spec)} is a data set of a Python program; give it there as data= of nas.search or "
             "nas.retrain"
         )
+    if is_url(spec):
+        return read_url(spec, cache_dir, options)
     if spec.startswith(_PREFIX):
         return read_folder(_to_path(spec.removeprefix(_PREFIX)), cache_dir, options)
     if spec.lower() in _FOLDER_NAMES:
@@ -52,8 +55,8 @@ def find_source(
 
 
 def is_folder(spec: str) -> bool:
-    """Return whether a spec means a folder of image files."""
-    return spec.startswith(_PREFIX) or spec.lower() in _FOLDER_NAMES
+    """Return whether a spec means a folder of image files, here or elsewhere."""
+    return is_url(spec) or spec.startswith(_PREFIX) or spec.lower() in _FOLDER_NAMES
 
 
 def _to_path(text: str) -> Path:

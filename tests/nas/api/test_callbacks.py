@@ -14,6 +14,7 @@ from nas.runtime.interrupt import Interrupted
 from search_spaces.cost import costs
 from search_spaces.errors import WorkError
 from tests.helpers.command_line import TINY_SPACE, paint_folder
+from tests.helpers.in_process import use_this_process
 
 COSTS: dict[str, Any] = {"objective": "macs,params", "batch": 4, "quiet": True}
 
@@ -94,6 +95,25 @@ class FailsAtEpoch(nas.Callback):
         self, architecture: nas.Architecture, mode: str, epoch: int, epochs: int, top1: float
     ) -> None:
         raise ValueError("full")
+
+
+def test_every_step_and_epoch_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the worker is this process, which is asked after each step."""
+    use_this_process(monkeypatch)
+    listener = Listener()
+    found = nas.search(
+        "tiny.yaml", "folder:images", callbacks=[listener], budget="1cpu,4trials", batch=4, epochs=2,
+        batch_size=12, retrain=1, candidates=1, retrain_epochs=3, quiet=True,
+    )  # fmt: skip
+    assert [each[:2] for each in listener.steps] == [(step, 4) for step in range(1, 5)]
+    history = (found.path / "supernet/history.csv").read_text().splitlines()
+    losses = [loss for _, _, loss in listener.steps]
+    means = [sum(losses[first : first + 2]) / 2 for first in (0, 2)]
+    assert [float(row.split(",")[1]) for row in history[1:]] == pytest.approx(means)
+    modes = sorted({each.mode for each in found.retrained})
+    told = [(mode, epoch, epochs) for _, mode, epoch, epochs, _ in listener.epochs]
+    assert sorted(told) == [(mode, epoch, 3) for mode in modes for epoch in (1, 2, 3)]
+    assert len(listener.trials) == 4
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 import nas
 from nas.data.dataset import load_data
-from search_spaces.errors import DataError, StudyError
+from search_spaces.errors import DataError, RequestError, StudyError
 from tests.helpers.command_line import TINY_SPACE
 from tests.helpers.command_line import Nas as CommandLine
 
@@ -54,6 +55,32 @@ def test_a_study_goes_on_with_the_same_images_alone(space: Path, nas_command: Co
     assert nas_command("report", found.path).code == 0
     outcome = nas_command("retrain", found.path)
     assert outcome.code == 2 and "give it there as data= of nas.search or nas.retrain" in outcome.err
+
+
+class Locked(TensorDataset):
+    """Holds what cannot be pickled, as an open database is."""
+
+    def __init__(self, images: TensorDataset) -> None:
+        super().__init__(*images.tensors)
+        self.lock = threading.Lock()
+
+
+def test_images_that_cannot_be_sent_to_workers_are_refused(
+    space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where workers read them, which is not so where they fit into memory."""
+    assert nas.search(space, Locked(make()), study="fits", **COSTS).front
+    defaults = load_data.__kwdefaults__
+    monkeypatch.setattr(load_data, "__kwdefaults__", {**defaults, "memory_limit": 1})
+    with pytest.raises(
+        RequestError,
+        match=r"^the data set Locked, whose images do not fit into memory, cannot be sent to workers "
+        r"\(TypeError: cannot pickle '_thread.lock' object\); keep what cannot be pickled",
+    ):
+        nas.search(space, Locked(make()), study="streamed", **COSTS)
+    assert not (space.parent / "streamed").exists()
+    with pytest.raises(RequestError, match="cannot be sent to workers"):
+        nas.retrain("fits", data=Locked(make()), from_scratch=True)
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 import nas
 from nas import Architecture, Objective
 from nas.api.keywords import find_own
-from nas.evaluation.population import EvaluationWorker, payload_from_batches
+from nas.evaluation.population import EvaluationWorker, first_images, payload_from_batches
+from nas.runtime.console import quantity
 from nas.search.analytic import AnalyticScores
 from nas.search.limits import Limits
 from nas.search.objectives import Goal
@@ -25,6 +26,7 @@ from search_spaces.errors import RequestError, StudyError, WorkError
 from search_spaces.space import Space
 from supernet.supernet import Supernet
 from tests.helpers.command_line import TINY_SPACE, Nas, paint_folder
+from tests.helpers.in_process import use_this_process
 
 
 def count_mlp(design: Architecture) -> float:
@@ -189,7 +191,6 @@ def test_a_worker_measures_the_network_of_each_design_on_the_validation_images(s
         ({"name": "a", "cost": len, "measure": len}, "needs either cost= or measure="),
         ({"name": "a", "cost": 3}, "a function that returns a number"),
         ({"name": "a", "cost": len, "direction": "up"}, "direction must be minimize or maximize, not 'up'"),
-        ({"name": "a", "measure": len, "limit": 3}, "a limit is the largest value of a cost="),
         ({"name": "a", "cost": len, "limit": float("nan")}, "limit must be a number, not nan"),
     ],
 )
@@ -209,6 +210,41 @@ def test_what_a_search_cannot_use_is_refused(place: Path) -> None:
         run(place, "odd", objective=["macs", Objective("odd", cost=lambda design: float("nan"))])
     with pytest.raises(RequestError, match="stops designs by their top1 alone, and loss is measured too"):
         Settings(objectives="top1,loss", racing=0.05)
+
+
+def test_what_is_trained_alone_is_scored_too(
+    place: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """By the same functions on the same images: in results, tables, report and JSON; a measured limit is kept."""
+    use_this_process(monkeypatch)
+    mean = Objective("mean", measure=mean_logit, direction="maximize", unit="logits", limit=-50)
+    found = run(
+        place, "alone", objective=["top1", mean, MLP], budget="1cpu,6trials", batch=4, epochs=1,
+        batch_size=12, retrain=1, candidates=1, retrain_epochs=1, validation_images=5,
+    )  # fmt: skip
+    assert all(row["mean"] >= -50 for row in found.to_dicts())
+    data = nas.load_data(f"folder:{place / 'images'}", quiet=True)
+    (batch,) = first_images(data.val, 5, 100, 0)
+    results = found.retrained
+    assert {each.mode for each in results} == {"scratch", "inherit"}
+    for each in results:
+        assert each.own_scores["mlp"] == count_mlp(each.architecture)
+        expected = mean_logit(each.network().eval(), [batch])
+        assert each.own_scores["mean"] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    page = found.report.read_text()
+    assert '<button type="button">mean (logits)</button>' in page and "mean at least -50" in page
+    first = results[0]
+    table = page[page.index(">mean (logits)</button>") :]
+    assert f"{quantity(first.own_scores['mean'])} {first.mode}" in table
+    command: Nas = request.getfixturevalue("nas")
+    outcome = command(
+        "retrain", found.path, "--epochs", "2", "--from-scratch", "--arch", first.digest, "--budget", "1cpu"
+    )
+    assert outcome.code == 0 and "mean, mlp: computed by functions of a Python program" in outcome.err
+    (again,) = nas.retrain(
+        found.path, first.digest, from_scratch=True, epochs=3, budget="1cpu", objectives=[mean], quiet=True
+    )
+    assert set(again.own_scores) == {"mean"}
 
 
 @pytest.mark.slow

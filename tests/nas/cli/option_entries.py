@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from tests.nas.cli.model_file_entries import MODEL_FILES
-from tests.nas.cli.option_entry import Entry, of
+from tests.nas.cli.option_entry import Entry, of, on_no_cluster
 
 OLD = Path(__file__).parents[2] / "golden" / "old_study"
 DIGEST = "ce7caaf679bc"
@@ -22,23 +22,15 @@ RANK = ("rank", "study", "--designs", "4", "--budget", "1cpu")
 TABLE = ("rank", "study", "--table", "trainings.json")
 BENCH = ("bench", "operators", "search", "compile")
 WHOLE = ("search", "--budget", "1cpu,4trials", "--study", "./new", "--lr", "0.001", "--dry-run", "--json")
-
-
 AGAIN = ("search", "--from-study", "study", "--budget", "1cpu")
 COSTS = (
-    "search",
-    "--space",
-    "tiny.yaml",
-    "--data",
-    "folder:images",
-    "--budget",
-    "1cpu",
-    "--objective",
-    "macs",
+    *("search", "--space", "tiny.yaml", "--data", "folder:images"),
+    *("--budget", "1cpu", "--objective", "macs"),
 )
 ENTRIES: dict[str, dict[str, Entry]] = {
     "nas": {"--version": of(("spaces",), "--version")},
     "search": {
+        "--ray-address": on_no_cluster(SEARCH),
         "--space": of(SEARCH, "--space", "other.yaml", refusals=[(*AGAIN, "--space", "tiny.yaml")]),
         "--scale": of(
             SEARCH,
@@ -81,8 +73,9 @@ ENTRIES: dict[str, dict[str, Entry]] = {
             *("--latency-runtime", "onnxruntime"),
             refusals=[(*SEARCH, "--latency-runtime", "onnxruntime")],
         ),
-        "--sampler": of(SEARCH, "--sampler", "tpe"),
+        "--sampler": of(SEARCH, "--sampler", "random"),
         "--batch": of(SEARCH, "--batch", "7"),
+        "--ahead": of(SEARCH, "--ahead", "1", refusals=[(*SEARCH, "--ahead", "1", "--sampler", "tpe")]),
         "--validation-images": of(
             SEARCH, "--validation-images", "5", refusals=[(*COSTS, "--validation-images", "5")]
         ),
@@ -196,6 +189,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--json": of((*RUN, "--dry-run"), "--json"),
     },
     "retrain": {
+        "--ray-address": on_no_cluster(RETRAIN),
         "--track": of(RETRAIN, "--track", "mlflow", refusals=[(*RETRAIN, "--track", "wandb")]),
         "--top": of(RETRAIN, "--top", "2", refusals=[(*RETRAIN, "--top", "1", "--arch", DIGEST)]),
         "--candidates": of(
@@ -237,6 +231,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--json": of(RETRAIN, "--json"),
     },
     "rank": {
+        "--ray-address": on_no_cluster(RANK),
         "--designs": of(
             RANK, "--designs", "5", refusals=[(*RANK, "--designs", "3"), (*TABLE, "--designs", "5")]
         ),
@@ -369,7 +364,12 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--json": of(("show", "dwnet_tiny"), "--json"),
     },
     "studies": {"--json": of(("studies", "."), "--json")},
-    "doctor": {"--json": of(("doctor",), "--json")},
+    "doctor": {
+        "--ray-address": of(
+            ("doctor",), "--ray-address", "local", refusals=[("doctor", "study", "--ray-address", "local")]
+        ),
+        "--json": of(("doctor",), "--json"),
+    },
     "bench": {
         "--out": of(BENCH, "--out", "bench.json"),
         "--html": of(BENCH, "--html", "bench.html"),

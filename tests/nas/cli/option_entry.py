@@ -25,3 +25,8 @@ class Entry:
 
 def of(base: tuple[str, ...], *typed: str, refused: str | None = None, refusals: Any = ()) -> Entry:
     return Entry(typed, base, refused, tuple(refusals))
+
+
+def on_no_cluster(base: tuple[str, ...]) -> Entry:
+    """Return the entry of ``--ray-address``: nothing listens at port 1."""
+    return of(base, "--ray-address", "127.0.0.1:1", refused="give --ray-address local to use this machine")

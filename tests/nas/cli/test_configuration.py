@@ -34,8 +34,9 @@ STORED = Settings(
     max_latency_ms=3.5,
     latency_table="stored.json",
     latency_runtime="onnxruntime",
-    sampler="tpe",
+    sampler="nsga2",
     batch=9,
+    ahead=3,
     policy="sandwich",
     paths="by-cost",
     sharing="block",
@@ -56,6 +57,7 @@ EXAMPLES = {
     "max_params": "8M",
     "training_recipe": "cifar",
     "test_crop": 0.9,
+    "sampler": "random",  # tpe does not propose ahead, as the stored settings do
 }
 
 

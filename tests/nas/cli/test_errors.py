@@ -21,6 +21,7 @@ from nas.pipeline.request import SearchRequest
 from search_spaces.declaration import parse_declaration
 from supernet.supernet import Supernet
 from tests.helpers.command_line import TINY_SPACE, Nas, paint_folder, tree
+from tests.helpers.patience import PATIENCE
 
 SEARCH = "search --space {space} --data folder:{images} --budget 1cpu --epochs 1 --study {tmp}/study"
 Setup = Callable[[Path], None]
@@ -360,7 +361,7 @@ def test_dead_cluster(nas: Nas, monkeypatch: pytest.MonkeyPatch) -> None:
         assert outcome.code == 2
         assert outcome.err == (
             f"nas: the Ray cluster at {address} does not answer (nothing listens there); start it, or set "
-            "RAY_ADDRESS=local to use this machine alone (docs/howto/cluster.md)\n"
+            "RAY_ADDRESS=local to use this machine alone (docs/howto/cluster.md#one-machine-several-machines)\n"
         )
 
 
@@ -377,7 +378,7 @@ def test_folder_without_the_right_to_write(nas: Nas, tmp_path: Path) -> None:
 )
 def test_real_process_ends_with_one_sentence(arguments: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nas", *arguments.split()]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 2
     assert done.stderr.startswith("nas: ") and done.stderr.count("\n") == 1
     assert done.stdout == "" and not list(tmp_path.iterdir())

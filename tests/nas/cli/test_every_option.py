@@ -159,7 +159,7 @@ def done(material: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> lis
     record("nas.pipeline.models.halve", [Design(Architecture.from_json(result["architecture"]))])
     record("nas.pipeline.ranking.run_ranking", rank([], {"supernet": {}}))
     record("nas.pipeline.models.read_supernet", Supernet(Study(material / "study").space()))
-    record("nas.pipeline.models.export_model", {"model.py": 0.0})
+    record("nas.pipeline.exports.export_model", {"model.py": 0.0})
     record("nas.study.folder.Study.count_evaluated", 1)
     record("nas.export.importer.export_model", {"model.py": 0.0})
     record("nas.pipeline.models.require_compiler")

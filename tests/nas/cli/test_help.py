@@ -92,7 +92,7 @@ def test_pages_that_errors_name_exist() -> None:
 
 def test_a_sentence_ends_with_its_page(nas: Nas) -> None:
     outcome = nas("spaces", "none")
-    assert outcome.code == 2 and outcome.err.endswith(" (docs/howto/space.md)\n")
+    assert outcome.code == 2 and outcome.err.endswith(" (docs/howto/space.md#what-has-to-fit)\n")
     assert outcome.err.count("\n") == 1
 
 

@@ -10,8 +10,10 @@ from random import Random
 import pytest
 import torch
 
-from nas.cluster import pool, team, trials
+from nas.cluster import crew, team, trials
+from nas.cluster import mandate as mandates
 from nas.cluster.budget import WorkerAllocation, allocate_workers, parse_budget
+from nas.cluster.mandate import Mandate
 from nas.cluster.rendezvous import LOOPBACK
 from nas.data.dataset import Data, load_data
 from nas.evaluation.population import EvaluationWorker, payload_from_data
@@ -56,6 +58,13 @@ def allocation() -> WorkerAllocation:
     return allocation
 
 
+@pytest.fixture
+def mandate(monkeypatch: pytest.MonkeyPatch) -> Mandate:
+    """That of workers of this process."""
+    monkeypatch.setattr(mandates, "_given", [])
+    return Mandate.for_workers()
+
+
 @pytest.fixture(scope="module")
 def data(images: Path) -> Data:
     return load_data(f"folder:{images}")
@@ -67,9 +76,11 @@ def test_a_gpu_is_in_sight_and_its_use_noticed() -> None:
         torch.zeros(1).to(default_device())
 
 
-def test_a_worker_evaluates_on_the_cpu(allocation: WorkerAllocation, space: Space, data: Data) -> None:
+def test_a_worker_evaluates_on_the_cpu(
+    mandate: Mandate, allocation: WorkerAllocation, space: Space, data: Data
+) -> None:
     payload = payload_from_data(Supernet(space), data, 6, seed=0)
-    worker = pool._Worker(EvaluationWorker, allocation.device, allocation.threads, payload)
+    worker = crew._Actor(mandate, EvaluationWorker, allocation.device, allocation.threads, payload)
     design = space.sample(Random(0))
     (scores,) = worker.call("score", [(design.to_json(), 0.0)])
     assert 0 <= scores["top1"] <= 100
@@ -77,10 +88,10 @@ def test_a_worker_evaluates_on_the_cpu(allocation: WorkerAllocation, space: Spac
 
 
 def test_a_rank_trains_on_the_cpu(
-    allocation: WorkerAllocation, space: Space, data: Data, tmp_path: Path
+    mandate: Mandate, allocation: WorkerAllocation, space: Space, data: Data, tmp_path: Path
 ) -> None:
     task = SupernetTask(space, Settings(recipe=RECIPE), data, tmp_path / "checkpoint.safetensors")
-    rank = team._Rank(allocation.device, allocation.threads)
+    rank = team._Rank(mandate, allocation.device, allocation.threads)
     rank.work(train_rank, task, 0, 1, rank.open_store(LOOPBACK, 1))
     assert rank.progress().step > 0
     read_supernet(space, "operator", task.checkpoint)

@@ -19,7 +19,7 @@ from search_spaces.errors import BudgetError
 def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(
-        ray_cluster, "survey", lambda: ray_cluster.Cluster(2, 0, "this machine", running=False)
+        ray_cluster, "survey", lambda address, **how: ray_cluster.Cluster(2, 0, "this machine", running=False)
     )
 
 
@@ -42,12 +42,12 @@ def test_findings_are_plain_values(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_cluster_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     cluster = ray_cluster.Cluster(16, 8, "the Ray cluster of 2 nodes", running=True)
-    monkeypatch.setattr(ray_cluster, "survey", lambda: cluster)
+    monkeypatch.setattr(ray_cluster, "survey", lambda address, **how: cluster)
     assert doctor.examine()["ray_cluster"] == "the Ray cluster of 2 nodes: 16 CPU cores, 8 GPUs"
 
 
 def test_what_the_survey_refuses_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> ray_cluster.Cluster:
+    def refuse(address: str | None, **how: bool) -> ray_cluster.Cluster:
         raise BudgetError("the cluster does not answer; start it")
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -76,11 +76,11 @@ def test_whatever_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ray_told_to_listen_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_RAY_PROCESSES", ())
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
-    monkeypatch.setattr(ray_cluster, "cluster_address", lambda: "10.0.0.1:6379")
+    monkeypatch.setattr(doctor, "cluster_address", lambda named: "10.0.0.1:6379")
     findings = doctor.examine()  # machines of a cluster have to reach one another
     assert findings["ray_listens"] == "all interfaces, once started"
     assert not any("RAY_ENABLE" in text for text in findings["problems"])  # type: ignore[attr-defined]
-    monkeypatch.setattr(ray_cluster, "cluster_address", lambda: None)
+    monkeypatch.setattr(doctor, "cluster_address", lambda named: None)
     findings = doctor.examine()
     assert any("unset it to keep Ray on 127.0.0.1" in text for text in findings["problems"])  # type: ignore[attr-defined]
 

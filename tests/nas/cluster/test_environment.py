@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from nas.cluster import ray_cluster, trials
+from nas.cluster.address import cluster_address
 from nas.cluster.ray_cluster import ray_environment
 
 ROOT = Path(__file__).parents[3]
 PRIVATE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
@@ -61,6 +63,7 @@ print({name for name, _ in {*before.items()} ^ {*os.environ.items()}} <= {"TORCH
 def test_ray_is_loaded_with_its_settings_and_keeps_those_of_the_user() -> None:
     program = """
 import os
+from nas.cluster.address import cluster_address
 from nas.cluster.ray_cluster import load_ray
 before = dict(os.environ)
 ray = load_ray()
@@ -80,7 +83,7 @@ print(all(os.environ[name] == value for name, value in before.items()))
 def test_settings_of_a_private_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "local")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")  # of some other cluster
-    assert ray_environment() == PRIVATE
+    assert ray_environment(cluster_address()) == PRIVATE
 
 
 @pytest.mark.parametrize(
@@ -102,9 +105,9 @@ def test_settings_for_a_cluster_that_runs(
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     file = tmp_path / "token"
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(file))
-    assert "RAY_AUTH_MODE" not in ray_environment()
+    assert "RAY_AUTH_MODE" not in ray_environment(cluster_address())
     file.write_text("secret")
-    settings = ray_environment()
+    settings = ray_environment(cluster_address())
     assert settings["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == reachable
     assert (settings.get("RAY_AUTH_MODE") == "token") == token
 
@@ -143,3 +146,19 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(monkeypatch: pytest.Monk
         "the Ray cluster at 127.0.0.1:1 does not answer (nothing listens there); start it, or set "
         "RAY_ADDRESS=local to use this machine alone"
     )
+
+
+def test_the_option_decides_what_ray_finds_in_the_environment(tmp_path: Path) -> None:
+    """Not `RAY_ADDRESS`: where that says local, the user's token would be replaced by one of a private cluster."""
+    program = """
+import os
+from nas.cluster import ray_cluster
+from search_spaces.errors import BudgetError
+try:
+    ray_cluster.survey("127.0.0.1:1")
+except BudgetError:
+    print(os.environ["RAY_AUTH_TOKEN_PATH"])
+"""
+    token = tmp_path / "token"
+    token.write_text("secret", encoding="utf-8")
+    assert run(program, RAY_AUTH_TOKEN_PATH=str(token)) == [str(token)]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from nas.cluster import lifeline
-from nas.cluster.lifeline import ClusterLost, Lifeline, listens
+from nas.cluster.address import is_listening
+from nas.cluster.lifeline import ClusterLost, Lifeline
 
 _LISTEN = """
 import socket, sys, time
@@ -82,5 +83,7 @@ def test_the_end_of_a_raylet_is_seen_at_once(tmp_path: Path) -> None:
 def test_ports_that_listen() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        assert listens(address)
-    assert not listens(address) and not listens("127.0.0.1") and not listens("127.0.0.1:99999999")
+        assert is_listening(address)
+    assert (
+        not is_listening(address) and not is_listening("127.0.0.1") and not is_listening("127.0.0.1:99999999")
+    )

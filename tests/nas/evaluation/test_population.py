@@ -12,7 +12,7 @@ import pytest
 
 from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation
-from nas.cluster.pool import ItemResult
+from nas.cluster.pool import ItemResult, More
 from nas.cluster.ray_cluster import Cluster
 from nas.evaluation import population
 from nas.evaluation.population import Population
@@ -33,10 +33,17 @@ class FakePool:
         self.sizes: list[int] = []
 
     def map_together(
-        self, method: str, items: Sequence[Any], preferred: Sequence[int], **how: Any
+        self, method: str, items: Sequence[Any], preferred: Sequence[int], more: More, **how: Any
     ) -> Iterator[list[ItemResult]]:
-        for first in range(0, len(items), 2):
-            yield [self.answer(index, items[index]) for index in range(first, min(first + 2, len(items)))]
+        waiting = list(enumerate(items))
+        while waiting:
+            yield [self.answer(*one) for one in waiting[:2]]
+            del waiting[:2]
+            if not waiting:
+                self.count = getattr(self, "count", len(items))
+                others, _ = more()
+                waiting += enumerate(others, start=self.count)
+                self.count += len(others)
 
     def answer(self, index: int, group: Sequence[Any]) -> ItemResult:
         self.sizes.append(len(group))
@@ -76,6 +83,23 @@ def test_a_group_that_fails_is_evaluated_one_by_one(space: Space, monkeypatch: p
     }
     sizes = evaluate.pool.sizes  # type: ignore[attr-defined]
     assert max(sizes) > 1 and sizes[-1] == 1
+
+
+def test_further_designs_are_evaluated_with_the_first(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(population, "Pool", FakePool)
+    designs = list({design.digest: design for design in map(space.sample, map(Random, range(30)))}.values())
+    parts = [designs[:12], designs[12:20], [], designs[20:]]
+    evaluate = Population(WorkerAllocation(1, 1.0, 0.0, "cpu"), designs[14].digest)  # type: ignore[arg-type]
+    left = iter(parts[1:])
+    found: dict[int, Any] = {}
+    for done in evaluate(parts[0], [0.0] * 12, lambda: (part := next(left, []), [0.0] * len(part))):
+        assert not found.keys() & done.keys()
+        found.update(done)
+    assert len(found) == 20  # none were left for now, so it ended
+    assert found[14] == Failure("out of memory")
+    assert {index: one for index, one in found.items() if index != 14} == {
+        index: {"top1": float(int(designs[index].digest, 16) % 100)} for index in range(20) if index != 14
+    }
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ def test_slow_designs_are_rejected_before_evaluation(space: Space, tmp_path: Pat
     limit = median(table.latency_ms(space.sample(rng)) for _ in range(50))
 
     def evaluate(
-        designs: list[Architecture], required_top1: list[float]
+        designs: list[Architecture], required_top1: list[float], more: object = None
     ) -> Iterator[dict[int, dict[str, float]]]:
         evaluated.extend(designs)
         yield {index: {"top1": 50.0} for index in range(len(designs))}

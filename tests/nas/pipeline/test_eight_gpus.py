@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from nas.study.folder import Study
+from tests.helpers.patience import PATIENCE
 
 pytestmark = [
     pytest.mark.slow,
@@ -48,7 +49,7 @@ def nas(folder: Path, environment: dict[str, str], *arguments: str) -> subproces
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=PATIENCE,
         env={**os.environ, **environment},
     )
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from nas.pipeline.following import Following
-from nas.pipeline.plan import describe_plan, plan_search
+from nas.pipeline.plan import plan_search
+from nas.pipeline.plan_description import describe_plan
 from nas.pipeline.plan_json import plan_to_json
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.time_estimate import TimeEstimate

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.command_line import TINY_SPACE
+from tests.helpers.patience import PATIENCE
 from tests.nas.pipeline.test_main_job import paint
 
 pytestmark = pytest.mark.slow
@@ -35,7 +36,7 @@ def run(folder: Path, where: str, *arguments: str) -> Any:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=PATIENCE,
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(paths),

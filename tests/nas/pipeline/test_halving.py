@@ -26,7 +26,9 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("nas.cluster.ray_cluster.start", lambda cluster: None)
 
-    def run(function: Any, jobs: list[Any], payload: Any, teams: Any, folder: str, on_result: Any) -> None:
+    def run(
+        function: Any, jobs: list[Any], payload: Any, teams: Any, folder: str, on_result: Any, plan: Any
+    ) -> None:
         for job in jobs:
             function(job, payload, torch.device("cpu"), on_result, 0, 1)
 

@@ -23,6 +23,7 @@ from nas.search.trial_store import TrialRecord
 from nas.study.folder import Study
 from nas.training.supernet_checkpoint import read_progress
 from search_spaces.errors import CheckpointError
+from tests.helpers.patience import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +43,6 @@ scales:
       - {dim: 16, num_heads: 2, depth: [1, 2], downsample: conv2x2}
 """
 TRIALS, STEPS = 24, 84  # 12 epochs of 7 batches
-PATIENCE = 300.0
 
 
 class Command:

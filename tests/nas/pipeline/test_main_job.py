@@ -17,6 +17,7 @@ from scipy import stats
 
 from nas.study.folder import Study
 from tests.helpers.command_line import TINY_SPACE
+from tests.helpers.patience import PATIENCE
 
 CLASSES = ("dark", "light", "middle")
 
@@ -36,7 +37,7 @@ def paint(root: Path) -> None:
 def run(folder: Path, *arguments: object) -> Any:
     """Run a command in a process of its own; return the JSON that it prints."""
     command = [sys.executable, "-m", "nas", *map(str, arguments), "--json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

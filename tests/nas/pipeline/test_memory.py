@@ -136,13 +136,13 @@ def test_a_search_on_little_memory_divides_its_batches_and_keeps_to_that(
     roomy = json.loads(nas(*command).out)
     needed = roomy["memory"]["supernet"]["bytes"]
     assert roomy["settings"]["recipe"]["shards"] == roomy["memory"]["supernet"]["shards"] == 2
-    # What 32 images save is 2.8 MiB, beside 500 MiB of the process; half of them save 1.4 MiB less. As much again as a
+    # What 32 images save is 2.8 MiB, beside 1 GiB of the process; half of them save 1.4 MiB less. As much again as a
     # process takes is the driver's.
-    monkeypatch.setattr(memory, "measure_memory", lambda: Amount(500 * MIB + needed - MIB, GIB))
+    monkeypatch.setattr(memory, "measure_memory", lambda: Amount(GIB + needed - MIB, GIB))
     tight = json.loads(nas(*command).out)
     assert tight["settings"]["recipe"]["shards"] == 4
     assert any("supernet in 4 shards instead of 2" in line for line in tight["lines"])
-    monkeypatch.setattr(memory, "measure_memory", lambda: Amount(600 * MIB, GIB))
+    monkeypatch.setattr(memory, "measure_memory", lambda: Amount(GIB + 100 * MIB, GIB))
     refused = nas(*command)
     assert refused.code == 2 and "a worker has 100 MiB; choose a smaller --scale" in refused.err
 

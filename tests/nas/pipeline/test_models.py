@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.pipeline.models import find_best_result, require_export_folder
+from nas.pipeline.exports import find_best_result, require_export_folder
 from nas.pipeline.resumable import resumable
 from nas.runtime.files import write_text
 from nas.runtime.interrupt import Interrupted

@@ -54,10 +54,10 @@ def test_each_design_counts_for_itself() -> None:
 
 @pytest.mark.usefixtures("saving")
 def test_trainings_at_the_same_time_share_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    # On a CPU 500 MiB of the process, twice: the driver has one too. 1.1 * 16 / 8 = 2.2 GiB for each training.
-    monkeypatch.setattr(memory, "measure_memory", lambda: Amount(round(3.3 * GIB), 0))
+    # On a CPU 1 GiB of the process, twice: the driver has one too. 1.1 * 16 / 8 = 2.2 GiB for each training.
+    monkeypatch.setattr(memory, "measure_memory", lambda: Amount(round(4.3 * GIB), 0))
     require_memory([FLAT], Recipe(batch_size=16), 1000, TWO_CORES, HERE)
-    with pytest.raises(RequestError, match=r"takes 2\.7 GiB and a worker has 1\.4 GiB; give a --recipe FILE"):
+    with pytest.raises(RequestError, match=r"takes 3\.2 GiB and a worker has 1\.6 GiB; give a --recipe FILE"):
         require_memory([FLAT, FLAT], Recipe(batch_size=16), 1000, TWO_CORES, HERE)
     require_memory(
         [FLAT, FLAT], Recipe(batch_size=16), 1000, TWO_CORES, CLUSTER
@@ -73,7 +73,7 @@ def test_a_retraining_is_refused_before_anything_is_written(
     search = "search --space tiny.yaml --data folder:images --objective macs --budget 1cpu,4trials --study s"
     assert nas(*search.split()).code == 0
     before = tree(tmp_path / "s")
-    monkeypatch.setattr(memory, "measure_memory", lambda: Amount(600 * MIB, 600 * MIB))
+    monkeypatch.setattr(memory, "measure_memory", lambda: Amount(GIB + 100 * MIB, GIB))
     refused = nas("retrain", "s", "--budget", "1cpu", "--epochs", "1")
     assert refused.code == 2 and "a worker has 100 MiB; give a --recipe FILE of a smaller" in refused.err
     assert tree(tmp_path / "s") == before

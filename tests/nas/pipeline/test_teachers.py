@@ -16,7 +16,7 @@ import torch
 from nas.cluster.budget import WorkerAllocation
 from nas.data.dataset import Data, load_data
 from nas.pipeline import teaching
-from nas.pipeline.models import export_result
+from nas.pipeline.exports import export_result
 from nas.pipeline.teachers import describe_teacher, find_teacher, find_teacher_of_supernet
 from nas.pipeline.teaching import prepare_teacher, with_known_accuracy
 from nas.runtime.files import load_tensors, save_tensors

@@ -42,6 +42,22 @@ def test_a_table_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert [each.architecture for each in read.trained(4)] == [second]
 
 
+def test_latencies_stay_with_their_designs(tmp_path: Path) -> None:
+    table = TrainingTable(tmp_path / "table.json", ABOUT)
+    first, second = (small_space().sample(Random(seed)) for seed in (1, 2))
+    table.add_designs([("smallest", first), ("sampled", second)])
+    table.latencies[second.digest] = 1.25
+    for each in (first, second):
+        table.add_run(run_of(each.digest, 0, 40))
+    read = TrainingTable(tmp_path / "table.json")
+    assert [each.latency_ms for each in read.trained(2)] == [None, 1.25]
+    # A table that was begun before takes over what another process has measured.
+    other = TrainingTable(tmp_path / "other.json", ABOUT)
+    other.file = read.file
+    other.refresh()
+    assert other.latencies == {second.digest: 1.25}
+
+
 def test_a_table_of_something_else_is_refused(tmp_path: Path) -> None:
     TrainingTable(tmp_path / "table.json", ABOUT).write()
     with pytest.raises(StudyError, match=r"other epochs; move it away"):

@@ -78,7 +78,9 @@ def test_mlflow_has_everything_once(study: Study) -> None:
     client = MlflowClient(tracking_uri=f"sqlite:///{study.folder.resolve() / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(study.name)
     assert experiment is not None
-    runs = {run.info.run_name: run.info.run_id for run in client.search_runs([experiment.experiment_id])}
+    found = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in found} == {"FINISHED"}
+    runs = {run.info.run_name: run.info.run_id for run in found}
     assert set(runs) == {"supernet", "trials"}
     losses = client.get_metric_history(runs["supernet"], "loss")
     assert sorted((each.step, round(each.value, 4)) for each in losses) == [(1, 1.0), (2, 0.5), (3, 0.3333)]
@@ -96,6 +98,9 @@ class Recorder:
         if self.fails:
             raise ConnectionError("nobody answers")
         self.rows.append((run, step, metrics))
+
+    def flush(self) -> None:
+        """Everything is written at once."""
 
     def close(self) -> None:
         self.closed = True

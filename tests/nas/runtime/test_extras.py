@@ -92,7 +92,9 @@ def test_the_core_does_without_extras_or_names_them(tmp_path: Path) -> None:
     assert ended[: len(works)] == [(0, "")] * len(works)
     for (code, said), (package, extra) in zip(ended[len(works) :], refused.values(), strict=True):
         assert code == 2 and said.startswith("nas: ") and said.count("\n") == 1, said
-        assert package in said and said.endswith(f"pip install 'nas[{extra}]' (docs/howto/install.md)\n")
+        assert package in said and said.endswith(
+            f"pip install 'nas[{extra}]' (docs/howto/install.md#extras)\n"
+        )
     assert list((tmp_path / "here").iterdir()) == []
 
 

@@ -48,7 +48,7 @@ def search(
     """Search with made-up accuracies, from the published designs on."""
 
     def evaluate(
-        designs: list[Architecture], required_top1: list[float]
+        designs: list[Architecture], required_top1: list[float], more: object = None
     ) -> Iterator[dict[int, dict[str, float]]]:
         yield {index: {"top1": made_up_top1(design)} for index, design in enumerate(designs)}
 
@@ -199,12 +199,12 @@ def test_constraints_of_earlier_versions_are_taken_as_shares(monkeypatch: pytest
         for row in store.kept
     ]
     told: list[float] = []
-    resume = Nsga2Proposer.resume
+    readmit = Nsga2Proposer.readmit
 
-    def listen(self: Any, params: Any, attrs: Any, values: Any) -> None:
+    def listen(self: Any, params: Any, attrs: Any) -> Any:
         told.extend(one["constraints:macs"] for one in attrs)
-        resume(self, params, attrs, values)
+        return readmit(self, params, attrs)
 
-    monkeypatch.setattr(Nsga2Proposer, "resume", listen)
+    monkeypatch.setattr(Nsga2Proposer, "readmit", listen)
     run_search(store, space, goal=goal, trials=13)
     assert told == [(row.scores["macs"] - limit) / limit for row in store.records()[: len(told)]] and told

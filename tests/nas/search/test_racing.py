@@ -173,7 +173,7 @@ class Worker:
         self.group, self.seen = group, 0
 
     def __call__(
-        self, designs: list[Architecture], required_top1: list[float]
+        self, designs: list[Architecture], required_top1: list[float], more: object = None
     ) -> Iterator[dict[int, dict[str, float]]]:
         for first in range(0, len(designs), self.group):
             places = range(first, min(first + self.group, len(designs)))

@@ -63,7 +63,7 @@ def search(space: Space, sampler: str, seed: int, score: Any, goal: Goal, trials
     """Return the objectives of the designs in the order in which they were evaluated."""
 
     def evaluate(
-        designs: list[Architecture], required_top1: list[float]
+        designs: list[Architecture], required_top1: list[float], more: object = None
     ) -> Iterator[dict[int, dict[str, float]]]:
         yield {index: {"top1": score(design)} for index, design in enumerate(designs)}
 
@@ -133,7 +133,9 @@ def test_children_stay_within_limits_and_are_new(space: Space) -> None:
     limits = Limits(space, Goal(("top1", "macs"), (("macs", limit),)), AnalyticScores())
     screening = ScreeningProposer(limits, 1)
     within = [limits.shrink(space.sample(Random(seed)), Random(seed)) for seed in range(10)]
-    screening.resume([space.values(one) for one in within], [], [[additive(one), 1.0] for one in within])
+    screening.resume(
+        [space.values(one) for one in within], [{}] * len(within), [[additive(one), 1.0] for one in within]
+    )
     trials = screening.ask(0, 12)
     designs = [space.assemble(trial.params) for trial in trials]
     assert len({one.digest for one in designs} - set(screening.evaluated)) == 12

@@ -31,7 +31,7 @@ class SlowEvaluations(FakeEvaluations):
         self.seconds = seconds
 
     def __call__(
-        self, designs: list[Architecture], required_top1: list[float]
+        self, designs: list[Architecture], required_top1: list[float], more: object = None
     ) -> Iterator[Mapping[int, Mapping[str, float] | Failure]]:
         for result in super().__call__(designs, required_top1):
             time.sleep(self.seconds)

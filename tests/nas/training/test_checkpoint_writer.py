@@ -19,6 +19,7 @@ from nas.training import checkpoint_writer
 from nas.training.checkpoint_writer import CheckpointWriter, seconds_between_copies
 from search_spaces.errors import WorkError
 from search_spaces.space import Space
+from tests.helpers.patience import PATIENCE
 from tests.helpers.training import new_training, train_on
 
 STEP_ONE = {"step": "1"}
@@ -163,7 +164,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     steps = [int(line) for line in done.stdout.split()]

@@ -38,7 +38,15 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """The trainings that were run, in this process and one after the other, with the epoch that each ended at."""
     ran: list[tuple[str, int]] = []
 
-    def run(function: Any, jobs: list[Any], payload: Any, teams: Any, folder: str, on_result: Any) -> None:
+    def run(
+        function: Any,
+        jobs: list[Any],
+        payload: Any,
+        teams: Any,
+        folder: str,
+        on_result: Any,
+        plan: Any = None,
+    ) -> None:
         for job in jobs:
             ran.append((job.architecture.digest, job.last_epoch))
             function(job, payload, CPU, on_result, 0, 1)
@@ -112,7 +120,15 @@ def test_one_that_was_killed_goes_on_where_it_was(
     trained.clear()
     real = retraining.run_trials
 
-    def die(function: Any, jobs: list[Any], payload: Any, teams: Any, folder: str, on_result: Any) -> None:
+    def die(
+        function: Any,
+        jobs: list[Any],
+        payload: Any,
+        teams: Any,
+        folder: str,
+        on_result: Any,
+        plan: Any = None,
+    ) -> None:
         def killed(job: Any, *arguments: Any) -> None:
             nonlocal started
             started += 1
@@ -120,7 +136,7 @@ def test_one_that_was_killed_goes_on_where_it_was(
                 raise Killed
             train_one(job, *arguments)
 
-        real(killed, jobs, payload, teams, folder, on_result)
+        real(killed, jobs, payload, teams, folder, on_result, plan)
 
     monkeypatch.setattr(retraining, "run_trials", die)
     with pytest.raises(Killed):

@@ -98,7 +98,8 @@ def test_a_killed_worker(pool: Pool, capsys: pytest.CaptureFixture[str]) -> None
 )
 @pytest.mark.parametrize(
     ("how", "said"),
-    [("exits", "ended with exit code 7"), ("crashes", "SIGSEGV received|Segmentation fault")  # whichever Ray has read by then],
+    # Of the words of a crash those that Ray has read by then.
+    [("exits", "ended with exit code 7"), ("crashes", "SIGSEGV received|Segmentation fault")],
 )
 def test_an_item_that_kills(pool: Pool, how: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = run(pool, how, list(range(4)), nothing)

@@ -39,6 +39,7 @@ def test_an_export_is_used_as_its_page_says(place: Path, monkeypatch: pytest.Mon
     by_itself, by_timm = snippets("docs/howto/export.md")
     monkeypatch.syspath_prepend(place / "models" / "mine")
     names: dict[str, object] = {"images": torch.zeros(2, 3, 32, 32)}
+    monkeypatch.delitem(sys.modules, "model", raising=False)  # of another export
     exec(by_itself, names)
     del sys.modules["model"]
     maps, model = names["maps"], names["model"]

@@ -2,87 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from nas.study.folder import Study
+from tests.faults.commands import TRAINED, Commands, result_of
 from tests.faults.rows import fault
-from tests.helpers.command_line import TINY_SPACE, paint_folder
-from tests.helpers.patience import PATIENCE
 
 TRIALS = 40
 
 
-class Commands:
-    """Searches of one study, each in a process of its own.
-
-    Args:
-        folder: Where they run.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        (folder / "tiny.yaml").write_text(TINY_SPACE)
-        paint_folder(folder / "images")
-        self.folder, self.study = folder, Study(folder / "study")
-        self.started: list[subprocess.Popen[str]] = []
-
-    def start(self, *further: str, objective: str = "macs,params") -> subprocess.Popen[str]:
-        """Start a search; one of costs alone needs no supernet, and so no Ray."""
-        command = [
-            *(sys.executable, "-m", "nas", "search", "--space", "tiny.yaml", "--data", "folder:images"),
-            *("--study", "./study", "--budget", f"1cpu,{TRIALS}trials", "--batch", "8", "--json"),
-            *("--objective", objective, *further),
-        ]
-        process = subprocess.Popen(
-            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "RAY_ADDRESS": "local"},
-        )  # fmt: skip
-        self.started.append(process)
-        return process
-
-    def end(self) -> None:
-        """End what still runs."""
-        for process in self.started:
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
-
-    def wait_for(self, ready: Callable[[], bool]) -> None:
-        end = time.monotonic() + PATIENCE
-        while not ready():
-            assert time.monotonic() < end
-            time.sleep(0.02)
-
-    def digests(self) -> list[str]:
-        """Return the designs that were evaluated, one for each time."""
-        if not self.study.settings_file.exists():
-            return []
-        return [record.architecture.digest for record in self.study.records() if record.evaluated]
-
-
 @pytest.fixture
 def commands(tmp_path: Path) -> Iterator[Commands]:
-    several = Commands(tmp_path)
+    several = Commands(tmp_path, TRIALS)
     yield several
     several.end()
-
-
-def result_of(process: subprocess.Popen[str]) -> tuple[int, Any, str]:
-    out, err = process.communicate(timeout=PATIENCE)
-    return process.returncode, json.loads(out) if out else None, err
-
-
-TRAINED = ("--epochs", "2", "--batch-size", "8", "--validation-images", "9")
 
 
 @fault(

@@ -66,7 +66,9 @@ def test_kills_lose_nothing_and_nothing_is_evaluated_twice(tmp_path: Path) -> No
         records = killed.study.records()
     print("designs stored at each kill:", stored)
     assert len(stored) == EARLY + LATE and stored == sorted(stored)
-    assert sum(0 < count < TRIALS for count in stored) >= LATE // 2  # others fall into the search's last moments
+    assert (
+        sum(0 < count < TRIALS for count in stored) >= LATE // 2
+    )  # others fall into the search's last moments
     evaluated = Counter(record.architecture.digest for record in records if record.evaluated)
     assert len(evaluated) == TRIALS and set(evaluated.values()) == {1}
     alone = Commands(tmp_path / "alone", TRIALS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -15,11 +16,13 @@ from nas.runtime.resources import GIB, MIB
 from nas.training.footprint import count_worst_path, measure_worst_path, training_memory
 from nas.training.saved_memory import SavedBytes, SavedMemory, recording_saved
 from nas.training.worst_path import find_worst_path
-from search_spaces.declaration import load_declaration, parse_declaration
+from search_spaces.declaration import parse_declaration
 from search_spaces.space import Space
 from supernet.subnet import build_subnet
 from supernet.supernet import Supernet
 from supernet.weight_slices import state
+
+ROOT = Path(__file__).parents[2]
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -154,8 +157,9 @@ def test_types_of_a_gpu_without_one() -> None:
 
 @pytest.mark.slow
 def test_the_largest_path_of_tiny_in_bfloat16() -> None:
-    """What was counted by hand on whole networks of fake tensors: 50.05 GiB for 128 images."""
-    space = load_declaration("twins_cswin").space("tiny", 224, 3, 10)
+    """What was counted by hand on whole networks of fake tensors: 50.05 GiB for 128 images, where widths were fixed."""
+    text = (ROOT / "golden" / "twins_cswin_fixed_width.yaml").read_text()
+    space = parse_declaration(text, "twins_cswin_fixed_width.yaml").space("tiny", 224, 3, 10)
     saved = SavedMemory(GPU, torch.bfloat16).of_network(space.largest)
     assert saved.of(128) / GIB == pytest.approx(50.05, abs=0.01)
 

@@ -152,7 +152,7 @@ class Stage(nn.Module):
         return x
 
     def run(self, block: nn.Module, *inputs: Any) -> Any:
-        """Run a block; where gradients are checkpointed, it runs again in the backward pass and keeps nothing."""
+        """Run a block; with checkpointed gradients it keeps nothing and runs again in backward."""
         return checkpoint(block, *inputs, use_reentrant=False) if self.grad_checkpointing else block(*inputs)
 
 

@@ -157,10 +157,10 @@ class Network(nn.Module):
         self.head = self.make_classifier(num_classes)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Return patterns of parameter names from the first layer to the last, for rates that fall with depth.
+        """Return patterns of parameter names from the first layer to the last, for rates that fall by layer.
 
-        The layers are the stem, every block and the classifier; a downsampling belongs to the block after it, the last
-        norm to the last block.
+        The layers are the stem, every block and the classifier; a downsampling belongs to the block after it,
+        the last norm to the last block.
 
         Args:
             coarse: Whether a layer is a stage rather than a block.
@@ -176,7 +176,7 @@ class Network(nn.Module):
         return {name for name, _ in self.named_parameters() if name.endswith((".table", ".token"))}
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Say whether blocks run again in the backward pass rather than keep activations: less memory, more time."""
+        """Say whether blocks run again in the backward pass: less memory for activations, more time."""
         for stage in self.stages:
             stage.grad_checkpointing = enable  # type: ignore[assignment]
 

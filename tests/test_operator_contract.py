@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import supernet.operators
+from search_spaces.cost import block_cost
 from search_spaces.errors import SpaceError
 from search_spaces.operators import OPERATORS, AttentionTerms, Cost, OperatorSpec
 from supernet.elastic import Mixer
@@ -125,7 +126,8 @@ def with_mixer(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
 
 
 def with_spec(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
-    """Give LSA another half without torch."""
+    """Give LSA another half without torch, whose costs are not those that were kept of its own."""
+    monkeypatch.setattr(operator_contract, "block_cost", block_cost.__wrapped__)
     monkeypatch.setitem(OPERATORS, "lsa", replace(OPERATORS["lsa"], **fields))
 
 

@@ -23,6 +23,13 @@ _LAST_WORDS = re.compile(
 )
 _EXIT_CODE = re.compile(r"exit code (-?\d+)")
 _ERROR_LINE = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt|Exit)\b.*")
+#: What Ray says of a worker whose process that asked for it refuses all calls of the cluster: it has a token for them,
+#: and the cluster none.
+_UNREACHABLE = "all references to the actor were removed"
+_TOKENS = (
+    "the cluster cannot reach this process, most likely since one of them asks for a token and the other has none; "
+    "set RAY_AUTH_MODE=disabled if the cluster was started without, or start it with RAY_AUTH_MODE=token"
+)
 _VMSTAT = Path("/proc/vmstat")
 
 
@@ -97,6 +104,8 @@ def explain_death(error: BaseException, worker: Whereabouts | None = None) -> De
         return Death(f"it raised {type(cause).__name__}: {last_line(cause)}")
     if "creation task" in said:
         return Death(f"it failed as it started: {_error_line(said)}", by_itself=True)
+    if _UNREACHABLE in said:
+        return Death(_TOKENS, by_itself=True)
     if isinstance(error, exceptions.OutOfMemoryError) or "low on memory" in said:
         return Death(f"Ray ended it{whose}, as the memory of its node was nearly used up")
     if isinstance(error, exceptions.ActorUnavailableError):

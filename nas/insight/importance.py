@@ -32,6 +32,9 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 LEAST_DESIGNS = 40
 
 
+_LEAST_SPREAD = 1e-6  # points of accuracy; below it is what rounding leaves, of which fANOVA finds nothing
+
+
 @dataclass(frozen=True)
 class Importance:
     """How much a choice matters, of all choices together 1.
@@ -65,7 +68,7 @@ def find_importances(designs: Iterable[tuple[Architecture, float]]) -> list[Impo
         if np.ptp(column) > 1e-9:
             name = f"{choice.place} {choice.subject} {value}"
             names[name], columns[name] = choice, column.tolist()
-    if not columns or len(set(gains)) < 2:
+    if not columns or np.ptp(gains) < _LEAST_SPREAD:
         return []
     space: dict[str, BaseDistribution] = dict.fromkeys(columns, FloatDistribution(-1, 1))
     # It loads scikit-learn, which sets environment variables.

@@ -52,8 +52,10 @@ def running(count: int, cores: int = 1) -> Iterator[Machines]:
     with pytest.MonkeyPatch.context() as patch:
         root = str(Path(__file__).parents[2])
         patch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))
-        for name in ("RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):  # of a private cluster of an earlier test
-            patch.delenv(name, raising=False)
+        patch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)  # of a private cluster of an earlier test
+        patch.setenv(
+            "RAY_AUTH_MODE", "disabled"
+        )  # a command would ask for the user's token, which this cluster lacks
         head = {"num_cpus": 0, "include_dashboard": False, **_STORE}
         cluster = _insist(lambda: Cluster(initialize_head=True, head_node_args=head))
         try:

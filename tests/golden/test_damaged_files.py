@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nas.pipeline import models
+from nas.pipeline import exports, models
 from search_spaces.errors import RequestError
 from tests.helpers.command_line import TINY_SPACE, Nas, Outcome, paint_folder
 from tests.helpers.damage import RAW, spoil
@@ -75,7 +75,7 @@ def place(pristine: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr("nas.export.evaluate_export.load_data", stop)
     monkeypatch.setattr("nas.report.similarity.load_data", stop)
     monkeypatch.setattr(models, "run_retraining", stop)
-    monkeypatch.setattr(models, "export_model", stop)
+    monkeypatch.setattr(exports, "export_model", stop)
     yield pristine
 
 

@@ -82,3 +82,14 @@ def test_a_node_that_cannot_be_reached_is_gone() -> None:
     assert explain_death(error, HERE) == Death(
         "the node at 10.0.0.2 is gone or cannot be reached", of_node=True
     )
+
+
+def test_a_cluster_that_asks_for_another_token_is_named() -> None:
+    """What Ray said of a simulated cluster without a token, on a machine whose user has one for others."""
+    said = (
+        "The actor died unexpectedly before finishing this task.\n\tclass_name: _Rank\n"
+        "The actor is dead because all references to the actor were removed including lineage ref count.\n"
+        "The actor never ran - it was cancelled before it started running."
+    )
+    death = explain_death(died(said))
+    assert death.by_itself and "RAY_AUTH_MODE" in death.cause

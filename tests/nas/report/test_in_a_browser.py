@@ -89,6 +89,6 @@ def test_what_it_was_made_from_can_be_saved(page: Path, tmp_path: Path) -> None:
     lines = (tmp_path / "trials.csv").read_text().splitlines()
     records = Study(page.parent).records()
     assert len(lines) == len(records) + 1 == 30 and lines[0].startswith(
-        "trial,batch,digest,origin,outcome,on_front"
+        "trial,batch,place,digest,origin,outcome,on_front"
     )
     assert records[0].architecture.digest in lines[1]

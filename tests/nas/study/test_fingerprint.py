@@ -53,6 +53,7 @@ def other_value(each: Setting, folder: Path) -> Any:
     own = (ObjectiveDeclaration("depth", "minimize"),)
     values = {
         "own_objectives": own,
+        "training_step": "squares",
         "max_latency_ms": 3.0,
         "racing": 0.1,
         "test_crop": 0.9,

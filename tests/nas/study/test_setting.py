@@ -72,7 +72,7 @@ def test_every_setting_but_the_recipes_is_an_option_once() -> None:
     names = [each.name for each in search_options()]
     assert len(names) == len(set(names)) == len({each.flag for each in search_options()})
     expected = [field.name for kind in (Settings, RecipeOverrides) for field in fields(kind)]
-    assert sorted(names) == sorted({*expected} - {"own_objectives", "recipe", "retraining"})
+    assert sorted(names) == sorted({*expected} - {"own_objectives", "recipe", "retraining", "training_step"})
 
 
 def test_overrides_name_numbers_of_a_recipe_of_the_same_type() -> None:

@@ -68,10 +68,10 @@ class Crew:
     def __init__(self, allocation: WorkerAllocation, factory: Callable[..., Any], payload: Any) -> None:
         self.allocation, self._factory, self._payload = allocation, factory, payload
         self._backoff = Backoff()
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
-        """Start all workers on a cluster that has none of them."""
+    def begin(self) -> None:
+        """Start all workers on a cluster that has none of them: at first, and where it was started again."""
         self._stored = load_ray().put(self._payload)
         self._waiting = Wait(self.allocation)
         self.idle: list[Worker] = []
@@ -153,10 +153,6 @@ class Crew:
         """Start another worker in place of one whose state cannot be trusted any more."""
         end(worker.actor)
         self._start(worker.slot)
-
-    def begin_anew(self) -> None:
-        """Start all workers on a cluster that was started again."""
-        self._begin()
 
     def close(self, busy: list[Worker]) -> None:
         """End all workers: those that are idle, that start, and that are busy."""

@@ -305,7 +305,7 @@ class Pool:
         restart(lost)
         begun = {call.index: call.item for call in busy.values() if call.batch is batch and call.is_wanted}
         batch.waiting = [*begun.items(), *batch.waiting]
-        self._crew.begin_anew()
+        self._crew.begin()
 
     def _next_position(self, worker: Worker, batch: _Batch) -> int:
         """Return the position among the waiting items of the one that a worker does next."""

@@ -56,17 +56,24 @@ class Commands:
                 process.kill()
                 process.communicate()
 
-    def wait_for(self, ready: Callable[[], bool]) -> None:
-        end = time.monotonic() + PATIENCE
-        while not ready():
-            assert time.monotonic() < end
-            time.sleep(0.02)
-
     def digests(self) -> list[str]:
         """Return the designs that were evaluated, one for each time."""
-        if not self.study.settings_file.exists():
-            return []
-        return [record.architecture.digest for record in self.study.records() if record.evaluated]
+        return evaluated_digests(self.study)
+
+
+def wait_for(ready: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + PATIENCE
+    while not ready():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def evaluated_digests(study: Study) -> list[str]:
+    """Return the designs that were evaluated, one for each time; none while there is no study."""
+    if not study.settings_file.exists():
+        return []
+    return [record.architecture.digest for record in study.records() if record.evaluated]
 
 
 def result_of(process: subprocess.Popen[str]) -> tuple[int, Any, str]:

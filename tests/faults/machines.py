@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 from nas.cluster import ray_cluster
 
 _STORE = {"object_store_memory": 80 * 2**20}
-PATIENCE = 240.0
 
 
 class Machines:
@@ -76,11 +74,3 @@ def _insist(start: Callable[[], Any]) -> Any:
         with contextlib.suppress(Exception):
             return start()
     return start()
-
-
-def wait_for(ready: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < end
-        time.sleep(0.05)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from nas.study.folder import Study
-from tests.faults.machines import Machines, running, wait_for
+from tests.faults.commands import evaluated_digests, wait_for
+from tests.faults.machines import Machines, running
 from tests.faults.rows import fault
 from tests.helpers.command_line import TINY_SPACE, paint_folder
 from tests.helpers.patience import PATIENCE
@@ -24,13 +25,6 @@ TRIALS = 60
 def machines() -> Iterator[Machines]:
     with running(2) as found:
         yield found
-
-
-def evaluated(study: Study) -> list[str]:
-    """Return the designs that were evaluated, one for each time; none while there is no study."""
-    if not study.settings_file.exists():
-        return []
-    return [record.architecture.digest for record in study.records() if record.evaluated]
 
 
 @fault(
@@ -65,7 +59,7 @@ def test_a_machine_is_lost_in_each_phase(machines: Machines, tmp_path: Path) -> 
         wait_for(study.supernet_file.exists)
         machines.lose()
         machines.add()
-        wait_for(lambda: len(evaluated(study)) >= 3)
+        wait_for(lambda: len(evaluated_digests(study)) >= 3)
         machines.lose()
         machines.add()
         retrained = study.folder / "retrained"
@@ -78,7 +72,7 @@ def test_a_machine_is_lost_in_each_phase(machines: Machines, tmp_path: Path) -> 
         process.wait()
     told = (tmp_path / "said").read_text()
     assert code == 0, told
-    found = Counter(evaluated(study))
+    found = Counter(evaluated_digests(study))
     assert len(found) == TRIALS and set(found.values()) == {1}
     assert study.results()
     assert told.count("node") >= 3, told

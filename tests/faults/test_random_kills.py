@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from tests.faults.commands import TRAINED, Commands, result_of
+from tests.faults.commands import TRAINED, Commands, result_of, wait_for
 from tests.faults.rows import fault
 from tests.helpers.searches import comparable
 from tests.helpers.servers import PostgreSql, serving
@@ -32,7 +32,7 @@ def kill_at_random(commands: Commands) -> list[int]:
     moments = [0] * EARLY + sorted(random.sample(range(1, TRIALS - 10), LATE))
     for count in moments:
         if count:
-            commands.wait_for(lambda count=count: len(commands.digests()) >= count)
+            wait_for(lambda count=count: len(commands.digests()) >= count)
         time.sleep(random.uniform(0, 0.2 if count else LONGEST))
         one = random.randrange(2)
         assert both[one].poll() is None, result_of(both[one])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.commands import TRAINED, Commands, result_of
+from tests.faults.commands import TRAINED, Commands, result_of, wait_for
 from tests.faults.rows import fault
 
 TRIALS = 40
@@ -39,7 +39,7 @@ def commands(tmp_path: Path) -> Iterator[Commands]:
 @pytest.mark.slow
 def test_one_is_refused_and_one_joins(commands: Commands) -> None:
     first = commands.start(*TRAINED, objective="top1,macs")
-    commands.wait_for(commands.study.settings_file.exists)
+    wait_for(commands.study.settings_file.exists)
     joins = commands.start(*TRAINED, "--join", objective="top1,macs")
     refused = commands.start(*TRAINED, objective="top1,macs")
     code, _, said = result_of(refused)
@@ -64,7 +64,7 @@ def test_one_is_refused_and_one_joins(commands: Commands) -> None:
 @pytest.mark.slow
 def test_the_other_goes_on(commands: Commands) -> None:
     both = [commands.start(*TRAINED, "--join", objective="top1,macs") for _ in range(2)]
-    commands.wait_for(lambda: len(commands.digests()) >= 4)
+    wait_for(lambda: len(commands.digests()) >= 4)
     holder = commands.study.lock.holder() or ""
     leads, joins = sorted(both, key=lambda process: f"process {process.pid}," not in holder)
     leads.send_signal(signal.SIGKILL)

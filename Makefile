@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 SEARCH ?= --space twins_cswin --data mnist5k --budget auto --study studies/first --retrain 2 --candidates 4 --retrain-epochs 12 --export
 OUT    ?= gpu-results
+# Folders of studies with scripts; each is checked by itself, since scripts of two may have one name.
+STUDIES := $(sort $(dir $(wildcard studies/*/*.py)))
 PYTEST ?= -n 2 --dist loadfile -m "not slow"
 
 .DEFAULT_GOAL := help
@@ -45,6 +47,7 @@ check: $(STAMP) ## Lint, format and types, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	printf '%s\n' $(STUDIES) | xargs -P 2 -I{} sh -c 'MYPYPATH={}:$(subst / ,/:,$(STUDIES)) $(BIN)/mypy {}*.py'
 
 docs: $(STAMP) ## Build the documentation into build/docs; a dead link is an error
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs -d build/docs.trees . build/docs

@@ -108,11 +108,18 @@ class Pool:
         allocation: How many workers with what each.
         factory: ``(payload, device type) -> object``, an importable function or class.
         payload: What the factory needs; arrays in it are stored once per node and mapped by its workers.
+        crew: What starts and replaces the workers.
     """
 
-    def __init__(self, allocation: WorkerAllocation, factory: Callable[..., Any], payload: Any) -> None:
+    def __init__(
+        self,
+        allocation: WorkerAllocation,
+        factory: Callable[..., Any],
+        payload: Any,
+        crew: type[Crew] = Crew,
+    ) -> None:
         self.allocation = allocation
-        self._crew = Crew(allocation, factory, payload)
+        self._crew = crew(allocation, factory, payload)
         self._calls: dict[Any, _Call] = {}  # reference of a running call -> the call
         self._durations: dict[str, Durations] = {}
         self._losses = 0  # of the whole cluster, since an item was done

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from nas.search.loop import pareto_records
 from nas.search.nsga2 import Individual, select_parents
@@ -22,6 +23,7 @@ from search_spaces.named_designs import is_plain
 CANDIDATES_EACH = 4
 #: Shares of all epochs after which designs fall out.
 _SHARES = (0.25, 0.5)
+_Ranked = TypeVar("_Ranked")
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def main_operators(trial: TrialRecord) -> tuple[str, ...]:
     return tuple(max(of_stage, key=of_stage.count) for of_stage in operators)
 
 
-def take_turns(ranked: Sequence[TrialRecord], kind: Callable[[TrialRecord], Hashable]) -> list[TrialRecord]:
+def take_turns(ranked: Sequence[_Ranked], kind: Callable[[_Ranked], Hashable]) -> list[_Ranked]:
     """Return the first of each kind in their order, then the second of each, and so on."""
     seen = Counter[Hashable]()
     turns = []

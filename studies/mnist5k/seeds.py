@@ -68,7 +68,8 @@ def run_seed(seed: int, scratch: Path, budget: str) -> dict[str, Any]:
         with add_up_seconds(scratch / f"seed-{seed}.seconds.json") as seconds:
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         write_json(stored, read_row(seed, json.loads(done.stdout), seconds()))
-    return json.loads(stored.read_text(encoding="utf-8"))
+    row: dict[str, Any] = json.loads(stored.read_text(encoding="utf-8"))
+    return row
 
 
 @contextmanager

@@ -67,7 +67,8 @@ def train(folder: Path, steps: int, dies_at: int | None, rank: int) -> None:
 
 def rank_of_ours(payload: Any, device: torch.device, on_progress: Any, rank: int, world: int) -> None:
     """Train as a rank of a team of this project."""
-    train(*payload, rank)
+    folder, steps, dies_at = payload
+    train(folder, steps, dies_at, rank)
 
 
 def run_ours(payload: tuple[Path, int, int | None], ranks: int) -> None:
@@ -83,7 +84,8 @@ def run_ray_train(payload: tuple[Path, int, int | None], ranks: int) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     def loop(config: dict[str, Any]) -> None:
-        train(*config["payload"], ray_train.get_context().get_world_rank())
+        folder, steps, dies_at = config["payload"]
+        train(folder, steps, dies_at, ray_train.get_context().get_world_rank())
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

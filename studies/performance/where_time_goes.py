@@ -166,7 +166,7 @@ def nano_steps(paths: int = 8, batch: int = 64) -> list[Callable[[], object]]:
 
 def train_step(network: torch.nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> None:
     """Compute the gradients of a step and forget them."""
-    F.cross_entropy(logits, labels).backward()
+    torch.autograd.backward(F.cross_entropy(logits, labels))
     network.zero_grad(set_to_none=True)
 
 

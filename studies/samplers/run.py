@@ -68,12 +68,14 @@ class Bed(Protocol):
 
     Attributes:
         low, high: Accuracies in percent between which hypervolume is counted.
-        seconds: What an evaluation takes.
     """
 
     low: float
     high: float
-    seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """What an evaluation takes."""
 
     def answer(self, designs: Sequence[Architecture]) -> list[float]:
         """Return the accuracies that a search is told, in percent."""

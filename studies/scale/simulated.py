@@ -19,6 +19,8 @@ from typing import Any
 from nas.bench.search import looked_up
 from nas.cluster import ray_cluster
 from nas.cluster.budget import WorkerAllocation
+from nas.cluster.crew import Crew, Worker, end
+from nas.cluster.deaths import Whereabouts
 from nas.cluster.pool import Pool
 from nas.evaluation.population import Population
 from search_spaces.architecture import Architecture
@@ -60,8 +62,9 @@ class Node:
     def __init__(self, times: Sequence[float], seats: int) -> None:
         self.times, self.seats = times, [asyncio.Lock() for _ in range(seats)]
 
-    async def ready(self) -> None:
+    async def whereabouts(self) -> Whereabouts:
         """Answer as a worker does that has started."""
+        return Whereabouts.of_this_worker()
 
     async def call(
         self, seat: int, method: str, group: list[tuple[dict[str, Any], float]]
@@ -85,7 +88,7 @@ class _Method:
 
 
 class Seat:
-    """A worker as the pool sees it: the handle of an actor.
+    """A worker's actor as a crew sees it.
 
     Args:
         node: The actor of its node.
@@ -93,43 +96,40 @@ class Seat:
     """
 
     def __init__(self, node: Any, seat: int) -> None:
-        self.ready, self.call = _Method(node.ready), _Method(node.call, seat)
+        self.whereabouts, self.call = _Method(node.whereabouts), _Method(node.call, seat)
 
 
-class SimulatedPool(Pool):
-    """The product's pool, whose workers are seats of nodes.
+class SimulatedCrew(Crew):
+    """The product's crew, whose workers are seats of nodes; the payload is the times of evaluations."""
 
-    Args:
-        allocation: How many workers, each of one GPU.
-        times: See `Node`.
-    """
-
-    def __init__(self, allocation: WorkerAllocation, times: Sequence[float]) -> None:
-        ray, nodes = ray_cluster.load_ray(), count_nodes(allocation.workers)
-        self.per_node = math.ceil(allocation.workers / nodes)
+    def begin(self) -> None:
+        """Start the nodes, and take their seats."""
+        ray, allocation = ray_cluster.load_ray(), self.allocation
+        self._seats = math.ceil(allocation.workers / count_nodes(allocation.workers))
         actor = ray.remote(Node).options(
-            num_cpus=0, num_gpus=self.per_node, max_concurrency=2 * self.per_node
+            num_cpus=0, num_gpus=self._seats * allocation.gpus_per_worker, max_concurrency=2 * self._seats
         )
-        self.nodes = [actor.remote(list(times), self.per_node) for _ in range(nodes)]
-        ray.get([node.ready.remote() for node in self.nodes])
-        super().__init__(allocation, Node, None)
+        self._nodes = [
+            actor.remote(list(self._payload), self._seats) for _ in range(count_nodes(allocation.workers))
+        ]
+        super().begin()
 
-    def _spawn(self, slot: int) -> None:
-        worker = Seat(self.nodes[slot // self.per_node], slot % self.per_node)
-        self._actors[worker.ready.remote()] = worker
-        self._starting.add(worker)
-        self._slots[worker] = slot
+    def _start(self, slot: int) -> None:
+        node, seat = divmod(slot, self._seats)
+        worker = Worker(slot, Seat(self._nodes[node], seat))
+        self.starting[worker.actor.whereabouts.remote()] = worker
 
-    @staticmethod
-    def _kill(actor: Any) -> None:
-        """Seats end with their node."""
+    def close(self, busy: list[Worker]) -> None:
+        """End the nodes."""
+        for node in self._nodes:
+            end(node)
 
 
 class SimulatedPopulation(Population):
-    """The product's population on a simulated pool."""
+    """The product's population, on a pool of simulated workers."""
 
     def __init__(self, allocation: WorkerAllocation, times: Sequence[float]) -> None:
-        self.pool = SimulatedPool(allocation, times)
+        self.pool = Pool(allocation, Node, times, SimulatedCrew)
 
 
 def count_nodes(workers: int) -> int:
@@ -156,4 +156,4 @@ def cluster(workers: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-        machines.shutdown()
+        machines.shutdown()  # type: ignore[no-untyped-call]

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from baselines import ResidualNetwork
-from torch import Tensor, nn
+from torch import Tensor, autograd, nn
 from torch.nn import functional as F
 
 from nas.data.dataset import Data
@@ -181,7 +181,7 @@ def train_supernets(
     """
     torch.manual_seed(seed)
     supernet = Supernet(space, way.sharing)
-    recipe = replace(SMALL_SUPERNET, epochs=epochs, seed=seed, shards=1, **dict(way.recipe))
+    recipe = replace(SMALL_SUPERNET, epochs=epochs, seed=seed, shards=1, **dict[str, Any](way.recipe))
     teacher = outside
     if way.taught == "largest":
         teacher = train_alone(space.largest, data, table_recipe(), seed)
@@ -192,7 +192,7 @@ def train_supernets(
         trained: dict[int | None, Supernet] = {None: _train(supernet, way, recipe, data, teacher)}
         return TrainedSupernets(trained, time.process_time() - started)
     common = _train(supernet, way, replace(recipe, epochs=half), data, teacher)
-    widths = sorted({channels for channels in space.stages[-1].widths.channels})
+    widths = space.stages[-1].widths.dims
     rest = replace(recipe, epochs=max(1, round((epochs - half) / len(widths))), warmup=0.0)
     parts: dict[int | None, Supernet] = {
         width: _train(
@@ -275,7 +275,7 @@ def worths(supernet: Supernet, designs: Sequence[Architecture], data: Data, seed
     found = {}
     for design in designs:
         network = supernet.extract(design).requires_grad_().train()
-        F.cross_entropy(network(images), labels).backward()
+        autograd.backward(F.cross_entropy(network(images), labels))
         parts = (
             parameter * parameter.grad for parameter in network.parameters() if parameter.grad is not None
         )
@@ -325,7 +325,7 @@ def _train(supernet: Supernet, way: Way, recipe: Recipe, data: Data, teacher: nn
                 first_answer = logits.detach().softmax(dim=1)
             if taught is not None:
                 loss = (loss + soft_loss(logits, taught, recipe.temperature)) / 2
-            (loss / len(paths)).backward()
+            autograd.backward(loss / len(paths))
             mean_loss += loss.detach() / len(paths)
             if way.projects_conflicts:
                 gradients.append([parameter.grad for parameter in parameters])
@@ -335,7 +335,8 @@ def _train(supernet: Supernet, way: Way, recipe: Recipe, data: Data, teacher: nn
             parameter.grad = add_without_conflict(of_paths)
         return mean_loss
 
-    return _run(supernet, recipe, data, step_of)
+    average: Supernet = _run(supernet, recipe, data, step_of)
+    return average
 
 
 def add_without_conflict(gradients: Sequence[Tensor | None]) -> Tensor | None:

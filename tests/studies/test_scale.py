@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from nas.cluster.budget import WorkerAllocation
 from tests.helpers.scripts import load_script
 from tests.helpers.searches import small_space
 
@@ -27,6 +28,18 @@ def test_a_seat_answers_as_a_worker_does_after_the_time_of_its_designs(simulated
     for design, answer in zip(designs, answers, strict=True):
         assert answer["seconds"] == simulated.seconds_of(design.digest, [0.001, 0.002]) in (0.001, 0.002)
         assert answer["images"] == simulated.IMAGES and 0 < answer["correct"].bit_length() <= simulated.IMAGES
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # log files of a cluster that has stopped
+def test_a_search_on_seats_of_two_nodes_ends(simulated: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(FOLDER))  # actors import what they are made of
+    designs = list({each.digest: each for each in map(small_space().sample, map(Random, range(20)))}.values())
+    with simulated.cluster(10):
+        population = simulated.SimulatedPopulation(WorkerAllocation(10, 0.0, 1.0, "cpu"), [0.01])
+        found = [index for done in population(designs, [0.0] * len(designs)) for index in done]
+        population.close()
+    assert sorted(found) == list(range(len(designs)))
 
 
 @pytest.mark.parametrize(("workers", "nodes"), [(1, 1), (8, 1), (64, 8), (256, 8)])

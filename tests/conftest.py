@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
-import hypothesis
 import pytest
 import torch
 from torch import nn
@@ -15,9 +15,12 @@ from search_spaces.errors import WorkError
 from tests.helpers.command_line import Nas, Outcome
 
 torch.set_num_threads(1)
-# How long an example takes is the machine's affair, which may be busy.
-hypothesis.settings.register_profile("any machine", deadline=None)
-hypothesis.settings.load_profile("any machine")
+if find_spec("hypothesis") is not None:  # tests/gpu run without it too
+    import hypothesis
+
+    # How long an example takes is the machine's affair, which may be busy.
+    hypothesis.settings.register_profile("any machine", deadline=None)
+    hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,8 +28,18 @@ ABSENT = (
     "scipy",
     "pandas",
     "sklearn",
+    "hypothesis",
+    "psutil",
+    "threadpoolctl",
 )
-SITE = f"import sys\nfor name in {ABSENT!r}:\n    sys.modules[name] = None\n"
+SITE = f"""
+from importlib.machinery import PathFinder
+
+def find_spec(cls, name, path=None, target=None, find=PathFinder.find_spec):
+    return None if name.partition(".")[0] in {ABSENT!r} else find(name, path, target)
+
+PathFinder.find_spec = classmethod(find_spec)
+"""
 
 
 def python(name: str, program: str, minutes: float = 1.0, **fields: object) -> GpuStep:
@@ -129,7 +139,9 @@ def bare_environment(folder: Path) -> dict[str, str]:
     """Return the environment of a machine on which the libraries of the search are absent."""
     (folder / "sitecustomize.py").write_text(SITE)
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, "NAS_TEST_DEVICE": "cpu"}
+    # pytest has no plugins there.
+    bare = {"PYTHONPATH": path, "NAS_TEST_DEVICE": "cpu", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return {**os.environ, **bare}
 
 
 @pytest.mark.slow

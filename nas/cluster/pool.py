@@ -6,6 +6,7 @@ do they do once more what takes far longer elsewhere than items usually take, an
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from nas.runtime.error_text import last_line
 #: Workers that an item may kill before it is given up.
 MOST_DEATHS = 2
 _POLL_SECONDS = 0.5
+_SERVE_SECONDS = 0.02
 
 
 #: Returns further items for workers, and for each the worker that is best at it.
@@ -52,10 +54,14 @@ class _Batch:
     Args:
         method: Name of the method of the held object that is called.
         repeatable: Whether an item may be done by two workers at once.
+        more: Returns further items.
+        killable: Returns how many workers an item may kill.
     """
 
     method: str
     repeatable: bool
+    more: More | None
+    killable: Callable[[Any], int]
     waiting: list[tuple[int, Any]] = field(
         default_factory=list
     )  # items that no worker has, with their indices
@@ -66,15 +72,18 @@ class _Batch:
     open: set[int] = field(default_factory=set)  # items without a result
     deaths: dict[int, int] = field(default_factory=dict)
 
-    def add(
-        self, items: Iterable[Any], preferred_workers: Sequence[int], most_deaths: Callable[[Any], int]
-    ) -> None:
+    def add(self, items: Iterable[Any], preferred_workers: Sequence[int]) -> None:
         """Add items, whose indices go on from those of earlier ones."""
         added = list(enumerate(items, start=len(self.most_deaths)))
         self.waiting += added
         self.preferred_workers += preferred_workers
-        self.most_deaths += [most_deaths(item) for _, item in added]
+        self.most_deaths += [self.killable(item) for _, item in added]
         self.open.update(index for index, _ in added)
+
+    def refill(self) -> None:
+        """Ask for further items where all that are known have been given to workers."""
+        if self.more is not None and not self.waiting:
+            self.add(*self.more())
 
 
 @dataclass(frozen=True)
@@ -123,6 +132,9 @@ class Pool:
         self._calls: dict[Any, _Call] = {}  # reference of a running call -> the call
         self._durations: dict[str, Durations] = {}
         self._losses = 0  # of the whole cluster, since an item was done
+        self._batch: _Batch | None = None  # whose results are being iterated over
+        self._arrived: list[ItemResult] = []  # results of it that were not yielded yet
+        self._served = 0.0  # when `serve` looked for answers
 
     def map(
         self,
@@ -178,28 +190,49 @@ class Pool:
             repeatable: See `map`.
             most_deaths: See `map`.
         """
-        batch = _Batch(method, repeatable)
-        batch.add(items, preferred_workers, most_deaths)
+        batch = self._batch = _Batch(method, repeatable, more, most_deaths)
+        batch.add(items, preferred_workers)
+        self._arrived = []
         for call in self._calls.values():  # of items that nobody waits for any more
             call.batch.open.clear()
-        while batch.open:
-            interrupt.check()
-            results: list[ItemResult] = []
-            try:
-                require_alive()
-                self._crew.tend()
+        try:
+            while batch.open or self._arrived:
+                interrupt.check()
+                try:
+                    require_alive()
+                    self._crew.tend()
+                    self._hand_out(batch)
+                    self._take_answers(0 if self._arrived else _POLL_SECONDS)
+                    self._hand_out(batch)
+                    self._repeat_late_calls(batch)
+                except ClusterLost as lost:
+                    self._recover(batch, lost)
+                if self._arrived:
+                    results, self._arrived = self._arrived, []
+                    yield results
+                batch.refill()
+        finally:
+            self._batch = None
+
+    def serve(self) -> None:
+        """Give workers that have answered what they do next, while whoever iterates over results does other work.
+
+        To be called again and again in the midst of that work: it looks at the workers every 20 ms at most. Their
+        answers are among the next results.
+        """
+        batch, now = self._batch, time.monotonic()
+        if batch is not None and now >= self._served + _SERVE_SECONDS:
+            with contextlib.suppress(ClusterLost):  # what is left is seen to when results are asked for again
+                self._take_answers(0)
+                batch.refill()
                 self._hand_out(batch)
-                for reference in self._await_some():
-                    if (result := self._take(reference)) is not None:
-                        results.append(result)
-                self._hand_out(batch)
-                self._repeat_late_calls(batch)
-            except ClusterLost as lost:
-                self._recover(batch, lost)
-            if results:
-                yield results
-            if more is not None and not batch.waiting:
-                batch.add(*more(), most_deaths)
+            self._served = time.monotonic()
+
+    def _take_answers(self, seconds: float) -> None:
+        """Take note of all that has ended, after so many seconds at most where nothing has."""
+        for reference in self._await_some(seconds):
+            if (result := self._take(reference)) is not None:
+                self._arrived.append(result)
 
     def _hand_out(self, batch: _Batch) -> None:
         """Give items to idle workers."""
@@ -236,14 +269,14 @@ class Pool:
         begun = time.monotonic() - late_after
         return sorted((call for call in latest.values() if call.since < begun), key=lambda each: each.since)
 
-    def _await_some(self) -> list[Any]:
-        """Return references of starts and calls that have ended, after half a second at most."""
+    def _await_some(self, seconds: float) -> list[Any]:
+        """Return references of starts and calls that have ended, after so many seconds at most."""
         references = [*self._crew.starting, *self._calls]
         if not references:  # all have died, and their successors are not due yet
-            time.sleep(_POLL_SECONDS)
+            time.sleep(seconds)
             return []
         ray = load_ray()
-        first, others = ray.wait(references, num_returns=1, timeout=_POLL_SECONDS)
+        first, others = ray.wait(references, num_returns=1, timeout=seconds)
         if not first or not others:
             return list(first)
         more, _ = ray.wait(others, num_returns=len(others), timeout=0)

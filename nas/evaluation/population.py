@@ -198,6 +198,10 @@ class Population:
             if done := work.finish(arrived):
                 yield done
 
+    def serve(self) -> None:
+        """Keep workers busy in the midst of the driver's other work; see `Pool.serve`."""
+        self.pool.serve()
+
     def close(self) -> None:
         """End the workers."""
         self.pool.close()

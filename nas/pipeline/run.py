@@ -25,11 +25,12 @@ from nas.runtime.device import planned_device
 from nas.runtime.files import sweep_scratch, write_json
 from nas.runtime.lock import Holder
 from nas.runtime.uncertainty import Accuracy
-from nas.search.evaluations import Evaluations, evaluate_nothing
+from nas.search.evaluations import evaluate_nothing
 from nas.search.lease import Lease
 from nas.search.limits import Limits
 from nas.search.loop import Search, pareto_records
 from nas.search.own_objectives import measures_of
+from nas.search.proposers import do_nothing
 from nas.search.ties import with_images
 from nas.search.trial_store import Store, TrialRecord
 from nas.study.attributes import write_attributes
@@ -123,7 +124,7 @@ def search_supernet(
     with store.lease.hold(), contextlib.ExitStack() as stack:
         if leads:
             write_attributes(study, store)
-        evaluate: Evaluations = evaluate_nothing
+        population: Population | None = None
         if supernet is not None:
             settings = plan.settings
             payload = payload_from_data(
@@ -134,18 +135,18 @@ def search_supernet(
                 settings.racing,
                 measures_of(plan.own.objectives),
             )
-            evaluate = population = Population(plan.allocation, payload)
+            population = Population(plan.allocation, payload)
             stack.callback(population.close)
         if leads:
             stack.enter_context(record_phase(study.folder, "search", plan.allocation))
-        return _search_store(plan, store, store.lease, evaluate, latency, leads=leads)
+        return _search_store(plan, store, store.lease, population, latency, leads=leads)
 
 
 def _search_store(
     plan: SearchPlan,
     store: Store,
     lease: Lease,
-    evaluate: Evaluations,
+    population: Population | None,
     latency: LatencyTable | None,
     *,
     leads: bool,
@@ -153,7 +154,13 @@ def _search_store(
     """Search into a store whose lease is held."""
     config = plan.search_config
     search = Search(
-        plan.space, store, config, evaluate, plan.scores_with(latency), initial_designs(plan.space)
+        plan.space,
+        store,
+        config,
+        population or evaluate_nothing,
+        plan.scores_with(latency),
+        initial_designs(plan.space),
+        meanwhile=population.serve if population else do_nothing,
     )
     if leads:
         store.on_added = TrialTable(plan.study.trials_file, search.earlier).add

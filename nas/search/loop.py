@@ -29,7 +29,7 @@ from nas.search.limits import Limits
 from nas.search.objectives import Goal
 from nas.search.pareto import front
 from nas.search.progress import Progress
-from nas.search.proposers import Proposer
+from nas.search.proposers import Proposer, do_nothing
 from nas.search.racing import required_top1
 from nas.search.redraw import Redrawer
 from nas.search.samplers import LISTED, ListProposer, create_proposer
@@ -83,6 +83,7 @@ class Search:
         evaluate: Evaluates designs.
         analytic_scores: Returns scores known without a forward pass (costs, predicted latency).
         initial_designs: Designs proposed first, by name; under limits those that `Limits` makes of them.
+        meanwhile: Called again and again while designs are proposed, which may take long enough for workers to wait.
     """
 
     space: Space
@@ -91,6 +92,7 @@ class Search:
     evaluate: Evaluations
     analytic_scores: AnalyticScores
     initial_designs: list[tuple[str, Architecture]] = field(default_factory=list)
+    meanwhile: Callable[[], None] = do_nothing
 
     @cached_property
     def earlier(self) -> list[TrialRecord]:
@@ -189,10 +191,13 @@ class Search:
 
     def create_proposer(self) -> Proposer:
         """Return what proposes the batches of a run."""
-        return create_proposer(self.config.sampler, self.limits, self.config.batch_size)
+        proposer = create_proposer(self.config.sampler, self.limits, self.config.batch_size)
+        proposer.meanwhile = self.meanwhile
+        return proposer
 
     def describe_proposal(self, trial: FrozenTrial, batch: int, index: int) -> TrialRecord:
         """Return a proposed trial with its design and analytic scores, and set its constraints."""
+        self.meanwhile()
         goal, architecture = self.config.goal, self.space.assemble(trial.params)
         scores = self.analytic_scores(architecture)
         for name, violation in goal.violations(scores).items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,15 +21,23 @@ def to_distributions(choices: Sequence[Choice]) -> dict[str, CategoricalDistribu
     return {choice.name: CategoricalDistribution(choice.options) for choice in choices}
 
 
+def do_nothing() -> None:
+    """Stand where nothing is to be done meanwhile."""
+
+
 class Proposer(ABC):
     """Proposes batches of trials and learns what became of them.
 
     Args:
         choices: What every trial draws.
         directions: ``maximize`` or ``minimize`` for each objective.
+
+    Attributes:
+        meanwhile: Called again and again by a proposer that takes long.
     """
 
     def __init__(self, choices: Sequence[Choice], directions: Sequence[Direction]) -> None:
+        self.meanwhile: Callable[[], None] = do_nothing
         self.distributions = to_distributions(choices)
         self.study = optuna.create_study(directions=list(directions))
 
@@ -121,6 +129,7 @@ class DirectProposer(Proposer):
 
     def draw(self, sampler: BaseSampler, trial: FrozenTrial) -> FrozenTrial:
         """Return a trial with its parameters drawn."""
+        self.meanwhile()
         study = self.study
         sampler.before_trial(study, trial)
         search_space = sampler.infer_relative_search_space(study, trial)

@@ -136,6 +136,7 @@ class ScreeningProposer(RandomProposer):
         for _ in range(2 * count):
             if len(found) == count:
                 break
+            self.meanwhile()
             if rng.random() < _SHARE_OF_RANDOM:
                 child = space.sample(rng)
             elif rng.random() < _CROSSOVER_PROBABILITY:

@@ -334,9 +334,9 @@ def choose_ahead(
 ) -> Settings:
     """Return settings that propose so far ahead that so many workers are kept busy, unless the user chose.
 
-    With more than four workers twice as many designs are under way as there are workers: where a batch is waited for to
-    its end, most of them have nothing to do meanwhile. Larger batches would do too, and know less of earlier designs. A
-    study keeps what it began with.
+    With more than four workers three times as many designs are under way as there are workers: where a batch is waited
+    for to its end, most of them have nothing to do meanwhile. Larger batches would do too, and know less of earlier
+    designs. A study keeps what it began with.
 
     Args:
         settings: What is asked for.
@@ -349,7 +349,7 @@ def choose_ahead(
     if stored is not None:
         return replace(settings, ahead=stored.ahead)
     waits = workers <= MOST_WAITING or settings.sampler == "tpe"
-    return replace(settings, ahead=0 if waits else -(-2 * workers // settings.batch))
+    return replace(settings, ahead=0 if waits else -(-3 * workers // settings.batch))
 
 
 def read_settings(path: Path) -> Settings:

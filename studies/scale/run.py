@@ -44,8 +44,8 @@ from nas.study.settings import Settings, choose_ahead  # noqa: E402
 from search_spaces.declaration import load_declaration  # noqa: E402
 from search_spaces.space import Space  # noqa: E402
 
-#: Designs of each cell, by workers: 20 seconds of work for each of many workers.
-DESIGNS = {1: 20, 8: 160, 64: 1280, 256: 5120}
+#: Designs of each cell, by workers: 60 seconds of work for each, 20 where there are very many.
+DESIGNS = {1: 60, 8: 480, 64: 3840, 256: 5120}
 #: Designs of the cell that looks for growth, in which evaluations take no time, and those between two of its marks.
 MANY, MARK = 10_000, 1_000
 #: Designs that are measured, and validation images each of them is measured on.
@@ -154,7 +154,7 @@ def drive(url: str, population: Any, designs: int, sampler: str, workers: int, m
             look(done)
 
     with lease.hold():
-        search = Search(space, store, config, population, analytic_costs)
+        search = Search(space, store, config, population, analytic_costs, meanwhile=population.serve)
         began = time.perf_counter(), time.process_time(), time.thread_time()
         records = search.run(on_result)
     return {

@@ -103,7 +103,7 @@ class SimulatedCrew(Crew):
     """The product's crew, whose workers are seats of nodes; the payload is the times of evaluations."""
 
     def begin(self) -> None:
-        """Start the nodes, and take their seats."""
+        """Start the nodes, wait for them, and take their seats: what is measured begins with workers that wait."""
         ray, allocation = ray_cluster.load_ray(), self.allocation
         self._seats = math.ceil(allocation.workers / count_nodes(allocation.workers))
         actor = ray.remote(Node).options(
@@ -112,6 +112,7 @@ class SimulatedCrew(Crew):
         self._nodes = [
             actor.remote(list(self._payload), self._seats) for _ in range(count_nodes(allocation.workers))
         ]
+        ray.get([node.whereabouts.remote() for node in self._nodes])
         super().begin()
 
     def _start(self, slot: int) -> None:

@@ -93,6 +93,22 @@ def test_workers_go_on_while_results_are_looked_at_and_what_came_meanwhile_comes
     assert sum(groups) == 6 and groups.count(2) >= 2
 
 
+def test_workers_that_are_served_meanwhile_do_all_that_waits_and_what_comes_after_it(pool: Pool) -> None:
+    results(pool, "process", list(range(4)))  # both have started
+    groups, further = [], [[6, 7], [8]]
+    for arrived in pool.map_together(
+        "slow", list(range(6)), more=lambda: (further.pop(0) if further else [], [])
+    ):
+        groups.append(sorted(done.index for done in arrived))
+        until = time.monotonic() + 3.0  # an item takes 0.3 s
+        while time.monotonic() < until:
+            pool.serve()
+            time.sleep(0.01)
+    assert sorted(index for group in groups for index in group) == list(range(9))
+    assert len(groups) == 2
+    pool.serve()  # of nothing
+
+
 def test_every_worker_takes_part(pool: Pool) -> None:
     assert len(set(results(pool, "process", list(range(8))).values())) == 2
 
@@ -169,6 +185,28 @@ def test_payload_arrays_are_mapped_not_copied(started: None) -> None:
     pool.close()
 
 
+def test_waiting_for_cores_that_others_use_ends(
+    started: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAS_WAIT_SECONDS", "3")
+    ray = ray_cluster.load_ray()
+    other = ray.remote(factories.Tool).options(num_cpus=2).remote(str(tmp_path), "cpu")
+    assert ray.get(other.square.remote(2)) == 4
+    waiting = Pool(TWO, factories.tool, str(tmp_path))
+    try:
+        with pytest.raises(
+            WorkError, match="2 of 2 workers are missing, the cluster has 2 CPU cores, 2 are in use"
+        ):
+            list(waiting.map("square", [1]))
+        waiting.close()
+        monkeypatch.delenv("NAS_WAIT_SECONDS")
+        waiting = Pool(TWO, factories.tool, str(tmp_path))
+        threading.Timer(2.0, ray.kill, [other]).start()
+        assert results(waiting, "square", [1, 2]) == {0: 1, 1: 4}  # work begins as soon as there is room
+    finally:
+        waiting.close()
+
+
 def test_a_lost_node_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ray.cluster_utils import Cluster as Machines
 
@@ -197,25 +235,3 @@ def test_a_lost_node_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.
     finally:
         ray_cluster.stop()
         machines.shutdown()
-
-
-def test_waiting_for_cores_that_others_use_ends(
-    started: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NAS_WAIT_SECONDS", "3")
-    ray = ray_cluster.load_ray()
-    other = ray.remote(factories.Tool).options(num_cpus=2).remote(str(tmp_path), "cpu")
-    assert ray.get(other.square.remote(2)) == 4
-    waiting = Pool(TWO, factories.tool, str(tmp_path))
-    try:
-        with pytest.raises(
-            WorkError, match="2 of 2 workers are missing, the cluster has 2 CPU cores, 2 are in use"
-        ):
-            list(waiting.map("square", [1]))
-        waiting.close()
-        monkeypatch.delenv("NAS_WAIT_SECONDS")
-        waiting = Pool(TWO, factories.tool, str(tmp_path))
-        threading.Timer(2.0, ray.kill, [other]).start()
-        assert results(waiting, "square", [1, 2]) == {0: 1, 1: 4}  # work begins as soon as there is room
-    finally:
-        waiting.close()

@@ -17,6 +17,7 @@ from nas.runtime.lock import Holder
 from nas.search.lease import Lease
 from nas.search.loop import Search, SearchConfig, analytic_costs
 from nas.search.objectives import Goal
+from nas.search.proposers import do_nothing
 from nas.search.trial_store import Store, TrialRecord
 from search_spaces.architecture import Architecture
 from search_spaces.declaration import parse_declaration
@@ -94,14 +95,27 @@ def run(
     ahead: int = 1,
     trials: int = 40,
     racing: Any = None,
+    meanwhile: Callable[[], None] = do_nothing,
 ) -> list[TrialRecord]:
     """Search, and check that what is returned is what is kept and no design was evaluated twice."""
     config = SearchConfig(Goal(), sampler, BATCH, trials, None, 3, racing, ahead)
-    records = Search(space(), store, config, evaluate, analytic_costs).run(lambda record, count: None)
+    search = Search(space(), store, config, evaluate, analytic_costs, meanwhile=meanwhile)
+    records = search.run(lambda record, count: None)
     assert comparable(records) == comparable(store.records())
     digests = evaluated_digests(records)
     assert len(digests) == len(set(digests)) == trials
     return records
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_what_is_done_meanwhile_is_done_at_every_proposal_and_changes_none(sampler: str) -> None:
+    calls: list[None] = []
+    ahead = 0 if sampler == "tpe" else 1
+    records = run(
+        MemoryStore(), Workers(), sampler=sampler, ahead=ahead, meanwhile=lambda: calls.append(None)
+    )
+    assert len(calls) >= len(records)
+    assert comparable(records) == comparable(run(MemoryStore(), Workers(), sampler=sampler, ahead=ahead))
 
 
 @pytest.mark.parametrize("ahead", [1, 2])

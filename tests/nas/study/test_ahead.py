@@ -12,8 +12,8 @@ from search_spaces.errors import RequestError
 PLAIN = Settings(space="twins_cswin")
 
 
-@pytest.mark.parametrize(("workers", "ahead"), [(1, 0), (4, 0), (5, 1), (16, 1), (17, 2), (64, 4), (256, 16)])
-def test_twice_as_many_designs_are_under_way_as_there_are_workers(workers: int, ahead: int) -> None:
+@pytest.mark.parametrize(("workers", "ahead"), [(1, 0), (4, 0), (5, 1), (10, 1), (11, 2), (64, 6), (256, 24)])
+def test_three_times_as_many_designs_are_under_way_as_there_are_workers(workers: int, ahead: int) -> None:
     assert choose_ahead(PLAIN, (), workers, None) == replace(PLAIN, ahead=ahead)
 
 

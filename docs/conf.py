@@ -31,6 +31,8 @@ exclude_patterns = [".*", "build", "dist", "gpu-results", "nas", "supernet", "te
 html_theme = "furo"
 html_title = "nas"
 html_extra_path = ["site"]
+html_static_path = ["static"]
+html_css_files = ["pages.css"]
 html_show_sourcelink = False
 html_copy_source = False
 

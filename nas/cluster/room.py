@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.ray_cluster import load_ray
 
 _ROUNDING = 1e-6
+
+
+class Shortage:
+    """Tells a lack of room that lasts from one that is over in a moment, as when nodes come and go.
+
+    Args:
+        seconds: For how long it must have been there to count.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._since = seconds, math.inf
+
+    def lasts(self, lacks: bool) -> bool:
+        """Return whether there has been a lack at every look for that long; to be called at each look."""
+        now = time.monotonic()
+        self._since = min(self._since, now) if lacks else math.inf
+        return now - self._since >= self.seconds
 
 
 def count_room(allocation: WorkerAllocation, *, free: bool = False) -> int:

@@ -21,7 +21,7 @@ from nas.cluster.lifeline import ClusterLost
 from nas.cluster.mandate import Mandate
 from nas.cluster.ray_cluster import MAX_ATTEMPTS, load_ray, require_alive, restart, stop, to_user_error
 from nas.cluster.rendezvous import LOOPBACK, Rendezvous, common_host, join, open_store
-from nas.cluster.room import count_room, largest_fitting
+from nas.cluster.room import Shortage, count_room, largest_fitting
 from nas.cluster.waiting import Wait
 from nas.runtime import interrupt
 from nas.runtime.console import duration, log
@@ -263,7 +263,7 @@ class _Team:
         """Return the addresses of the ranks' machines once all ranks have started; none works before that."""
         ray = load_ray()
         asked = [actor.whereabouts.remote() for actor in self._ranks]
-        crowded_since: float | None = None
+        shortage = Shortage(_ROOM_SECONDS)
         while True:
             interrupt.check()
             require_alive()
@@ -275,11 +275,8 @@ class _Team:
                 return [each.host for each in self._whereabouts if each is not None]
             self._waiting.check(len(started), len(asked), usable=False)
             smaller = largest_fitting(self.sizes, count_room(self.allocation))
-            if smaller is None or smaller >= self.size:
-                crowded_since = None
-            elif crowded_since is None:
-                crowded_since = time.monotonic()
-            elif time.monotonic() - crowded_since >= _ROOM_SECONDS:
+            lacks = smaller is not None and smaller < self.size
+            if shortage.lasts(lacks) and smaller is not None:
                 raise _OtherSize(smaller)
 
     def _watch(self, running: dict[Any, int]) -> None:

@@ -13,7 +13,7 @@ from nas.cluster.budget import WorkerAllocation
 from nas.cluster.deaths import Death, explain_death
 from nas.cluster.lifeline import ClusterLost
 from nas.cluster.ray_cluster import load_ray, require_alive, stop, to_user_error
-from nas.cluster.room import count_room
+from nas.cluster.room import Shortage, count_room
 from nas.cluster.team import MOST_DEATHS, SAVING_SECONDS, TeamDied
 from nas.cluster.waiting import Wait
 from nas.runtime import interrupt
@@ -65,7 +65,7 @@ class TrialWatch:
         self._names, self._allocation, self._on_result = names, allocation, on_result
         self._waiting, self._saving = Wait(allocation), _Saving(stop_file)
         self._one_size = one_size
-        self._crowded_since: float | None = None
+        self._shortage = Shortage(_ROOM_SECONDS)
         self._deaths: dict[int, int] = {}  # in a row, by job
         self._backoffs: dict[int, Backoff] = {}
 
@@ -94,11 +94,7 @@ class TrialWatch:
     def _require_room(self, ready: int, pending: int) -> None:
         """Raise where nothing runs since no team fits, and smaller ones would."""
         room = self._allocation.workers if ready or not pending else count_room(self._allocation)
-        if not 0 < room < self._allocation.workers:
-            self._crowded_since = None
-        elif self._crowded_since is None:
-            self._crowded_since = time.monotonic()
-        elif time.monotonic() - self._crowded_since >= _ROOM_SECONDS:
+        if self._shortage.lasts(0 < room < self._allocation.workers):
             self.failure = TooLittleRoom(room)
             raise self.failure
 

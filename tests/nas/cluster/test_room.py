@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from nas.cluster.backoff import Backoff
 from nas.cluster.budget import WorkerAllocation
-from nas.cluster.room import fit, largest_fitting
+from nas.cluster.room import Shortage, fit, largest_fitting
 from nas.cluster.stragglers import Durations
 from nas.cluster.teams import team_sizes
 
@@ -22,6 +24,15 @@ def test_the_largest_team_that_fits() -> None:
     sizes = team_sizes(8, 6)
     assert sizes == [1, 2, 4]
     assert [largest_fitting(sizes, room) for room in (0, 1, 3, 4, 9)] == [None, 1, 2, 4, 4]
+
+
+def test_a_lack_of_room_counts_once_it_was_there_at_every_look_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shortage, clock = Shortage(5.0), iter([0, 4.9, 6, 7, 11.9, 12, 20])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    looks = [shortage.lasts(lacks) for lacks in (True, True, False, True, True, True, True)]
+    assert looks == [False, False, False, False, False, True, True]
 
 
 def test_pauses_grow_up_to_a_limit_and_begin_anew() -> None:

@@ -92,7 +92,7 @@ class Search:
     evaluate: Evaluations
     analytic_scores: AnalyticScores
     initial_designs: list[tuple[str, Architecture]] = field(default_factory=list)
-    meanwhile: Callable[[], None] = do_nothing
+    meanwhile: Callable[[], None] = field(default=do_nothing, kw_only=True)
 
     @cached_property
     def earlier(self) -> list[TrialRecord]:

@@ -278,7 +278,7 @@ def search(space: Space, bed: Bed, method: Method, seed: int, trials: int) -> di
 
     config = SearchConfig(GOAL, "random", BATCH, trials, None, seed)
     starts = analogues(space) if method.starts else []
-    run = TimedSearch(space, NoStore(), config, evaluate, analytic_costs, starts, method)  # type: ignore[arg-type]
+    run = TimedSearch(space, NoStore(), config, evaluate, analytic_costs, starts, method=method)  # type: ignore[arg-type]
     rows = [row for row in run.run(lambda record, done: None) if row.evaluated]
     ends = range(STEP, trials + 1, STEP)
     return {

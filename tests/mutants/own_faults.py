@@ -98,8 +98,8 @@ OWN_FAULTS = (
     Fault(
         "a callback's failure is swallowed",
         "nas/runtime/callbacks.py",
-        "                raise WorkError(",
-        "                WorkError(",
+        "            except Exception as error:\n                raise",
+        "            except Exception as error:\n                return\n                raise",
         (CALLBACKS,),
     ),
     Fault(

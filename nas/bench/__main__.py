@@ -13,10 +13,11 @@ from pathlib import Path
 import torch
 
 from nas.bench.cells import to_cells, to_line
-from nas.bench.command import BENCHES, parse_device, run
+from nas.bench.command import BENCHES, run
 from nas.bench.measurement import Measurement
 from nas.bench.setup import Setup
 from nas.runtime.console import log
+from nas.runtime.device import parse_device
 from nas.runtime.files import write_json
 from nas.runtime.provenance import provenance
 from search_spaces.errors import NasError

@@ -13,7 +13,7 @@ import torch
 from nas.bench.measurement import Measurement
 from nas.bench.setup import Setup
 from nas.latency.runtime_names import Runtime, parse_runtime
-from nas.runtime.device import compute_dtype, default_device, hardware_name
+from nas.runtime.device import compute_dtype, hardware_name
 from search_spaces.errors import RequestError, nearest
 
 BENCHES = (
@@ -99,20 +99,6 @@ def require_every_option_to_count(names: Sequence[str], given: Sequence[str]) ->
                 f"--{option.replace('_', '-')} changes nothing in bench {', '.join(names)}; leave it out, or run one "
                 f"of: {able}"
             )
-
-
-def parse_device(name: str) -> torch.device:
-    """Return the device called ``auto``, ``cpu`` or ``cuda``.
-
-    Raises:
-        RequestError: If it is unknown or not there.
-    """
-    if name not in ("auto", "cpu", "cuda"):
-        raise RequestError(f"--device: unknown device '{name}' ({nearest(name, ('auto', 'cpu', 'cuda'))})")
-    device = torch.device("cpu") if name == "cpu" else default_device()
-    if name == "cuda" and device.type != "cuda":
-        raise RequestError("--device cuda: torch finds no CUDA device here; use --device cpu")
-    return device
 
 
 def choose_runtime(name: str, device: torch.device) -> Runtime:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import MEASURE, Json, Scale, Space, is_given
+from nas.cli.options import MEASURE, Device, Json, Scale, Space, is_given
 from nas.cli.render import output, print_json
 from nas.study.setting import OUTPUT, RUN
 
@@ -33,7 +33,7 @@ def bench(
         Path | None,
         typer.Option(help="Page with pictures to write.", rich_help_panel=OUTPUT, show_default="none"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=RUN)] = "auto",
+    device: Device = "auto",
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="Threads on the CPU.", show_default="torch decides", rich_help_panel=RUN),
@@ -87,6 +87,7 @@ def bench(
     from nas.bench.measurement import Measurement
     from nas.bench.setup import Setup
     from nas.bench.table import to_table
+    from nas.runtime.device import parse_device
     from nas.runtime.files import require_writable, write_json, write_text
     from nas.runtime.interrupt import graceful
     from nas.runtime.provenance import provenance
@@ -100,7 +101,7 @@ def bench(
     for file in (out, html):
         if file is not None:
             require_writable(file.parent)
-    where = benches.parse_device(device)
+    where = parse_device(device)
     setup = Setup(
         device=where,
         threads=threads or torch.get_num_threads(),

@@ -15,6 +15,7 @@ from nas.cli.options import (
     Budget,
     Compile,
     DataDir,
+    Device,
     DynamicSize,
     Formats,
     Input,
@@ -252,15 +253,19 @@ def evaluate(
             rich_help_panel=RUN,
         ),
     ] = False,
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Measure an exported model's accuracy on the test images and its throughput."""
     from nas.export.evaluate_export import evaluate_folder
     from nas.pipeline.request import require_data_dir_to_count, require_skip_broken_to_count
+    from nas.runtime.device import parse_device
 
     require_data_dir_to_count(data, data_dir)
     require_skip_broken_to_count(data, skip_broken)
-    scores = evaluate_folder(model, data, data_dir, skip_broken=skip_broken, trust=trust)
+    scores = evaluate_folder(
+        model, data, data_dir, skip_broken=skip_broken, trust=trust, device=parse_device(device)
+    )
     if as_json:
         print_json(scores)
     else:
@@ -273,12 +278,14 @@ def predict(
     top: Annotated[
         int, typer.Option(min=1, help="How many classes of each image.", rich_help_panel=OUTPUT)
     ] = 5,
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Say what an exported model sees in image files: the most probable classes."""
     from nas.export.predict import predict_files
+    from nas.runtime.device import parse_device
 
-    predictions = predict_files(model, images, top)
+    predictions = predict_files(model, images, top, parse_device(device))
     if as_json:
         print_json([each.to_json() for each in predictions])
     else:

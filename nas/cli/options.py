@@ -48,6 +48,7 @@ RayAddress = Annotated[
         rich_help_panel=RUN,
     ),
 ]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=RUN)]
 Compile = Annotated[
     bool,
     typer.Option(

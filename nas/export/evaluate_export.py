@@ -24,7 +24,13 @@ _BATCH_SIZE = 250
 
 
 def evaluate_folder(
-    folder: Path, data: str, data_dir: Path | None, *, skip_broken: bool = False, trust: bool = False
+    folder: Path,
+    data: str,
+    data_dir: Path | None,
+    *,
+    skip_broken: bool = False,
+    trust: bool = False,
+    device: torch.device | None = None,
 ) -> dict[str, Any]:
     """Return the scores of an exported model on the test split of ``data``.
 
@@ -34,6 +40,7 @@ def evaluate_folder(
         data_dir: Where timm's data sets lie.
         skip_broken: Go on without image files that cannot be read.
         trust: Run the folder's ``model.py``, whatever it does, in place of rebuilding the network.
+        device: Where to compute; None for the GPU where there is one.
 
     Returns:
         ``top1`` and ``top5`` in percent with standard errors and intervals, ``loss``, ``images``,
@@ -56,7 +63,7 @@ def evaluate_folder(
         test_crop=config.test_crop,
     )
     _require_same_kind(folder, config, data, images)
-    device = default_device()
+    device = device or default_device()
     network.to(device)
     # Normalised as the model was trained, whatever these images' own statistics are.
     split = replace(images.final_test(), mean=config.mean, std=config.std)

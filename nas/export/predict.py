@@ -70,13 +70,16 @@ class _ImageFiles:
 
 
 @torch.inference_mode()
-def predict_files(folder: Path, files: Sequence[Path], top: int) -> list[Prediction]:
+def predict_files(
+    folder: Path, files: Sequence[Path], top: int, device: torch.device | None = None
+) -> list[Prediction]:
     """Return what the model of an export folder sees in image files; no code of the folder is run.
 
     Args:
         folder: The export folder.
         files: The images, of any size.
         top: How many classes of each; all of them where there are fewer.
+        device: Where to compute; None for the GPU where there is one.
 
     Raises:
         RequestError: If the folder holds no export, or one that takes no image files.
@@ -90,7 +93,7 @@ def predict_files(folder: Path, files: Sequence[Path], top: int) -> list[Predict
         raise RequestError(
             f"{folder} takes images of {config.input_size[0]} channels, which image files do not have; it takes tensors"
         )
-    device, images = default_device(), _ImageFiles(tuple(files))
+    device, images = device or default_device(), _ImageFiles(tuple(files))
     network = export.network.to(device)
     predictions = []
     for first in range(0, len(files), _BATCH_SIZE):

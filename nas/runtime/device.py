@@ -2,8 +2,8 @@
 
 This module alone decides the device. A budget is planned once (``nas.cluster.budget.allocate_workers``), and
 everything that runs under it, in this process or in workers, gets its device from that plan through
-`planned_device`. Commands without a budget use `default_device`. What else differs between devices, the type
-of products and the backend of torch.distributed, follows from the device.
+`planned_device`. Commands without a budget use `default_device`, or what their ``--device`` says (`parse_device`).
+What else differs between devices, the type of products and the backend of torch.distributed, follows from the device.
 
 The process that plans and watches a search never initialises CUDA, which would hold memory beside its workers: what
 it has to know of a GPU is asked in a worker or in a process of its own.
@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 
 from nas.runtime.own_process import call_in_own_process
-from search_spaces.errors import WorkError
+from search_spaces.errors import RequestError, WorkError, nearest
 
 DeviceType = Literal["cuda", "cpu"]
 _ANSWER_SECONDS = 120.0
@@ -29,6 +29,20 @@ _ANSWER_SECONDS = 120.0
 def default_device() -> torch.device:
     """Return the GPU of this process if it has one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def parse_device(name: str) -> torch.device:
+    """Return the device called ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        RequestError: If it is unknown or not there.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise RequestError(f"--device: unknown device '{name}' ({nearest(name, ('auto', 'cpu', 'cuda'))})")
+    device = torch.device("cpu") if name == "cpu" else default_device()
+    if name == "cuda" and device.type != "cuda":
+        raise RequestError("--device cuda: torch finds no CUDA device here; use --device cpu")
+    return device
 
 
 def planned_device(planned: DeviceType) -> torch.device:

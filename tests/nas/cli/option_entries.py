@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from tests.nas.cli.model_file_entries import MODEL_FILES
-from tests.nas.cli.option_entry import Entry, of, on_no_cluster
+from tests.nas.cli.option_entry import Entry, of, on_device, on_no_cluster
 
 OLD = Path(__file__).parents[2] / "golden" / "old_study"
 DIGEST = "ce7caaf679bc"
@@ -285,6 +283,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
     },
     **MODEL_FILES,
     "evaluate": {
+        "--device": on_device(("evaluate", "model", "--data", "folder:images")),
         "--data": of(("evaluate", "model", "--data", "folder:images"), "--data", "mnist5k"),
         "--data-dir": of(
             ("evaluate", "model", "--data", "torch/image_folder"),
@@ -300,6 +299,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "--json": of(("evaluate", "model", "--data", "folder:images"), "--json"),
     },
     "predict": {
+        "--device": on_device(("predict", "model", "images/class0/00.png")),
         "--top": of(("predict", "model", "images/class0/00.png"), "--top", "2"),
         "--json": of(("predict", "model", "images/class0/00.png"), "--json"),
     },
@@ -373,9 +373,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
     "bench": {
         "--out": of(BENCH, "--out", "bench.json"),
         "--html": of(BENCH, "--html", "bench.html"),
-        "--device": of(BENCH, "--device", "cuda", refused="--device cuda")
-        if not torch.cuda.is_available()
-        else of(BENCH, "--device", "cpu"),
+        "--device": on_device(BENCH),
         "--threads": of(BENCH, "--threads", "3", refusals=[("bench", "search", "--threads", "3")]),
         "--rounds": of(BENCH, "--rounds", "3", refusals=[("bench", "latency", "--rounds", "3")]),
         "--image-size": of(BENCH, "--image-size", "112"),

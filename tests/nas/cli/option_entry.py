@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -25,6 +27,13 @@ class Entry:
 
 def of(base: tuple[str, ...], *typed: str, refused: str | None = None, refusals: Any = ()) -> Entry:
     return Entry(typed, base, refused, tuple(refusals))
+
+
+def on_device(base: tuple[str, ...]) -> Entry:
+    """Return the entry of ``--device``: the one that is not taken by itself, or is not there."""
+    if torch.cuda.is_available():
+        return of(base, "--device", "cpu")
+    return of(base, "--device", "cuda", refused="--device cuda")
 
 
 def on_no_cluster(base: tuple[str, ...]) -> Entry:

@@ -18,6 +18,7 @@ from nas.runtime.uncertainty import standard_error, wilson_interval
 from search_spaces.declaration import parse_declaration
 from search_spaces.errors import CheckpointError, DataError, RequestError
 from supernet.subnet import build_subnet
+from tests.helpers.command_line import Nas
 
 SPACE = """
 name: small
@@ -92,6 +93,18 @@ def test_scores_are_those_of_the_model_on_test_images(exported: Path, tmp_path: 
     assert scores["images_per_second"] > 0
     assert isinstance(scores["device"], str)
     json.dumps(scores)
+
+
+def test_the_device_that_is_asked_for_is_taken(
+    exported: Path, tmp_path: Path, nas: Nas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU of this machine is only said to be there: what is sent to it fails."""
+    spec = f"folder:{folder_of_images(tmp_path / 'images', ('ant', 'bee', 'fly'))}"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    on_cpu = nas("evaluate", exported, "--data", spec, "--device", "cpu", "--json")
+    assert on_cpu.code == 0 and json.loads(on_cpu.out)["device"] == "cpu"
+    assert nas("predict", exported, next((tmp_path / "images").rglob("*.png")), "--device", "cpu").code == 0
+    assert nas("evaluate", exported, "--data", spec).code == 1
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])

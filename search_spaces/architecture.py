@@ -123,19 +123,20 @@ class Architecture:
 
     def maps(self) -> tuple[tuple[int, int], ...]:
         """Return the height and width of every stage's map."""
-        height, width = (stem_size(self.stem, side) for side in self.image_size)
+        size = stem_size(self.stem, self.image_size)
         maps = []
         for stage in self.stages:
             if stage.downsample is not None:
-                height, width = (downsampled_size(stage.downsample, side) for side in (height, width))
-            maps.append((height, width))
+                size = downsampled_size(stage.downsample, size)
+            maps.append(size)
         return tuple(maps)
 
-    def strides(self) -> tuple[int, ...]:
-        """Return how many pixels of the image each position of every stage's map stands for, a side."""
+    def strides(self) -> tuple[tuple[int, int], ...]:
+        """Return the rows and columns of pixels from one position of every stage's map to the next."""
         strides = [stem_geometry(self.stem).stride]
         for stage in self.stages[1:]:
-            strides.append(strides[-1] * downsample_geometry(stage.downsample).stride)
+            down, across = downsample_geometry(stage.downsample).stride
+            strides.append((strides[-1][0] * down, strides[-1][1] * across))
         return tuple(strides)
 
     def feature_map(self, stage: int) -> FeatureMap:

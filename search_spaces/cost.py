@@ -7,6 +7,7 @@ included; norms, softmax, activations and biases are not counted. This is half o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -94,7 +95,7 @@ def _stem_cost(stem: StemPart, style: Style) -> Cost:
     inputs = stem.in_channels
     macs, params, working = 0, token, inputs * stem.image_size[0] * stem.image_size[1]
     if isinstance(geometry, ConvolutionalPatches):
-        height, width = (geometry.half(side) for side in stem.image_size)
+        height, width = geometry.half(stem.image_size)
         for kernel, channels in geometry.CONVOLUTIONS:
             macs += height * width * kernel**2 * inputs * channels
             params += kernel**2 * inputs * channels + 2 * channels
@@ -102,7 +103,7 @@ def _stem_cost(stem: StemPart, style: Style) -> Cost:
         working = 2 * height * width * inputs
     elif style.stem_norm:
         params += 2 * feature_map.dim
-    inputs *= geometry.kernel_size**2
+    inputs *= math.prod(geometry.kernel_size)
     return Cost(
         macs + feature_map.height * feature_map.width * inputs * feature_map.dim,
         params + linear_params(inputs, feature_map.dim),
@@ -119,7 +120,7 @@ def _downsample_cost(part: DownsamplePart) -> Cost:
             8 * before.dim + linear_params(4 * before.dim, after.dim, bias=False),
             working=working + before.tokens * before.dim,
         )
-    inputs = geometry.kernel_size**2 * before.dim
+    inputs = math.prod(geometry.kernel_size) * before.dim
     return Cost(
         after.tokens * inputs * after.dim, linear_params(inputs, after.dim) + 2 * after.dim, working=working
     )

@@ -41,16 +41,14 @@ def refit(
 def _refit(
     design: Architecture, image_size: tuple[int, int], in_channels: int, num_classes: int
 ) -> Architecture:
-    sides, stages = [stem_size(design.stem, side) for side in image_size], []
+    size, stages = stem_size(design.stem, image_size), []
     style = design.style
     for number, stage in enumerate(design.stages, start=1):
         if stage.downsample is not None:
-            sides = [downsampled_size(stage.downsample, side) for side in sides]
-        if min(sides) < 1:
+            size = downsampled_size(stage.downsample, size)
+        if min(size) < 1:
             raise ArchitectureError(f"nothing is left of the map of stage {number}")
-        feature_map = FeatureMap(
-            stage.dim, stage.num_heads, sides[0], sides[1], style.qkv_bias, style.class_token
-        )
+        feature_map = FeatureMap(stage.dim, stage.num_heads, *size, style.qkv_bias, style.class_token)
         blocks = tuple(_fit_block(block, feature_map) for block in stage.blocks)
         stages.append(Stage(stage.dim, stage.num_heads, blocks, stage.downsample))
     return replace(

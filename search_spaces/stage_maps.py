@@ -75,16 +75,16 @@ def entrances(space: Space) -> Iterator[Entrance]:
     """Yield every way in which a design of ``space`` may begin."""
     widths = space.stages[0].widths.pairs
     for image_size, stem, (dim, num_heads) in itertools.product(space.image_sizes, space.stems, widths):
-        sides = [stem_size(stem, side) for side in image_size]
-        yield Entrance(image_size, stem, _feature_map(space, dim, num_heads, sides))
+        feature_map = _feature_map(space, dim, num_heads, stem_size(stem, image_size))
+        yield Entrance(image_size, stem, feature_map)
 
 
 def next_parts(space: Space, stage: int, before: FeatureMap) -> Iterator[DownsamplePart]:
     """Yield everything that may lead from the map ``before`` to the stage of index ``stage``."""
     choices = space.stages[stage]
     for downsample, (dim, num_heads) in itertools.product(choices.downsamples, choices.widths.pairs):
-        sides = [downsampled_size(downsample, side) for side in (before.height, before.width)]
-        yield DownsamplePart(stage, downsample, before, _feature_map(space, dim, num_heads, sides))
+        size = downsampled_size(downsample, (before.height, before.width))
+        yield DownsamplePart(stage, downsample, before, _feature_map(space, dim, num_heads, size))
 
 
 def routes(space: Space) -> Iterator[Route]:
@@ -128,6 +128,6 @@ def head_part(space: Space, feature_map: FeatureMap) -> HeadPart:
     return HeadPart(feature_map, space.num_classes)
 
 
-def _feature_map(space: Space, dim: int, num_heads: int, sides: list[int]) -> FeatureMap:
+def _feature_map(space: Space, dim: int, num_heads: int, size: tuple[int, int]) -> FeatureMap:
     style = space.style
-    return FeatureMap(dim, num_heads, sides[0], sides[1], style.qkv_bias, style.class_token)
+    return FeatureMap(dim, num_heads, *size, style.qkv_bias, style.class_token)

@@ -22,7 +22,8 @@ class Network(nn.Module):
         stem: Turns images ``(B, in_channels, H, W)`` into the first map ``(B, H', W', C)``.
         stages: The stages, first to last.
         dims: Channels of each stage.
-        strides: Pixels of the image from one position of each stage's map to the next.
+        strides: Pixels of the image from one position of each stage's map to the next; the larger of the
+            two where rows and columns differ, as timm has it.
         num_classes: Outputs of the classifier.
         norm_eps: Epsilon of the last LayerNorm.
 

@@ -280,8 +280,8 @@ def _docstring(architecture: Architecture, title: str) -> str:
         f"    logits = model(images)  # (B, {architecture.num_classes})",
         "    maps = model.forward_intermediates(images, intermediates_only=True)  # for detection, segmentation",
         *(
-            f"    #   stage {number}: (B, {dim}, H / {stride}, W / {stride})"
-            for number, (dim, stride) in enumerate(
+            f"    #   stage {number}: (B, {dim}, H / {down}, W / {across})"
+            for number, (dim, (down, across)) in enumerate(
                 zip((stage.dim for stage in architecture.stages), architecture.strides(), strict=True),
                 start=1,
             )

@@ -10,19 +10,25 @@ from supernet.kernels import is_symbolic
 
 
 class ConvStem(nn.Module):
-    """A strided convolution and LayerNorm: patchify (Twins, Swin) or overlapping patches (CSWin).
+    """A strided convolution and LayerNorm: patchify (Twins, Swin) or overlapping patches (CSWin, PVTv2).
 
     Args:
         in_channels: Channels of the images.
         dim: Channels of the map.
-        kernel_size: Side of a patch.
-        stride: Distance of patches.
-        padding: Zeros around the image.
+        kernel_size: Side of a patch, or its height and width.
+        stride: Distance of patches, or that of rows and of columns.
+        padding: Zeros around the image, or above and below, left and right.
         norm: Whether a LayerNorm follows.
     """
 
     def __init__(
-        self, in_channels: int, dim: int, kernel_size: int, stride: int, padding: int, norm: bool = True
+        self,
+        in_channels: int,
+        dim: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int],
+        padding: int | tuple[int, int],
+        norm: bool = True,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, dim, kernel_size, stride, padding)
@@ -96,18 +102,26 @@ class TokenStem(nn.Module):
 
 
 class ConvDownsample(nn.Module):
-    """A convolution of stride 2 and LayerNorm: 2x2 (Twins), 3x3 (CSWin) or of another side.
+    """A strided convolution and LayerNorm: 2x2 (Twins), 3x3 (CSWin) or of another side.
 
     Args:
         dim: Channels before.
         out_dim: Channels after.
-        kernel_size: Side of the kernel.
-        padding: Zeros around the map.
+        kernel_size: Side of the kernel, or its height and width.
+        padding: Zeros around the map, or above and below, left and right.
+        stride: Distance of kernels, or that of rows and of columns.
     """
 
-    def __init__(self, dim: int, out_dim: int, kernel_size: int, padding: int) -> None:
+    def __init__(
+        self,
+        dim: int,
+        out_dim: int,
+        kernel_size: int | tuple[int, int],
+        padding: int | tuple[int, int],
+        stride: int | tuple[int, int] = 2,
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(dim, out_dim, kernel_size, 2, padding)
+        self.conv = nn.Conv2d(dim, out_dim, kernel_size, stride, padding)
         self.norm = nn.LayerNorm(out_dim)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -43,9 +43,8 @@ def network_blueprint(architecture: Architecture) -> Call:
     style, classes = architecture.style, architecture.num_classes
     stem, stages = stages_blueprint(architecture)
     dims = tuple(stage.dim for stage in architecture.stages)
-    return call(
-        NETWORKS[style.head], stem, stages, dims, architecture.strides(), classes, norm_eps=style.norm_eps
-    )
+    reductions = tuple(max(stride) for stride in architecture.strides())
+    return call(NETWORKS[style.head], stem, stages, dims, reductions, classes, norm_eps=style.norm_eps)
 
 
 def backbone_blueprint(architecture: Architecture, norms: bool = False) -> Call:
@@ -92,7 +91,7 @@ def stem_blueprint(name: str, in_channels: int, feature_map: FeatureMap, style: 
     if isinstance(geometry, ConvolutionalPatches):
         stem = call(RefinerStem, in_channels, dim, geometry.patch_size)
     else:
-        sides = (geometry.kernel_size, geometry.stride, geometry.padding)
+        sides = map(_plain, (geometry.kernel_size, geometry.stride, geometry.padding))
         stem = call(ConvStem, in_channels, dim, *sides, norm=None if style.stem_norm else False)
     return call(TokenStem, stem, feature_map.height, feature_map.width, dim) if style.class_token else stem
 
@@ -110,7 +109,14 @@ def downsample_blueprint(name: str, dim: int, out_dim: int) -> Call:
     geometry = downsample_geometry(name)
     if isinstance(geometry, Merging):
         return call(PatchMerging, dim, out_dim)
-    return call(ConvDownsample, dim, out_dim, geometry.kernel_size, geometry.padding)
+    stride = None if geometry.stride == (2, 2) else _plain(geometry.stride)
+    sides = map(_plain, (geometry.kernel_size, geometry.padding))
+    return call(ConvDownsample, dim, out_dim, *sides, stride=stride)
+
+
+def _plain(pair: tuple[int, int]) -> int | tuple[int, int]:
+    """Return one number for two that are equal."""
+    return pair[0] if pair[0] == pair[1] else pair
 
 
 def skeleton_blueprint(part: StemPart | DownsamplePart, style: Style) -> Call:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.export.preprocessing import preprocessing_text
+from search_spaces.architecture import Architecture
 from supernet.source_ends import PREDICTABLE
 
 _MOST_NAMES, _SHOWN_NAMES = 30, 10
@@ -85,9 +86,10 @@ shifted by a part of a pixel.
 
 
 def _describe_maps(config: Mapping[str, Any]) -> str:
-    info = config["feature_info"]
+    design = Architecture.from_json(config["model_args"]["architecture"])
     rows = "\n".join(
-        f"| {number} | {each['num_chs']} | {each['reduction']} |" for number, each in enumerate(info)
+        f"| {number} | {stage.dim} | {down if down == across else f'{down} x {across}'} |"
+        for number, (stage, (down, across)) in enumerate(zip(design.stages, design.strides(), strict=True))
     )
     return f"""## As a backbone
 

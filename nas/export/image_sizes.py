@@ -15,7 +15,7 @@ import torch
 
 from nas.latency.onnx_writer import any_batch_size
 from search_spaces.architecture import Architecture
-from search_spaces.geometry import ConvolutionalPatches, stem_geometry
+from search_spaces.geometry import downsample_geometry, stem_geometry
 from search_spaces.walk import BlockPart, walk
 
 #: Knobs by which a block divides the sides of its map.
@@ -97,6 +97,11 @@ def image_sizes(architecture: Architecture, dynamic: bool) -> ImageSizes:
     sizes = ImageSizes(architecture.image_size)
     if not dynamic:
         return sizes
+    names = [architecture.stem, *(stage.downsample for stage in architecture.stages[1:])]
+    geometries = [stem_geometry(names[0]), *map(downsample_geometry, names[1:])]
+    for name, geometry in zip(names, geometries, strict=True):
+        if not geometry.keeps_ratio:
+            return sizes.fixed(f"the padding of '{name}' leaves maps that are no fixed part of its input")
     step = size_step(architecture)
     if 2 * step > _LARGEST or any(side % step for side in architecture.image_size):
         return sizes.fixed(
@@ -106,14 +111,12 @@ def image_sizes(architecture: Architecture, dynamic: bool) -> ImageSizes:
 
 
 def size_step(architecture: Architecture) -> int:
-    """Return the pixels of which a height is a multiple where every block of the design divides its map evenly."""
-    geometry = stem_geometry(architecture.stem)
-    stride = geometry.patch_size if isinstance(geometry, ConvolutionalPatches) else geometry.stride
-    step = stride
+    """Return the pixels of which a side is a multiple where every block of the design divides its map evenly."""
+    strides, step = architecture.strides(), 1
     for part in walk(architecture):
         if isinstance(part, BlockPart):
             settings = part.block.settings
             knobs = [int(settings[name]) for name in _DIVIDING_KNOBS if name in settings]
-            # Every stage halves the map of the one before.
-            step = math.lcm(step, *(stride * 2**part.stage * knob for knob in (1, *knobs)))
+            sides = (stride * knob for stride in strides[part.stage] for knob in (1, *knobs))
+            step = math.lcm(step, *sides)
     return step

@@ -133,6 +133,6 @@ def test_a_new_classifier(head: str) -> None:
 
 
 def test_strides_of_every_kind_of_stem_and_downsampling() -> None:
-    assert PYRAMID.strides() == (4, 8, 16)
-    assert TOKEN.strides() == (8,)
+    assert PYRAMID.strides() == ((4, 4), (8, 8), (16, 16))
+    assert TOKEN.strides() == ((8, 8),)
     assert isinstance(network("mean").get_classifier(), nn.Linear)

@@ -46,10 +46,10 @@ blocks:
       {kernel_size: [3, 5], dynamic: [none, homogeneous, inhomogeneous], group_channels: [1, 4], pos: [none, cpe]}
     refiner: {expand_ratio: [1, 2], kernel_size: [1, 3], pos: [none, ape, rpe, cpe]}
 scales:
-  # Maps of 11x11 or 6x6, then of 6x6, 5x5 or 3x3: a stripe of 6 or 3 covers some of them.
+  # Maps of 11x11, 6x6, 7x7 or 11x6, then of 6x6 to 3x3: a stripe of 6 or 3 covers some of them.
   odd:
     images: 11
-    stem: [conv3x3_s1, conv3x3_s2]
+    stem: [conv3x3_s1, conv3x3_s2, conv3x3_s2_p2, conv3x3_s1x2]
     style: {mixer_norm: none, mlp_norm: batch, qkv_bias: false, norm_eps: 0.001}
     stages:
       - {dim: 8, num_heads: 2, depth: [1, 2], operators: {cswin: {stripe_width: [2, 6]}}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,15 @@ NAMES = ("käse", "b", "c", "d", "e")
 
 
 def export(
-    folder: Path, options: FileOptions, operator: str = "pool", kinds: tuple[str, ...] = ("onnx",)
+    folder: Path,
+    options: FileOptions,
+    operator: str = "pool",
+    kinds: tuple[str, ...] = ("onnx",),
+    stem: str = "patch4x4",
 ) -> nn.Module:
     """Export a small design to ``folder``; return its network."""
     torch.manual_seed(0)
-    design = design_with(operator)
+    design = replace(design_with(operator), stem=stem)
     network = build_subnet(design)
     export_model(
         network,
@@ -104,6 +109,28 @@ def test_a_design_that_cannot_be_recorded_for_several_sizes_has_a_fixed_one_and_
     (sizes,) = read_verification(tmp_path / "m")["sizes"].values()
     assert sizes["multiples_of"] is None
     assert f"32 x 32 pixels only ({sizes['why_fixed']})" in (tmp_path / "m/README.md").read_text()
+
+
+def test_patches_that_are_not_square_leave_for_any_multiple_of_their_longer_side(tmp_path: Path) -> None:
+    network = export(tmp_path / "m", FileOptions(dynamic_size=True), kinds=("pt2", "onnx"), stem="patch8x4")
+    images = torch.randn(2, 3, 16, 40)
+    with torch.inference_mode():
+        difference = run_onnx(tmp_path / "m/model.onnx", images) - network(images)
+    assert difference.abs().max() < 1e-5
+    known = read_verification(tmp_path / "m")
+    assert known["sizes"]["model.onnx"]["multiples_of"] == 8
+    assert "| 0 | 16 | 8 x 4 |" in (tmp_path / "m/README.md").read_text()
+
+
+def test_the_padding_of_pvtv2_leaves_in_every_format(tmp_path: Path) -> None:
+    export(tmp_path / "m", FileOptions(dynamic_size=True), kinds=("pt2", "onnx"), stem="conv7x7_s4_p3")
+    known = read_verification(tmp_path / "m")
+    assert known["sizes"]["model.onnx"]["multiples_of"] == 4
+    assert max(known["max_abs_difference"].values()) < 1e-5
+    assert "kernel_size=7, stride=4, padding=3)" in (tmp_path / "m/model.py").read_text()
+    # Maps are a position smaller than a quarter: no rule for all sizes.
+    design = replace(design_with("pool"), stem="conv7x7_s4_p0")
+    assert "padding of 'conv7x7_s4_p0'" in image_sizes.image_sizes(design, True).why_fixed
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from tests.helpers.exports import PYRAMID, write_export
 def card(metrics: dict[str, Any]) -> str:
     config = {"name": "small", "digest": "d" * 12, "design": "lsa", "input_size": [1, 28, 28], "mean": [0.1]}
     config |= {"std": [0.3], "num_classes": 10, "params": 1000, "macs": 5e6, "metrics": metrics}
-    config |= {"test_crop": 0.875, "class_names": ["0"] * 10, "provenance": {}, "feature_info": []}
+    config |= {"test_crop": 0.875, "class_names": ["0"] * 10, "provenance": {}}
+    config |= {"model_args": {"architecture": PYRAMID.to_json()}}
     return model_card(config, {"max_abs_difference": {}}, (), "of tests")
 
 

@@ -50,13 +50,17 @@ class Following:
     def _describe_retraining(self, plan: SearchPlan) -> str:
         rungs, epochs = plan_rungs_after(plan, self), plan.settings.retraining.epochs
         beside = " and the analogues of published designs" if self.baselines else ""
-        if not rungs:
+        candidates, inherits = _count_candidates(plan, self), "the best also from the supernet's weights"
+        if not _halves(plan, self):
             designs = "the best design" if self.retrain == 1 else f"{self.retrain} designs of the front"
             return f"retrain {designs}{beside}"
+        if not rungs:
+            best = "the best" if self.retrain == 1 else f"{self.retrain}"
+            return f"retrain {best} of {candidates} designs, spread over the costs{beside}; {inherits}"
         going = ", ".join(f"{rung.keep} after {rung.epochs}" for rung in rungs)
         return (
-            f"train {_count_candidates(plan, self)} designs alone, spread over the costs{beside}; {going} of {epochs} "
-            "epochs go on; the best also from the supernet's weights"
+            f"train {candidates} designs alone, spread over the costs{beside}; {going} of {epochs} epochs go on; "
+            f"{inherits}"
         )
 
 
@@ -89,6 +93,11 @@ def _count_candidates(plan: SearchPlan, following: Following) -> int:
     return min(most, count_candidates(plan.settings, following.retrain))
 
 
+def _halves(plan: SearchPlan, following: Following) -> bool:
+    """Return whether candidates fall out: in pauses, or by the supernet's word alone where one epoch has none."""
+    return _count_candidates(plan, following) > following.retrain > 0
+
+
 def plan_rungs_after(plan: SearchPlan, following: Following) -> list[Rung]:
     """Return the rungs of the halving that follows a search; none where the best of the front are retrained."""
     if not following.retrain:
@@ -108,9 +117,10 @@ def plan_retraining_stages(plan: SearchPlan, following: Following) -> list[Stage
         return Stage(epochs, teams)
 
     rungs, epochs = plan_rungs_after(plan, following), plan.settings.retraining.epochs
-    if not rungs:
+    if not _halves(plan, following):
         return [stage(epochs, max(1, following.retrain + baselines) * modes)]
     ends = [0, *(rung.epochs for rung in rungs), epochs]
-    left = [_count_candidates(plan, following), *(rung.keep for rung in rungs)]
+    first = _count_candidates(plan, following) if rungs else following.retrain
+    left = [first, *(rung.keep for rung in rungs)]
     stages = [stage(end - begin, jobs) for (begin, end), jobs in zip(pairwise(ends), left, strict=True)]
     return [*stages, *([stage(epochs, baselines * modes)] if baselines else []), stage(epochs, 1)]

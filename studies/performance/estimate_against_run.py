@@ -36,7 +36,7 @@ class Process:
     """What a process was seen to take.
 
     Attributes:
-        title: As Ray calls it at the moment, ``ray::_Rank`` or ``ray::_Worker.call``.
+        title: As Ray calls it at the moment, ``ray::_Rank`` or ``ray::_Actor.call``.
         seconds: Of a core, since it began.
         idle_seconds: Of these, those before its first call.
         peak_bytes: Most of its memory.
@@ -95,7 +95,7 @@ def compare(plan: dict[str, Any], processes: Sequence[Process]) -> dict[str, Any
         processes: Of the run.
     """
     ranks = [each for each in processes if each.title.startswith("ray::_Rank")]
-    workers = [each for each in processes if each.title.startswith("ray::_Worker")]
+    workers = [each for each in processes if each.title.startswith("ray::_Actor")]
     epochs = plan["settings"]["recipe"]["epochs"]
     estimated = {name: span["seconds"] - START_SECONDS for name, span in plan["time"]["phases"].items()}
     trained = median(each.epochs.get(epochs, each.seconds) - each.epochs[1] for each in ranks)

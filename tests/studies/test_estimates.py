@@ -7,6 +7,8 @@ from types import ModuleType
 
 import pytest
 
+from nas.cluster.crew import _Actor
+from nas.cluster.team import _Rank
 from nas.pipeline.time_estimate import START_SECONDS
 from tests.helpers.scripts import load_script
 
@@ -31,10 +33,10 @@ def test_what_is_compared_by_hand(script: ModuleType) -> None:
     }
     rank, worker = script.Process, script.Process
     found = script.compare(plan, [
-        rank("ray::_Rank", 60.0, None, 600, {0: 5.0, 1: 15.0, 2: 25.0, 3: 37.0}),
-        rank("ray::_Rank", 40.0, None, 700, {0: 5.0, 1: 18.0, 2: 30.0}),  # ended before its last was seen
-        worker("ray::_Worker", 21.0, 6.0, 5000, {3: 1.0}),
-        worker("ray::_Worker.call", 20.0, 7.0, 5000, {3: 1.0}),
+        rank(f"ray::{_Rank.__name__}", 60.0, None, 600, {0: 5.0, 1: 15.0, 2: 25.0, 3: 37.0}),
+        rank(f"ray::{_Rank.__name__}", 40.0, None, 700, {0: 5.0, 1: 18.0, 2: 30.0}),  # ended before its last was seen
+        worker(f"ray::{_Actor.__name__}", 21.0, 6.0, 5000, {3: 1.0}),
+        worker(f"ray::{_Actor.__name__}.call", 20.0, 7.0, 5000, {3: 1.0}),
     ])  # fmt: skip
     assert found == {
         "supernet_estimated": 30.0, "supernet_seen": 22.0 * 3 / 2,  # two of three epochs took 22 s

@@ -99,7 +99,8 @@ def test_without_a_cluster_it_says_what_to_type(tmp_path: Path) -> None:
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == (
         f"nas: --budget 8gpu asks for 8 GPUs but this machine has 0 GPUs and {cores} CPU core{'s' * (cores > 1)}; "
-        f"type --budget {cores}cpu or --budget auto, or start the command on a Ray cluster with 8 GPUs\n"
+        f"type --budget {cores}cpu or --budget auto, or start the command on a Ray cluster with 8 GPUs "
+        "(docs/howto/cluster.md#one-machine-several-machines)\n"
     )
     assert not list(tmp_path.iterdir())
 
@@ -130,7 +131,7 @@ def test_runs_on_eight_workers(cluster: dict[str, str], tmp_path: Path) -> None:
         while not over.wait(0.2):
             folder = Path(cluster["RAY_AUTH_TOKEN_PATH"]).parent
             ranks.update(running(folder, b"ray::_Rank"))
-            workers.update(running(folder, b"ray::_Worker"))
+            workers.update(running(folder, b"ray::_Actor"))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -140,7 +141,7 @@ def test_runs_on_eight_workers(cluster: dict[str, str], tmp_path: Path) -> None:
             cluster,
             *("search", "--space", "twins_cswin", "--budget", "8gpu,48trials", "--epochs", "1", "--json"),
             *("--study", "./eight", "--batch", "48", "--batch-size", "512", "--validation-images", "100"),
-            *("--retrain", "1", "--retrain-epochs", "1"),
+            *("--retrain", "1", "--retrain-epochs", "1", "--candidates", "1"),
         )
     finally:
         over.set()

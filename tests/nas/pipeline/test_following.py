@@ -20,7 +20,7 @@ def stage(epochs: int, trainings: int, at_once: int, size: int) -> dict[str, int
 
 
 @pytest.mark.parametrize(
-    ("budget", "retrain", "candidates", "together", "lines", "teams"),
+    ("budget", "retrain", "candidates", "epochs", "together", "lines", "teams"),
     [
         # Eight candidates; of 3 epochs half of them go on after one and two of them after two; the best inherits. One
         # training takes two workers together.
@@ -28,6 +28,7 @@ def stage(epochs: int, trainings: int, at_once: int, size: int) -> dict[str, int
             "2cpu",
             2,
             None,
+            3,
             "2 shards on 2 workers together",
             [
                 "train 8 designs alone, spread over the costs; 4 after 1, 2 after 2 of 3 epochs go on; the best also "
@@ -44,17 +45,32 @@ def stage(epochs: int, trainings: int, at_once: int, size: int) -> dict[str, int
             "2cpu",
             2,
             2,
+            3,
             "2 shards on 2 workers together",
             ["retrain 2 designs of the front", "4 trainings one each, 2 at a time: 2 of 2 CPU cores busy"],
             {"supernet": 2, "retraining": [stage(3, 4, 2, 1)]},
         ),
-        ("1cpu", 0, None, "2 shards, policy", [], {"supernet": 1, "retraining": []}),
+        # One epoch has no pause: the best by the supernet's word is trained, and after it its heir.
+        (
+            "2cpu",
+            1,
+            None,
+            1,
+            "2 shards on 2 workers together",
+            [
+                "retrain the best of 4 designs, spread over the costs; the best also from the supernet's weights",
+                "1 training in a team of 2: 2 of 2 CPU cores busy",
+            ],
+            {"supernet": 2, "retraining": [stage(1, 1, 1, 2), stage(1, 1, 1, 2)]},
+        ),
+        ("1cpu", 0, None, 3, "2 shards, policy", [], {"supernet": 1, "retraining": []}),
     ],
 )
 def test_teams_are_in_the_plan(
     budget: str,
     retrain: int,
     candidates: int | None,
+    epochs: int,
     together: str,
     lines: list[str],
     teams: object,
@@ -64,7 +80,7 @@ def test_teams_are_in_the_plan(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(TINY_SPACE)
     paint_folder(tmp_path / "images", images=40)
-    given = {"space": "tiny.yaml", "data": "folder:images", "batch_size": 32, "retrain_epochs": 3}
+    given = {"space": "tiny.yaml", "data": "folder:images", "batch_size": 32, "retrain_epochs": epochs}
     given |= {} if candidates is None else {"candidates": candidates}
     plan = plan_search(SearchRequest(given, budget=budget, study="./study"))
     following = Following(retrain)

@@ -16,7 +16,8 @@ from nas.cluster.budget import WorkerAllocation
 from nas.cluster.crew import Crew, Worker
 from nas.cluster.deaths import explain_death
 from nas.cluster.lifeline import ClusterLost
-from nas.cluster.ray_cluster import MAX_ATTEMPTS, load_ray, require_alive, restart, stop, to_user_error
+from nas.cluster.ray_cluster import load_ray, require_alive, to_user_error
+from nas.cluster.recovery import Recovery
 from nas.cluster.stragglers import Durations
 from nas.runtime import interrupt
 from nas.runtime.console import duration, log
@@ -131,7 +132,7 @@ class Pool:
         self._crew = crew(allocation, factory, payload)
         self._calls: dict[Any, _Call] = {}  # reference of a running call -> the call
         self._durations: dict[str, Durations] = {}
-        self._losses = 0  # of the whole cluster, since an item was done
+        self._recovery = Recovery()
         self._batch: _Batch | None = None  # whose results are being iterated over
         self._arrived: list[ItemResult] = []  # results of it that were not yielded yet
         self._served = 0.0  # when `serve` looked for answers
@@ -307,7 +308,7 @@ class Pool:
                 return None
             crew.has_worked(call.worker)
             if call.is_wanted:  # else another worker was faster, or nobody wants the result any more
-                self._losses = 0
+                self._recovery.has_advanced()
                 self._durations.setdefault(call.batch.method, Durations()).add(time.monotonic() - call.since)
                 return self._finish(call, ItemResult(call.index, value))
         return None
@@ -337,12 +338,8 @@ class Pool:
         Raises:
             ClusterLost: If it is another's, or ends again and again.
         """
-        self._losses += 1
         busy, self._calls = self._calls, {}
-        if self._losses >= MAX_ATTEMPTS:
-            stop()
-            raise lost
-        restart(lost)
+        self._recovery.restart(lost)
         begun = {call.index: call.item for call in busy.values() if call.batch is batch and call.is_wanted}
         batch.waiting = [*begun.items(), *batch.waiting]
         self._crew.begin()

@@ -19,7 +19,8 @@ from nas.cluster.crew import end
 from nas.cluster.deaths import Death, Whereabouts, explain_death
 from nas.cluster.lifeline import ClusterLost
 from nas.cluster.mandate import Mandate
-from nas.cluster.ray_cluster import MAX_ATTEMPTS, load_ray, require_alive, restart, stop, to_user_error
+from nas.cluster.ray_cluster import load_ray, require_alive, to_user_error
+from nas.cluster.recovery import Recovery
 from nas.cluster.rendezvous import LOOPBACK, Rendezvous, common_host, join, open_store
 from nas.cluster.room import Shortage, count_room, largest_fitting
 from nas.cluster.waiting import Wait
@@ -142,7 +143,7 @@ def run_distributed(
     """
     ray = load_ray()
     team = _Team(function, payload, allocation, on_progress, sorted({*sizes, allocation.workers}))
-    backoff, deaths, losses = Backoff(), 0, 0
+    backoff, recovery, deaths = Backoff(), Recovery(), 0
     while True:
         try:
             return team.run()
@@ -155,11 +156,9 @@ def run_distributed(
             )
             team.size = other.size
         except ClusterLost as lost:
-            losses = 1 if team.has_advanced else losses + 1
-            if losses >= MAX_ATTEMPTS:
-                stop()
-                raise
-            restart(lost)
+            if team.has_advanced:
+                recovery.has_advanced()
+            recovery.restart(lost)
             team.store_anew()
         except _MemberDied as died:
             death = died.death

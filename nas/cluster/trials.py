@@ -18,7 +18,8 @@ import torch
 from nas.cluster.budget import WorkerAllocation
 from nas.cluster.lifeline import ClusterLost
 from nas.cluster.mandate import Mandate
-from nas.cluster.ray_cluster import MAX_ATTEMPTS, load_ray, restart, to_user_error
+from nas.cluster.ray_cluster import load_ray, to_user_error
+from nas.cluster.recovery import Recovery
 from nas.cluster.team import run_distributed
 from nas.cluster.teams import Teams
 from nas.cluster.trial_watch import JOB, PAUSE, TooLittleRoom, TrialWatch
@@ -72,7 +73,7 @@ def run_trials(
     """
     stop_file = Path(folder, "interrupted")
     stop_file.unlink(missing_ok=True)
-    left, losses = dict(enumerate(jobs)), 0
+    left, recovery = dict(enumerate(jobs)), Recovery()
     while left:
         names = {number: getattr(job, "name", str(job)) for number, job in left.items()}
         watch = TrialWatch(names, teams.allocation, stop_file, on_result, one_size=replan is None)
@@ -87,10 +88,9 @@ def run_trials(
             log.say(f"{less}: {teams}")
         except ClusterLost as lost:
             left = {number: job for number, job in left.items() if number not in watch.finished}
-            losses = 1 if watch.has_results else losses + 1
-            if losses >= MAX_ATTEMPTS:
-                raise
-            restart(lost)
+            if watch.has_results:
+                recovery.has_advanced()
+            recovery.restart(lost)
 
 
 def _run_with_tune(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.cluster import lifeline
+from nas.cluster import lifeline, recovery
 from nas.cluster.address import is_listening
 from nas.cluster.lifeline import ClusterLost, Lifeline
 
@@ -87,3 +87,20 @@ def test_ports_that_listen() -> None:
     assert (
         not is_listening(address) and not is_listening("127.0.0.1") and not is_listening("127.0.0.1:99999999")
     )
+
+
+def test_ray_is_started_again_until_it_has_ended_three_times_with_nothing_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(recovery, "restart", lambda lost: calls.append("restart"))
+    monkeypatch.setattr(recovery, "stop", lambda: calls.append("stop"))
+    restarts, lost = recovery.Recovery(), ClusterLost("gone")
+    for _ in range(2):
+        restarts.restart(lost)
+    restarts.has_advanced()
+    for _ in range(2):
+        restarts.restart(lost)
+    with pytest.raises(ClusterLost, match="gone"):
+        restarts.restart(lost)
+    assert calls == ["restart"] * 4 + ["stop"]

@@ -2,7 +2,8 @@
 
 A relative path in it is looked for in its own folder and the folders above that, then in the folder in which the
 study was begun (``study.json`` beside it says which), and at last in the current one. The first that exists is
-meant. The file of a space that lies nowhere any more is the copy in the study's folder.
+meant, where images are looked for the first that is no study, since a study may be called after its images. The file
+of a space that lies nowhere any more is the copy in the study's folder.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from nas.study.teacher_spec import parse_teacher
 from search_spaces.declaration import known_spaces
 
 _FOLDER = "folder:"
+_STUDY_FILE = "study.yaml"
 
 
 def locate(settings: Settings, file: Path) -> Settings:
@@ -28,13 +30,13 @@ def locate(settings: Settings, file: Path) -> Settings:
     """
     places = list(_places(file))
 
-    def find(text: str) -> str:
+    def find(text: str, *, images: bool = False) -> str:
         path = Path(text).expanduser()
         if path.is_absolute():
             return text
         for place in places:
-            if (place / path).exists():
-                found = place / path
+            found = place / path
+            if found.exists() and not (images and (found / _STUDY_FILE).is_file()):
                 return text if path.exists() and found.samefile(path) else str(found)
         return text
 
@@ -44,7 +46,7 @@ def locate(settings: Settings, file: Path) -> Settings:
         if not Path(space).exists() and (copy := file.parent / "space.yaml").is_file():
             space = str(copy)
     if data.startswith(_FOLDER):
-        data = _FOLDER + find(data.removeprefix(_FOLDER))
+        data = _FOLDER + find(data.removeprefix(_FOLDER), images=True)
     named = (text.partition("=") for text in settings.init_from)
     teacher = None if settings.teacher is None else parse_teacher(settings.teacher)
     if teacher is not None and teacher.place is not None:
@@ -53,7 +55,7 @@ def locate(settings: Settings, file: Path) -> Settings:
         settings,
         space=space,
         data=data,
-        data_dir=None if settings.data_dir is None else find(settings.data_dir),
+        data_dir=None if settings.data_dir is None else find(settings.data_dir, images=True),
         supernet=None if settings.supernet is None else find(settings.supernet),
         latency_table=None if settings.latency_table is None else find(settings.latency_table),
         teacher=None if teacher is None else teacher.text,

@@ -61,6 +61,19 @@ def test_found_above_the_file_from_wherever_it_is_used(
     assert paths(locate(SETTINGS, moved / "studies" / "first" / "study.yaml")) == expected(moved)
 
 
+@pytest.mark.parametrize("study", ["images", "other"])
+def test_a_study_called_after_images_is_not_taken_for_them(
+    study: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is the study itself or one beside it: ``nas search --data folder:images --study images``."""
+    for name in ("images", "other"):
+        (project / "studies" / name).mkdir()
+        (project / "studies" / name / "study.yaml").touch()
+    for place in (project, project.parent / "elsewhere"):
+        monkeypatch.chdir(place)
+        assert paths(locate(SETTINGS, project / "studies" / study / "study.yaml")) == expected(project)
+
+
 def test_found_where_the_study_was_begun(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     far = project.parent / "far" / "study"
     far.mkdir(parents=True)

@@ -21,13 +21,10 @@ def seeds() -> ModuleType:
 
 def printed(seed: int) -> dict[str, Any]:
     """Return what ``nas search --json`` prints, as far as the script reads it."""
-    front = [
-        {"digest": digest, "design": digest, "scores": {"top1": top1, "macs": 10, "params": 5}}
-        for digest, top1 in (("small", 80.0), ("best", 90.0 + seed))
-    ]
+    front = [{"digest": name, "scores": {"top1": top1}} for name, top1 in (("small", 80.0), ("big", 90.0 + seed))]
     retrained = [
-        {"mode": mode, "val_top1": 96.0, "test_top1": test}
-        for mode, test in (("scratch", 97.0 + seed), ("inherit", 98.0))
+        {"digest": name, "design": name, "macs": 10, "params": 5, "val_top1": val, "test_top1": test}
+        for name, val, test in (("good", 96.0, 99.0), ("best", 97.0, 96.0 + seed))
     ]
     return {"front": front, "retrained": retrained}
 
@@ -55,21 +52,33 @@ def test_the_table_ends_in_mean_and_spread(
     seeds.main(["--scratch", str(tmp_path / "scratch"), "--out", str(tmp_path / "seeds.json")])
     lines = capsys.readouterr().out.splitlines()
     assert len(searches) == 3
-    assert [line.split(" | ")[:5] for line in lines[2:]] == [
-        ["| 0", "best", "90.0%", "97.0%", "98.0%"],
-        ["| 1", "best", "91.0%", "98.0%", "98.0%"],
-        ["| 2", "best", "92.0%", "99.0%", "98.0%"],
-        ["| mean of 3", "", "91.0 ± 1.0%", "98.0 ± 1.0%", "98.0 ± 0.0%"],
+    assert [line.split(" | ")[:6] for line in lines[2:]] == [
+        ["| 0", "best", "90.0%", "97.0%", "96.0%", "97.5%"],
+        ["| 1", "best", "91.0%", "97.0%", "97.0%", "98.0%"],
+        ["| 2", "best", "92.0%", "97.0%", "98.0%", "98.5%"],
+        ["| mean of 3", "", "91.0 ± 1.0%", "97.0 ± 0.0%", "97.0 ± 1.0%", "98.0 ± 0.5%"],
     ]
     stored = json.loads((tmp_path / "seeds.json").read_text())
     assert [row["seed"] for row in stored["seeds"]] == [0, 1, 2]
     assert stored["provenance"]["command"][:2] == ["python", "studies/mnist5k/seeds.py"]
 
 
+def test_a_seed_is_what_make_search_types_in_a_folder_of_its_own(
+    seeds: ModuleType, searches: list[list[str]], tmp_path: Path
+) -> None:
+    seeds.run_seed(3, tmp_path, "auto")
+    (command,) = searches
+    said = SCRIPT.parents[2].joinpath("Makefile").read_text()
+    kept = " ".join(command[command.index("--space") : command.index("--budget")])
+    assert "--space twins_cswin --data mnist5k" in kept and kept.split("--data mnist5k ")[1] in said
+    assert command.count("--study") == command.count("--budget") == 1 and "--export" not in command
+    assert command[command.index("--study") + 1] == str(tmp_path / "seed-3")
+
+
 def test_one_seed_has_no_spread(seeds: ModuleType) -> None:
     rows = [seeds.read_row(0, printed(0), 120.0)]
     assert seeds.summarize(rows)["minutes"] == {"mean": 2.0, "std": None}
-    assert seeds.to_table(rows, seeds.summarize(rows)).splitlines()[-1].endswith("| 98.0% | 2.0 min |")
+    assert seeds.to_table(rows, seeds.summarize(rows)).splitlines()[-1].endswith("| 97.5% | 2.0 min |")
 
 
 def test_finished_seeds_are_not_run_again(

@@ -44,7 +44,8 @@ def test_ratios_are_of_the_same_step(script: ModuleType) -> None:
 
 @pytest.mark.slow
 def test_a_commit_does_what_this_tree_does(script: ModuleType, tmp_path: Path) -> None:
-    options = ["--rounds", "1", "--steps", "4", "--warm-up", "1", "--out", str(tmp_path / "found.json")]
+    # More steps than an epoch has.
+    options = ["--rounds", "1", "--steps", "4", "--warm-up", "53", "--out", str(tmp_path / "found.json")]
     script.main(["7c9782e", *options])
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["recipe"] == {"epochs": 24, "batch_size": 64, "shards": 2, "lr": 0.003, "ema_decay": 0.995}

@@ -109,7 +109,7 @@ def summarize(
         notes=report.notes,
         skipped=dict(report.skipped),
         broken=report.broken,
-        warnings=(*report.warnings, *_find_warnings(source, indices, classes)),
+        warnings=(*report.warnings, *_find_warnings(source, indices, classes, image_size)),
         modes=dict(report.modes) or None,
         sides=report.sides,
         read_otherwise=report.read_otherwise,
@@ -118,7 +118,7 @@ def summarize(
 
 
 def _find_warnings(
-    source: Source, indices: Mapping[SplitName, list[int]], classes: Mapping[str, int]
+    source: Source, indices: Mapping[SplitName, list[int]], classes: Mapping[str, int], image_size: int
 ) -> list[str]:
     warnings: list[str] = []
     held_out: tuple[SplitName, ...] = ("val", "test")
@@ -132,6 +132,11 @@ def _find_warnings(
         warnings.append(
             f"the largest class has {max(classes.values()) / min(classes.values()):.0f} times the images of the "
             "smallest; a high accuracy may hide a class that is never found"
+        )
+    if (sides := source.report.sides) is not None and 2 * sides[1] < image_size:
+        warnings.append(
+            f"files of at most {sides[1]} px are enlarged to {image_size}, which takes time and shows no more; give a "
+            "smaller --image-size"
         )
     lowered: dict[str, str] = {}
     for name in classes:

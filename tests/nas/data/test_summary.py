@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nas.data.dataset import Data, load_data
 from nas.data.summary import DataSummary
+from tests.helpers.exports import smooth_image
 from tests.helpers.image_folders import paint_classes
 
 
@@ -43,3 +44,15 @@ def test_small_unlike_and_absent_classes_are_warned_of(tmp_path: Path) -> None:
         "classes 'A' and 'a' differ in case alone",
     )
     assert summary.lines()[3] == "classes   3, of 10 (A) to 140 images each; 30 images to test"
+
+
+def test_small_files_of_several_sizes_are_said_to_be_enlarged(tmp_path: Path) -> None:
+    """Only files of one size keep it; these become 224 px."""
+    for number in range(12):
+        folder = tmp_path / "set" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        smooth_image(*((40, 30) if number < 6 else (30, 40)), seed=number).save(folder / f"{number}.png")
+    (warning,) = load(tmp_path / "set", tmp_path).warnings
+    assert "files of at most 40 px are enlarged to 224" in warning and "--image-size" in warning
+    data = load_data(f"folder:{tmp_path / 'set'}", cache_dir=tmp_path / "cache", image_size=40)
+    assert data.summary.warnings == ()

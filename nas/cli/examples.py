@@ -21,7 +21,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "retrain": (
         ("nas retrain studies/first --top 3", "12 candidates alone, 3 of them to the end"),
-        ("nas retrain studies/first --arch twins_svt_small@4M", "a published family at 4M MACs beside them"),
+        ("nas retrain studies/first --arch swin_tiny@4M", "a published family at 4M MACs beside them"),
     ),
     "rank": (
         (

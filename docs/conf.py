@@ -57,6 +57,11 @@ def list_public_names(app: Any, document: str, source: list[str]) -> None:
         source[0] = source[0].replace("{public names}", "\n".join(map(directive, names)))
 
 
+def keep_errors_with_numbers(app: Any, document: str, source: list[str]) -> None:
+    """Keep a number and its error on one line of a narrow column."""
+    source[0] = source[0].replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+
+
 def directive(name: str) -> str:
     """Return what documents one public name."""
     value = getattr(nas, name)
@@ -81,4 +86,5 @@ def double(code: re.Match[str]) -> str:
 def setup(app: Any) -> None:
     """Connect the functions above."""
     app.connect("source-read", list_public_names)
+    app.connect("source-read", keep_errors_with_numbers)
     app.connect("autodoc-process-docstring", mark_code)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from search_spaces.cost import costs
@@ -58,3 +60,18 @@ def test_a_scale_of_twins_cswin_spans_a_factor_of_ten(scale: str, low: float, hi
     space = load_declaration("twins_cswin").space(scale, None, 3, 10 if scale == "nano" else 1000)
     smallest, largest = costs(space.smallest).macs, costs(space.largest).macs
     assert smallest <= low and largest >= high and largest / smallest > 10
+
+
+@pytest.mark.parametrize(
+    ("scale", "side", "channels", "classes", "unit", "digits"),
+    [("nano", 28, 1, 10, "M", (2, 1)), ("tiny", 224, 3, 1000, "G", (2, 2))],
+)
+def test_the_readme_says_what_a_supernet_spans(
+    scale: str, side: int, channels: int, classes: int, unit: str, digits: tuple[int, int]
+) -> None:
+    space = load_declaration("twins_cswin").space(scale, side, channels, classes)
+    low, high = (
+        costs(design).macs / {"M": 1e6, "G": 1e9}[unit] for design in (space.smallest, space.largest)
+    )
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    assert f"{low:.{digits[0]}f}{unit} to {high:.{digits[1]}f}{unit}" in readme

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.runtime import interrupt
+from nas.runtime.device import seed_generators
 from nas.runtime.error_text import first_line
 from nas.runtime.files import load_tensors
 from nas.study.recipe import Recipe
@@ -140,7 +141,7 @@ class Training:
         self, forward_backward: ForwardBackward, images: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Train on one batch; return its loss and the norm of its gradients, both on the device."""
-        torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)  # stochastic depth, on resumption too
+        seed_generators(self.recipe.seed * 1_000_003 + self.step)  # stochastic depth, on resumption too
         self.schedule.step_update(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss = forward_backward(self.step, images, labels)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from nas.runtime.device import seed_generators
 from nas.training.loop import ForwardBackward
 
 #: ``(step, number of the shard in the whole batch, images, labels) -> loss``: adds the gradients of that loss, divided
@@ -46,30 +47,38 @@ def sharded_step(
     parameters, workers = list(network.parameters()), all_shards // shards
     statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
     counts = [buffer for name, buffer in network.named_buffers() if name.endswith("num_batches_tracked")]
+    before = [buffer.clone() for buffer in statistics] if all_shards > 1 else []
+    changes = [torch.zeros_like(buffer) for buffer in before]
+    counts_before = [buffer.clone() for buffer in counts] if shards > 1 else []
 
     def forward_backward(step: int, images: Tensor, labels: Tensor) -> Tensor:
-        before = [buffer.clone() for buffer in statistics] if all_shards > 1 else []
-        changes = [torch.zeros_like(buffer) for buffer in before]
-        counts_before = [buffer.clone() for buffer in counts] if shards > 1 else []
+        # Lists at once: a supernet has many BatchNorms, and a path a few of them.
+        if before:
+            torch._foreach_copy_(before, statistics)
+            torch._foreach_zero_(changes)
+        if counts_before:
+            torch._foreach_copy_(counts_before, counts)
         sums: dict[nn.Parameter, Tensor] = {}
         loss = images.new_zeros(1, dtype=torch.float32)
         for shard in range(shards):
-            for buffer, former in zip(counts, counts_before, strict=bool(counts_before)):
-                buffer.copy_(former)
+            if counts_before:
+                torch._foreach_copy_(counts, counts_before)
             number = rank + workers * shard
             loss += run_shard(step, number, images[shard::shards], labels[shard::shards]) / all_shards
             if shards > 1:  # added shard by shard, as workers do it, not path by path
                 _move_gradients(parameters, sums)
-            for buffer, former, change in zip(statistics, before, changes, strict=bool(before)):
-                change += (buffer - former) / all_shards
-                buffer.copy_(former)
+            if before:
+                changed = torch._foreach_sub(statistics, before)
+                torch._foreach_div_(changed, all_shards)
+                torch._foreach_add_(changes, changed)
+                torch._foreach_copy_(statistics, before)
         for parameter, gradient in sums.items():
             parameter.grad = gradient
         if sum_over_workers is not None:
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
             sum_over_workers([*gradients, *changes, loss])
-        for buffer, change in zip(statistics, changes, strict=bool(before)):
-            buffer += change
+        if before:
+            torch._foreach_add_(statistics, changes)
         return loss.squeeze(0)
 
     return forward_backward
@@ -101,7 +110,7 @@ def _sum_over_group(tensors: Sequence[Tensor]) -> None:
 
 def seed_shard(seed: int, step: int, shard: int) -> None:
     """Seed torch for one shard of a step: what is random then does not depend on which worker has it."""
-    torch.manual_seed((seed * 1_000_003 + step + shard * _SHARD_STRIDE) % 2**32)
+    seed_generators((seed * 1_000_003 + step + shard * _SHARD_STRIDE) % 2**32)
 
 
 def _move_gradients(parameters: Sequence[nn.Parameter], sums: dict[nn.Parameter, Tensor]) -> None:

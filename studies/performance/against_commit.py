@@ -33,6 +33,7 @@ from nas.study.settings import Settings
 ROOT = Path(__file__).parents[2]
 SPACE = ROOT / "tests" / "golden" / "twins_cswin_fixed_width.yaml"
 RESULTS = Path(__file__).parent / "results" / "against_commit.json"
+IN_TREE = Path(__file__).with_name("in_tree.py")
 #: What is compared: the time of a whole step, of its forward and backward, and of the rest.
 KINDS = ("whole step", "forward and backward", "the rest")
 
@@ -49,7 +50,7 @@ class SideOfCommit:
         script = Path(__file__).with_name("steps_of_a_tree.py")
         asked = json.dumps({"recipe": recipe, "space": str(SPACE)})
         self._process = subprocess.Popen(
-            [sys.executable, str(script), asked],
+            [sys.executable, str(IN_TREE), str(script), asked],
             cwd=tree,
             env={**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
@@ -151,10 +152,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("commit", help="what to compare with; its layout is that of 7c9782e, or today's")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of processes")
     parser.add_argument("--steps", type=int, default=200, help="of a round")
+    parser.add_argument("--batch-size", type=int, help="images of a step; the recipe's where it is left out")
     parser.add_argument("--warm-up", type=int, default=20, help="steps before them, which are not counted")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the JSON file to write")
     options = parser.parse_args(arguments)
     recipe, rounds, loads = default_recipe(), [], []
+    if options.batch_size is not None:
+        recipe["batch_size"] = options.batch_size
     with tree_of(options.commit) as tree:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tree, capture_output=True, text=True, check=True)
         for _ in range(options.rounds):

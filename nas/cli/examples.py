@@ -28,7 +28,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "nas rank studies/first --designs 16 --repeated 4",
             "train 16 designs, and say how the supernet orders them",
         ),
-        ("nas rank studies/first --table ranking.json", "by trainings that are done already"),
+        (
+            "nas rank studies/second --table studies/first/ranking/trainings.json",
+            "by trainings that are done already",
+        ),
     ),
     "export": (
         ("nas export studies/first", "the best design that the search proposed, in every format"),

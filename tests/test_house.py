@@ -46,6 +46,7 @@ PRIVATE = {
     "nas/cluster/ray_messages.py": "ray",
     "nas/search/optuna_tables.py": "optuna",
     "nas/training/fake_tensors.py": "torch",
+    "nas/training/sharded_step.py": "torch",
     "supernet/functional_module.py": "torch",
     "supernet/compile_blocks.py": "torch",
 }

@@ -3,6 +3,9 @@
 A worker runs its shards in turn. Gradients, the loss and the changes of BatchNorm statistics are summed over its
 shards and then over the workers, so that every worker leaves with those of the whole batch. BatchNorm counts a step
 once, in however many shards it is taken.
+
+Private names: torch's ``_foreach_*``, which its optimizers are made of. They take a list of tensors at once; one by one
+the statistics of all BatchNorms of a supernet took a noticeable share of a small step.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ A worker runs its shards in turn. Gradients, the loss and the changes of BatchNo
 shards and then over the workers, so that every worker leaves with those of the whole batch. BatchNorm counts a step
 once, in however many shards it is taken.
 
-Private names: torch's ``_foreach_*``, which its optimizers are made of. They take a list of tensors at once; one by one
-the statistics of all BatchNorms of a supernet took a noticeable share of a small step.
+It uses private names of torch, ``_foreach_*``, which its optimizers are made of. They take a list of tensors at once;
+one by one the statistics of all BatchNorms of a supernet took a noticeable share of a small step.
 """
 
 from __future__ import annotations

@@ -32,6 +32,9 @@ class LocalPool:
         for index, item in enumerate(items):
             yield [ItemResult(index, getattr(self.instance, method)(item))]
 
+    def serve(self) -> None:
+        """Nothing goes on while the driver works."""
+
     def close(self) -> None:
         """There is nothing to end."""
 

@@ -48,7 +48,9 @@ def find_closest(space: Space, macs: float, like: Architecture | None = None) ->
 
 def _drawn(space: Space) -> list[Architecture]:
     rng = Random(0)
-    return [space.smallest, space.largest, *(space.cost_tilting.sample(rng) for _ in range(_DRAWS))]
+    tilting = space.cost_tilting
+    drawn = (tilting.sample_near(rng, rng.uniform(tilting.least, tilting.most)) for _ in range(_DRAWS))
+    return [space.smallest, space.largest, *drawn]
 
 
 def _like(space: Space, like: Architecture, macs: float) -> Iterator[Architecture]:

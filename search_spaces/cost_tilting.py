@@ -64,7 +64,7 @@ class CostTilting:
         return self._nearest(rng, wanted, _DRAWS)
 
     def _nearest(self, rng: Random, wanted: float, draws: int, enough: float = 0.0) -> Architecture:
-        """Return the design nearest to ``wanted`` MACs of so many draws, which end where one misses by ``enough``."""
+        """Return of ``draws`` designs the nearest to ``wanted`` MACs, or the first nearer than ``enough``."""
         share = (wanted - self.least) / max(1, self.most - self.least)
         tilted = self._at_bin(min(_BINS - 1, int(share * _BINS)))
         best, least = None, math.inf
@@ -72,7 +72,7 @@ class CostTilting:
             design = tilted.draw(rng)
             if (miss := abs(costs(design).macs - wanted)) < least:
                 best, least = design, miss
-            if least <= enough:
+            if least < enough:
                 break
         assert best is not None
         return best

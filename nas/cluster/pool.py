@@ -56,30 +56,36 @@ class _Batch:
         method: Name of the method of the held object that is called.
         repeatable: Whether an item may be done by two workers at once.
         more: Returns further items.
-        killable: Returns how many workers an item may kill.
+        most_deaths: Returns how many workers an item may kill.
     """
 
     method: str
     repeatable: bool
     more: More | None
-    killable: Callable[[Any], int]
+    most_deaths: Callable[[Any], int]
+    added: int = 0  # items so far
     waiting: list[tuple[int, Any]] = field(
         default_factory=list
     )  # items that no worker has, with their indices
     preferred_workers: list[int] = field(
         default_factory=list
     )  # of each item; empty where none is better than others
-    most_deaths: list[int] = field(default_factory=list)  # workers that each item may kill
     open: set[int] = field(default_factory=set)  # items without a result
     deaths: dict[int, int] = field(default_factory=dict)
+    arrived: list[ItemResult] = field(default_factory=list)  # results that were not yielded yet
 
     def add(self, items: Iterable[Any], preferred_workers: Sequence[int]) -> None:
         """Add items, whose indices go on from those of earlier ones."""
-        added = list(enumerate(items, start=len(self.most_deaths)))
+        added = list(enumerate(items, start=self.added))
+        self.added += len(added)
         self.waiting += added
         self.preferred_workers += preferred_workers
-        self.most_deaths += [self.killable(item) for _, item in added]
         self.open.update(index for index, _ in added)
+
+    def finish(self, result: ItemResult) -> None:
+        """Note the result of an item, the first that came."""
+        self.open.discard(result.index)
+        self.arrived.append(result)
 
     def refill(self) -> None:
         """Ask for further items where all that are known have been given to workers."""
@@ -134,7 +140,6 @@ class Pool:
         self._durations: dict[str, Durations] = {}
         self._recovery = Recovery()
         self._batch: _Batch | None = None  # whose results are being iterated over
-        self._arrived: list[ItemResult] = []  # results of it that were not yielded yet
         self._served = 0.0  # when `serve` looked for answers
 
     def map(
@@ -193,27 +198,27 @@ class Pool:
         """
         batch = self._batch = _Batch(method, repeatable, more, most_deaths)
         batch.add(items, preferred_workers)
-        self._arrived = []
         for call in self._calls.values():  # of items that nobody waits for any more
             call.batch.open.clear()
         try:
-            while batch.open or self._arrived:
+            while batch.open or batch.arrived:
                 interrupt.check()
                 try:
                     require_alive()
                     self._crew.tend()
                     self._hand_out(batch)
-                    self._take_answers(0 if self._arrived else _POLL_SECONDS)
+                    self._take_answers(0 if batch.arrived else _POLL_SECONDS)
                     self._hand_out(batch)
                     self._repeat_late_calls(batch)
                 except ClusterLost as lost:
                     self._recover(batch, lost)
-                if self._arrived:
-                    results, self._arrived = self._arrived, []
+                if batch.arrived:
+                    results, batch.arrived = batch.arrived, []
                     yield results
                 batch.refill()
         finally:
-            self._batch = None
+            if self._batch is batch:  # else another has begun before this one was given up
+                self._batch = None
 
     def serve(self) -> None:
         """Give workers that have answered what they do next, while whoever iterates over results does other work.
@@ -232,8 +237,7 @@ class Pool:
     def _take_answers(self, seconds: float) -> None:
         """Take note of all that has ended, after so many seconds at most where nothing has."""
         for reference in self._await_some(seconds):
-            if (result := self._take(reference)) is not None:
-                self._arrived.append(result)
+            self._take(reference)
 
     def _hand_out(self, batch: _Batch) -> None:
         """Give items to idle workers."""
@@ -283,8 +287,8 @@ class Pool:
         more, _ = ray.wait(others, num_returns=len(others), timeout=0)
         return [*first, *more]
 
-    def _take(self, reference: Any) -> ItemResult | None:
-        """Take note of what has ended; return the result of an item that has one now."""
+    def _take(self, reference: Any) -> None:
+        """Take note of what has ended, and of the result of an item that has one now."""
         ray, crew = load_ray(), self._crew
         call = self._calls.pop(reference, None)
         try:
@@ -296,41 +300,35 @@ class Pool:
             # What it holds may be half changed, or its GPU be unusable for good.
             crew.renew(call.worker)
             if call.is_wanted:
-                return self._finish(call, ItemResult(call.index, None, last_line(error.cause or error)))
+                call.batch.finish(ItemResult(call.index, None, last_line(error.cause or error)))
         except ray.exceptions.RayError as error:
             if call is None:
                 crew.has_not_started(reference, error)
             else:
-                return self._bury(call, error)
+                self._bury(call, error)
         else:
             if call is None:
                 crew.has_started(reference, value)
-                return None
+                return
             crew.has_worked(call.worker)
             if call.is_wanted:  # else another worker was faster, or nobody wants the result any more
                 self._recovery.has_advanced()
                 self._durations.setdefault(call.batch.method, Durations()).add(time.monotonic() - call.since)
-                return self._finish(call, ItemResult(call.index, value))
-        return None
+                call.batch.finish(ItemResult(call.index, value))
 
-    def _bury(self, call: _Call, error: Exception) -> ItemResult | None:
+    def _bury(self, call: _Call, error: Exception) -> None:
         """Replace a worker that died at an item; the item is given to another one, or given up."""
         death, batch = explain_death(error, call.worker.whereabouts), call.batch
         self._crew.replace(call.worker, error, death)
         if not call.is_wanted:
-            return None
+            return
         batch.deaths[call.index] = batch.deaths.get(call.index, 0) + (not death.of_node)
-        if batch.deaths[call.index] >= batch.most_deaths[call.index]:
+        if batch.deaths[call.index] >= batch.most_deaths(call.item):
             died = batch.deaths[call.index]
             killed = f"{died} workers" if died > 1 else "a worker"
-            return self._finish(call, ItemResult(call.index, None, f"it killed {killed}: {death.cause}"))
-        if not any(other.batch is batch and other.index == call.index for other in self._calls.values()):
+            batch.finish(ItemResult(call.index, None, f"it killed {killed}: {death.cause}"))
+        elif not any(other.batch is batch and other.index == call.index for other in self._calls.values()):
             batch.waiting.insert(0, (call.index, call.item))
-        return None
-
-    def _finish(self, call: _Call, result: ItemResult) -> ItemResult:
-        call.batch.open.discard(call.index)
-        return result
 
     def _recover(self, batch: _Batch, lost: ClusterLost) -> None:
         """Go on where Ray itself has ended, with workers on one that is started again.

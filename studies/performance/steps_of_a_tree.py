@@ -21,26 +21,28 @@ from torch import Tensor
 
 #: Batches of an epoch: of the 3,500 training images of mnist5k, 64 at once.
 STEPS_PER_EPOCH = 55
+#: Where the parts of a trainer are, today and at that commit.
+LAYOUTS = (
+    {
+        "Training": "nas.training.loop",
+        "supernet_step": "nas.training.supernet_step",
+        "Settings": "nas.study.settings",
+        "Recipe": "nas.study.recipe",
+    },
+    {"Training": "nas.train", "supernet_step": "nas.pretrain", "Settings": "nas.settings", "Recipe": "nas.train"},
+)
 
 
 def find_parts() -> dict[str, Any]:
     """Return what trains a supernet, by the same names in either layout."""
-    try:
-        places = {
-            "Training": "nas.training.loop",
-            "supernet_step": "nas.training.supernet_step",
-            "Settings": "nas.study.settings",
-            "Recipe": "nas.study.recipe",
-        }
-        modules = {name: importlib.import_module(place) for name, place in places.items()}
-    except ModuleNotFoundError:
-        places = {
-            "Training": "nas.train",
-            "supernet_step": "nas.pretrain",
-            "Settings": "nas.settings",
-            "Recipe": "nas.train",
-        }
-        modules = {name: importlib.import_module(place) for name, place in places.items()}
+    for places in LAYOUTS:
+        try:
+            modules = {name: importlib.import_module(place) for name, place in places.items()}
+            break
+        except ModuleNotFoundError:
+            continue
+    else:
+        sys.exit("this tree has neither layout")
     modules |= {
         "load_declaration": importlib.import_module("search_spaces.declaration"),
         "Supernet": importlib.import_module("supernet.supernet"),

@@ -189,6 +189,7 @@ def test_waiting_for_cores_that_others_use_ends(
     started: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NAS_WAIT_SECONDS", "3")
+    monkeypatch.setattr("nas.cluster.waiting.is_private", lambda: False)  # others use this one
     ray = ray_cluster.load_ray()
     other = ray.remote(factories.Tool).options(num_cpus=2).remote(str(tmp_path), "cpu")
     assert ray.get(other.square.remote(2)) == 4

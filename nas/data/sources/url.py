@@ -249,10 +249,11 @@ def _read_state(url: str) -> str:
 
 
 def _open(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL and its path there."""
+    """Return the file system of a URL and its path there, knowing nothing of before."""
     import fsspec
 
     found: tuple[Any, str] = fsspec.core.url_to_fs(url)
+    found[0].invalidate_cache()  # of listings, which object stores keep as long as the process lives
     return found
 
 
